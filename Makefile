@@ -1,0 +1,33 @@
+# make repro   installs what is pinned into .venv and runs the pipeline
+# make test    the whole test suite      make lint   ruff and mypy      make bench   side-by-side measurements
+# PIP_FLAGS    e.g. an index that has the CPU build of torch; without one, pip on Linux takes the build with CUDA
+PYTHON ?= python3
+PIP_FLAGS ?=
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Four-bit kernels and datasets ask the hub for things they do not need; the base model alone may.
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: repro test lint bench lock
+repro: .venv/.ready
+	dvc repro
+	tunetrail summary
+
+test: .venv/.ready
+	pytest
+
+lint: .venv/.ready
+	ruff check .
+	ruff format --check .
+	mypy
+
+bench: .venv/.ready
+	python bench/step.py
+
+lock: .venv/.ready
+	pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//' | sort -f > requirements.lock
+
+.venv/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --disable-pip-version-check --quiet $(PIP_FLAGS) -r requirements.lock
+	.venv/bin/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	touch $@

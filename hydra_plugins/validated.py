@@ -1,0 +1,27 @@
+"""Makes a wrong `-S` fail while Hydra composes, before params.yaml is written and before anything runs.
+
+DVC imports this folder before it composes conf/. `schema: ${validated:}` in conf/config.yaml calls the resolver, which runs
+the schema of stages/params.py on everything that was composed.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def validated(*, _root_: DictConfig) -> str:
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    from stages.params import check
+
+    values: Any = {key: _root_._get_node(key) for key in _root_ if key != "schema"}
+    values = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
+    check({**values, "schema": "valid"})
+    return "valid"
+
+
+OmegaConf.register_new_resolver("validated", validated, replace=True)

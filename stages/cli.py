@@ -1,0 +1,60 @@
+"""The tunetrail command: what a user does besides `dvc repro` and `dvc exp run`."""
+
+import argparse
+from pathlib import Path
+
+from stages import stage
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tunetrail", description="Adapt a small language model with DVC, Hydra and a trail.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    predict = commands.add_parser("predict", help="answers of the tuned (or base) model to texts of yours")
+    predict.add_argument(
+        "--input", required=True, help='JSON Lines of {"input": ...} or plain text lines; - for standard input'
+    )
+    predict.add_argument("--output", required=True, help="JSON Lines, in order; - for standard output")
+    predict.add_argument(
+        "--system", default="tuned", help="tuned, tuned_<seed> or base_<k>shot; several, by commas, answer side by side"
+    )
+
+    compose = commands.add_parser("compose", help="write params.yaml from conf/, as `dvc exp run` does")
+    compose.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. experiment=smoke lora.r=8")
+    compose.add_argument("--check", action="store_true", help="write nothing; exit 1 where params.yaml differs")
+
+    commands.add_parser("summary", help="the table of the report of params.yaml's experiment")
+    arguments = parser.parse_args()
+    stage.run(lambda: COMMANDS[arguments.command](arguments))
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    from stages.predict import stream
+
+    systems = [name.strip() for name in arguments.system.split(",") if name.strip()]
+    stream.answer(arguments.input, arguments.output, systems)
+
+
+def compose(arguments: argparse.Namespace) -> None:
+    from stages import compose
+    from stages.params import PARAMS
+    from stages.records import DataError
+
+    if not arguments.check:
+        compose.compose(arguments.overrides, PARAMS)
+    elif differences := compose.differences():
+        raise DataError("\n".join(differences))
+
+
+def summary(arguments: argparse.Namespace) -> None:
+    from stages import params
+    from stages.report import table
+
+    folder = Path("reports") / params.read("name").name
+    table.show(table.read(folder), folder)
+
+
+COMMANDS = {"predict": predict, "compose": compose, "summary": summary}
+
+if __name__ == "__main__":
+    main()

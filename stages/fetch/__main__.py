@@ -1,0 +1,27 @@
+"""fetch: the base model's manifest and the raw records of each split."""
+
+from pathlib import Path
+
+from stages import models, params, records, stage
+from stages.fetch import authored, rows
+
+RAW = Path("data/raw")
+
+
+def main() -> None:
+    p = params.read("seed", "model", "data")
+    manifest = models.fetch(p.model)
+    if p.data.kind == "complaints":
+        seeds, splits = authored.complaints(p.data, p.seed)
+    else:
+        seeds, splits = [], rows.tasks(p.data, p.seed)
+    for split, tasks in splits.items():
+        records.write(RAW / f"{split}.jsonl", tasks)
+    records.write(RAW / "seeds.jsonl", seeds)
+    records.write_text(models.MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+    counts = ", ".join(f"{len(tasks)} {split}" for split, tasks in splits.items())
+    print(f"{manifest.model.name}: {manifest.parameters:,} parameters; rows: {counts}")
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,53 @@
+"""Authored complaint bodies and layouts as documents, and the rows composed from them, split by split."""
+
+from pathlib import Path
+
+from stages.complaints import Mix, compose
+from stages.params import ComplaintsData
+from stages.records import DataError, Document, Task, content_hash, lines
+
+SPLITS = ("train", "valid", "test")
+
+
+def documents(folder: Path, split: str) -> tuple[list[Document], list[Document]]:
+    """Bodies and layouts of a split: bodies/<split>.txt, one a line, and layouts/<split>.yaml, a list of id, kind, text."""
+    return _bodies(folder / "bodies" / f"{split}.txt"), _layouts(folder / "layouts" / f"{split}.yaml")
+
+
+def complaints(data: ComplaintsData, seed: int) -> tuple[list[Document], dict[str, list[Task]]]:
+    """The documents that a teacher may see (train's alone) and the rows of every split."""
+    folder = Path(data.path)
+    mix = Mix(data.missing, data.second_email, data.noise)
+    splits, seeds = {}, []
+    for split in SPLITS:
+        bodies, layouts = documents(folder, split)
+        if split == "train":
+            seeds = bodies + layouts
+        count = getattr(data.rows, split)
+        own_seed = int(content_hash([seed, split])[:8], 16)
+        splits[split] = compose(bodies, layouts, count, data.locale, mix, data.system, own_seed)
+    return seeds, splits
+
+
+def _bodies(path: Path) -> list[Document]:
+    texts = [line.strip() for line in lines(path)]
+    found = [Document(text=t, kind="body", source=f"{path.name}:{n}") for n, t in enumerate(texts, start=1) if t]
+    if not found:
+        raise DataError(f"{path}: empty; write one complaint a line")
+    return found
+
+
+def _layouts(path: Path) -> list[Document]:
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        items = YAML(typ="safe", pure=True).load("\n".join(lines(path)))
+        found = [Document(text=item["text"], kind=item["kind"], source=item["id"]) for item in items]
+    except (YAMLError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path}: must be a list of layouts, each with id, kind and text ({str(error).splitlines()[0]})"
+        ) from None
+    for layout in found:
+        if layout.text.count("{question}") != 1:
+            raise DataError(f"{path}: layout {layout.source} must contain {{question}} exactly once")
+    return found

@@ -1,0 +1,286 @@
+"""A user's own file (CSV, JSON or JSONL) becomes the tasks of the train, valid and test splits.
+
+What the file says is data: nothing in it is rendered as a template, and what is unclear is refused with its place, not guessed.
+"""
+
+import csv
+import difflib
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.params import RowsData
+from stages.records import DataError, Message, Role, Task, TaskKind
+
+Row = tuple[str, Mapping[str, Any]]  # the place to name in an error, and the values by column
+
+MESSAGES_LIKE = 'a list like [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
+NEEDED = ("messages", "output", "group")  # in every JSON object; a row may leave out the others
+KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+
+# NUL, and surrogates: what is left of bytes that are not UTF-8 and of half an escaped pair such as \ud83d in JSON.
+UNUSABLE = re.compile("[\0\ud800-\udfff]")
+
+log = logging.getLogger(__name__)
+
+
+def tasks(data: RowsData, seed: int) -> dict[str, list[Task]]:
+    """The rows of `data.path` as tasks under train, valid and test, in the order of the file.
+
+    A row's split depends on the seed and on its group (else its prompt) alone: added rows leave the others where they are,
+    and changing `data.valid` leaves the test rows. DataError for anything that cannot be a row, and for an empty split.
+    """
+    path = Path(data.path)
+    splits: dict[str, list[Task]] = {"train": [], "valid": [], "test": []}
+    seen: set[str] = set()
+    repeated = 0
+    for place, row in _rows(path, data):
+        key, task = _task(place, row, data)
+        if task.id in seen:
+            repeated += 1
+            continue
+        seen.add(task.id)
+        splits[_split(key, data, seed)].append(task)
+    if repeated:
+        log.warning("%s: %d rows left out, each an exact repetition of an earlier one", path, repeated)
+    _refuse_empty(path, splits, data)
+    return splits
+
+
+def _rows(path: Path, data: RowsData) -> Iterator[Row]:
+    readers = {".csv": _csv, ".json": _json, ".jsonl": _jsonl}
+    if path.suffix.lower() not in readers:
+        raise DataError(f"{path}: data.path must end in .csv, .json (a list of objects) or .jsonl (an object a line)")
+    return readers[path.suffix.lower()](path, {field: name for field, name in data.columns if name})
+
+
+def _csv(path: Path, columns: dict[str, str]) -> Iterator[Row]:
+    table = _cells(path)
+    place, header = next(table, (str(path), []))
+    _require(place, columns, header)
+    if twice := [name for name in columns.values() if header.count(name) > 1]:
+        raise DataError(f"{place}: column {twice[0]!r} occurs more than once; rename one")
+    for place, cells in table:
+        if len(cells) != len(header):
+            hint = 'a cell with a comma, a quote or a line end must stand in "…"'
+            raise DataError(f"{place}: {len(cells)} cells, but the header has {len(header)}; {hint}")
+        yield place, dict(zip(header, cells, strict=True))
+
+
+def _cells(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """The rows that are not blank, each with the line on which it starts: a quoted cell may run over many lines."""
+    csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is less than a long document
+    reader = csv.reader(_lines(path), strict=True)
+    start = 1
+    try:
+        for cells in reader:
+            if any(cells):
+                yield f"{path}:{start}", cells
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f'{path}:{start}: not CSV: {error}; close each "…" and write "" for a quote inside') from None
+
+
+def _jsonl(path: Path, columns: dict[str, str]) -> Iterator[Row]:
+    hint = "each line must be one object; name a file with one list .json"
+    lines = ((number, line) for number, line in enumerate(_lines(path), start=1) if not line.isspace())
+    return _objects(path, columns, ((f"{path}:{number}", _decoded(path, number, line, hint)) for number, line in lines))
+
+
+def _json(path: Path, columns: dict[str, str]) -> Iterator[Row]:
+    hint = "name a file with an object a line .jsonl"
+    found = _decoded(path, 1, "".join(_lines(path)), hint)
+    if not isinstance(found, list):
+        raise DataError(f"{path}: must hold a list of objects, got {_kind(found)}; {hint}")
+    return _objects(path, columns, ((f"{path}: row {number}", value) for number, value in enumerate(found, start=1)))
+
+
+def _objects(path: Path, columns: dict[str, str], values: Iterable[tuple[str, Any]]) -> Iterator[Row]:
+    needed = {field: name for field, name in columns.items() if field in NEEDED}
+    known: dict[str, None] = {}
+    for place, value in values:
+        if not isinstance(value, dict):
+            raise DataError(f'{place}: must be an object like {{"input": "…", "output": "…"}}, got {_kind(value)}')
+        _require(place, needed, value)
+        known.update(dict.fromkeys(value))
+        yield place, value
+    if known:  # a misspelt optional column would otherwise be empty in silence
+        _require(str(path), columns, known)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines of usable UTF-8, at least one of them not blank; \\r\\n is read as \\n, so ids do not depend on Windows."""
+    empty = True
+    try:
+        # surrogateescape lets a bad byte through as a surrogate, so that its line can be named.
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+            for number, line in enumerate(file, start=1):
+                if broken := UNUSABLE.search(line):
+                    what = "a NUL byte" if broken[0] == "\0" else "not UTF-8"
+                    raise DataError(f"{path}:{number}: {what}; save the file as UTF-8 text (Excel: CSV UTF-8)")
+                empty = empty and line.isspace()
+                yield line
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; set data.path") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot read: {error.strerror}; set data.path to a file you can read") from None
+    if empty:
+        raise DataError(f"{path}: the file is empty; set data.path to one with rows")
+
+
+def _decoded(path: Path, line: int, text: str, hint: str) -> Any:
+    try:
+        return _loads(text)
+    except json.JSONDecodeError as error:
+        where = f"{path}:{line + error.lineno - 1}"
+        raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}; {hint}") from None
+    except ValueError as error:
+        raise DataError(f"{path}:{line}: not JSON: {error}; {hint}") from None
+
+
+def _loads(text: str) -> Any:
+    """json.loads without its leniency for NaN and Infinity; ValueError is all it raises."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON value")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _require(place: str, columns: Mapping[str, str], present: Collection[str]) -> None:
+    for field, name in columns.items():
+        if name not in present:
+            folded = {known.strip().lower(): known for known in present}
+            close = difflib.get_close_matches(name.lower(), folded, n=1)
+            guess = f"did you mean {folded[close[0]]!r}? " if close else ""
+            shown = ", ".join(repr(known[:40]) for known in list(present)[:30]) or "none"
+            raise DataError(f"{place}: no column {name!r}; {guess}There are {shown}; set data.columns.{field}")
+
+
+def _task(place: str, row: Mapping[str, Any], data: RowsData) -> tuple[str, Task]:
+    """The task and the key that decides its split."""
+    asked = _from_messages(place, row, data) if data.columns.messages else _from_columns(place, row, data)
+    system = asked["system"] if asked["system"].strip() else data.system
+    # The default prompt says nothing about a row, and trying another one must not reshuffle the splits.
+    own_system = system if system != data.system else ""
+    prompt = [own_system, *(turn.content for turn in asked["history"]), asked["instruction"], asked["input"]]
+    group = _group(place, row, data.columns.group)
+    key = group or " ".join(" ".join(prompt).lower().split())
+    source = group or f"row-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    return key, Task(kind=data.task, source=source, **asked | {"system": system})
+
+
+def _from_columns(place: str, row: Mapping[str, Any], data: RowsData) -> dict[str, Any]:
+    columns = data.columns
+    named = {"system": columns.system, "instruction": columns.instruction, "input": columns.input}
+    asked = {field: _text(place, name, row.get(name)) if name else "" for field, name in named.items()}
+    if not (asked["instruction"] + asked["input"]).strip():
+        empty = " and ".join(repr(name) for name in (columns.instruction, columns.input) if name)
+        raise DataError(f"{place}: nothing is asked, {empty} empty; fill in or delete the row")
+    name = columns.output or ""
+    return asked | {"history": (), "output": _output(place, name, row[name], data.task)}
+
+
+def _from_messages(place: str, row: Mapping[str, Any], data: RowsData) -> dict[str, Any]:
+    name = data.columns.messages or ""
+    turns = _turns(place, name, row[name])
+    system = turns.pop(0).content if turns and turns[0].role == "system" else ""
+    if not turns or turns[-1].role != "assistant":
+        raise DataError(f"{place}: {name!r} must end with an assistant turn: the right answer")
+    *history, user, assistant = turns
+    output = _output(place, name, assistant.content, data.task)
+    return {"system": system, "history": tuple(history), "instruction": "", "input": user.content, "output": output}
+
+
+def _turns(place: str, name: str, value: Any) -> list[Message]:
+    """An optional system turn, then user and assistant by turns, neither of them blank."""
+    try:
+        turns = _loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise DataError(f"{place}: {name!r} is not JSON: {error}; write {MESSAGES_LIKE}") from None
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise DataError(f"{place}: {name!r} must be {MESSAGES_LIKE}, got {_kind(turns)}")
+    found: list[Message] = []
+    for number, turn in enumerate(turns, start=1):
+        before = found[-1].role if found else None
+        role: Role = "assistant" if before == "user" else "user"
+        if turn.get("role") == "system" and not found:
+            role = "system"
+        if turn.get("role") != role:
+            got = repr(str(turn.get("role"))[:40])
+            raise DataError(f"{place}: {name}[{number}].role must be {role!r}, got {got}; user and assistant take turns")
+        content = _text(place, f"{name}[{number}].content", turn.get("content"))
+        if role != "system" and not content.strip():
+            raise DataError(f"{place}: {name}[{number}].content is empty; fill in or delete the row")
+        found.append(Message(role=role, content=content))
+    return found
+
+
+def _output(place: str, name: str, value: Any, kind: TaskKind) -> str:
+    if kind == "extraction" and isinstance(value, dict):
+        value = json.dumps(value, ensure_ascii=False)
+    text = _text(place, name, value)
+    if not text.strip():
+        raise DataError(f"{place}: {name!r} is empty; each row needs the right answer: fill in or delete the row")
+    if kind == "extraction" and not _is_object(text):
+        raise DataError(f'{place}: {name!r} must be a JSON object like {{"name": "…"}}, or data.task must be text')
+    return text
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(_loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _group(place: str, row: Mapping[str, Any], name: str | None) -> str:
+    """The row's group, "" where no column is named; an integer will do, as it reads the same however it is written."""
+    if not name:
+        return ""
+    value = row[name]
+    group = str(value) if type(value) is int else _text(place, name, value).strip()
+    if not group:
+        raise DataError(f"{place}: {name!r} is empty; give each row a group or set data.columns.group to null")
+    return group
+
+
+def _text(place: str, name: str, value: Any) -> str:
+    """A string as it is, null as ""; a number is refused because 7.10 and 007 would not come back as they were written."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        hint = "quote it" if type(value) in (int, float, bool) else 'write "…"'
+        raise DataError(f"{place}: {name!r} must be text, got {_kind(value)}; {hint}")
+    if UNUSABLE.search(value):
+        raise DataError(f"{place}: {name!r} holds \\u0000 or half of a surrogate pair, which is no text; take it out")
+    return value
+
+
+def _kind(value: Any) -> str:
+    return KINDS.get(type(value), "a number")
+
+
+def _split(key: str, data: RowsData, seed: int) -> str:
+    share = int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()[:13], 16) / 16**13  # 52 bits: exact in a float
+    return "test" if share < data.test else "valid" if share < data.test + data.valid else "train"
+
+
+def _refuse_empty(path: Path, splits: dict[str, list[Task]], data: RowsData) -> None:
+    sources = [task.source for split in splits.values() for task in split]
+    if not sources:
+        raise DataError(f"{path}: no rows in it, only a header or an empty list; add rows")
+    wanted = {"train": 1 - data.valid - data.test, "valid": data.valid, "test": data.test}
+    for name, fraction in wanted.items():
+        if fraction > 0 and not splits[name]:
+            there = f"{len(sources)} rows with {len(set(sources))} different {'groups' if data.columns.group else 'prompts'}"
+            raise DataError(
+                f"{path}: {name} is {fraction:g} of {there}, but none fell to it; add rows or change data.valid, data.test"
+            )

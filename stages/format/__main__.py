@@ -1,0 +1,34 @@
+"""format: every split as chats, without train rows that overlap valid or test, and an audit of what will be trained on."""
+
+from pathlib import Path
+
+from stages import models, params, records, stage
+from stages.format import audit, chats, overlap
+from stages.records import Task
+
+RAW, SYNTHETIC, FORMATTED = Path("data/raw"), Path("data/synthetic"), Path("data/formatted")
+
+
+def main() -> None:
+    p = params.read("seed", "synthesis.methods", "format")
+    raw = {split: list(records.read(RAW / f"{split}.jsonl", Task)) for split in ("train", "valid", "test")}
+    made = {method: list(records.read(SYNTHETIC / method / "tasks.jsonl", Task)) for method in p.methods}
+    shots, valid = chats.set_apart(raw["valid"], p.format.shots, p.seed)
+    train, removed = overlap.remove(
+        raw["train"] + [task for tasks in made.values() for task in tasks], valid + shots + raw["test"], p.format.overlap_ngram
+    )
+    splits = {name: chats.examples(tasks) for name, tasks in (("train", train), ("valid", valid), ("test", raw["test"]))}
+    tokenizer = models.load_tokenizer(models.ensure(models.read_manifest()))
+    fitted, figures = audit.fit(splits, tokenizer, p.format)
+    origin = {"authored": len(raw["train"])} | {method: len(tasks) for method, tasks in made.items()}
+
+    for split, examples in fitted.items():
+        records.write(FORMATTED / f"{split}.jsonl", examples)
+    records.write(FORMATTED / "shots.jsonl", chats.examples(shots))
+    records.write_json(FORMATTED / "audit.json", {**figures, "overlap": removed, "origin": origin})
+    records.write_text(FORMATTED / "trained_on.txt", audit.trained_on(fitted["train"][:5], tokenizer))
+    print(f"{len(fitted['train'])} train rows from {origin}; removed as overlapping: {removed}")
+
+
+if __name__ == "__main__":
+    stage.run(main)

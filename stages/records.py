@@ -1,0 +1,205 @@
+"""The records that travel between stages, their ids, and reading and writing them as JSON Lines.
+
+Every record is immutable and has an `id` made from its content and a tuple of `parents`, the ids it was made from. Lineage
+is nothing but these ids: two runs that make the same record give it the same id, and a changed record gets another one.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+TaskKind = Literal["extraction", "text"]
+Role = Literal["system", "user", "assistant"]
+
+
+class DataError(Exception):
+    """Something a user can mend: the message is one line that names the place and what to change."""
+
+
+class Message(BaseModel):
+    """One turn of a chat."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: Role
+    content: str
+
+
+class Record(BaseModel):
+    """Base of everything that is stored between stages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    prefix: ClassVar[str] = "record"
+
+    id: str = ""
+    parents: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _id_is_content_hash(self) -> Self:
+        expected = f"{self.prefix}-{content_hash(self.model_dump(exclude={'id'}))[:16]}"
+        if self.id not in ("", expected):
+            raise ValueError(f"id {self.id} does not match the content, expected {expected}: the record was edited")
+        object.__setattr__(self, "id", expected)
+        return self
+
+
+class Document(Record):
+    """A passage of text and where it comes from, e.g. a complaint body or a document layout."""
+
+    prefix: ClassVar[str] = "doc"
+
+    text: str
+    kind: str
+    source: str
+
+
+class Task(Record):
+    """What is asked and the right answer, before any model's format.
+
+    `source` is what errors are clustered by (a layout, a document, a row); `slices` name the hard features of the row.
+    """
+
+    prefix: ClassVar[str] = "task"
+
+    kind: TaskKind
+    system: str = ""
+    history: tuple[Message, ...] = ()
+    instruction: str = ""
+    input: str = ""
+    output: str
+    source: str
+    slices: tuple[str, ...] = ()
+
+
+class Example(Record):
+    """A chat that a model is trained or tested on; the last message is the reference answer."""
+
+    prefix: ClassVar[str] = "ex"
+
+    kind: TaskKind
+    messages: tuple[Message, ...]
+    source: str
+    slices: tuple[str, ...] = ()
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        return self.messages[:-1]
+
+    @property
+    def reference(self) -> str:
+        return self.messages[-1].content
+
+
+class Call(Record):
+    """One question to a teacher and its answer."""
+
+    prefix: ClassVar[str] = "call"
+
+    messages: tuple[Message, ...]
+    text: str
+    stopped: bool
+    prompt_tokens: int
+    new_tokens: int
+
+
+class Rejection(Record):
+    """A candidate that a filter threw out; `parents` name the call that wrote it."""
+
+    prefix: ClassVar[str] = "rejected"
+
+    text: str
+    filter: str
+    reason: str
+
+
+class Prediction(Record):
+    """What one system answered to one example; `stopped` is false where it ran into the token limit."""
+
+    prefix: ClassVar[str] = "pred"
+
+    example: str
+    system: str
+    text: str
+    stopped: bool
+    prompt_tokens: int
+    new_tokens: int
+
+
+class Score(Record):
+    """The scores of one system on one example, each between 0 and 1."""
+
+    prefix: ClassVar[str] = "score"
+
+    example: str
+    system: str
+    source: str
+    slices: tuple[str, ...] = ()
+    scores: dict[str, float]
+
+
+R = TypeVar("R", bound=Record)
+
+
+def content_hash(value: Any) -> str:
+    """sha256 of a JSON-serialisable value, independent of key order."""
+    canonical = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(path: Path, record: type[R]) -> Iterator[R]:
+    """Yield the records of a JSON Lines file; a bad line raises DataError with file and line."""
+    for number, line in enumerate(lines(path), start=1):
+        try:
+            yield record.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "record"
+            raise DataError(f"{path}:{number}: {where}: {first['msg']}") from error
+
+
+def lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 text file without line ends (\\n or \\r\\n) and without a byte order mark."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            for line in file:
+                yield line.rstrip("\r\n")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8") from error
+
+
+def write(path: Path, records: Iterable[Record]) -> int:
+    """Write records as JSON Lines, all or nothing, and return how many."""
+    rows = [record.model_dump_json() for record in records]
+    write_text(path, "".join(row + "\n" for row in rows))
+    return len(rows)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write beside, then rename: a killed or failed run leaves the old file or none, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot write: {error.strerror}") from error

@@ -1,0 +1,126 @@
+"""Stage report: scores, audit, funnels, logs and costs in; what a reviewer reads out, below reports/<name>/."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from stages import params, records, stage
+from stages.records import DataError, Example, Prediction, Score
+from stages.report import evidence, examples, page, summary, table
+from stages.report.evidence import Evidence
+
+DATA, MODELS = Path("data"), Path("models")
+
+
+def main() -> None:
+    p = params.read("name", "seed", "seeds", "synthesis.methods", "predict.split", "predict.shots", "report")
+    bases, tuned = [f"base_{shots}shot" for shots in p.shots], {seed: f"tuned_{seed}" for seed in p.seeds}
+    methods = [method for method in p.methods if method != "none"]
+
+    found = read_evidence(p.split, bases, tuned, methods)
+    scored = summary.tabulate(records.read(DATA / "scores.jsonl", Score), found.examples, bases, tuned)
+    metrics = summary.summarize(scored, p.report.headline, p.report.resamples, p.seed, p.split)
+    losses = evidence.loss_rows(found.training)
+
+    folder = Path("reports") / p.name
+    content = page_content(p, found, scored, metrics, losses)
+    markdown, html = page.render("report.md.jinja", **content), page.render("page.html.jinja", **content)
+    records.write_json(folder / "metrics.json", metrics)
+    records.write_json(folder / "cost.json", {**evidence.cost(found.costs), "predictions_md5": found.hashes})
+    records.write_text(folder / "items.jsonl", "".join(_line(item) for item in summary.items(scored)))
+    records.write_json(folder / "plots" / "loss.json", losses)
+    records.write_json(folder / "plots" / "funnel.json", evidence.funnel_rows(found.funnels))
+    records.write_text(folder / "report.md", markdown)
+    records.write_text(folder / "index.html", html)
+
+    table.show(metrics, folder)
+
+
+def read_evidence(split: str, bases: list[str], tuned: dict[int, str], methods: list[str]) -> Evidence:
+    """Read exactly the files that the parameters name; others in the same folders are left over from other parameters."""
+    systems = [*bases, *tuned.values()]
+    predictions = {system: DATA / "predictions" / f"{system}.jsonl" for system in systems}
+    agreement = {seed: DATA / "agreement" / f"{system}.json" for seed, system in tuned.items()}
+    funnels = {method: DATA / "synthetic" / method / "funnel.json" for method in methods}
+    training = {seed: MODELS / str(seed) / "training.json" for seed in tuned}
+    steps = [f"synthesize_{m}" for m in methods] + [f"train_{s}" for s in tuned] + [f"predict_{s}" for s in systems]
+    costs = {step: DATA / "cost" / f"{step}.json" for step in steps}
+    warn_of_leftovers([*predictions.values(), *agreement.values(), *costs.values()])
+    warn_of_leftovers([*(path.parent for path in (*funnels.values(), *training.values())), MODELS / "base.json"])
+    rows = list(records.read(DATA / "formatted" / f"{split}.jsonl", Example))
+    base = _json(MODELS / "base.json")
+    return Evidence(
+        examples=rows,
+        predictions={system: _answers(path, rows) for system, path in predictions.items()},
+        hashes={system: _md5(path) for system, path in predictions.items()},
+        audit=_json(DATA / "formatted" / "audit.json"),
+        funnels=[_json(path) for path in funnels.values()],
+        training={seed: _json(path) for seed, path in training.items()},
+        agreement={seed: _json(path) for seed, path in agreement.items()},
+        costs={step: _json(path) for step, path in costs.items()},
+        model={**base.pop("model"), **base},
+    )
+
+
+def warn_of_leftovers(read: list[Path]) -> None:
+    """A file of other seeds, shots or methods beside those that are read is no mistake, but worth a line."""
+    for folder in dict.fromkeys(path.parent for path in read):
+        for path in sorted(folder.glob("[!.]*")):
+            if path not in read and path.stem != "synthesize_none" and path.name != "none":
+                print(f"warning: {path} is left over from other parameters and was not read", file=sys.stderr)
+
+
+def page_content(p: SimpleNamespace, found: Evidence, scored: summary.Table, metrics: Any, losses: Any) -> dict[str, Any]:
+    """What both templates are given."""
+    best, first = metrics["difference"]["against"], next(iter(scored.seeds.values()))
+    chosen = examples.choose(scored, best, first, p.report.headline, p.report.examples, p.seed)
+    return {
+        "name": p.name,
+        "seed": p.seed,
+        "headline": p.report.headline,
+        "resamples": p.report.resamples,
+        "verdict": page.verdict(metrics, p.report.headline, found.model["name"]),
+        "metrics": metrics,
+        "names": scored.metrics,
+        "systems": [*scored.bases, summary.TUNED],
+        "best": best,
+        "examples": examples.before_after(scored, found.examples, found.predictions, best, chosen),
+        "chart": page.chart(losses),
+        "found": found,
+        "audit_columns": list(dict.fromkeys(key for row in found.audit["splits"].values() for key in row)),
+        "machine": evidence.cost(found.costs)["machine"],
+    }
+
+
+def _answers(path: Path, rows: list[Example]) -> dict[str, Prediction]:
+    answers = {row.example: row for row in records.read(path, Prediction)}
+    if answers.keys() != {row.id for row in rows}:
+        known = sum(row.id in answers for row in rows)
+        raise DataError(
+            f"{path}: answers {known} of {len(rows)} examples of the split and {len(answers) - known} others; predict again"
+        )
+    return answers
+
+
+def _md5(path: Path) -> str:
+    """As in dvc.lock, so that git alone shows which predictions a report was made from."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads("\n".join(records.lines(path)))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+
+
+def _line(row: Any) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    stage.run(main)

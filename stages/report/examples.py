@@ -1,0 +1,110 @@
+"""The before/after examples: which are shown, and how an answer is laid beside its reference."""
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from stages.records import Example, Prediction
+from stages.report.summary import Table
+
+FAILURES = 2  # shown wherever there are any: a page of successes alone would mislead
+WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+|\s+|.", re.DOTALL)  # Chinese and Japanese by character
+
+
+def choose(table: Table, base: str, tuned: str, headline: str, count: int, seed: int) -> list[tuple[int, str]]:
+    """Rows to show with what became of them, in the order of the split, drawn by `seed`.
+
+    At most two where the tuned answer is not fully right, then ones that only the base system got wrong, then any others.
+    """
+    order = np.random.default_rng(seed).permutation(len(table.ids)).tolist()
+    right = table.column(tuned, headline) == 1
+    before = table.column(base, headline) == 1
+    failed = [row for row in order if not right[row]][: min(FAILURES, count)]
+    fixed = [row for row in order if right[row] and not before[row]]
+    others = [row for row in order if row not in failed and row not in fixed]
+    rows = sorted([*failed, *fixed, *others][:count])
+    return [(row, _outcome(bool(before[row]), bool(right[row]))) for row in rows]
+
+
+def _outcome(before: bool, right: bool) -> str:
+    if right:
+        return "right before and after" if before else "fixed"
+    return "broken" if before else "still wrong"
+
+
+def compare(example: Example, base: Prediction, tuned: Prediction) -> dict[str, Any]:
+    """One example as the page shows it: by field where the reference is a JSON object, else by word."""
+    reference, answers = example.reference, {"base": base.text, "tuned": tuned.text}
+    expected = parsed(reference) if example.kind == "extraction" else None
+    objects = {side: parsed(text) if expected else None for side, text in answers.items()}
+    return {
+        "id": example.id,
+        "source": example.source,
+        "slices": example.slices,
+        "prompt": [(turn.role, printable(turn.content)) for turn in example.prompt if turn.role != "system"],
+        "reference": printable(reference),
+        "stopped": {"base": base.stopped, "tuned": tuned.stopped},
+        "fields": _fields(expected, objects) if expected else None,
+        "unparsed": {side: printable(text) for side, text in answers.items() if expected and objects[side] is None},
+        "words": None if expected else {side: marked(printable(text), printable(reference)) for side, text in answers.items()},
+    }
+
+
+def _fields(expected: dict[str, Any], objects: dict[str, dict[str, Any] | None]) -> list[dict[str, Any]]:
+    """The reference's fields, then those that only an answer has; a side is None where its answer does not parse."""
+    names = dict.fromkeys([*expected, *(name for answer in objects.values() for name in answer or {})])
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        row: dict[str, Any] = {"name": printable(name), "reference": _shown(expected, name)}
+        for side, answer in objects.items():
+            same = answer is not None and name in answer and name in expected and answer[name] == expected[name]
+            row[side] = None if answer is None else {"text": _shown(answer, name), "right": same}
+        rows.append(row)
+    return rows
+
+
+def _shown(answer: dict[str, Any], name: str) -> str:
+    if name not in answer:
+        return "(no such field)"
+    value = answer[name]
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def parsed(text: str) -> dict[str, Any] | None:
+    """The JSON object that the whole text is, or None."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def marked(answer: str, reference: str) -> list[tuple[str, bool]]:
+    """The answer in pieces, each with whether the reference has it at that place."""
+    mine, theirs = WORDS.findall(answer), WORDS.findall(reference)
+    matcher = difflib.SequenceMatcher(None, theirs, mine, autojunk=False)
+    return [("".join(mine[start:end]), tag == "equal") for tag, _, _, start, end in matcher.get_opcodes() if end > start]
+
+
+def printable(text: str) -> str:
+    """Half a surrogate pair, which a model can write as \\ud800, has no UTF-8 form: shown as a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def before_after(
+    table: Table,
+    examples: Sequence[Example],
+    predictions: dict[str, dict[str, Prediction]],
+    base: str,
+    chosen: list[tuple[int, str]],
+) -> list[dict[str, Any]]:
+    """The chosen rows, laid out; the tuned answer is that of the first seed."""
+    tuned = next(iter(table.seeds.values()))
+    return [
+        {"outcome": outcome, **compare(examples[row], predictions[base][table.ids[row]], predictions[tuned][table.ids[row]])}
+        for row, outcome in chosen
+    ]

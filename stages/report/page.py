@@ -1,0 +1,171 @@
+"""Renders report.md and index.html: formatting, the wording of the verdict, and the scales of the charts.
+
+Everything shown comes from data that others wrote, so autoescaping is on in both templates and nothing is ever marked safe.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from stages.report.evidence import Json
+from stages.report.summary import TUNED
+
+METRICS = {
+    "json_valid": ("valid JSON", "the whole answer parses as one JSON object"),
+    "field_exact": ("fields exact", "share of a record's fields that equal the reference; null equals only null"),
+    "record_exact": ("records exact", "every field of the record equals the reference"),
+    "exact_match": ("exact match", "the answer equals the reference"),
+    "token_f1": ("token F1", "overlap of the words of answer and reference"),
+    "stop_rate": ("stopped by itself", "the answer ended before the limit of new tokens"),
+}
+MINUS, SPACE = "\u2212", "\u202f"  # a true minus sign and a narrow no-break space
+FEW_CLUSTERS = 10
+SIGNIFICANT = 0.05
+LONGEST = 2000  # characters of one text on the page
+
+
+def metric_name(metric: str) -> str:
+    if metric in METRICS:
+        return METRICS[metric][0]
+    return f"{metric.removesuffix('_exact')} exact" if metric.endswith("_exact") else metric.replace("_", " ")
+
+
+def metric_help(metric: str) -> str:
+    return METRICS.get(metric, ("", ""))[1]
+
+
+def system_name(system: str) -> str:
+    shots = re.fullmatch(r"base_(\d+)shot", system)
+    if not shots:
+        return system.replace("_", " ")
+    return {0: "base, no examples", 1: "base, 1 example"}.get(int(shots[1]), f"base, {shots[1]} examples")
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def signed(share: float) -> str:
+    points = round(100 * share, 1)
+    return f"{points:+.1f}".replace("-", MINUS) if points else "0.0"
+
+
+def probability(p: float) -> str:
+    return f"p{SPACE}<{SPACE}0.001" if p < 0.001 else f"p{SPACE}={SPACE}{p:.3f}"
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f}{SPACE}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}{SPACE}h {minutes}{SPACE}min" if hours else f"{minutes}{SPACE}min {rest}{SPACE}s"
+
+
+def size(value: float) -> str:
+    """Bytes in decimal units, as file managers and model pages give them."""
+    unit = next(unit for unit in (1e9, 1e6, 1e3, 1) if value >= unit or unit == 1)
+    name = {1e9: "GB", 1e6: "MB", 1e3: "kB", 1: "B"}[unit]
+    return f"{value / unit:.1f}{SPACE}{name}" if unit > 1 else f"{value:.0f}{SPACE}{name}"
+
+
+def clip(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST:,} more characters)"
+
+
+def cell(text: Any) -> str:
+    """Text inside a cell of a Markdown table, where a bar or a line break would end the cell."""
+    return " ".join(str(text).split()).replace("|", "¦").replace("`", "'")
+
+
+FILTERS = (metric_name, metric_help, system_name, percent, signed, probability, number, duration, size, clip, cell)
+
+
+def verdict(metrics: Json, headline: str, model: str) -> Json:
+    """What happened, in words: a title, the evidence for it, and what the evidence does not cover."""
+    difference = metrics["difference"]
+    against, low, high = difference["against"], difference[f"{headline}_lo"], difference[f"{headline}_hi"]
+    p = difference[f"{headline}_p"]
+    outcome = "within noise" if p >= SIGNIFICANT or low <= 0 <= high else "better" if low > 0 else "worse"
+    zero = "includes zero" if low <= 0 <= high else "excludes zero"
+    if zero == "excludes zero" and outcome == "within noise":
+        zero += ", but the test does not confirm it"
+    before, after = (f"{percent(metrics[system][headline])}{SPACE}%" for system in (against, TUNED))
+    title = f"Tuning took {model} from {before} to {after} {metric_name(headline)}"
+    if outcome == "within noise":
+        title = f"Tuning left {model} at {after} {metric_name(headline)}, within noise of {before} before"
+    evidence = (
+        f"Against the best base system ({system_name(against)}) that is {signed(difference[headline])} points on the "
+        f"{metrics['split']} split, 95{SPACE}% interval {signed(low)} to {signed(high)}, "
+        f"{probability(p)}: the interval {zero}."
+    )
+    return {"outcome": outcome, "title": title, "evidence": evidence, "limits": list(_limits(metrics, headline))}
+
+
+def _limits(metrics: Json, headline: str) -> Iterator[str]:
+    tuned = metrics[TUNED]
+    if "seeds" in metrics:
+        spread = percent(tuned[f"{headline}_sd"])
+        yield (
+            f"“tuned” is the mean of {len(metrics['seeds'])} training runs (standard deviation between them: {spread} points); "
+            "the intervals cover the choice of items, not of seeds."
+        )
+    else:
+        yield "There was one training run: how much the result varies between training seeds is unknown."
+    if metrics["split"] == "valid":
+        yield "These are validation rows, on which choices were made: expect less on new data."
+    if tuned["clusters"] < 2:
+        yield "All rows come from one source: the intervals treat rows as independent and are too narrow if they are not."
+    elif tuned["clusters"] < FEW_CLUSTERS:
+        yield f"There are only {tuned['clusters']} clusters of rows: take the intervals as rough."
+
+
+def chart(rows: list[Json]) -> Json | None:
+    """Loss rows as polylines in a square of side 100, origin at the top left, and round tick values; None without rows."""
+    if not rows:
+        return None
+    top = max(row[name] for row in rows for name in ("train", "valid") if row[name] is not None)
+    xticks, yticks = _ticks(max(row["step"] for row in rows)), _ticks(top)
+    width, height = max(max(row["step"] for row in rows), 1), max(top, yticks[-1]) or 1
+    lines = []
+    for seed in dict.fromkeys(row.get("seed") for row in rows):
+        for name in ("train", "valid"):
+            mine = [(row["step"], row[name]) for row in rows if row.get("seed") == seed and row[name] is not None]
+            points = [(round(100 * step / width, 2), round(100 - 100 * loss / height, 2)) for step, loss in mine]
+            if points:
+                lines.append({"name": name, "seed": seed, "points": points, "last": mine[-1][1], "step": mine[-1][0]})
+    return {
+        "lines": lines,
+        "x": [(round(100 * tick / width, 2), f"{tick:g}") for tick in xticks if tick == int(tick)],
+        "y": [(round(100 - 100 * tick / height, 2), f"{tick:g}") for tick in yticks],
+    }
+
+
+def _ticks(top: float) -> list[float]:
+    """Round numbers from 0 to `top`, about five of them."""
+    if not 0 < top < math.inf:
+        return [0]
+    power = 10 ** math.floor(math.log10(top / 4))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= top / 4.5)
+    return [round(index * step, 10) for index in range(int(top / step + 1e-9) + 1)]
+
+
+def render(template: str, **content: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {function.__name__: function for function in FILTERS}
+    return environment.get_template(template).render(**content)

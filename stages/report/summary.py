@@ -1,0 +1,163 @@
+"""From the scores of single items to the numbers of metrics.json.
+
+Every system must have scored every item. `tuned` is the mean over the training seeds, item by item, so that it is compared
+with a base system on the same items.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stages.records import DataError, Example, Score
+from stages.report.statistics import Array, paired_difference, rate_interval
+
+TUNED = "tuned"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Scores of every system on the same items.
+
+    `values[system]` has shape (items, metrics) and holds NaN where a metric does not apply to an item; `values["tuned"]`
+    is the mean over the systems of `seeds`. `sources` are the clusters.
+    """
+
+    ids: tuple[str, ...]
+    sources: Array
+    slices: tuple[tuple[str, ...], ...]
+    metrics: tuple[str, ...]
+    bases: tuple[str, ...]
+    seeds: dict[int, str]
+    values: dict[str, Array]
+
+    def column(self, system: str, metric: str) -> Array:
+        return self.values[system][:, self.metrics.index(metric)]
+
+
+def tabulate(scores: Iterable[Score], examples: Sequence[Example], bases: Sequence[str], seeds: dict[int, str]) -> Table:
+    """Arrange scores by system and item; DataError where an item is missing, unknown, doubled or measured by other metrics."""
+    if not examples:
+        raise DataError("no rows to report on: the split is empty; give it rows (data.rows or data.valid, data.test)")
+    systems = [*bases, *seeds.values()]
+    found: dict[str, dict[str, Score]] = {system: {} for system in systems}
+    for score in scores:
+        if score.system in found:
+            if score.example in found[score.system]:
+                raise DataError(f"scores: {score.system} scored {score.example} twice; run `dvc repro -f evaluate`")
+            found[score.system][score.example] = score
+    ids = [example.id for example in examples]
+    for system in systems:
+        _complete(system, found[system], ids)
+    first = [found[systems[0]][id] for id in ids]
+    metrics = list(dict.fromkeys(metric for score in first for metric in score.scores))
+    for system in systems:
+        for mine, reference in zip((found[system][id] for id in ids), first, strict=True):
+            if set(mine.scores) != set(reference.scores):
+                raise DataError(f"scores: {system} has other metrics than {systems[0]} on {mine.example}")
+    values = {s: np.array([[found[s][id].scores.get(m, np.nan) for m in metrics] for id in ids]) for s in systems}
+    values[TUNED] = np.mean([values[system] for system in seeds.values()], axis=0)
+    return Table(
+        ids=tuple(ids),
+        sources=np.array([score.source for score in first]),
+        slices=tuple(score.slices for score in first),
+        metrics=tuple(metrics),
+        bases=tuple(bases),
+        seeds=seeds,
+        values=values,
+    )
+
+
+def best_base(table: Table, headline: str) -> str:
+    """The base system with the highest headline metric; of equals the first listed."""
+    if headline not in table.metrics:
+        raise DataError(f"report.headline = {headline}: not among the metrics; there are {', '.join(table.metrics)}")
+    return max(table.bases, key=lambda system: float(np.nanmean(table.column(system, headline))))
+
+
+def summarize(table: Table, headline: str, resamples: int, seed: int, split: str) -> dict[str, Any]:
+    """The nested numbers of metrics.json: rates by system, tuned minus best base, slices, and seeds where there are several."""
+    best = best_base(table, headline)
+    metrics: dict[str, Any] = {system: _rates(table, system) for system in (TUNED, *table.bases)}
+    metrics["difference"] = {"against": best, **_differences(table, best, resamples, seed)}
+    metrics["slices"] = _slices(table, headline, best)
+    if len(table.seeds) > 1:
+        rates = {
+            number: {m: _rounded(np.nanmean(table.column(system, m))) for m in table.metrics}
+            for number, system in table.seeds.items()
+        }
+        means = [float(np.nanmean(table.column(system, headline))) for system in table.seeds.values()]
+        metrics[TUNED][f"{headline}_sd"] = _rounded(np.std(means, ddof=1))
+        metrics["seeds"] = {str(number): rate for number, rate in rates.items()}
+    metrics["split"] = split
+    return metrics
+
+
+def items(table: Table) -> list[dict[str, Any]]:
+    """One row an item, without texts: what two commits are compared by."""
+    return [
+        {
+            "id": id,
+            "source": str(table.sources[row]),
+            "slices": list(table.slices[row]),
+            "scores": {system: _applicable(table, system, row) for system in (*table.bases, *table.seeds.values())},
+        }
+        for row, id in enumerate(table.ids)
+    ]
+
+
+def _applicable(table: Table, system: str, row: int) -> dict[str, float]:
+    pairs = zip(table.metrics, table.values[system][row], strict=True)
+    return {metric: _rounded(value) for metric, value in pairs if not np.isnan(value)}
+
+
+def _complete(system: str, scores: dict[str, Score], ids: list[str]) -> None:
+    missing = [id for id in ids if id not in scores]
+    if missing:
+        raise DataError(
+            f"scores: {system} lacks {len(missing)} of {len(ids)} examples, the first is {missing[0]}; run `dvc repro evaluate`"
+        )
+    if len(scores) > len(ids):
+        extra = next(id for id in scores if id not in set(ids))
+        raise DataError(f"scores: {system} scored {extra}, which is not in the split; run `dvc repro evaluate`")
+
+
+def _rates(table: Table, system: str, metrics: Sequence[str] = (), rows: Array | None = None) -> dict[str, Any]:
+    """`<metric>`, `_lo`, `_hi` of each metric over the chosen rows, then n and clusters; `_n` where it has fewer items."""
+    rows = np.full(len(table.ids), True) if rows is None else rows
+    numbers: dict[str, Any] = {}
+    for metric in metrics or table.metrics:
+        scores = table.column(system, metric)
+        applies = rows & ~np.isnan(scores)
+        if not applies.any():
+            continue
+        rate = rate_interval(scores[applies], table.sources[applies])
+        numbers |= {metric: _rounded(rate.mean), f"{metric}_lo": _rounded(rate.low), f"{metric}_hi": _rounded(rate.high)}
+        if rate.n < rows.sum():
+            numbers[f"{metric}_n"] = rate.n
+    return numbers | {"n": int(rows.sum()), "clusters": len(set(table.sources[rows]))}
+
+
+def _differences(table: Table, best: str, resamples: int, seed: int) -> dict[str, float]:
+    """Each metric starts from the same seed: all see the same resamples, and a new metric leaves the others as they were."""
+    numbers = {}
+    for metric in table.metrics:
+        tuned, base = table.column(TUNED, metric), table.column(best, metric)
+        applies = ~np.isnan(tuned)
+        generator = np.random.default_rng(seed)
+        difference = paired_difference(tuned[applies], base[applies], table.sources[applies], resamples, generator)
+        numbers[metric] = _rounded(difference.mean)
+        numbers[f"{metric}_lo"], numbers[f"{metric}_hi"] = _rounded(difference.low), _rounded(difference.high)
+        numbers[f"{metric}_p"] = _rounded(difference.p)
+    return numbers
+
+
+def _slices(table: Table, headline: str, best: str) -> dict[str, Any]:
+    names = dict.fromkeys(name for slices in table.slices for name in slices)
+    rows = {name: np.array([name in slices for slices in table.slices]) for name in names}
+    return {name: {s: _rates(table, s, [headline], rows[name]) for s in (TUNED, best)} for name in sorted(names)}
+
+
+def _rounded(number: Any) -> float:
+    return round(float(number), 6)

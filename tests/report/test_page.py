@@ -1,0 +1,256 @@
+"""The files that the stage writes: complete, repeatable, and safe whatever the data hold."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.records import DataError, Example, Message
+from stages.report import examples, page
+
+HOSTILE = "<script>document.title='broken'</script> {{ 7*7 }} {% raw %} | ` \" ' \u202e"
+
+
+class Tags(HTMLParser):
+    """Collects tags, ids and link targets, and checks that what is opened is closed."""
+
+    VOID = frozenset({"meta", "link", "br", "line", "polyline", "path"})
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def of(self, name: str) -> list[str]:
+        return [value or "" for key, value in self.attributes if key == name]
+
+
+def html(folder: Path) -> str:
+    return (folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_stage_writes_every_file_and_twice_the_same_bytes(inputs: Any, run: Any) -> None:
+    folder = run(inputs)
+    names = {"metrics.json", "cost.json", "items.jsonl", "report.md", "index.html", "plots/loss.json", "plots/funnel.json"}
+    first = {name: (folder / name).read_bytes() for name in names}
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == names
+    run(inputs)
+    assert {name: (folder / name).read_bytes() for name in names} == first
+
+
+def test_the_page_is_well_formed_and_needs_nothing_from_outside(inputs: Any, run: Any) -> None:
+    text = html(run(inputs))
+    tags = Tags(text)
+    assert not tags.open
+    assert "script" not in tags.seen
+    assert not re.search(r"https?://", text)
+    assert {link[1:] for link in tags.of("href") if link.startswith("#")} <= set(tags.of("id"))
+    assert "how much the result varies between training seeds is unknown" in text
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_hostile_data_are_shown_not_executed(inputs: Any, run: Any) -> None:
+    for system in inputs.systems:
+        inputs.answers[system] = [HOSTILE] * len(inputs.examples)
+    funnel = inputs.funnel("self_instruct")
+    funnel["rejected"]["length"]["examples"] = [HOSTILE]
+    inputs.write()
+    inputs.json("models/base.json", {**inputs.model(), "name": HOSTILE})
+    inputs.json("data/synthetic/self_instruct/funnel.json", funnel)
+    folder = run(inputs)
+    text = html(folder)
+    assert "script" not in Tags(text).seen
+    assert "&lt;script&gt;" in text
+    assert "{{ 7*7 }}" in text
+    assert "<script" not in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_hostile_field_names_do_not_break_the_tables(inputs: Any, run: Any) -> None:
+    for rows in inputs.scores.values():
+        for row in rows:
+            row["<b>a|b</b>_exact"] = 1.0
+            row["[red]x_exact"] = 1.0
+    inputs.write()
+    folder = run(inputs)
+    assert "<b>a|b" not in html(folder)
+    assert "| &lt;b&gt;a¦b&lt;/b&gt; exact |" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_an_answer_with_half_a_surrogate_pair_can_be_written(inputs: Any, run: Any) -> None:
+    for system in inputs.systems:
+        inputs.answers[system] = ['{"name": "\\ud800", "address": 1, "email": {"a": []}, "question": null}'] * len(
+            inputs.examples
+        )
+    inputs.write()
+    assert html(run(inputs))
+
+
+def test_text_tasks_without_synthesis_or_validation_rows(inputs: Any, run: Any) -> None:
+    inputs.params.methods, inputs.params.report.headline = ["none"], "token_f1"
+    inputs.examples = [
+        Example(
+            kind="text",
+            messages=(
+                Message(role="user", content=f"Hello {number}"),
+                Message(role="assistant", content="Who is there?"),
+                Message(role="user", content="Me."),
+                Message(role="assistant", content="Come in, please."),
+            ),
+            source=f"chat {number}",
+        )
+        for number in range(6)
+    ]
+    for system in inputs.systems:
+        exact = 1.0 if system == "tuned_42" else 0.0
+        inputs.answers[system] = ["Come in, please." if exact else "Go away, please."] * 6
+        inputs.scores[system] = [{"exact_match": exact, "token_f1": exact or 0.4, "stop_rate": 1.0}] * 6
+    inputs.write()
+    inputs.json("models/42/training.json", {**inputs.training(42), "validation": []})
+    folder = run(inputs)
+    text = html(folder)
+    assert "<mark>Go</mark>" in text
+    assert "Synthetic data" not in text
+    assert 'id="slices"' not in text
+    assert "There were no validation rows" in text
+    assert "There are only 6 clusters" in text
+    assert json.loads((folder / "plots/funnel.json").read_text()) == []
+    assert {row["valid"] for row in json.loads((folder / "plots/loss.json").read_text())} == {None}
+
+
+def test_a_yield_of_zero_is_said(inputs: Any, run: Any) -> None:
+    funnel = {"method": "self_instruct", "stages": [{"stage": "kept", "count": 0}], "rejected": {}, "rows": 0, "calls": 64}
+    inputs.json("data/synthetic/self_instruct/funnel.json", funnel)
+    assert "nothing passed all filters" in html(run(inputs))
+
+
+def test_several_seeds_are_shown_one_by_one(inputs: Any, tmp_path: Path, run: Any) -> None:
+    folder = run(type(inputs)(tmp_path / "seeds", seeds=(1, 2)))
+    assert "is the mean of 2 training runs" in html(folder)
+    rows = json.loads((folder / "plots/loss.json").read_text())
+    assert {row["seed"] for row in rows} == {1, 2}
+
+
+def test_a_left_over_file_of_another_seed_is_not_read_but_warned_of(inputs: Any, run: Any, capsys: Any) -> None:
+    before = html(run(inputs))
+    assert "warning" not in capsys.readouterr().err
+    inputs.json("data/cost/train_7.json", "not what a cost looks like")
+    (inputs.root / "data/predictions/tuned_7.jsonl").write_text("nonsense")
+    (inputs.root / "models/7").mkdir()
+    assert html(run(inputs)) == before
+    warnings = capsys.readouterr().err
+    assert all(path in warnings for path in ("data/cost/train_7.json", "data/predictions/tuned_7.jsonl", "models/7"))
+
+
+def test_metrics_hold_the_hash_of_each_prediction_file(inputs: Any, run: Any) -> None:
+    hashes = json.loads((run(inputs) / "metrics.json").read_text())["predictions"]
+    assert list(hashes) == ["base_0shot", "base_3shot", "tuned_42"]
+    inputs.answers["tuned_42"][0] = "something else"
+    inputs.write_predictions("tuned_42")
+    changed = json.loads((run(inputs) / "metrics.json").read_text())["predictions"]
+    assert [system for system in hashes if hashes[system] != changed[system]] == ["tuned_42"]
+
+
+def test_a_step_that_ran_on_another_machine_says_so(inputs: Any, run: Any) -> None:
+    elsewhere = {**inputs.prediction_cost()["machine"], "device_name": "NVIDIA H100"}
+    inputs.json("data/cost/predict_base_0shot.json", {**inputs.prediction_cost(), "machine": elsewhere})
+    folder = run(inputs)
+    cost = json.loads((folder / "cost.json").read_text())
+    assert cost["predict_base_0shot"]["machine"]["device_name"] == "NVIDIA H100"
+    assert "machine" not in cost["predict_base_3shot"]
+    assert "on NVIDIA H100" in html(folder)
+
+
+def test_a_missing_prediction_file_and_a_damaged_one_are_named(inputs: Any, run: Any) -> None:
+    path = inputs.root / "data/predictions/base_3shot.jsonl"
+    path.unlink()
+    with pytest.raises(DataError, match=r"data/predictions/base_3shot\.jsonl: no such file"):
+        run(inputs)
+    inputs.write_predictions("base_3shot")
+    (inputs.root / "models/base.json").write_text('{"name": ')
+    with pytest.raises(DataError, match=r"models/base\.json:1: not JSON"):
+        run(inputs)
+
+
+def test_predictions_for_other_examples_are_refused(inputs: Any, run: Any) -> None:
+    path = inputs.root / "data/predictions/tuned_42.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(DataError, match=r"predictions/tuned_42\.jsonl: answers 59 of 60 examples"):
+        run(inputs)
+
+
+def test_failures_are_shown_beside_what_was_fixed(inputs: Any, run: Any) -> None:
+    text = html(run(inputs))
+    assert text.count("Still wrong") == 2
+    assert text.count(">Fixed<") == 3
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "outcome"),
+    [
+        (0.1, 0.3, 0.001, "better"),
+        (-0.3, -0.1, 0.001, "worse"),
+        (-0.1, 0.3, 0.2, "within noise"),
+        (0.1, 0.3, 0.25, "within noise"),
+    ],
+)
+def test_the_verdict_needs_interval_and_test_to_agree(low: float, high: float, p: float, outcome: str) -> None:
+    metrics = {
+        "tuned": {"record_exact": 0.7, "n": 40, "clusters": 20},
+        "base_3shot": {"record_exact": 0.5},
+        "difference": {
+            "against": "base_3shot",
+            "record_exact": (low + high) / 2,
+            "record_exact_lo": low,
+            "record_exact_hi": high,
+            "record_exact_p": p,
+        },
+        "split": "valid",
+    }
+    verdict = page.verdict(metrics, "record_exact", "a model")
+    assert verdict["outcome"] == outcome
+    assert any("validation rows" in line for line in verdict["limits"])
+
+
+def test_differences_are_marked_by_word_and_in_chinese_by_character() -> None:
+    assert [text for text, same in examples.marked("the small dog", "the big dog") if not same] == ["small"]
+    assert [text for text, same in examples.marked("家父是少卿", "家父是正卿") if not same] == ["少"]
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "null", "[" * 100_000])
+def test_what_is_not_one_json_object_does_not_parse(text: str) -> None:
+    assert examples.parsed(text) is None
+
+
+def test_the_page_opens_in_a_browser_without_a_word_on_the_console(inputs: Any, run: Any, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no Chromium on this machine: the page was not opened")
+    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --enable-logging=stderr"
+    quiet = "--disable-component-update --disable-sync --disable-default-apps --virtual-time-budget=2000 --dump-dom"
+    page_url = (run(inputs) / "index.html").as_uri()
+    browser = subprocess.run(
+        [chromium, *flags.split(), *quiet.split(), f"--user-data-dir={tmp_path / 'browser'}", page_url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "CONSOLE" not in browser.stderr
+    assert "<h1>Tuning took SmolLM2-135M-Instruct" in browser.stdout

@@ -1,0 +1,137 @@
+"""The numbers of metrics.json, from scores small enough to check by hand."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.records import DataError, Example, Message, Score
+from stages.report import summary
+
+EXAMPLES = [
+    Example(
+        kind="text",
+        messages=(Message(role="user", content=str(number)), Message(role="assistant", content="yes")),
+        source=f"document {number // 2}",
+        slices=("hard",) if number % 2 else ("clean",),
+    )
+    for number in range(4)
+]
+
+
+def scores(system: str, *exact: float) -> list[Score]:
+    return [
+        Score(example=e.id, system=system, source=e.source, slices=e.slices, scores={"exact_match": x, "stop_rate": 1.0})
+        for e, x in zip(EXAMPLES, exact, strict=True)
+    ]
+
+
+BASES = [*scores("base_0shot", 0, 0, 1, 0), *scores("base_3shot", 0, 1, 0, 1)]
+
+
+def table(*tuned: Score, seeds: tuple[int, ...] = (42,)) -> summary.Table:
+    return summary.tabulate([*BASES, *tuned], EXAMPLES, ["base_0shot", "base_3shot"], {s: f"tuned_{s}" for s in seeds})
+
+
+def summarize(table: summary.Table, headline: str = "exact_match") -> dict[str, Any]:
+    return summary.summarize(table, headline, resamples=200, seed=1, split="test")
+
+
+def test_numbers_of_a_small_example() -> None:
+    metrics = summarize(table(*scores("tuned_42", 1, 1, 1, 0)))
+    assert metrics["tuned"]["exact_match"] == 0.75
+    assert (metrics["tuned"]["n"], metrics["tuned"]["clusters"]) == (4, 2)
+    assert metrics["tuned"]["stop_rate"] == 1.0
+    assert metrics["tuned"]["stop_rate_lo"] == round(0.025**0.25, 6)
+    assert metrics["base_0shot"]["exact_match"] == 0.25
+    assert metrics["difference"]["against"] == "base_3shot"
+    assert metrics["difference"]["exact_match"] == 0.25
+    # The clusters' summed differences are 1 and 0: of the flips of the one that is not 0, all reach |1|.
+    assert metrics["difference"]["exact_match_p"] == 1.0
+    assert metrics["slices"]["hard"]["tuned"]["exact_match"] == 0.5
+    assert metrics["slices"]["hard"]["base_3shot"]["exact_match"] == 1.0
+    assert metrics["slices"]["clean"]["tuned"]["n"] == 2
+    assert metrics["split"] == "test"
+    assert "seeds" not in metrics
+
+
+def test_several_seeds_are_averaged_item_by_item_and_their_spread_is_given() -> None:
+    metrics = summarize(table(*scores("tuned_1", 1, 1, 1, 1), *scores("tuned_2", 1, 0, 1, 0), seeds=(1, 2)))
+    assert metrics["tuned"]["exact_match"] == 0.75
+    assert metrics["tuned"]["exact_match_sd"] == round(0.5 / 2**0.5, 6)
+    assert metrics["seeds"] == {"1": {"exact_match": 1.0, "stop_rate": 1.0}, "2": {"exact_match": 0.5, "stop_rate": 1.0}}
+
+
+def test_of_equal_base_systems_the_first_listed_is_the_best() -> None:
+    assert summarize(table(*scores("tuned_42", 1, 1, 1, 0)), headline="stop_rate")["difference"]["against"] == "base_0shot"
+
+
+def test_a_further_metric_leaves_the_numbers_of_the_others_as_they_were() -> None:
+    small = table(*scores("tuned_42", 1, 1, 1, 0))
+    wide = summary.Table(
+        **{
+            **vars(small),
+            "metrics": ("extra", *small.metrics),
+            "values": {system: np.c_[np.zeros(4), values] for system, values in small.values.items()},
+        }
+    )
+    before, after = summarize(small), summarize(wide)
+    assert {key: after["difference"][key] for key in before["difference"]} == before["difference"]
+
+
+def test_a_metric_that_does_not_apply_to_an_item_is_averaged_over_the_others() -> None:
+    def without_last(rows: list[Score]) -> list[Score]:
+        last = rows[-1].model_dump(exclude={"id"}) | {"scores": {"stop_rate": 1.0}}
+        return [*rows[:-1], Score(**last)]
+
+    rows = [row for system in ("base_0shot", "tuned_42") for row in without_last(scores(system, 1, 0, 1, 1))]
+    metrics = summarize(summary.tabulate(rows, EXAMPLES, ["base_0shot"], {42: "tuned_42"}))
+    assert metrics["tuned"]["exact_match"] == round(2 / 3, 6)
+    assert (metrics["tuned"]["exact_match_n"], metrics["tuned"]["n"]) == (3, 4)
+
+
+def test_items_hold_scores_of_every_system_and_no_text() -> None:
+    first = summary.items(table(*scores("tuned_42", 1, 1, 1, 0)))[0]
+    assert first == {
+        "id": EXAMPLES[0].id,
+        "source": "document 0",
+        "slices": ["clean"],
+        "scores": {
+            "base_0shot": {"exact_match": 0.0, "stop_rate": 1.0},
+            "base_3shot": {"exact_match": 0.0, "stop_rate": 1.0},
+            "tuned_42": {"exact_match": 1.0, "stop_rate": 1.0},
+        },
+    }
+
+
+def test_scores_of_a_left_over_seed_are_ignored() -> None:
+    tuned = scores("tuned_42", 1, 1, 1, 0)
+    assert summarize(table(*tuned, *scores("tuned_7", 0, 0, 0, 0))) == summarize(table(*tuned))
+
+
+def test_unknown_headline_names_the_option_and_the_metrics_there_are() -> None:
+    with pytest.raises(DataError, match=r"report\.headline = rougeL: not among the metrics; there are exact_match, stop_rate"):
+        summarize(table(*scores("tuned_42", 1, 1, 1, 0)), headline="rougeL")
+
+
+@pytest.mark.parametrize(
+    ("tuned", "complaint"),
+    [
+        (scores("tuned_42", 1, 1, 1, 0)[:3], f"tuned_42 lacks 1 of 4 examples, the first is {EXAMPLES[3].id}"),
+        (scores("tuned_42", 1, 1, 1, 0) * 2, f"tuned_42 scored {EXAMPLES[0].id} twice"),
+        ([], "tuned_42 lacks 4 of 4"),
+    ],
+)
+def test_missing_or_doubled_scores_are_refused(tuned: list[Score], complaint: str) -> None:
+    with pytest.raises(DataError, match=complaint):
+        table(*tuned)
+
+
+def test_scores_of_another_test_set_are_refused() -> None:
+    with pytest.raises(DataError, match=r"base_0shot scored ex-.*, which is not in the split"):
+        summary.tabulate(BASES, EXAMPLES[:3], ["base_0shot"], {})
+
+
+def test_an_empty_split_is_refused() -> None:
+    with pytest.raises(DataError, match="the split is empty"):
+        summary.tabulate([], [], ["base_0shot"], {42: "tuned_42"})
