@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 IGNORE = -100
 FIXED_DATE = "01 Jan 2025"  # some templates (Llama 3.2) write today's date, which would change the bytes every day
+FIXED_CLOCK = "{% macro strftime_now(form) %}" + FIXED_DATE + "{% endmacro %}"  # shadows the clock that transformers passes in
 
 
 @dataclass
@@ -75,7 +76,12 @@ def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], an
         raise DataError(f"{tokenizer.name_or_path}: this model has no chat template; choose an instruct model")
     turns = [message.model_dump() for message in messages]
     text = tokenizer.apply_chat_template(
-        turns, tokenize=False, add_generation_prompt=answer_next, enable_thinking=False, date_string=FIXED_DATE
+        turns,
+        chat_template=FIXED_CLOCK + str(tokenizer.chat_template),
+        tokenize=False,
+        add_generation_prompt=answer_next,
+        enable_thinking=False,
+        date_string=FIXED_DATE,
     )
     return str(text)
 

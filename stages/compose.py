@@ -17,7 +17,7 @@ def compose(overrides: list[str], output: Path) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        compose_and_dump(str(output), str(ROOT / "conf"), None, "config", str(ROOT / "hydra_plugins"), overrides)
+        compose_and_dump(str(output), str(ROOT / "conf"), None, "config", str(ROOT), overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise DataError(str(error)) from None
 

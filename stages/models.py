@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
 
 from stages.params import HubModel, Model, PathModel, Quantization, RandomModel, WheelModel
 from stages.records import DataError, content_hash, file_hash
@@ -76,7 +77,8 @@ def ensure(manifest: Manifest) -> Path:
     for name, seen in manifest.files.items():
         path = folder / name
         if not path.is_file() or file_hash(path) != seen.sha256:
-            raise DataError(f"{path}: missing or not the file that {MANIFEST} pins; delete {folder} and run again")
+            mend = "run `dvc repro -f fetch`" if isinstance(manifest.model, PathModel) else f"delete {folder} and run again"
+            raise DataError(f"{path}: missing or not the file that {MANIFEST} pins; {mend}")
     return folder
 
 
@@ -108,6 +110,8 @@ def _all_or_nothing(folder: Path, make: Callable[[Path], None]) -> None:
         if folder.is_dir():  # another process was faster; its folder is as good as ours
             return
         raise DataError(f"{folder}: cannot store the model: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise DataError(f"{folder}: cannot store the model: {error}") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -152,23 +156,25 @@ def _resolved(model: HubModel) -> HubModel:
     """The same model with its branch or tag replaced by the commit; a full commit needs no network."""
     if len(model.revision) == 40 and set(model.revision) <= set("0123456789abcdef"):
         return model
+    from httpx import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
         commit = HfApi().model_info(model.repo, revision=model.revision).sha
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, RuntimeError) as error:
+    except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as error:
         raise DataError(_hub_unreachable(model, error)) from None
     return model.model_copy(update={"revision": commit})
 
 
 def _hub(model: HubModel, folder: Path) -> None:
+    from httpx import HTTPError
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         snapshot_download(model.repo, revision=model.revision, allow_patterns=list(ALLOWED), local_dir=folder)
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, HTTPError) as error:
         raise DataError(_hub_unreachable(model, error)) from None
     shutil.rmtree(folder / ".cache", ignore_errors=True)
 
@@ -235,7 +241,7 @@ def _parameters(folder: Path) -> int:
         try:
             with safe_open(path, framework="np") as tensors:
                 total += sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
-        except Exception as error:  # safetensors raises its own type, which its stubs do not name
+        except SafetensorError as error:
             raise DataError(f"{path}: damaged: {error}") from None
     return total
 
@@ -265,7 +271,7 @@ def load_base(
             bnb_4bit_use_double_quant=quantization.double_quant,
             bnb_4bit_compute_dtype=dtype,
         )
-    return AutoModelForCausalLM.from_pretrained(
+    model = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=dtype,
         quantization_config=bits,
@@ -274,7 +280,13 @@ def load_base(
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,
-    ).eval()
+    )
+    for module in model.modules():
+        # On CPUs with AVX512-BF16 bitsandbytes repacks 4-bit weights in place when first evaluated: lossy, and from then on no
+        # gradient passes through them (tests/models/test_train.py).
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model.eval()
 
 
 def load_tuned(

@@ -168,8 +168,13 @@ class SelfInstruct(Section):
 Method = Literal["self_instruct", "none"]
 
 
+class Nothing(Section):
+    """The method `none`, which has no options: a matrix in dvc.yaml cannot be empty."""
+
+
 class Synthesis(Section):
     methods: Annotated[list[Method], Field(min_length=1)]
+    none: Nothing
     self_instruct: SelfInstruct
 
     @model_validator(mode="after")

@@ -35,10 +35,14 @@ def extraction(answer: str, reference: str) -> dict[str, float]:
 def parsed(answer: str) -> dict[str, Any] | None:
     """The answer as a JSON object, or None; text around the object makes it invalid."""
     try:
-        value = json.loads(answer)
+        value = json.loads(answer, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def same(a: Any, b: Any) -> bool:

@@ -39,12 +39,13 @@ def train(
     unfinished: Path,
 ) -> Run:
     """Train `model` in place, resuming from the newest checkpoint in `unfinished`."""
+    from peft.helpers import disable_input_dtype_casting
     from transformers import TrainerState
 
     dtypes = {name: weight.dtype for name, weight in model.named_parameters()}
-    worker = _trainer_class()(
+    worker = response_loss_trainer()(
         model=model,
-        args=_arguments(options, runtime, seed, unfinished, bool(len(valid))),
+        args=arguments(options, runtime, seed, unfinished, bool(len(valid))),
         train_dataset=rows,
         eval_dataset=valid.select(range(min(options.eval_rows, len(valid)))) if len(valid) else None,
         processing_class=tokenizer,
@@ -55,7 +56,8 @@ def train(
     already = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else TrainerState()
     memory = provenance.Memory(provenance.device(runtime))
     started = time.monotonic()
-    worker.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with disable_input_dtype_casting(model):  # autocast casts what an adapter computes with; PEFT's own casts would come on top
+        worker.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
     cost = {
         "train_seconds": round(seconds, 1),
@@ -79,7 +81,7 @@ def _figures(state: "TrainerState") -> dict[str, Any]:
     return {"steps": state.global_step, "log": log, "validation": validation}
 
 
-def _arguments(options: Train, runtime: Runtime, seed: int, unfinished: Path, validate: bool) -> "SFTConfig":
+def arguments(options: Train, runtime: Runtime, seed: int, unfinished: Path, validate: bool) -> "SFTConfig":
     from trl import SFTConfig
 
     on_cpu = provenance.device(runtime) == "cpu"
@@ -113,7 +115,7 @@ def _arguments(options: Train, runtime: Runtime, seed: int, unfinished: Path, va
     )
 
 
-def _trainer_class() -> "type[SFTTrainer]":
+def response_loss_trainer() -> "type[SFTTrainer]":
     """Made on call, so that importing this module does not import torch."""
     import torch
     from trl import SFTTrainer

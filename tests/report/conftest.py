@@ -110,7 +110,7 @@ class Inputs:
         records.write(self.root / "data/formatted/test.jsonl", self.examples)
         records.write(self.root / "data/scores.jsonl", [row for system in self.systems for row in self.rows(system)])
         self.json("data/formatted/audit.json", self.audit())
-        self.json("models/base.json", self.model())
+        self.write_base()
         for seed in self.params.seeds:
             self.json(f"models/{seed}/training.json", self.training(seed))
             self.json(
@@ -124,6 +124,11 @@ class Inputs:
                 f"data/cost/synthesize_{method}.json",
                 {"seconds": 81.2, "calls": 64, "asked": 64, "prompt_tokens": 9120, "new_tokens": 5210, "machine": MACHINE},
             )
+
+    def write_base(self, **changed: str) -> None:
+        model = self.model()
+        facts = {key: model.pop(key) for key in ("parameters", "files") if key in model}
+        self.json("models/base.json", {"model": {**model, **changed}, **facts})
 
     def write_predictions(self, system: str) -> None:
         rows = [

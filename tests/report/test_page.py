@@ -72,7 +72,7 @@ def test_hostile_data_are_shown_not_executed(inputs: Any, run: Any) -> None:
     funnel = inputs.funnel("self_instruct")
     funnel["rejected"]["length"]["examples"] = [HOSTILE]
     inputs.write()
-    inputs.json("models/base.json", {**inputs.model(), "name": HOSTILE})
+    inputs.write_base(name=HOSTILE)
     inputs.json("data/synthetic/self_instruct/funnel.json", funnel)
     folder = run(inputs)
     text = html(folder)
@@ -159,11 +159,11 @@ def test_a_left_over_file_of_another_seed_is_not_read_but_warned_of(inputs: Any,
 
 
 def test_metrics_hold_the_hash_of_each_prediction_file(inputs: Any, run: Any) -> None:
-    hashes = json.loads((run(inputs) / "metrics.json").read_text())["predictions"]
+    hashes = json.loads((run(inputs) / "cost.json").read_text())["predictions_md5"]
     assert list(hashes) == ["base_0shot", "base_3shot", "tuned_42"]
     inputs.answers["tuned_42"][0] = "something else"
     inputs.write_predictions("tuned_42")
-    changed = json.loads((run(inputs) / "metrics.json").read_text())["predictions"]
+    changed = json.loads((run(inputs) / "cost.json").read_text())["predictions_md5"]
     assert [system for system in hashes if hashes[system] != changed[system]] == ["tuned_42"]
 
 

@@ -1,0 +1,64 @@
+"""Seconds of one optimiser step: TRL's stock trainer against stages/train/trainer.py, same model, rows and machine.
+
+    python bench/step.py [rounds]
+
+Alternates the two, since machines are noisy, and prints each one's median step and the median of the rounds' ratios. Needs
+`dvc repro format` (rows) first.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from stages import models, params, provenance, records
+from stages.records import Example
+from stages.train import adapt, dataset, trainer
+
+STEPS = 4
+
+
+def seconds_a_step(stock: bool) -> float:
+    """Median seconds of the steps after the first."""
+    from transformers import TrainerCallback
+    from trl import SFTTrainer
+
+    p, runtime = params.read("format.max_length", "quantization", "lora", "adapter", "train"), params.runtime()
+    provenance.prepare(runtime)
+    manifest = models.read_manifest()
+    weights = models.ensure(manifest)
+    tokenizer = models.load_tokenizer(weights)
+    examples = [*records.read(Path("data/formatted/train.jsonl"), Example)][: (STEPS + 1) * p.train.batch_size]
+    rows = dataset.tokenised(examples, tokenizer, p.max_length)
+    base = models.load_base(
+        weights, provenance.device(runtime), p.quantization, p.train.precision, attention=p.train.attn_implementation
+    )
+    model = adapt.attach(base, p.adapter, p.lora, seed=0)
+    times: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            times.append(time.monotonic())
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = trainer.arguments(p.train, runtime, 0, Path(folder), validate=False)
+        arguments.save_strategy = "no"
+        arguments.train_sampling_strategy = "sequential"
+        kind = SFTTrainer if stock else trainer.response_loss_trainer()
+        kind(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, callbacks=[Clock()]).train()
+    return statistics.median(after - before for before, after in pairwise(times))
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    pairs = [(seconds_a_step(stock=True), seconds_a_step(stock=False)) for _ in range(rounds)]
+    for name, column in (("stock SFTTrainer", 0), ("ours", 1)):
+        print(f"{name:18} {statistics.median(pair[column] for pair in pairs):6.2f} s a step")
+    print(f"{'ratio':18} {statistics.median(a / b for a, b in pairs):6.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Tasks become chats, few-shot examples are set apart, and train rows that repeat a test row go."""
+
+from typing import Any
+
+import pytest
+
+from stages.format import chats, overlap
+from stages.records import Message, Task
+
+
+def task(input: str = "", output: str = "right", **more: Any) -> Task:
+    return Task(**{"kind": "text", "input": input, "output": output, "source": "s"} | more)
+
+
+def turns(*contents: str) -> tuple[Message, ...]:
+    return tuple(Message(role="user" if i % 2 == 0 else "assistant", content=text) for i, text in enumerate(contents))
+
+
+@pytest.mark.parametrize(
+    ("given", "chat"),
+    [
+        ({"input": "Where is it?"}, [("user", "Where is it?"), ("assistant", "right")]),
+        ({"instruction": "Say why."}, [("user", "Say why."), ("assistant", "right")]),
+        (
+            {"system": "Be brief.", "instruction": "Translate.", "input": "Guten Tag"},
+            [("system", "Be brief."), ("user", "Translate.\nGuten Tag"), ("assistant", "right")],
+        ),
+        (
+            {"system": "Be brief.", "history": turns("Hi", "Hello"), "input": "Bye"},
+            [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Bye"), ("assistant", "right")],
+        ),
+        ({"input": " {{ x }} \n"}, [("user", " {{ x }} \n"), ("assistant", "right")]),
+    ],
+)
+def test_a_chat_is_system_earlier_turns_question_and_reference(given: dict[str, Any], chat: list[tuple[str, str]]) -> None:
+    example = chats.example(task(**given))
+    assert [(message.role, message.content) for message in example.messages] == chat
+    assert example.reference == "right"
+    assert [(message.role, message.content) for message in example.prompt] == chat[:-1]
+
+
+def test_an_example_keeps_what_a_task_is_scored_and_traced_by() -> None:
+    source = task("x", kind="extraction", source="layout-7", slices=("noise", "missing"))
+    (example,) = chats.examples([source])
+    assert (example.kind, example.source, example.slices) == ("extraction", "layout-7", ("noise", "missing"))
+    assert example.parents == (source.id,)
+
+
+MANY = [task(f"question {i}", source=f"layout-{i % 4}") for i in range(20)]
+
+
+def test_set_apart_examples_come_from_different_sources_and_the_others_keep_their_order() -> None:
+    for seed in range(20):
+        shots, others = chats.set_apart(MANY, 4, seed)
+        assert {shot.source for shot in shots} == {"layout-0", "layout-1", "layout-2", "layout-3"}
+        assert others == [row for row in MANY if row not in shots]
+
+
+@pytest.mark.parametrize(("rows", "asked", "given"), [(20, 0, 0), (20, 6, 6), (20, 15, 10), (1, 3, 0), (0, 3, 0)])
+def test_set_apart_examples_never_take_more_than_half(rows: int, asked: int, given: int) -> None:
+    shots, others = chats.set_apart(MANY[:rows], asked, seed=1)
+    assert len(shots) == len({shot.id for shot in shots}) == given
+    assert sorted(row.id for row in [*shots, *others]) == sorted(row.id for row in MANY[:rows])
+
+
+def test_examples_set_apart_depend_on_the_seed_alone_and_more_of_them_keep_the_first() -> None:
+    assert chats.set_apart(MANY, 4, seed=1) == chats.set_apart(MANY, 4, seed=1)
+    assert len({chats.set_apart(MANY, 4, seed)[0][0].id for seed in range(10)}) > 1
+    assert chats.set_apart(MANY, 8, seed=1)[0][:4] == chats.set_apart(MANY, 4, seed=1)[0]
+
+
+def test_setting_apart_from_many_sources_compares_no_row_with_every_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    def equal(one: Task, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return isinstance(other, Task) and one.id == other.id
+
+    rows = [task(f"question {i}", source=f"row-{i}") for i in range(300)]
+    monkeypatch.setattr(Task, "__eq__", equal)
+    chats.set_apart(rows, 8, seed=1)
+    assert compared <= len(rows)
+
+
+LONG = "one two three four five six seven eight nine ten"
+CHINESE = "我上周在你们网站买的耳机到现在还没有收到请尽快退款"
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "ngram", "reason"),
+    [
+        ("Where is my parcel?", "Where is my parcel?", None, "equal"),
+        ("where IS my parcel", "Where is\n my  parcel?!", 5, "equal"),
+        (f"It is {LONG}, he said.", f"{LONG} and so on", 10, "ngram"),
+        (f"It is {LONG}, he said.", f"{LONG} and so on", 11, None),
+        (f"It is {LONG}, he said.", f"{LONG} and so on", None, None),
+        ("one two three", "one two three four", 10, None),
+        ("Päckchen verspätet", "PÄCKCHEN verspätet.", 10, "equal"),
+        (f"您好，{CHINESE}。", f"{CHINESE}！谢谢", 10, "ngram"),
+        (f"您好，{CHINESE}。", "我上周买的书到了", 10, None),
+        (CHINESE, " ".join(CHINESE), None, "equal"),
+        ("イヤホンがまだ届いていませんので返金", "イヤホンがまだ届いていません。", 10, "ngram"),
+        ("snake_case here", "snake case here", None, "equal"),
+    ],
+)
+def test_a_train_row_goes_when_it_repeats_a_held_out_one(
+    train: str, held_out: str, ngram: int | None, reason: str | None
+) -> None:
+    row = task(train, output="train answer")
+    kept, removed = overlap.remove([row], [task(held_out)], ngram)
+    assert removed == {"equal": 0, "ngram": 0} | ({reason: 1} if reason else {})
+    assert kept == ([] if reason else [row])
+
+
+def test_rows_that_stay_keep_their_order_and_every_removed_row_is_counted_once() -> None:
+    train = [task("a b c"), task(f"x {LONG}"), task("d e f"), task(LONG), task("g h i")]
+    kept, removed = overlap.remove(train, [task(LONG)], 10)
+    assert kept == [train[0], train[2], train[4]]
+    assert removed == {"equal": 1, "ngram": 1}
+
+
+def test_an_instruction_that_all_rows_share_is_no_overlap() -> None:
+    train, test = task("Is it late?", instruction=LONG), task("Is it broken?", instruction=LONG)
+    assert overlap.remove([train], [test], 10) == ([train], {"equal": 0, "ngram": 0})
+    assert overlap.remove([task(instruction=LONG)], [task(instruction=f"{LONG} eleven")], 10)[1]["ngram"] == 1
+
+
+def test_different_conversations_that_end_with_the_same_words_are_not_equal() -> None:
+    train, test = (
+        task("Thanks!", history=turns("Where is it?", "Here.")),
+        task("Thanks!", history=turns("Who are you?", "A bot.")),
+    )
+    assert overlap.remove([train], [test], 10) == ([train], {"equal": 0, "ngram": 0})
+    assert overlap.remove([test], [test], 10)[1]["equal"] == 1

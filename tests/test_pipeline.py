@@ -1,0 +1,200 @@
+"""dvc.yaml says what each stage depends on; these tests compare that with what the code of each room reads and imports."""
+
+import ast
+import json
+import subprocess
+import sys
+from importlib.util import resolve_name
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages import params
+
+ROOT = Path(__file__).parents[1]
+LOCK = ROOT / "dvc.lock"
+PIPELINE: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+NAMES = sorted(PIPELINE)
+
+# Reads parameters, which DVC tracks by value, and ends the process: neither can change a result.
+WIRING = {Path("stages/params.py"), Path("stages/stage.py")}
+
+
+def room(name: str) -> Path:
+    """The folder of a stage's code, from its command `python -m stages.<room>`."""
+    return Path(PIPELINE[name]["cmd"].split()[2].replace(".", "/"))
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"))
+
+
+def sections_read(name: str) -> list[str]:
+    """What the stage's __main__ passes to params.read; one below `if tuned:` counts for stages named so."""
+    words, found = name.split("_"), []
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id not in words:
+            return
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "params.read":
+            found.extend(_dvc_notation(argument) for argument in node.args)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(tree(room(name) / "__main__.py"))
+    return sorted(found)
+
+
+def _dvc_notation(argument: ast.expr) -> str:
+    """f"synthesis.{method}" is written synthesis.${item.method} in dvc.yaml."""
+    if isinstance(argument, ast.JoinedStr):
+        return "".join(
+            part.value if isinstance(part, ast.Constant) else f"${{item.{ast.unparse(part.value)}}}"  # type: ignore[attr-defined]
+            for part in argument.values
+        )
+    assert isinstance(argument, ast.Constant), f"params.read({ast.unparse(argument)}) cannot be compared with dvc.yaml"
+    return str(argument.value)
+
+
+def imported(path: Path) -> set[Path]:
+    """The files of this repository that a file imports, inside functions too."""
+    package = ".".join(path.parent.parts)
+    modules: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
+            modules |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return {file for module in modules if module.split(".")[0] == "stages" for file in _files(module)}
+
+
+def _files(module: str) -> list[Path]:
+    path = Path(module.replace(".", "/"))
+    parts = [parent / "__init__.py" for parent in (path, *path.parents)] + [path.with_suffix(".py")]
+    return [part for part in parts if (ROOT / part).is_file() and (ROOT / part).stat().st_size]
+
+
+def closure(name: str) -> set[Path]:
+    """Every file of this repository that a stage runs, without the wiring."""
+    waiting, seen = [room(name) / "__main__.py"], set()
+    while waiting:
+        path = waiting.pop()
+        if path not in seen | WIRING:
+            seen.add(path)
+            waiting.extend(imported(path))
+    return seen
+
+
+def code_deps(name: str) -> list[Path]:
+    return [Path(dep) for dep in PIPELINE[name]["deps"] if dep.startswith("stages/")]
+
+
+def outputs(name: str) -> list[tuple[str, dict[str, Any]]]:
+    """Paths and flags of everything that a stage writes."""
+    listed = [out for kind in ("outs", "metrics", "plots") for out in PIPELINE[name].get(kind, [])]
+    return [pair for out in listed for pair in (out.items() if isinstance(out, dict) else [(out, {})])]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stage_lists_exactly_the_parameters_that_it_reads(name: str) -> None:
+    assert sorted(PIPELINE[name].get("params", [])) == sections_read(name)
+
+
+def test_no_stage_lists_what_does_not_change_results() -> None:
+    assert [name for name in NAMES for key in PIPELINE[name].get("params", []) if key.split(".")[0] == "runtime"] == []
+
+
+def test_only_the_stage_itself_reads_parameters_never_a_function_beside_it() -> None:
+    readers = {f"params.{name}" for name in ("read", "load", "check_file", "runtime")}
+    hidden = [
+        f"{name}: {path}:{node.lineno}"
+        for name in NAMES
+        if "params.yaml" not in PIPELINE[name]["deps"]
+        for path in sorted(closure(name) - {room(name) / "__main__.py"})
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in readers
+    ]
+    assert hidden == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_edit_of_any_code_that_a_stage_runs_makes_it_run_again(name: str) -> None:
+    deps = code_deps(name)
+    assert sorted(str(path) for path in closure(name) if not {path, *path.parents} & set(deps)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_edit_of_code_that_a_stage_does_not_run_leaves_it_alone(name: str) -> None:
+    run = closure(name)
+    assert [str(dep) for dep in code_deps(name) if dep not in WIRING and not any(dep in {p, *p.parents} for p in run)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_code_dependencies_exist(name: str) -> None:
+    assert [str(dep) for dep in code_deps(name) if not (ROOT / dep).exists()] == []
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "matrix" in PIPELINE[name]])
+def test_instances_of_a_stage_write_to_places_of_their_own(name: str) -> None:
+    (axis,) = PIPELINE[name]["matrix"]
+    assert [path for path, _ in outputs(name) if f"${{item.{axis}}}" not in path] == []
+    assert f"${{item.{axis}}}" in PIPELINE[name]["cmd"]
+
+
+def test_no_output_persists_and_only_the_report_is_left_to_git() -> None:
+    flags = {name: {flag for _, flags in outputs(name) for flag in flags.items()} for name in NAMES}
+    assert {name for name in NAMES if ("persist", True) in flags[name]} == set()
+    assert {name for name in NAMES if ("cache", False) in flags[name]} == {"report"}
+    assert [path for path, _ in outputs("report") if not path.startswith("reports/${name}/")] == []
+
+
+def test_base_predictions_depend_neither_on_training_nor_on_synthesis() -> None:
+    deps = {dep for dep in PIPELINE["predict_base"]["deps"] if not dep.startswith("stages/")}
+    assert deps == {"data/formatted/${predict.split}.jsonl", "data/formatted/shots.jsonl", "models/base.json"}
+
+
+def test_every_stage_and_the_command_start_without_torch() -> None:
+    modules = [".".join((room(name) / "__main__").parts) for name in NAMES] + ["stages.cli"]
+    program = (
+        "import importlib, sys\n"
+        f"for name in {modules!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    heavy = {'torch', 'transformers', 'datasets', 'peft', 'trl'} & set(sys.modules)\n"
+        "    assert not heavy, f'{name} imports {sorted(heavy)}'\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert run.stderr == ""
+    assert run.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def lock() -> dict[str, Any]:
+    if not LOCK.is_file():
+        pytest.skip("dvc.lock is absent: the pipeline has not been run yet, so the lock gate checks nothing")
+    return YAML(typ="safe", pure=True).load(LOCK.read_text(encoding="utf-8"))["stages"]
+
+
+def test_nothing_would_run_again_on_what_is_committed(lock: dict[str, Any]) -> None:
+    """Zero and no stage: with stale code dvc can end with another status and not a word (see FACTS, lock gate)."""
+    command = [sys.executable, "-m", "dvc", "repro", "--dry", "--allow-missing"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    said = run.stdout + run.stderr
+    assert [line for line in said.splitlines() if "Running stage" in line] == []
+    assert run.returncode == 0, said
+
+
+def test_the_report_was_made_from_the_predictions_in_dvc_lock(lock: dict[str, Any]) -> None:
+    locked = {
+        Path(out["path"]).stem: out["md5"]
+        for name, stage in lock.items()
+        if name.startswith("predict_")
+        for out in stage["outs"]
+        if out["path"].startswith("data/predictions/")
+    }
+    p = params.check(params.load(ROOT / params.PARAMS))
+    systems = {f"base_{shots}shot" for shots in p.predict.shots} | {f"tuned_{seed}" for seed in p.seeds}
+    reported = json.loads((ROOT / "reports" / p.name / "cost.json").read_text(encoding="utf-8"))["predictions_md5"]
+    assert reported == {system: locked.get(system) for system in systems}
