@@ -29,10 +29,10 @@ def main() -> None:
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    from stages.predict import stream
+    from stages import predict_file
 
     systems = [name.strip() for name in arguments.system.split(",") if name.strip()]
-    stream.answer(arguments.input, arguments.output, systems)
+    predict_file.answer(arguments.input, arguments.output, systems)
 
 
 def compose(arguments: argparse.Namespace) -> None:

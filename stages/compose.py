@@ -1,5 +1,6 @@
 """conf/ composed into params.yaml exactly as `dvc exp run` does, to write it or to see whether the two have parted."""
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,31 @@ def differences() -> list[str]:
     """How params.yaml differs from what its experiment in conf/ composes to, a line each with the way to promote it."""
     here = dict(params.flatten(params.load()))
     experiments = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
-    chosen = [f"experiment={here['name']}"] if here["name"] in experiments else []
+    chosen = [f"experiment={here['name']}"] if here.get("name") in experiments else []
     there = dict(params.flatten(composed(*chosen)))
     return [
-        f"params.yaml: {key} = {here.get(key, 'absent')}, but conf/ composes {there.get(key, 'absent')}; keep it with "
-        f"`dvc exp run -S 'conf/…yaml:{key.split('.', 1)[-1]}={here.get(key)}'` or drop it with `tunetrail compose`"
+        f"params.yaml: {key} = {_shown(here, key)}, but conf/ composes {_shown(there, key)}; keep it with "
+        f"`dvc exp run -S '{_home(key, there)}={_shown(here, key)}'` or drop it with `tunetrail compose`"
         for key in sorted(here.keys() | there.keys())
-        if here.get(key) != there.get(key)
+        if _shown(here, key) != _shown(there, key)
     ]
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    return json.dumps(values[key], ensure_ascii=False) if key in values else "absent"
+
+
+def _home(key: str, there: dict[str, Any]) -> str:
+    """The file of conf/ that decides a key, and the key's name in it: the experiment, else the option most like `there`."""
+    section, _, inner = key.partition(".")
+    experiment = ROOT / "conf" / "experiment" / f"{there['name']}.yaml"
+    if experiment.is_file() and key in dict(params.flatten(params.load(experiment))):
+        return f"conf/experiment/{experiment.name}:{key}"
+    options = sorted((ROOT / "conf" / section).glob("*.yaml"))
+    if not options:
+        return f"conf/config.yaml:{key}"
+
+    def alike(option: Path) -> int:
+        return sum(there.get(f"{section}.{name}") == value for name, value in params.flatten(params.load(option)))
+
+    return f"conf/{section}/{max(options, key=alike).name}:{inner}"

@@ -156,7 +156,7 @@ def _resolved(model: HubModel) -> HubModel:
     """The same model with its branch or tag replaced by the commit; a full commit needs no network."""
     if len(model.revision) == 40 and set(model.revision) <= set("0123456789abcdef"):
         return model
-    from httpx import HTTPError
+    from httpx2 import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -168,7 +168,7 @@ def _resolved(model: HubModel) -> HubModel:
 
 
 def _hub(model: HubModel, folder: Path) -> None:
-    from httpx import HTTPError
+    from httpx2 import HTTPError
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

@@ -318,14 +318,15 @@ class Params(Section):
 
 def check(values: Any) -> Params:
     """Validate the whole of params.yaml; DataError lists every mistake, a line each: key, value, what is expected."""
-    unset = [f"{key} = ???: must be set" for key, value in flatten(values) if value == "???"]
+    unset = {key: f"{key} = ???: must be set" for key, value in flatten(values) if value == "???"}
     try:
         parsed = Params.model_validate(values)
     except ValidationError as error:
         found = [line for item in error.errors() for line in _explain(dict(item), values)]
-        raise DataError("\n".join(unset + [line for line in found if "= '???'" not in line])) from None
+        told = [line for line in found if line.split(" = ")[0] not in unset]
+        raise DataError("\n".join([*unset.values(), *told])) from None
     if unset:
-        raise DataError("\n".join(unset))
+        raise DataError("\n".join(unset.values()))
     return parsed
 
 
@@ -337,6 +338,8 @@ def load(path: Path = PARAMS) -> dict[str, Any]:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run from the repository's root") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8; save the file as UTF-8") from None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
@@ -385,6 +388,11 @@ def flatten(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
 def _explain(error: dict[str, Any], values: Any) -> list[str]:
     """One pydantic error as lines of key, value, expectation and, for an unknown key, the nearest known one."""
     loc = _without_union_tags(error["loc"], values)
+    if error["type"].startswith("union_tag"):  # pydantic shows the whole section where its choosing key is wrong
+        loc = (*loc, error["ctx"]["discriminator"].strip("'"))
+        expected = error["ctx"].get("expected_tags", "")
+        error = {**error, "input": error["input"].get(loc[-1]), "ctx": {"expected": expected}}
+        error |= {"msg": f"input should be one of {expected}"} if expected else {"type": "missing"}
     key = ".".join(map(str, loc))
     if error["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(loc[-1]), _known_keys(loc[:-1], values), n=1, cutoff=0.4)

@@ -170,13 +170,13 @@ def read(path: Path, record: type[R]) -> Iterator[R]:
 def lines(path: Path) -> Iterator[str]:
     """Yield the lines of a UTF-8 text file without line ends (\\n or \\r\\n) and without a byte order mark."""
     try:
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            for line in file:
-                yield line.rstrip("\r\n")
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8") from error
+        raise DataError(f"{path}:{number}: not UTF-8; save the file as UTF-8") from error
 
 
 def write(path: Path, records: Iterable[Record]) -> int:
@@ -201,5 +201,6 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise DataError(f"{path}: cannot write: {error.strerror}") from error
+    finally:
+        beside.unlink(missing_ok=True)

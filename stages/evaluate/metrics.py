@@ -26,9 +26,9 @@ def extraction(answer: str, reference: str) -> dict[str, float]:
     exact = {key: float(found is not None and key in found and same(found[key], value)) for key, value in right.items()}
     return {
         "json_valid": float(found is not None),
-        "field_exact": sum(exact.values()) / len(exact),
+        "field_exact": sum(exact.values()) / len(exact) if exact else float(found == right),
         "record_exact": float(found is not None and found.keys() == right.keys() and all(exact.values())),
-        **{f"{key}_exact": value for key, value in exact.items()},
+        **{f"{key}_exact": value for key, value in exact.items() if key not in ("field", "record")},
     }
 
 
@@ -59,5 +59,5 @@ def text(answer: str, reference: str) -> dict[str, float]:
 
 
 def tokens(value: str) -> list[str]:
-    """Lower-case words; each Chinese, Japanese or Korean character is one."""
-    return TOKEN.findall(value.lower())
+    """Lower-case words; each Chinese, Japanese or Korean character is one. A text of signs alone is not nothing."""
+    return TOKEN.findall(value.lower()) or value.split()

@@ -31,6 +31,7 @@ def set_apart(tasks: Sequence[Task], count: int, seed: int) -> tuple[list[Task],
     """`count` tasks, from sources as different as possible, as examples for few-shot prompts; and the others, in order."""
     shuffled = random.Random(seed).sample(list(tasks), len(tasks))
     first_of_source = list({task.source: task for task in reversed(shuffled)}.values())
-    chosen = (first_of_source + [task for task in shuffled if task not in first_of_source])[: min(count, len(tasks) // 2)]
+    first = {task.id for task in first_of_source}
+    chosen = (first_of_source + [task for task in shuffled if task.id not in first])[: min(count, len(tasks) // 2)]
     taken = {task.id for task in chosen}
     return chosen, [task for task in tasks if task.id not in taken]

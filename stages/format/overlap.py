@@ -28,7 +28,7 @@ def remove(train: Sequence[Task], held_out: Sequence[Task], ngram: int | None) -
 
 
 def _text(task: Task) -> str:
-    return " ".join(words(f"{task.instruction} {task.input}"))
+    return " ".join(words(" ".join([*(turn.content for turn in task.history), task.instruction, task.input])))
 
 
 def _runs(task: Task, ngram: int | None) -> Iterable[tuple[str, ...]]:

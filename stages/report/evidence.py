@@ -12,7 +12,7 @@ Json = dict[str, Any]
 class Evidence:
     """What the stages before left behind.
 
-    `predictions` is keyed by system and example id, `hashes` by system (sha256 of the file), `training` and `agreement` by
+    `predictions` is keyed by system and example id, `hashes` by system (md5, as in dvc.lock), `training` and `agreement` by
     seed, `costs` by name of the step, e.g. train_42. `funnels` is empty where nothing was synthesised.
     """
 

@@ -12,8 +12,8 @@ from rapidfuzz.distance import LCSseq
 
 TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[a-z0-9]+")
 LEFTOVER = re.compile(
-    r"@|https?:|\[[^\]]*\]|\{|\*\*|\d{3}[-. ]\d{4}|\b[A-Z]{2} \d{5}\b|\b(?:Dear|Sincerely|Regards|Subject:|Mr|Mrs|Ms|Dr)\b|"
-    r"\b(?:sure|here is|here's|as an ai|new complaint|my name is)\b",
+    r"@|https?:|\[[^\]]*\]|\{|\*\*|\d{3}[-. ]\d{4}|(?-i:\b[A-Z]{2} \d{5}\b)|\bSubject:|"
+    r"\b(?:Dear|Sincerely|Regards|Mr|Mrs|Ms|Dr)\b|^(?:sure|here is|here's)\b|\b(?:as an ai|new complaint|my name is)\b",
     re.IGNORECASE,
 )
 
@@ -28,7 +28,7 @@ def length(text: str, low: int, high: int) -> str | None:
 
 
 def finished(text: str, stopped: bool) -> str | None:
-    return None if stopped and text[-1:] in ".!?。！？" else "does not end like a sentence"
+    return None if stopped and text.endswith(tuple(".!?。！？")) else "does not end like a sentence"
 
 
 def leftovers(text: str) -> str | None:
@@ -65,6 +65,6 @@ class Novelty:
 
 def rouge_l(a: Sequence[str], b: Sequence[str], at_least: float = 0.0) -> float:
     """F1 of the longest common subsequence, 2·LCS / (m + n); pairs that cannot reach `at_least` are not compared and give 0."""
-    if not a or not b or 2 * min(len(a), len(b)) < at_least * (len(a) + len(b)):
+    if not a or not b or 2 * min(len(a), len(b)) / (len(a) + len(b)) < at_least:
         return 0.0
     return 2 * LCSseq.similarity(a, b) / (len(a) + len(b))

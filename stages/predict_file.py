@@ -1,13 +1,14 @@
 """`tunetrail predict`: any number of texts through one or several systems, in constant memory, in order, resumable.
 
-Rows go to a file beside the output, which is renamed when all are there. Interrupted, the next call with the same texts,
-systems and weights goes on behind the last whole batch, so that it ends with the same bytes as an uninterrupted one.
+Rows go to a file beside the output, which is renamed when all are there. Interrupted, the next call with the same input
+file, systems and weights goes on behind the last whole batch, so that it ends with the same bytes as an uninterrupted one.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -27,12 +28,14 @@ def answer(source: str, target: str, names: list[str]) -> None:
     systems = {name: f"tuned_{p.seeds[0]}" if name == "tuned" else name for name in names}
     adapters = {system: _adapter(system) for system in systems.values()}
     tasks = _tasks(source, p.data.system)
+    if source != "-" and not Path(source).is_file():
+        raise DataError(f"--input {source}: no such file")
     if target == "-":
         _write(sys.stdout, tasks, _opened(systems, p), p.batch_size)
         return
-    part = Path(target).with_name(f".{Path(target).name}.{_fingerprint(systems, adapters, p)}.part")
+    part = Path(target).with_name(f".{Path(target).name}.{_fingerprint(source, systems, adapters, p)}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
-    tasks = _behind_what_is_done(part, tasks, p.batch_size)
+    tasks = islice(tasks, _whole_batches(part, p.batch_size), None)
     with part.open("a", encoding="utf-8", newline="\n") as file:
         _write(file, tasks, _opened(systems, p), p.batch_size)
     part.replace(target)
@@ -100,25 +103,26 @@ def _tasks(source: str, system: str) -> Iterator[Task]:
         yield Task(kind="text", system=row.get("system", system), output="", source=str(number), **asked)
 
 
-def _fingerprint(systems: dict[str, str], adapters: dict[str, Path | None], p: SimpleNamespace) -> str:
+def _fingerprint(source: str, systems: dict[str, str], adapters: dict[str, Path | None], p: SimpleNamespace) -> str:
+    """Of everything that decides the answers; standard input is not known beforehand and gets the process's number."""
+    texts = str(os.getpid()) if source == "-" else file_hash(Path(source))
     weights = [file_hash(path) for folder in adapters.values() if folder for path in sorted(folder.iterdir())]
-    return content_hash([systems, weights, file_hash(models.MANIFEST), p.data.system, p.batch_size, p.max_new_tokens])[:12]
+    return content_hash([texts, systems, weights, file_hash(models.MANIFEST), p.data.system, p.batch_size, p.max_new_tokens])[
+        :12
+    ]
 
 
-def _behind_what_is_done(part: Path, tasks: Iterator[Task], batch_size: int) -> Iterator[Task]:
-    """Skip the tasks whose answers stand in `part`, in whole batches; cut off what does not belong to these tasks."""
+def _whole_batches(part: Path, batch_size: int) -> int:
+    """How many rows of an interrupted run may stay; what follows the last whole batch is cut off."""
     if not part.is_file():
-        return tasks
-    done, kept, batch = 0, 0, list[Task]()
-    with part.open("rb") as file:
-        for line in file:
-            task = next(tasks, None)
-            batch += [task] if task else []
-            if task is None or not line.endswith(b"\n") or json.loads(line)["input"] != task.input:
-                break
-            done += len(line)
-            if len(batch) == batch_size:
-                kept, batch = done, []
+        return 0
+    rows, size, kept, length = 0, 0, 0, 0
     with part.open("r+b") as file:
-        file.truncate(kept)
-    return chain(batch, tasks)
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            rows, size = rows + 1, size + len(line)
+            if rows % batch_size == 0:
+                kept, length = rows, size
+        file.truncate(length)
+    return kept
