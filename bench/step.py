@@ -47,7 +47,8 @@ def seconds_a_step(stock: bool) -> float:
         arguments = trainer.arguments(p.train, runtime, 0, Path(folder), validate=False)
         arguments.save_strategy = "no"
         arguments.train_sampling_strategy = "sequential"
-        kind = SFTTrainer if stock else trainer.response_loss_trainer()
+        arguments.bf16 = stock and p.train.precision == "bf16"
+        kind = SFTTrainer if stock else trainer.response_loss_trainer(p.train.precision)
         kind(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, callbacks=[Clock()]).train()
     return statistics.median(after - before for before, after in pairwise(times))
 

@@ -43,7 +43,7 @@ def train(
     from transformers import TrainerState
 
     dtypes = {name: weight.dtype for name, weight in model.named_parameters()}
-    worker = response_loss_trainer()(
+    worker = response_loss_trainer(options.precision)(
         model=model,
         args=arguments(options, runtime, seed, unfinished, bool(len(valid))),
         train_dataset=rows,
@@ -89,7 +89,7 @@ def arguments(options: Train, runtime: Runtime, seed: int, unfinished: Path, val
         output_dir=str(unfinished),
         seed=seed,
         use_cpu=on_cpu,
-        bf16=options.precision == "bf16",
+        bf16=False,  # compute_loss opens autocast itself: accelerate's would turn all logits into fp32, the largest tensor of a step
         per_device_train_batch_size=runtime.micro_batch_size,
         per_device_eval_batch_size=runtime.micro_batch_size,
         gradient_accumulation_steps=options.batch_size // runtime.micro_batch_size,
@@ -115,7 +115,7 @@ def arguments(options: Train, runtime: Runtime, seed: int, unfinished: Path, val
     )
 
 
-def response_loss_trainer() -> "type[SFTTrainer]":
+def response_loss_trainer(precision: str) -> "type[SFTTrainer]":
     """Made on call, so that importing this module does not import torch."""
     import torch
     from trl import SFTTrainer
@@ -127,7 +127,8 @@ def response_loss_trainer() -> "type[SFTTrainer]":
             labels = inputs.pop("labels")
             first = int((labels != IGNORE).any(dim=0).int().argmax())
             tail = labels.shape[1] - first + 1  # the token before the first label predicts it
-            logits = model(**inputs, use_cache=False, logits_to_keep=tail).logits[:, :-1]
+            with torch.autocast(labels.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                logits = model(**inputs, use_cache=False, logits_to_keep=tail).logits[:, :-1]
             wanted = labels[:, -(tail - 1) :]
             answered = wanted != IGNORE
             loss = torch.nn.functional.cross_entropy(logits[answered].float(), wanted[answered], reduction="sum")
