@@ -89,7 +89,7 @@ def arguments(options: Train, runtime: Runtime, seed: int, unfinished: Path, val
         output_dir=str(unfinished),
         seed=seed,
         use_cpu=on_cpu,
-        bf16=False,  # compute_loss opens autocast itself: accelerate's would turn all logits into fp32, the largest tensor of a step
+        bf16=False,  # compute_loss opens autocast itself: accelerate's would turn the logits, the largest tensor, into fp32
         per_device_train_batch_size=runtime.micro_batch_size,
         per_device_eval_batch_size=runtime.micro_batch_size,
         gradient_accumulation_steps=options.batch_size // runtime.micro_batch_size,
