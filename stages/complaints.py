@@ -32,6 +32,9 @@ class Mix:
     second_email: float
     noise: float
 
+    def times(self, factor: float) -> "Mix":
+        return Mix(factor * self.missing, factor * self.second_email, factor * self.noise)
+
 
 def people(count: int, locale: str, seed: int) -> list[Person]:
     """Synthetic people of a Faker locale; addresses on one line."""

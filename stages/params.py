@@ -91,6 +91,15 @@ class ComplaintsData(Section):
     missing: Fraction
     second_email: Fraction
     noise: Fraction
+    train_hard: Annotated[float, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _shares_stay_shares(self) -> Self:
+        if self.train_hard * max(self.missing, self.second_email, self.noise) > 1:
+            raise ValueError(
+                f"train_hard = {self.train_hard:g} times the largest of missing, second_email and noise is above 1"
+            )
+        return self
 
 
 class Columns(Section):

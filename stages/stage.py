@@ -1,6 +1,7 @@
 """How every stage and command ends when something is wrong: each mistake as a line on stderr, exit code 1, no traceback."""
 
 import sys
+import zlib
 from collections.abc import Callable
 
 from stages.records import DataError
@@ -15,6 +16,12 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise SystemExit(f"error: {where}{error.strerror or error}") from None
+    except zlib.error as error:
+        raise SystemExit(f"error: a downloaded archive is damaged ({error}); clear pip's cache and run again") from None
+    except Exception as error:
+        if "(os error " not in str(error):  # how tokenizers and safetensors, written in Rust, say that the disk is full
+            raise
+        raise SystemExit(f"error: a file cannot be stored: {error}; make room in the cache folder or on the disk") from None
     except KeyboardInterrupt:
         print("interrupted; the next run goes on from the last checkpoint or answer", file=sys.stderr)
         raise SystemExit(130) from None

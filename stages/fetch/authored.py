@@ -25,7 +25,8 @@ def complaints(data: ComplaintsData, seed: int) -> tuple[list[Document], dict[st
             seeds = bodies + layouts
         count = getattr(data.rows, split)
         own_seed = int(content_hash([seed, split])[:8], 16)
-        splits[split] = compose(bodies, layouts, count, data.locale, mix, data.system, own_seed)
+        own_mix = mix.times(data.train_hard) if split == "train" else mix
+        splits[split] = compose(bodies, layouts, count, data.locale, own_mix, data.system, own_seed)
     return seeds, splits
 
 

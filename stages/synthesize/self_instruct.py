@@ -32,7 +32,7 @@ def run(seeds: Sequence[Document], teacher: Local, options: SelfInstruct, data: 
     calls = teacher.answer([prompt(demonstrations) for demonstrations in shown], seed)
     made = _filtered(calls, shown, bodies, options)
     if made.kept:
-        mix = Mix(data.missing, data.second_email, data.noise)
+        mix = Mix(data.missing, data.second_email, data.noise).times(data.train_hard)
         made.tasks = compose(made.kept, layouts, options.rows, data.locale, mix, data.system, seed + 1)
     return made
 

@@ -118,7 +118,19 @@ def arguments(options: Train, runtime: Runtime, seed: int, unfinished: Path, val
 def response_loss_trainer(precision: str) -> "type[SFTTrainer]":
     """Made on call, so that importing this module does not import torch."""
     import torch
+    from transformers.trainer_pt_utils import LengthGroupedSampler
     from trl import SFTTrainer
+
+    class ByLength(LengthGroupedSampler):
+        """Rows of like length together, shuffled by seed and epoch alone: a run resumed in a later epoch goes on alike."""
+
+        def __init__(self, rows: Any, batch_size: int, seed: int) -> None:
+            super().__init__(batch_size, lengths=[len(ids) for ids in rows["input_ids"]], generator=torch.Generator())
+            self.seed = seed
+            self.set_epoch(0)
+
+        def set_epoch(self, epoch: int) -> None:
+            self.generator.manual_seed(self.seed + epoch)
 
     class ResponseLossTrainer(SFTTrainer):
         """Cross-entropy of supervised tokens, averaged over the global batch; logits only from the first such token on."""
@@ -133,5 +145,11 @@ def response_loss_trainer(precision: str) -> "type[SFTTrainer]":
             answered = wanted != IGNORE
             loss = torch.nn.functional.cross_entropy(logits[answered].float(), wanted[answered], reduction="sum")
             return loss / (answered.sum() if num_items_in_batch is None else num_items_in_batch)
+
+        def _get_train_sampler(self, train_dataset=None):  # type: ignore[no-untyped-def]
+            if self.args.train_sampling_strategy != "group_by_length":
+                return super()._get_train_sampler(train_dataset)
+            size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+            return ByLength(train_dataset or self.train_dataset, size, self.args.seed)
 
     return ResponseLossTrainer

@@ -88,12 +88,11 @@ def rows() -> dict[str, list[Example]]:
     return {"train": train, "valid": [chat_row(f"Is {i} even?", "no" if i % 2 else "yes") for i in range(4)]}
 
 
-@pytest.fixture
-def room(tmp_path, manifest, rows):
+@pytest.fixture(scope="session")
+def furnish(manifest, rows) -> Callable[..., Path]:
     """Makes a folder with params.yaml, the manifest and formatted rows, as a stage finds the repository's root."""
 
-    def make(*overrides: str, name: str = "repository") -> Path:
-        root = tmp_path / name
+    def make(root: Path, *overrides: str) -> Path:
         root.mkdir()
         compose.compose(["experiment=smoke", *QUIET, *overrides], root / "params.yaml")
         records.write_text(root / models.MANIFEST, manifest.model_dump_json(indent=2) + "\n")
@@ -105,6 +104,34 @@ def room(tmp_path, manifest, rows):
 
 
 @pytest.fixture
+def room(tmp_path, furnish):
+    """A furnished folder of one test's own."""
+
+    def make(*overrides: str, name: str = "repository") -> Path:
+        return furnish(tmp_path / name, *overrides)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def adapter(tmp_path_factory, options, manifest, weights, tokenizer) -> Path:
+    """A stored adapter that was not trained but changes every answer."""
+    import torch
+
+    from stages.train import adapt
+
+    p = options("quantization=none", "lora.r=4")
+    model = adapt.attach(models.load_base(weights, "cpu"), p.adapter, p.lora, seed=1)
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            weight.data.normal_(0, 0.2, generator=generator)
+    folder = tmp_path_factory.mktemp("adapter") / "adapter"
+    adapt.save(model, tokenizer, folder, manifest)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def python():
     """Runs this Python in a folder, with the repository importable; extra variables by keyword."""
 

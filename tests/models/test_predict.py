@@ -1,0 +1,338 @@
+"""Answers: each belongs to its own row, batches are stored and resumed, files go through `tunetrail predict`."""
+
+import json
+import random
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from stages import chat, generate, models, params, predict_file, records
+from stages.predict import answers
+from stages.records import DataError, Example, Message
+from stages.synthesize.teacher import Local
+
+pytestmark = pytest.mark.model
+
+NEW_TOKENS = 6
+BATCH = 4
+
+
+def question(text: str) -> Example:
+    turns = (Message(role="user", content=text), Message(role="assistant", content="reference"))
+    return Example(kind="text", messages=turns, source=text[:10])
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[Example]:
+    """Ten rows, long and short by turns."""
+    return [
+        question(f"{word} " * (9 if i % 2 else 1) + "?")
+        for i, word in enumerate(["abacus", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay"])
+    ]
+
+
+@pytest.fixture(scope="module")
+def exact(weights, adapter):
+    """The tuned model in fp32: there an answer does not depend on its neighbours in the batch."""
+    return models.load_tuned(weights, adapter, "cpu").float()
+
+
+def answered(model, tokenizer, examples, shots=(), batch_size=BATCH) -> list:
+    return answers.predict(model, tokenizer, examples, shots, "base_0shot", batch_size, NEW_TOKENS)
+
+
+# Rows of a split ----------------------------------------------------------------------------------------------------------
+
+
+def test_predictions_come_in_the_order_of_the_examples(exact, tokenizer, examples):
+    predictions = answered(exact, tokenizer, examples)
+    assert [p.example for p in predictions] == [example.id for example in examples]
+    assert [p.prompt_tokens for p in predictions] == [len(chat.prompt_ids(tokenizer, e.prompt)) for e in examples]
+
+
+def test_each_answer_is_what_its_prompt_alone_gets(exact, tokenizer, examples):
+    together = answered(exact, tokenizer, examples)
+    alone = [answered(exact, tokenizer, [example])[0] for example in examples]
+    assert together == alone
+    assert len({prediction.text for prediction in together}) > len(examples) / 2
+
+
+def test_answers_do_not_depend_on_the_order_of_rows(weights, adapter, tokenizer, examples):
+    """In bf16, where batches with other neighbours would give other texts."""
+    model = models.load_tuned(weights, adapter, "cpu")
+    shuffled = random.Random(0).sample(examples, len(examples))
+    assert shuffled != examples
+    first, second = answered(model, tokenizer, examples), answered(model, tokenizer, shuffled)
+    assert first != second
+    assert {p.example: p for p in first} == {p.example: p for p in second}
+
+
+def test_shots_stand_between_system_prompt_and_question(exact, tokenizer, rows):
+    asked = rows["train"][1]
+    assert asked.messages[0].role == "system"
+    shots = [message for example in rows["valid"][:2] for message in example.messages]
+    shown = answers.with_shots(asked.prompt, shots)
+    assert shown == [asked.messages[0], *shots, *asked.prompt[1:]]
+    (prediction,) = answered(exact, tokenizer, [asked], shots)
+    assert prediction.prompt_tokens == len(chat.prompt_ids(tokenizer, shown))
+
+
+def test_a_base_system_takes_as_many_shots_as_its_name_says(tmp_path, monkeypatch, rows):
+    monkeypatch.chdir(tmp_path)
+    records.write(answers.SHOTS, rows["valid"])
+    assert answers.shots_of("base_0shot") == answers.shots_of("tuned_42") == []
+    assert answers.shots_of("base_3shot") == [message for example in rows["valid"][:3] for message in example.messages]
+
+
+def test_a_model_agrees_with_its_own_answers_and_another_does_not(exact, weights, tokenizer, examples):
+    predictions = answered(exact, tokenizer, examples)
+    mine = answers.agreement(exact, tokenizer, examples[:5], predictions)
+    other = answers.agreement(models.load_base(weights, "cpu"), tokenizer, examples[:5], predictions)
+    assert mine["rows"] == other["rows"] == sum(bool(prediction.text) for prediction in predictions[:5])
+    assert other["token_agreement"] < mine["token_agreement"]
+    assert other["row_agreement"] < 1
+
+
+# The local teacher --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def teacher(tmp_path, monkeypatch, options, manifest):
+    """A new local teacher each time, all with the same store."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(*overrides: str) -> Local:
+        p = options("teacher.batch_size=4", "teacher.sampling.max_new_tokens=6", *overrides)
+        return Local(p.teacher, manifest, p.runtime)
+
+    return make
+
+
+REQUESTS = [[Message(role="user", content=f"complaint {i}")] for i in range(6)]
+
+
+def test_an_answered_batch_is_read_back_and_not_asked_again(teacher, monkeypatch):
+    first = teacher()
+    calls = first.answer(REQUESTS, seed=7)
+    assert (len(calls), first.asked) == (6, 6)
+    monkeypatch.setattr(models, "load_base", lambda *_: pytest.fail("the model was loaded for stored answers"))
+    second = teacher()
+    assert second.answer(REQUESTS, seed=7) == calls
+    assert second.asked == 0
+    assert second.cost() == {**first.cost(), "asked": 0}
+
+
+def test_an_interrupted_teacher_asks_only_for_what_is_missing(teacher, monkeypatch):
+    whole = teacher()
+    sample, asked = generate.sample, []
+
+    def interrupted(model, tokenizer, prompts, *rest):
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(len(prompts))
+        return sample(model, tokenizer, prompts, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(generate, "sample", interrupted)
+        whole.answer(REQUESTS, seed=7)
+    second = teacher()
+    resumed = second.answer(REQUESTS, seed=7)
+    assert (asked, second.asked) == ([4], 2)
+
+    shutil.rmtree(".tunetrail")
+    assert teacher().answer(REQUESTS, seed=7) == resumed
+
+
+@pytest.mark.parametrize("changed", ["teacher.sampling.temperature=0.9", "teacher.sampling.top_p=0.5", "seed"])
+def test_another_request_is_asked_anew(teacher, changed):
+    first = teacher().answer(REQUESTS[:4], seed=7)
+    second = teacher() if changed == "seed" else teacher(changed)
+    calls = second.answer(REQUESTS[:4], seed=8 if changed == "seed" else 7)
+    assert second.asked == 4
+    assert [call.text for call in calls] != [call.text for call in first]
+
+
+# tunetrail predict --------------------------------------------------------------------------------------------------------
+
+TEXTS = [f"{'long ' * (i % 3)}text {i}, 你好" for i in range(10)]
+
+
+@pytest.fixture
+def tuned(room, adapter, monkeypatch) -> Path:
+    """The current folder is a repository with a trained adapter."""
+    root = room(f"predict.batch_size={BATCH}", f"predict.max_new_tokens={NEW_TOKENS}")
+    shutil.copytree(adapter, root / "models/42/adapter")
+    monkeypatch.chdir(root)
+    return root
+
+
+def lines_to(path: str, *given: str) -> str:
+    Path(path).write_text("".join(line + "\n" for line in given), encoding="utf-8")
+    return path
+
+
+def rows_of(path: str) -> list[dict]:
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def test_plain_lines_are_answered_in_order(tuned):
+    predict_file.answer(lines_to("texts.txt", *TEXTS), "answers.jsonl", ["tuned"])
+    given = rows_of("answers.jsonl")
+    assert [row["input"] for row in given] == TEXTS
+    assert all(row.keys() == {"input", "text", "parsed", "valid"} for row in given)
+    assert len({row["text"] for row in given}) > len(TEXTS) / 2
+    assert [path.name for path in Path().iterdir() if path.suffix == ".part"] == []
+
+
+def test_objects_and_plain_lines_are_the_same_and_blank_lines_are_nothing(tuned):
+    objects = [json.dumps({"input": text}, ensure_ascii=i % 2 == 0) for i, text in enumerate(TEXTS)]
+    mixed = [line for i, text in enumerate(TEXTS) for line in (objects[i] if i % 2 else text, "  ")]
+    for name, given in {"plain": TEXTS, "objects": objects, "mixed": mixed}.items():
+        predict_file.answer(lines_to(f"{name}.jsonl", *given), f"{name}.out", ["tuned"])
+    assert Path("plain.out").read_bytes() == Path("objects.out").read_bytes() == Path("mixed.out").read_bytes()
+
+
+def test_instruction_and_system_of_a_row_reach_the_model(tuned, monkeypatch):
+    asked = []
+
+    def spy(model, tokenizer, prompts, *rest):
+        asked.extend(tokenizer.decode(prompt) for prompt in prompts)
+        return [generate.Answer('{"a": 1}', True, 1) for _ in prompts]
+
+    monkeypatch.setattr(generate, "greedy", spy)
+    row = {"input": "the text", "instruction": "Translate.", "system": "Be brief."}
+    predict_file.answer(lines_to("in.jsonl", json.dumps(row), "plain"), "out.jsonl", ["tuned"])
+    own = params.load()["data"]["system"]
+    assert asked == [
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nTranslate.\nthe text<|im_end|>\n<|im_start|>assistant\n",
+        f"<|im_start|>system\n{own}<|im_end|>\n<|im_start|>user\nplain<|im_end|>\n<|im_start|>assistant\n",
+    ]
+    assert rows_of("out.jsonl")[0] == {"input": "the text", "text": '{"a": 1}', "parsed": {"a": 1}, "valid": True}
+
+
+def test_standard_input_and_output_carry_only_the_rows(tuned, python):
+    predict_file.answer(lines_to("texts.txt", *TEXTS), "answers.jsonl", ["tuned"])
+    given = "".join(text + "\n" for text in TEXTS)
+    run = python(tuned, "-m", "stages.cli", "predict", "--input", "-", "--output", "-", given=given, PYTHONUTF8="1")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == Path("answers.jsonl").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def greedy(monkeypatch):
+    """Counts the rows that are answered; stops the process, as Ctrl-C would, when `allowed` batches are through."""
+    counted, real = Counter(), generate.greedy
+
+    def count(model, tokenizer, prompts, *rest):
+        if counted["batches"] == counted["allowed"]:
+            raise KeyboardInterrupt
+        counted.update(rows=len(prompts), batches=1)
+        return real(model, tokenizer, prompts, *rest)
+
+    monkeypatch.setattr(generate, "greedy", count)
+    return counted
+
+
+def interrupt_in_the_second_batch(source: str, greedy: Counter) -> Path:
+    greedy.update(allowed=1)
+    with pytest.raises(KeyboardInterrupt):
+        predict_file.answer(source, "out.jsonl", ["tuned"])
+    assert not Path("out.jsonl").exists()
+    (part,) = Path().glob(".out.jsonl.*.part")
+    greedy.clear()
+    greedy.update(allowed=99)
+    return part
+
+
+@pytest.mark.parametrize("whole_lines", [0, 1, 2], ids=["at a border", "within a line", "within a batch"])
+def test_an_interrupted_file_goes_on_behind_the_last_whole_batch_to_the_same_bytes(tuned, greedy, whole_lines):
+    source = lines_to("texts.txt", *TEXTS)
+    greedy.update(allowed=99)
+    predict_file.answer(source, "uninterrupted.jsonl", ["tuned"])
+    greedy.clear()
+    part = interrupt_in_the_second_batch(source, greedy)
+    written = Path("uninterrupted.jsonl").read_bytes().splitlines(keepends=True)
+    assert part.read_bytes() == b"".join(written[:BATCH])
+    with part.open("ab") as file:  # what a kill leaves of a batch that was being written
+        rest = b"".join(written[BATCH : BATCH + whole_lines])
+        file.write(rest[:-7] if whole_lines == 1 else rest)
+    predict_file.answer(source, "out.jsonl", ["tuned"])
+    assert greedy["rows"] == len(TEXTS) - BATCH
+    assert Path("out.jsonl").read_bytes() == Path("uninterrupted.jsonl").read_bytes()
+    assert not part.exists()
+
+
+def test_what_another_adapter_answered_is_not_taken_up(tuned, greedy):
+    from safetensors.torch import load_file, save_file
+
+    source = lines_to("texts.txt", *TEXTS)
+    interrupt_in_the_second_batch(source, greedy)
+    stored = Path("models/42/adapter/adapter_model.safetensors")
+    save_file({name: -weight for name, weight in load_file(stored).items()}, stored)
+    predict_file.answer(source, "out.jsonl", ["tuned"])
+    assert greedy["rows"] == len(TEXTS)
+
+
+def test_two_systems_answer_side_by_side(tuned):
+    source = lines_to("texts.txt", *TEXTS)
+    for name in ("tuned", "base_0shot"):
+        predict_file.answer(source, f"{name}.jsonl", [name])
+    predict_file.answer(source, "both.jsonl", ["base_0shot", "tuned"])
+    alone = {
+        name: [{key: row[key] for key in ("text", "parsed", "valid")} for row in rows_of(f"{name}.jsonl")]
+        for name in ("tuned", "base_0shot")
+    }
+    assert rows_of("both.jsonl") == [
+        {"input": text, "base_0shot": base, "tuned": tuned}
+        for text, base, tuned in zip(TEXTS, alone["base_0shot"], alone["tuned"], strict=True)
+    ]
+    assert alone["base_0shot"] != alone["tuned"]
+
+
+def test_a_file_without_texts_gives_a_file_without_rows(tuned):
+    predict_file.answer(lines_to("texts.txt", "", " "), "out.jsonl", ["tuned"])
+    assert Path("out.jsonl").read_bytes() == b""
+
+
+def test_without_an_adapter_one_line_says_how_to_get_it(tuned, python):
+    shutil.rmtree("models/42")
+    lines_to("texts.txt", *TEXTS)
+    run = python(tuned, "-m", "stages.cli", "predict", "--input", "texts.txt", "--output", "out.jsonl")
+    assert run.returncode == 1
+    said = "models/42/adapter does not exist; train it with `dvc repro` or fetch it with `dvc pull`"
+    assert run.stderr == f"error: --system tuned_42: {said}\n"
+    assert (run.stdout, [path.name for path in tuned.glob("*out*")]) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ('{"text": "a"}', r"texts.jsonl:3: must be a text or an object"),
+        ('{"input": 3}', r"texts.jsonl:3: must be a text or an object"),
+        ('{"input": "a", "instruction": null}', r"texts.jsonl:3: must be a text or an object"),
+    ],
+)
+def test_a_bad_line_is_named_and_the_output_is_not_made(tuned, bad, said):
+    source = lines_to("texts.jsonl", "a", '{"input": "b"}', bad, "c")
+    with pytest.raises(DataError, match=said):
+        predict_file.answer(source, "out.jsonl", ["tuned"])
+    assert not Path("out.jsonl").exists()
+
+
+def test_a_line_that_is_not_utf_8_is_named(tuned):
+    Path("texts.txt").write_bytes("good\nM\xfcller\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"texts.txt:2: not UTF-8"):
+        predict_file.answer("texts.txt", "out.jsonl", ["tuned"])
+
+
+@pytest.mark.parametrize("system", ["tune", "base_3", "base_xshot", "tuned_7"])
+def test_an_unknown_system_is_named_before_anything_is_read(tuned, system):
+    with pytest.raises(DataError, match=f"--system {system}: "):
+        predict_file.answer("nothing.txt", "out.jsonl", [system])
+
+
+def test_an_input_that_is_not_there_is_named(tuned):
+    with pytest.raises(DataError, match=r"--input nothing\.txt: no such file"):
+        predict_file.answer("nothing.txt", "out.jsonl", ["tuned"])
