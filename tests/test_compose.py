@@ -133,7 +133,7 @@ def test_the_file_of_another_experiment_is_compared_with_that_experiment(reposit
         ({"lora": {"r": 12}}, "params.yaml: lora.r = 12, but conf/ composes 16;", r"'conf/lora/\S+\.yaml:r=12'"),
         (
             {"predict": {"batch_size": 7}},
-            "params.yaml: predict.batch_size = 7, but conf/ composes 32;",
+            "params.yaml: predict.batch_size = 7, but conf/ composes 64;",
             r"'conf/config\.yaml:predict\.batch_size=7'",
         ),
         ({"seed": 7}, "params.yaml: seed = 7, but conf/ composes 42;", r"'conf/config\.yaml:seed=7'"),

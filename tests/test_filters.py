@@ -212,6 +212,7 @@ def run(answers: Sequence[tuple[str, bool]], calls: int, rows: int = 5, seed: in
         missing=0.2,
         second_email=0.2,
         noise=0.2,
+        train_hard=1.0,
     )
     teacher = Script(answers)
     return self_instruct.run([*BODIES, *LAYOUTS], teacher, options, data, seed), teacher  # type: ignore[arg-type]
