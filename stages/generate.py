@@ -1,13 +1,14 @@
 """A batch of prompts in, answers out: greedy for predictions, sampled with an explicit seed for the local teacher."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages import chat
 from stages.params import Sampling
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -33,13 +34,28 @@ def sample(
     """A random continuation of each prompt; transformers draws from torch's global generator, so it is forked and seeded."""
     import torch
 
+    how: dict[str, Any] = {"max_new_tokens": sampling.max_new_tokens, "do_sample": sampling.temperature > 0}
+    if sampling.temperature > 0:
+        how |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    if sampling.presence_penalty:
+        how["logits_processor"] = [_presence_penalty(max(map(len, prompts)), sampling.presence_penalty)]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return _generate(model, tokenizer, prompts, do_sample=True, top_k=0, **sampling.model_dump())
+        return _generate(model, tokenizer, prompts, **how)
+
+
+def _presence_penalty(prompt_width: int, penalty: float) -> "Callable[[torch.Tensor, torch.Tensor], torch.Tensor]":
+    """Lowers the logit of every token that the answer holds already, as OpenAI's presence_penalty does."""
+
+    def lower(ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
+        written = ids[:, prompt_width:]
+        return scores.scatter(1, written, scores.gather(1, written) - penalty)
+
+    return lower
 
 
 def _generate(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[list[int]], **how: float | bool
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[list[int]], **how: Any
 ) -> list[Answer]:
     import torch
 

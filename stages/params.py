@@ -143,17 +143,57 @@ Data = Annotated[ComplaintsData | RowsData, Field(discriminator="kind")]
 
 
 class Sampling(Section):
-    temperature: Annotated[float, Field(gt=0)]
+    """Of a teacher's answer; temperature 0 is greedy, the presence penalty is subtracted from tokens already written."""
+
+    temperature: Annotated[float, Field(ge=0)]
     top_p: Annotated[float, Field(gt=0, le=1)]
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)]
     max_new_tokens: Positive
 
 
 class LocalTeacher(Section):
-    """The base model itself, asked in batches on this machine."""
+    """A transformers model asked in batches on this machine; `model: null` is the base model itself."""
 
     kind: Literal["local"]
+    model: Model | None
     batch_size: Positive
-    sampling: Sampling
+
+
+class Price(Section):
+    usd_per_million_input: Annotated[float, Field(ge=0)]
+    usd_per_million_output: Annotated[float, Field(ge=0)]
+
+
+class OpenAITeacher(Section):
+    """Any server with OpenAI's chat completions; the key is named by its environment variable, null where none is needed."""
+
+    kind: Literal["openai"]
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://")]
+    model: Text
+    api_key_env: Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]*$")] | None
+    concurrency: Positive
+    timeout_seconds: Annotated[float, Field(gt=0)]
+    max_retries: Count
+    price: Price
+
+
+class ReplayTeacher(Section):
+    """Answers only from a recorded calls.jsonl."""
+
+    kind: Literal["replay"]
+    path: Text
+    sha256: Sha256
+
+
+Teacher = Annotated[LocalTeacher | OpenAITeacher | ReplayTeacher, Field(discriminator="kind")]
+
+
+class Budget(Section):
+    """Where a synthesis stops with what there is, an instance; null: no limit."""
+
+    max_calls: Positive | None
+    max_tokens: Positive | None
+    max_usd: Annotated[float, Field(gt=0)] | None
 
 
 class SelfInstruct(Section):
@@ -166,6 +206,7 @@ class SelfInstruct(Section):
     max_rouge_l: Fraction
     max_repetition: Fraction
     rows: Count
+    sampling: Sampling
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -183,6 +224,7 @@ class Nothing(Section):
 
 class Synthesis(Section):
     methods: Annotated[list[Method], Field(min_length=1)]
+    budget: Budget
     none: Nothing
     self_instruct: SelfInstruct
 
@@ -275,7 +317,7 @@ class Params(Section):
     seeds: Annotated[list[Seed], Field(min_length=1)]
     model: Model
     data: Data
-    teacher: LocalTeacher
+    teacher: Teacher
     synthesis: Synthesis
     format: Format
     quantization: Quantization

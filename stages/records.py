@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-TaskKind = Literal["extraction", "text"]
+TaskKind = Literal["extraction", "text", "choice", "classification", "summary", "translation"]
+UNANSWERABLE = "unanswerable"  # the slice of items whose right answer is to decline
 Role = Literal["system", "user", "assistant"]
 
 
@@ -31,7 +32,7 @@ class Message(BaseModel):
 
 
 class Record(BaseModel):
-    """Base of everything that is stored between stages."""
+    """Base of everything that is stored between stages; fields at their default are neither stored nor part of the id."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     prefix: ClassVar[str] = "record"
@@ -41,7 +42,7 @@ class Record(BaseModel):
 
     @model_validator(mode="after")
     def _id_is_content_hash(self) -> Self:
-        expected = f"{self.prefix}-{content_hash(self.model_dump(exclude={'id'}))[:16]}"
+        expected = f"{self.prefix}-{content_hash(self.model_dump(exclude={'id'}, exclude_defaults=True))[:16]}"
         if self.id not in ("", expected):
             raise ValueError(f"id {self.id} does not match the content, expected {expected}: the record was edited")
         object.__setattr__(self, "id", expected)
@@ -58,10 +59,33 @@ class Document(Record):
     source: str
 
 
+class Fact(Record):
+    """An edge of a knowledge graph and where it is stated."""
+
+    prefix: ClassVar[str] = "fact"
+
+    subject: str
+    relation: str
+    object: str
+    source: str
+
+
+class Style(BaseModel):
+    """What an answer's form must be, whatever it says: a band of words, phrases it must hold and must not hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_words: int | None = None
+    max_words: int | None = None
+    required: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+
+
 class Task(Record):
     """What is asked and the right answer, before any model's format.
 
-    `source` is what errors are clustered by (a layout, a document, a row); `slices` name the hard features of the row.
+    `source` is what errors are clustered by (a layout, a document, an entity, a row); `slices` name the hard features of the
+    row; `choices` are all possible answers of a closed question, the right one among them.
     """
 
     prefix: ClassVar[str] = "task"
@@ -74,6 +98,8 @@ class Task(Record):
     output: str
     source: str
     slices: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    style: Style | None = None
 
 
 class Example(Record):
@@ -85,6 +111,8 @@ class Example(Record):
     messages: tuple[Message, ...]
     source: str
     slices: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    style: Style | None = None
 
     @property
     def prompt(self) -> tuple[Message, ...]:
@@ -96,11 +124,12 @@ class Example(Record):
 
 
 class Call(Record):
-    """One question to a teacher and its answer."""
+    """One request to a teacher and its answer; `request` is the request's hash, by which a recording is replayed."""
 
     prefix: ClassVar[str] = "call"
 
     messages: tuple[Message, ...]
+    request: str
     text: str
     stopped: bool
     prompt_tokens: int
@@ -118,7 +147,11 @@ class Rejection(Record):
 
 
 class Prediction(Record):
-    """What one system answered to one example; `stopped` is false where it ran into the token limit."""
+    """What one system answered to one example; `stopped` is false where it ran into the token limit.
+
+    `choice_logprobs` and `choice_tokens` belong to the example's choices, `reference_logprob` (nats) to the reference and its
+    end token; None where it was not measured.
+    """
 
     prefix: ClassVar[str] = "pred"
 
@@ -128,10 +161,14 @@ class Prediction(Record):
     stopped: bool
     prompt_tokens: int
     new_tokens: int
+    choice_logprobs: tuple[float, ...] = ()
+    choice_tokens: tuple[int, ...] = ()
+    reference_logprob: float | None = None
+    reference_tokens: int = 0
 
 
 class Score(Record):
-    """The scores of one system on one example, each between 0 and 1."""
+    """One system on one example: `scores` lie between 0 and 1, higher is better; `measures` are other numbers of the answer."""
 
     prefix: ClassVar[str] = "score"
 
@@ -140,6 +177,7 @@ class Score(Record):
     source: str
     slices: tuple[str, ...] = ()
     scores: dict[str, float]
+    measures: dict[str, float] = {}
 
 
 R = TypeVar("R", bound=Record)
@@ -181,7 +219,7 @@ def lines(path: Path) -> Iterator[str]:
 
 def write(path: Path, records: Iterable[Record]) -> int:
     """Write records as JSON Lines, all or nothing, and return how many."""
-    rows = [record.model_dump_json() for record in records]
+    rows = [record.model_dump_json(exclude_defaults=True) for record in records]
     write_text(path, "".join(row + "\n" for row in rows))
     return len(rows)
 

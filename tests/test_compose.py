@@ -24,6 +24,8 @@ DEFAULTS = {
 
 # What an option needs beside it: values that only the user can know, or another option.
 WITH = {
+    "teacher=openai": ["teacher.model=m"],
+    "teacher=replay": ["teacher.path=calls.jsonl", f"teacher.sha256={'0' * 64}"],
     "model=hub": ["model.repo=owner/model"],
     "model=path": ["model.path=/models/mine"],
     "data=rows": ["data.path=mine.csv", "synthesis=none"],

@@ -10,10 +10,11 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 from stages.fetch import authored
-from stages.params import ComplaintsData, SelfInstruct, Splits
-from stages.records import Call, DataError, Document, Message
+from stages.params import ComplaintsData, Sampling, SelfInstruct, Splits
+from stages.records import Call, DataError, Document
 from stages.synthesize import filters, self_instruct
-from stages.synthesize.made import Made, funnel
+from stages.synthesize.made import Inputs, Made, funnel
+from stages.synthesize.teacher import Ask
 
 BODIES, LAYOUTS = authored.documents(Path(__file__).parents[1] / "data/authored/complaints", "train")
 WORDS = ("the", "parcel", "was", "late", "and", "nobody", "called", "me", "back", "about", "refund")
@@ -190,19 +191,26 @@ class Script:
     answers: Sequence[tuple[str, bool]]
     calls: list[Call] = field(default_factory=list)
 
-    def answer(self, requests: Sequence[Sequence[Message]], seed: int) -> list[Call]:
+    def answer(self, asks: Sequence[Ask]) -> list[Call]:
         fresh = [
-            Call(messages=tuple(request), text=text, stopped=stopped, prompt_tokens=1, new_tokens=1)
-            for request, (text, stopped) in zip(requests, islice(cycle(self.answers), len(requests)), strict=True)
+            Call(messages=ask.messages, request=str(number), text=text, stopped=stopped, prompt_tokens=1, new_tokens=1)
+            for number, (ask, (text, stopped)) in enumerate(zip(asks, islice(cycle(self.answers), len(asks)), strict=True))
         ]
         self.calls += fresh
         return fresh
 
 
+def options_for(**given: int) -> SelfInstruct:
+    sampling = Sampling(temperature=1.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=1)
+    return SelfInstruct(max_rouge_l=0.7, max_repetition=0.2, sampling=sampling, **given)
+
+
+def inputs(seeds: Sequence[Document], data: ComplaintsData | None) -> Inputs:
+    return Inputs(seeds=seeds, pool=[], documents=[], facts=[], data=data)  # type: ignore[arg-type]
+
+
 def run(answers: Sequence[tuple[str, bool]], calls: int, rows: int = 5, seed: int = 1) -> tuple[Made, Script]:
-    options = SelfInstruct(
-        calls=calls, demonstrations=3, min_words=8, max_words=60, max_rouge_l=0.7, max_repetition=0.2, rows=rows
-    )
+    options = options_for(calls=calls, demonstrations=3, min_words=8, max_words=60, rows=rows)
     data = ComplaintsData(
         kind="complaints",
         path="unused",
@@ -215,7 +223,7 @@ def run(answers: Sequence[tuple[str, bool]], calls: int, rows: int = 5, seed: in
         train_hard=1.0,
     )
     teacher = Script(answers)
-    return self_instruct.run([*BODIES, *LAYOUTS], teacher, options, data, seed), teacher  # type: ignore[arg-type]
+    return self_instruct.run(inputs([*BODIES, *LAYOUTS], data), teacher, options, seed), teacher  # type: ignore[arg-type]
 
 
 MIXED = [
@@ -248,7 +256,7 @@ def test_every_answer_is_kept_or_rejected_by_the_first_filter_that_objects() -> 
 
 def test_the_funnel_adds_up() -> None:
     made, teacher = run(MIXED, calls=20)
-    told = funnel("self_instruct", made, len(teacher.calls))
+    told = funnel("self_instruct", made, len(teacher.calls), "")
     names, counts = [step["stage"] for step in told["stages"]], [step["count"] for step in told["stages"]]
     assert names == ["generated", *self_instruct.FILTERS, "kept"]
     assert counts[0] == told["calls"] == 20
@@ -276,14 +284,14 @@ def test_rows_are_made_of_kept_bodies_and_can_be_traced_to_call_and_demonstratio
 @pytest.mark.parametrize("answers", [[("", True)], [("No end", True)], [(BODIES[0].text, True)]])
 def test_a_teacher_that_yields_nothing_makes_no_rows_and_a_funnel_that_ends_in_zero(answers: list[tuple[str, bool]]) -> None:
     made, teacher = run(answers, calls=6)
-    told = funnel("self_instruct", made, len(teacher.calls))
+    told = funnel("self_instruct", made, len(teacher.calls), "")
     assert (made.kept, made.tasks, len(made.rejected)) == ([], [], 6)
     assert told["stages"][-1] == {"stage": "kept", "count": 0}
     assert told["rows"] == 0
 
 
 def test_a_funnel_of_no_calls_is_no_error() -> None:
-    assert funnel("none", Made(), 0)["stages"] == [{"stage": "generated", "count": 0}, {"stage": "kept", "count": 0}]
+    assert funnel("none", Made(), 0, "")["stages"] == [{"stage": "generated", "count": 0}, {"stage": "kept", "count": 0}]
 
 
 def test_the_teacher_is_shown_train_bodies_as_turns_of_its_own() -> None:
@@ -308,6 +316,6 @@ def test_braces_in_a_demonstration_are_text_not_template() -> None:
 
 @pytest.mark.parametrize("seeds", [[], BODIES, LAYOUTS], ids=["nothing", "no layouts", "no bodies"])
 def test_without_authored_bodies_and_layouts_the_option_to_change_is_named(seeds: list[Document]) -> None:
-    options = SelfInstruct(calls=1, demonstrations=1, min_words=1, max_words=2, max_rouge_l=0.7, max_repetition=0.2, rows=1)
+    options = options_for(calls=1, demonstrations=1, min_words=1, max_words=2, rows=1)
     with pytest.raises(DataError, match="synthesis=none"):
-        self_instruct.run(seeds, Script([("x", True)]), options, None, 1)  # type: ignore[arg-type]
+        self_instruct.run(inputs(seeds, None), Script([("x", True)]), options, 1)  # type: ignore[arg-type]

@@ -18,6 +18,9 @@ def main() -> None:
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
     records.write(RAW / "seeds.jsonl", seeds)
+    records.write(RAW / "pool.jsonl", [])
+    records.write(RAW / "documents.jsonl", [])
+    records.write(RAW / "facts.jsonl", [])
     records.write_text(models.MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     counts = ", ".join(f"{len(tasks)} {split}" for split, tasks in splits.items())
     print(f"{manifest.model.name}: {manifest.parameters:,} parameters; rows: {counts}")

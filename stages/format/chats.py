@@ -16,6 +16,8 @@ def example(task: Task) -> Example:
         messages=(*question(task), Message(role="assistant", content=task.output)),
         source=task.source,
         slices=task.slices,
+        choices=task.choices,
+        style=task.style,
         parents=(task.id,),
     )
 

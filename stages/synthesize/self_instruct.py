@@ -15,21 +15,22 @@ from stages.complaints import Mix, compose
 from stages.params import ComplaintsData, SelfInstruct
 from stages.records import Call, DataError, Document, Message, Rejection
 from stages.synthesize import filters
-from stages.synthesize.made import Made
-from stages.synthesize.teacher import Local
+from stages.synthesize.made import Inputs, Made
+from stages.synthesize.teacher import Ask, Teacher
 
 FILTERS = ("finished", "length", "leftovers", "repetition", "novelty")
 
 
-def run(seeds: Sequence[Document], teacher: Local, options: SelfInstruct, data: ComplaintsData, seed: int) -> Made:
+def run(inputs: Inputs, teacher: Teacher, options: SelfInstruct, seed: int) -> Made:
     """New bodies from the teacher, filtered in the order of FILTERS, and `options.rows` tasks composed from the kept ones."""
-    bodies = [document for document in seeds if document.kind == "body"]
-    layouts = [document for document in seeds if document.kind != "body"]
-    if not bodies or not layouts:
+    bodies = [document for document in inputs.seeds if document.kind == "body"]
+    layouts = [document for document in inputs.seeds if document.kind != "body"]
+    data = inputs.data
+    if not bodies or not layouts or not isinstance(data, ComplaintsData):
         raise DataError("synthesis.methods: self_instruct needs authored complaint bodies and layouts; use synthesis=none")
     rng = random.Random(seed)
     shown = [rng.sample(bodies, min(options.demonstrations, len(bodies))) for _ in range(options.calls)]
-    calls = teacher.answer([prompt(demonstrations) for demonstrations in shown], seed)
+    calls = teacher.answer([Ask(prompt(demonstrations), options.sampling) for demonstrations in shown])
     made = _filtered(calls, shown, bodies, options)
     if made.kept:
         mix = Mix(data.missing, data.second_email, data.noise).times(data.train_hard)
@@ -37,22 +38,24 @@ def run(seeds: Sequence[Document], teacher: Local, options: SelfInstruct, data: 
     return made
 
 
-def prompt(demonstrations: Sequence[Document]) -> list[Message]:
+def prompt(demonstrations: Sequence[Document]) -> tuple[Message, ...]:
     """A chat in which the teacher has already written the demonstrations."""
     words = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent)).get_template("complaint.jinja").module
     ask = Message(role="user", content=words.ask())  # type: ignore[attr-defined]
     turns = [Message(role="system", content=words.system())]  # type: ignore[attr-defined]
     for document in demonstrations:
         turns += [ask, Message(role="assistant", content=document.text)]
-    return [*turns, ask]
+    return (*turns, ask)
 
 
 def _filtered(
-    calls: Sequence[Call], shown: Sequence[Sequence[Document]], bodies: Sequence[Document], options: SelfInstruct
+    calls: Sequence[Call | None], shown: Sequence[Sequence[Document]], bodies: Sequence[Document], options: SelfInstruct
 ) -> Made:
     made = Made(filters=FILTERS)
     novelty = filters.Novelty([body.text for body in bodies], options.max_rouge_l)
     for call, demonstrations in zip(calls, shown, strict=True):
+        if call is None:  # the budget ended before it
+            continue
         failed = _rejected_by(call, options, novelty)
         if failed:
             made.rejected.append(Rejection(text=call.text, filter=failed[0], reason=failed[1], parents=(call.id,)))

@@ -1,77 +1,125 @@
-"""Teachers answer prompts; each answer is stored by its request's hash and never asked for twice.
+"""Teachers answer requests; each answer is stored as soon as it arrives and never asked for twice.
 
-The local one asks the base model in batches. A batch, in plan order with its own seed, is the unit that is stored, since
-sampled texts differ between batches. Stored answers live outside the outputs and survive a kill or a change of filters.
+A backend (this machine's model, a server, a recording) says what it is, in which units it answers and in which waves. The
+unit is what is stored, under the hash of everything that decides it, outside the outputs: a kill, another filter or a
+smaller budget loses no answer. Answers come back in the order of the requests, whatever order they arrived in.
 """
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.progress import track
 
-from stages import chat, generate, models, provenance
-from stages.params import LocalTeacher, Runtime
+from stages.params import Budget, Sampling
 from stages.records import Call, Message, content_hash, write_text
+
+Answer = dict[str, Any]  # text, stopped, prompt_tokens, new_tokens, retries
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request; `follow_ups` is how many further ones its answer may lead to at most, which only a plan wants to know."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    sample: int = 0
+    follow_ups: int = 0
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What is sent: equal requests are told apart by the number of their sample."""
+        messages = [message.model_dump() for message in self.messages]
+        return {"messages": messages, "sampling": self.sampling.model_dump(), "sample": self.sample}
+
+
+Unit = Sequence[Ask]
+
+
+class Backend(Protocol):
+    """`identity` is what decides an answer beside the request; `usd` prices tokens in and out."""
+
+    identity: dict[str, Any]
+
+    def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]: ...
+
+    def ask(self, units: Sequence[Unit], seeds: Sequence[int], keep: Callable[[int, list[Answer]], None]) -> None: ...
+
+    def usd(self, prompt_tokens: int, new_tokens: int) -> float: ...
 
 
 @dataclass
-class Local:
-    """The base model of this experiment as teacher; `calls` are all it answered, `asked` counts those not read from store."""
+class Teacher:
+    """`calls` are all that it answered; `asked` counts those not read from the store; `spent`: a budget is used up."""
 
-    options: LocalTeacher
-    manifest: models.Manifest
-    runtime: Runtime
+    backend: Backend
+    budget: Budget
+    seed: int
     calls: list[Call] = field(default_factory=list)
     asked: int = 0
-    _loaded: Any = None
+    retries: int = 0
+    spent: str = ""
 
-    def answer(self, requests: Sequence[Sequence[Message]], seed: int) -> list[Call]:
-        """One call a request, in order."""
-        size = self.options.batch_size
-        starts = range(0, len(requests), size)
-        fresh = [
-            call for start in track(starts, "teacher") for call in self._batch(requests[start : start + size], [seed, start])
-        ]
-        self.calls += fresh
-        return fresh
+    def answer(self, asks: Sequence[Ask]) -> list[Call | None]:
+        """One call a request, in order; None for those that the budget no longer covers."""
+        found: list[Call | None] = []
+        allowed = len(asks) if self.budget.max_calls is None else max(0, self.budget.max_calls - len(self.calls))
+        if allowed < len(asks):
+            self.spent = f"synthesis.budget.max_calls = {self.budget.max_calls}"
+        for wave in track(list(self.backend.waves(asks[:allowed])), "teacher"):
+            if not self._affordable():
+                break
+            calls = [call for unit in self._stored(wave) for call in unit]
+            found += calls
+            self.calls += calls
+        return found + [None] * (len(asks) - len(found))
 
-    def cost(self) -> dict[str, int]:
+    def cost(self) -> dict[str, float]:
+        prompt, new = self._tokens()
         return {
             "calls": len(self.calls),
             "asked": self.asked,
-            "prompt_tokens": sum(call.prompt_tokens for call in self.calls),
-            "new_tokens": sum(call.new_tokens for call in self.calls),
+            "retries": self.retries,
+            "prompt_tokens": prompt,
+            "new_tokens": new,
+            "usd": round(self.backend.usd(prompt, new), 6),
         }
 
-    def _batch(self, batch: Sequence[Sequence[Message]], seed: list[int]) -> list[Call]:
-        request = {
-            "model": self.manifest.model_dump(),
-            "messages": [[message.model_dump() for message in messages] for messages in batch],
-            "sampling": self.options.sampling.model_dump(),
-            "seed": seed,
-            "runtime": self.runtime.model_dump(),
-        }
-        key = content_hash(request)
-        stored = Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "responses" / f"{key}.json"
-        if not stored.is_file():
-            write_text(stored, json.dumps(self._generate(batch, int(key[:8], 16)), ensure_ascii=False))
-            self.asked += len(batch)
-        answers = json.loads(stored.read_text(encoding="utf-8"))
-        return [Call(messages=tuple(messages), **answer) for messages, answer in zip(batch, answers, strict=True)]
+    def stored(self, unit: Unit) -> Path:
+        """Where the answers to a unit lie, or will."""
+        key = {"teacher": self.backend.identity, "seed": self.seed, "asks": [ask.request for ask in unit]}
+        return Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "responses" / f"{content_hash(key)}.json"
 
-    def _generate(self, batch: Sequence[Sequence[Message]], seed: int) -> list[dict[str, Any]]:
-        if self._loaded is None:
-            provenance.prepare(self.runtime)
-            weights = models.ensure(self.manifest)
-            self._loaded = models.load_tokenizer(weights), models.load_base(weights, provenance.device(self.runtime))
-        tokenizer, model = self._loaded
-        prompts = [chat.prompt_ids(tokenizer, messages) for messages in batch]
-        answers = generate.sample(model, tokenizer, prompts, self.options.sampling, seed)
-        return [{**asdict(a), "prompt_tokens": len(p)} for p, a in zip(prompts, answers, strict=True)]
+    def _stored(self, wave: Sequence[Unit]) -> list[list[Call]]:
+        missing = [unit for unit in wave if not self.stored(unit).is_file()]
 
+        def keep(number: int, answers: list[Answer]) -> None:
+            write_text(self.stored(missing[number]), json.dumps(answers, ensure_ascii=False))
 
-TEACHERS = {"local": Local}
+        if missing:
+            self.backend.ask(missing, [int(self.stored(unit).stem[:8], 16) for unit in missing], keep)
+        self.asked += sum(map(len, missing))
+        return [self._read(unit) for unit in wave]
+
+    def _read(self, unit: Unit) -> list[Call]:
+        answers: list[Answer] = json.loads(self.stored(unit).read_text(encoding="utf-8"))
+        self.retries += sum(answer.pop("retries") for answer in answers)
+        return [
+            Call(messages=ask.messages, request=content_hash(ask.request), **answer)
+            for ask, answer in zip(unit, answers, strict=True)
+        ]
+
+    def _tokens(self) -> tuple[int, int]:
+        return sum(call.prompt_tokens for call in self.calls), sum(call.new_tokens for call in self.calls)
+
+    def _affordable(self) -> bool:
+        """Counted over all answers used, stored ones too, so that a budget means the same data in every run."""
+        prompt, new = self._tokens()
+        limits = {"max_tokens": prompt + new, "max_usd": self.backend.usd(prompt, new)}
+        for name, used in limits.items():
+            if (limit := getattr(self.budget, name)) is not None and used >= limit:
+                self.spent = f"synthesis.budget.{name} = {limit}"
+        return not self.spent or self.spent.startswith("synthesis.budget.max_calls")

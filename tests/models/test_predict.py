@@ -11,7 +11,8 @@ import pytest
 from stages import chat, generate, models, params, predict_file, records
 from stages.predict import answers
 from stages.records import DataError, Example, Message
-from stages.synthesize.teacher import Local
+from stages.synthesize import backends
+from stages.synthesize.teacher import Ask, Teacher
 
 pytestmark = pytest.mark.model
 
@@ -100,32 +101,34 @@ def test_a_model_agrees_with_its_own_answers_and_another_does_not(exact, weights
 
 @pytest.fixture
 def teacher(tmp_path, monkeypatch, options, manifest):
-    """A new local teacher each time, all with the same store."""
+    """A new local teacher each time, all with the same store, and the requests as it is to sample them."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "read_manifest", lambda: manifest)
 
-    def make(*overrides: str) -> Local:
-        p = options("teacher.batch_size=4", "teacher.sampling.max_new_tokens=6", *overrides)
-        return Local(p.teacher, manifest, p.runtime)
+    def make(*overrides: str, seed: int = 7) -> tuple[Teacher, list[Ask]]:
+        p = options("teacher.batch_size=4", "synthesis.self_instruct.sampling.max_new_tokens=6", *overrides)
+        asks = [Ask((Message(role="user", content=text),), p.synthesis.self_instruct.sampling) for text in REQUESTS]
+        return Teacher(backends.backend(p.teacher, p.runtime), p.synthesis.budget, seed), asks
 
     return make
 
 
-REQUESTS = [[Message(role="user", content=f"complaint {i}")] for i in range(6)]
+REQUESTS = [f"complaint {i}" for i in range(6)]
 
 
 def test_an_answered_batch_is_read_back_and_not_asked_again(teacher, monkeypatch):
-    first = teacher()
-    calls = first.answer(REQUESTS, seed=7)
+    first, asks = teacher()
+    calls = first.answer(asks)
     assert (len(calls), first.asked) == (6, 6)
     monkeypatch.setattr(models, "load_base", lambda *_: pytest.fail("the model was loaded for stored answers"))
-    second = teacher()
-    assert second.answer(REQUESTS, seed=7) == calls
+    second, asks = teacher()
+    assert second.answer(asks) == calls
     assert second.asked == 0
     assert second.cost() == {**first.cost(), "asked": 0}
 
 
 def test_an_interrupted_teacher_asks_only_for_what_is_missing(teacher, monkeypatch):
-    whole = teacher()
+    whole, asks = teacher()
     sample, asked = generate.sample, []
 
     def interrupted(model, tokenizer, prompts, *rest):
@@ -136,22 +139,59 @@ def test_an_interrupted_teacher_asks_only_for_what_is_missing(teacher, monkeypat
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(generate, "sample", interrupted)
-        whole.answer(REQUESTS, seed=7)
-    second = teacher()
-    resumed = second.answer(REQUESTS, seed=7)
-    assert (asked, second.asked) == ([4], 2)
+        whole.answer(asks)
+    second, asks = teacher()
+    resumed = second.answer(asks)
+    assert second.asked == 6 - asked[0]
 
     shutil.rmtree(".tunetrail")
-    assert teacher().answer(REQUESTS, seed=7) == resumed
+    again, asks = teacher()
+    assert again.answer(asks) == resumed
 
 
-@pytest.mark.parametrize("changed", ["teacher.sampling.temperature=0.9", "teacher.sampling.top_p=0.5", "seed"])
+SAMPLING = "synthesis.self_instruct.sampling"
+
+
+@pytest.mark.parametrize("changed", [f"{SAMPLING}.temperature=0.9", f"{SAMPLING}.top_p=0.5", "seed"])
 def test_another_request_is_asked_anew(teacher, changed):
-    first = teacher().answer(REQUESTS[:4], seed=7)
-    second = teacher() if changed == "seed" else teacher(changed)
-    calls = second.answer(REQUESTS[:4], seed=8 if changed == "seed" else 7)
-    assert second.asked == 4
-    assert [call.text for call in calls] != [call.text for call in first]
+    one, asks = teacher()
+    first = one.answer(asks)
+    other, asks = teacher(seed=8) if changed == "seed" else teacher(changed)
+    second = other.answer(asks)
+    assert other.asked == 6
+    assert [call.text for call in second] != [call.text for call in first]
+
+
+def test_a_budget_of_calls_stops_cleanly_with_what_there_is(teacher):
+    one, asks = teacher("synthesis.budget.max_calls=3")
+    assert [call is None for call in one.answer(asks)] == [False] * 3 + [True] * 3
+    assert (one.asked, one.spent) == (3, "synthesis.budget.max_calls = 3")
+
+
+def test_a_budget_of_tokens_stops_after_the_batch_that_spends_it(teacher):
+    one, asks = teacher("synthesis.budget.max_tokens=1")
+    calls = one.answer(asks)
+    assert 0 < sum(call is not None for call in calls) < 6
+    assert one.answer(asks) == [None] * 6
+    assert one.spent == "synthesis.budget.max_tokens = 1"
+
+
+def test_a_changed_request_of_hundreds_costs_the_batches_around_it_only(teacher):
+    one, asks = teacher("teacher.batch_size=8", "synthesis.self_instruct.sampling.max_new_tokens=1")
+    many = [Ask((Message(role="user", content=f"q {i}"),), asks[0].sampling) for i in range(300)]
+    one.answer(many)
+    other, _ = teacher("teacher.batch_size=8", "synthesis.self_instruct.sampling.max_new_tokens=1")
+    added = [Ask((Message(role="user", content=text),), asks[0].sampling) for text in ("changed", "and one more")]
+    other.answer([*many[:100], *added, *many[101:]])
+    assert 2 <= other.asked <= 40
+
+
+def test_the_presence_penalty_lowers_what_was_written_and_not_the_prompt():
+    import torch
+
+    lower = generate._presence_penalty(2, 1.5)
+    scores = lower(torch.tensor([[0, 1, 3, 3]]), torch.zeros(1, 4))
+    assert scores.tolist() == [[0.0, 0.0, 0.0, -1.5]]
 
 
 # tunetrail predict --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,194 @@
+"""Who answers a teacher's requests: a model on this machine, a server that speaks OpenAI's protocol, or a recording."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from stages import chat, generate, models, provenance
+from stages.params import LocalTeacher, OpenAITeacher, ReplayTeacher, Runtime, Teacher
+from stages.records import Call, DataError, content_hash, file_hash, read
+from stages.synthesize.teacher import Answer, Ask, Unit
+
+Keep = Callable[[int, list[Answer]], None]
+
+
+class Local:
+    """A transformers model, the base or another. Sampled texts differ between batches, so the batch is the unit.
+
+    Where a batch ends is decided by the requests in it (content-defined chunking, as in rsync and backup tools): a changed
+    document moves the borders near it only, and all other batches keep their answers.
+    """
+
+    def __init__(self, options: LocalTeacher, runtime: Runtime) -> None:
+        self.options, self.runtime = options, runtime
+        self.manifest = models.fetch(options.model) if options.model else models.read_manifest()
+        self.identity = {"model": self.manifest.model_dump(), "runtime": runtime.model_dump()}
+        self._loaded: Any = None
+
+    def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]:
+        batch: list[Ask] = []
+        for ask in asks:
+            if batch and ask.sampling != batch[-1].sampling:
+                yield [batch]
+                batch = []
+            batch.append(ask)
+            is_border = int(content_hash(ask.request)[:8], 16) % self.options.batch_size == 0
+            if len(batch) == self.options.batch_size or (is_border and len(batch) >= self.options.batch_size // 2):
+                yield [batch]
+                batch = []
+        if batch:
+            yield [batch]
+
+    def ask(self, units: Sequence[Unit], seeds: Sequence[int], keep: Keep) -> None:
+        if self._loaded is None:
+            provenance.prepare(self.runtime)
+            weights = models.ensure(self.manifest)
+            self._loaded = models.load_tokenizer(weights), models.load_base(weights, provenance.device(self.runtime))
+        tokenizer, model = self._loaded
+        for number, (unit, seed) in enumerate(zip(units, seeds, strict=True)):
+            prompts = [chat.prompt_ids(tokenizer, ask.messages) for ask in unit]
+            answers = generate.sample(model, tokenizer, prompts, unit[0].sampling, seed)
+            counted = zip(prompts, answers, strict=True)
+            keep(number, [{**asdict(answer), "prompt_tokens": len(prompt), "retries": 0} for prompt, answer in counted])
+
+    def usd(self, prompt_tokens: int, new_tokens: int) -> float:
+        return 0.0
+
+
+class OpenAI:
+    """Any server with OpenAI's chat completions: vLLM, llama.cpp, Ollama, `transformers serve`, a vendor.
+
+    The client repeats a request after 408, 409, 429, 5xx and broken connections and waits as long as Retry-After says; a body
+    that is no answer is repeated likewise. The key is read from the environment and kept nowhere.
+    """
+
+    def __init__(self, options: OpenAITeacher, runtime: Runtime) -> None:
+        self.options = options
+        self.identity = {"model": options.model, "base_url": options.base_url}
+
+    def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]:
+        for start in range(0, len(asks), self.options.concurrency):
+            yield [[ask] for ask in asks[start : start + self.options.concurrency]]
+
+    def ask(self, units: Sequence[Unit], seeds: Sequence[int], keep: Keep) -> None:
+        import openai
+
+        client = openai.OpenAI(
+            base_url=self.options.base_url,
+            api_key=self._key(),
+            timeout=self.options.timeout_seconds,
+            max_retries=self.options.max_retries,
+        )
+        failed: list[Exception] = []
+
+        def one(number: int) -> None:
+            try:
+                keep(number, [self._answer(client, units[number][0], seeds[number])])
+            except (openai.OpenAIError, _Unusable) as error:
+                failed.append(error)
+
+        with ThreadPoolExecutor(self.options.concurrency) as pool:
+            list(pool.map(one, range(len(units))))
+        if failed:
+            reason = (str(failed[0]).strip().splitlines() or [type(failed[0]).__name__])[0]
+            raise DataError(
+                f"teacher.base_url = {self.options.base_url}: {len(failed)} of {len(units)} requests failed after "
+                f"{self.options.max_retries} retries ({reason}); every answer that arrived is kept: run again"
+            )
+
+    def usd(self, prompt_tokens: int, new_tokens: int) -> float:
+        price = self.options.price
+        return (prompt_tokens * price.usd_per_million_input + new_tokens * price.usd_per_million_output) / 1e6
+
+    def _key(self) -> str:
+        name = self.options.api_key_env
+        if name is None:
+            return "none"  # the client insists on one; local servers ignore it
+        if not (key := os.environ.get(name)):
+            raise DataError(f"teacher.api_key_env = {name}: this environment variable is not set")
+        return key
+
+    def _answer(self, client: Any, ask: Ask, seed: int) -> Answer:
+        from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+        retries = 0
+
+        def count(state: RetryCallState) -> None:
+            nonlocal retries
+            retries += 1
+
+        again = Retrying(
+            retry=retry_if_exception_type(_Unusable),
+            stop=stop_after_attempt(self.options.max_retries + 1),
+            wait=wait_random_exponential(multiplier=0.5, max=8),
+            before_sleep=count,
+            reraise=True,
+        )
+        answer = again(self._once, client, ask, seed)
+        return {**answer, "retries": answer["retries"] + retries}
+
+    def _once(self, client: Any, ask: Ask, seed: int) -> Answer:
+        raw = client.chat.completions.with_raw_response.create(
+            model=self.options.model,
+            messages=[message.model_dump() for message in ask.messages],
+            temperature=ask.sampling.temperature,
+            top_p=ask.sampling.top_p,
+            presence_penalty=ask.sampling.presence_penalty,
+            max_tokens=ask.sampling.max_new_tokens,
+            seed=seed % 2**31,
+        )
+        try:
+            body = raw.parse()
+            choice = body.choices[0]
+            return {
+                "text": choice.message.content.strip(),
+                "stopped": choice.finish_reason == "stop",
+                "prompt_tokens": body.usage.prompt_tokens,
+                "new_tokens": body.usage.completion_tokens,
+                "retries": raw.retries_taken,
+            }
+        except (ValueError, AttributeError, IndexError, TypeError) as error:
+            raise _Unusable(f"the server sent no chat completion: {raw.text[:80]!r}") from error
+
+
+class _Unusable(Exception):
+    """A body with status 200 that holds no answer."""
+
+
+class Replay:
+    """A recorded calls.jsonl; the parameters hold its sha256, so that another recording is another run."""
+
+    def __init__(self, options: ReplayTeacher, runtime: Runtime) -> None:
+        path = self.path = Path(options.path)
+        recorded = {call.request: call for call in read(path, Call)}
+        if (seen := file_hash(path)) != options.sha256:
+            raise DataError(f"teacher.sha256: {path} has sha256 {seen}, expected {options.sha256}")
+        self.identity = {"recording": options.sha256}
+        self.recorded = recorded
+
+    def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]:
+        yield [[ask] for ask in asks]
+
+    def ask(self, units: Sequence[Unit], seeds: Sequence[int], keep: Keep) -> None:
+        found = [self.recorded.get(content_hash(unit[0].request)) for unit in units]
+        if missing := found.count(None):
+            raise DataError(
+                f"teacher.path = {self.path}: {missing} of {len(units)} requests are not recorded there; "
+                "record them with teacher=local or teacher=openai, or undo what changed the prompts"
+            )
+        for number, call in enumerate(found):
+            assert call is not None
+            keep(number, [call.model_dump(include={"text", "stopped", "prompt_tokens", "new_tokens"}) | {"retries": 0}])
+
+    def usd(self, prompt_tokens: int, new_tokens: int) -> float:
+        return 0.0
+
+
+BACKENDS: dict[str, Any] = {"local": Local, "openai": OpenAI, "replay": Replay}
+
+
+def backend(options: Teacher, runtime: Runtime) -> Any:
+    return BACKENDS[options.kind](options, runtime)
