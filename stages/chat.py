@@ -63,6 +63,12 @@ def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]
     return _ids(tokenizer, render(tokenizer, messages, answer_next=True))
 
 
+def answer_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
+    """Ids of the chat's last turn, an answer, with its end token."""
+    answer = _answer(tokenizer, messages, render(tokenizer, messages[:-1], answer_next=True))
+    return _ids(tokenizer, answer)
+
+
 def stop_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """Ids that end an answer: the model's end-of-text token and the template's end of turn."""
     probe = [Message(role="user", content="x"), Message(role="assistant", content="y")]

@@ -1,4 +1,9 @@
-"""A batch of prompts in, answers out: greedy for predictions, sampled with an explicit seed for the local teacher."""
+"""A batch of prompts in, answers out (greedy for predictions, sampled with an explicit seed for the local teacher); and how
+likely a model finds given continuations.
+
+Prompts that begin alike (a system prompt, examples) share one pass over that beginning: its keys and values are computed
+once for the batch.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +15,8 @@ from stages.params import Sampling
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+WORTH_SHARING = 64  # tokens; below it the second pass over the batch costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -54,17 +61,84 @@ def _presence_penalty(prompt_width: int, penalty: float) -> "Callable[[torch.Ten
     return lower
 
 
+def log_likelihoods(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[list[int]],
+    continuations: Sequence[list[int]],
+) -> list[float]:
+    """Natural logarithm of the probability of each continuation after its prompt, summed over its tokens."""
+    import torch
+
+    batch = _batch(model, tokenizer, [prompt + added for prompt, added in zip(prompts, continuations, strict=True)])
+    longest = max(map(len, continuations))
+    new = batch.ids[:, batch.shared :]
+    with torch.inference_mode():
+        logits = model(
+            input_ids=new,
+            attention_mask=batch.mask,
+            position_ids=(batch.mask.cumsum(1) - 1).clamp(min=0)[:, batch.shared :],
+            past_key_values=batch.cache,
+            logits_to_keep=min(longest + 1, new.shape[1]),
+        ).logits
+        found = logits[:, :-1].float().log_softmax(-1).gather(2, new[:, 1 - logits.shape[1] :, None]).squeeze(2)
+    return [float(row[row.shape[0] - len(added) :].sum()) for row, added in zip(found, continuations, strict=True)]
+
+
+def choices(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: list[int], texts: Sequence[str]
+) -> tuple[list[float], list[int]]:
+    """Log-likelihood (nats) and tokens of each possible answer to one prompt, without an end token."""
+    ids = [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    return log_likelihoods(model, tokenizer, [prompt] * len(ids), ids), [len(answer) for answer in ids]
+
+
+@dataclass
+class _Batch:
+    """Rows of ids, padded on the left of what they do not share; `cache` holds the first `shared` columns of every row."""
+
+    ids: "torch.Tensor"
+    mask: "torch.Tensor"
+    shared: int
+    cache: Any
+
+
+def _batch(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", rows: Sequence[list[int]]) -> _Batch:
+    import torch
+    from transformers import DynamicCache
+
+    shortest = min(map(len, rows)) - 2  # a row keeps two tokens: one is predicted from the other
+    shared = next((column for column, ids in enumerate(zip(*rows, strict=False)) if len(set(ids)) > 1), shortest)
+    shared = min(shared, shortest) if len(rows) > 1 and min(shared, shortest) >= WORTH_SHARING else 0
+    width, start = max(map(len, rows)), rows[0][:shared]
+    padded = [width - len(row) for row in rows]
+    ids = [start + [tokenizer.pad_token_id] * gap + row[shared:] for row, gap in zip(rows, padded, strict=True)]
+    mask = [[1] * shared + [0] * gap + [1] * (width - shared - gap) for gap in padded]
+    batch = _Batch(torch.tensor(ids, device=model.device), torch.tensor(mask, device=model.device), shared, None)
+    if shared:
+        batch.cache = DynamicCache(config=model.config)
+        with torch.inference_mode():
+            model(input_ids=batch.ids[:1, :shared], past_key_values=batch.cache, use_cache=True, logits_to_keep=1)
+        batch.cache.batch_repeat_interleave(len(rows))
+    return batch
+
+
 def _generate(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[list[int]], **how: Any
 ) -> list[Answer]:
     import torch
 
-    stops, pad, width = chat.stop_ids(tokenizer), tokenizer.pad_token_id, max(map(len, prompts))
-    ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+    stops, batch = chat.stop_ids(tokenizer), _batch(model, tokenizer, prompts)
     with torch.inference_mode():
-        out = model.generate(input_ids=ids, attention_mask=mask, eos_token_id=stops, pad_token_id=pad, **how)
-    return [_answer(tokenizer, row, stops) for row in out[:, width:].tolist()]
+        out = model.generate(
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            past_key_values=batch.cache,
+            eos_token_id=stops,
+            pad_token_id=tokenizer.pad_token_id,
+            **how,
+        )
+    return [_answer(tokenizer, row, stops) for row in out[:, batch.ids.shape[1] :].tolist()]
 
 
 def _answer(tokenizer: "PreTrainedTokenizerBase", ids: list[int], stops: list[int]) -> Answer:

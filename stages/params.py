@@ -293,7 +293,16 @@ class Predict(Section):
     shots: Annotated[list[Count], Field(min_length=1)]
     batch_size: Positive
     max_new_tokens: Positive
+    likelihood_rows: Count
     agreement_rows: Count
+
+
+class Retention(Section):
+    """General items before and after: passages of the standard library's documentation, authored questions and requests."""
+
+    path: Text
+    texts: Count
+    words: Positive
 
 
 class Report(Section):
@@ -325,6 +334,7 @@ class Params(Section):
     lora: Lora
     train: Train
     predict: Predict
+    retention: Retention
     report: Report
     runtime: Runtime
 

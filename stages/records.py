@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 TaskKind = Literal["extraction", "text", "choice", "classification", "summary", "translation"]
-UNANSWERABLE = "unanswerable"  # the slice of items whose right answer is to decline
+# Slices that a metric looks for: items whose right answer is to decline; texts without a question; requests to refuse.
+UNANSWERABLE, PLAIN_TEXT, HARM = "unanswerable", "plain_text", "harm"
 Role = Literal["system", "user", "assistant"]
 
 

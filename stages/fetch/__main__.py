@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from stages import models, params, records, stage
-from stages.fetch import authored, rows
+from stages.fetch import authored, general, rows
 
 RAW = Path("data/raw")
 
 
 def main() -> None:
-    p = params.read("seed", "model", "data")
+    p = params.read("seed", "model", "data", "retention")
     manifest = models.fetch(p.model)
     if p.data.kind == "complaints":
         seeds, splits = authored.complaints(p.data, p.seed)
@@ -21,6 +21,7 @@ def main() -> None:
     records.write(RAW / "pool.jsonl", [])
     records.write(RAW / "documents.jsonl", [])
     records.write(RAW / "facts.jsonl", [])
+    records.write(RAW / "general.jsonl", general.tasks(p.retention))
     records.write_text(models.MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     counts = ", ".join(f"{len(tasks)} {split}" for split, tasks in splits.items())
     print(f"{manifest.model.name}: {manifest.parameters:,} parameters; rows: {counts}")

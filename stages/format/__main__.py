@@ -25,6 +25,7 @@ def main() -> None:
     for split, examples in fitted.items():
         records.write(FORMATTED / f"{split}.jsonl", examples)
     records.write(FORMATTED / "shots.jsonl", chats.examples(shots))
+    records.write(FORMATTED / "general.jsonl", chats.examples(list(records.read(RAW / "general.jsonl", Task))))
     records.write_json(FORMATTED / "audit.json", {**figures, "overlap": removed, "origin": origin})
     records.write_text(FORMATTED / "trained_on.txt", audit.trained_on(fitted["train"][:5], tokenizer))
     print(f"{len(fitted['train'])} train rows from {origin}; removed as overlapping: {removed}")

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from stages.records import Example, Message, Task
+from stages.records import PLAIN_TEXT, Example, Message, Task
 
 
 def examples(tasks: Sequence[Task]) -> list[Example]:
@@ -23,7 +23,9 @@ def example(task: Task) -> Example:
 
 
 def question(task: Task) -> tuple[Message, ...]:
-    """Everything before the answer; instruction and input are joined by a line end, as in Alpaca."""
+    """Everything before the answer, nothing for a plain text; instruction and input are joined by a line end, as in Alpaca."""
+    if PLAIN_TEXT in task.slices:
+        return ()
     system = (Message(role="system", content=task.system),) if task.system else ()
     asked = "\n".join(part for part in (task.instruction, task.input) if part)
     return (*system, *task.history, Message(role="user", content=asked))

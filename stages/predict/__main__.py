@@ -14,7 +14,8 @@ FORMATTED, PREDICTIONS, AGREEMENT, COST = map(Path, ("data/formatted", "data/pre
 def main() -> None:
     system, started = sys.argv[1], time.monotonic()
     tuned = system.startswith("tuned_")
-    p, runtime = params.read("predict.split", "predict.batch_size", "predict.max_new_tokens"), params.runtime()
+    p = params.read("predict.split", "predict.batch_size", "predict.max_new_tokens", "predict.likelihood_rows")
+    runtime = params.runtime()
     provenance.prepare(runtime)
     weights, device = models.ensure(models.read_manifest()), provenance.device(runtime)
     tokenizer = models.load_tokenizer(weights)
@@ -22,7 +23,9 @@ def main() -> None:
     adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
     model = models.load_tuned(weights, adapter, device) if tuned else models.load_base(weights, device)
 
-    predictions = answers.predict(model, tokenizer, examples, answers.shots_of(system), system, p.batch_size, p.max_new_tokens)
+    predictions = answers.predict(
+        model, tokenizer, examples, answers.shots_of(system), system, p.batch_size, p.max_new_tokens, p.likelihood_rows
+    )
     records.write(PREDICTIONS / f"{system}.jsonl", predictions)
     seconds = time.monotonic() - started
     if tuned:

@@ -1,4 +1,5 @@
-"""Greedy answers in fixed batches, sorted by length so that little is padded; and how far two models would answer alike."""
+"""What a system answers: greedy texts in fixed batches, sorted by length so that little is padded; how likely it finds the
+reference and each possible answer; and how far two models would answer alike."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,8 +26,9 @@ def predict(
     system: str,
     batch_size: int,
     max_new_tokens: int,
+    likelihood_rows: int,
 ) -> list[Prediction]:
-    """One prediction an example, in the order of the examples.
+    """One prediction an example, in the order of the examples; the references of the first `likelihood_rows` are scored.
 
     Batches are made in order of prompt length: greedy texts differ between batches, so the same rows must meet again.
     """
@@ -35,22 +37,56 @@ def predict(
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     answers: dict[int, generate.Answer] = {}
     for batch in track(batches, system):
-        answers.update(zip(batch, generate.greedy(model, tokenizer, [prompts[i] for i in batch], max_new_tokens), strict=True))
+        texts = generate.greedy(model, tokenizer, [prompts[i] for i in batch], max_new_tokens)
+        answers.update(zip(batch, texts, strict=True))
+    scored = references(model, tokenizer, examples[:likelihood_rows], prompts, batch_size)
     return [
         Prediction(
             example=example.id,
             system=system,
             prompt_tokens=len(prompts[i]),
             **asdict(answers[i]),
+            **(scored[i] if i < len(scored) else {}),
+            **choices(model, tokenizer, example, prompts[i]),
             parents=(example.id,),
         )
         for i, example in enumerate(examples)
     ]
 
 
+def references(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    examples: Sequence[Example],
+    prompts: Sequence[list[int]],
+    batch_size: int,
+) -> list[dict[str, Any]]:
+    """Log-likelihood (nats) and tokens of each example's reference, its end token included."""
+    wanted = [chat.answer_ids(tokenizer, example.messages) for example in examples]
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(examples), batch_size):
+        rows = slice(start, start + batch_size)
+        likely = generate.log_likelihoods(model, tokenizer, prompts[rows][: len(wanted[rows])], wanted[rows])
+        found += [
+            {"reference_logprob": round(value, 4), "reference_tokens": len(ids)}
+            for value, ids in zip(likely, wanted[rows], strict=True)
+        ]
+    return found
+
+
+def choices(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", example: Example, prompt: list[int]
+) -> dict[str, Any]:
+    """What a prediction tells of the possible answers; nothing for an open question."""
+    if not example.choices:
+        return {}
+    logprobs, tokens = generate.choices(model, tokenizer, prompt, example.choices)
+    return {"choice_logprobs": tuple(round(value, 4) for value in logprobs), "choice_tokens": tuple(tokens)}
+
+
 def shots_of(system: str) -> list[Message]:
-    """The example turns of a system such as base_3shot; a tuned one has none."""
-    count = 0 if system.startswith("tuned_") else int(system.removeprefix("base_").removesuffix("shot"))
+    """The example turns of a system such as base_3shot; others have none."""
+    count = int(system.removeprefix("base_").removesuffix("shot")) if system.endswith("shot") else 0
     chosen = islice(read(SHOTS, Example), count) if count else ()
     return [message for example in chosen for message in example.messages if message.role != "system"]
 

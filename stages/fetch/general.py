@@ -1,0 +1,60 @@
+"""General items that tuning must not spoil: texts, multiple-choice questions, requests to refuse; none is trained on."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from stages.params import Retention
+from stages.records import HARM, PLAIN_TEXT, DataError, Task, lines
+
+
+def tasks(options: Retention) -> list[Task]:
+    """Passages of the standard library's documentation, then the authored choices.jsonl and harm.jsonl."""
+    folder = Path(options.path)
+    return [*_texts(options.texts, options.words), *_questions(folder / "choices.jsonl"), *_harm(folder / "harm.jsonl")]
+
+
+def _texts(count: int, words: int) -> list[Task]:
+    """The beginning of the longest topics of `pydoc_data`; they differ between versions of Python, as the report's do."""
+    from pydoc_data.topics import topics
+
+    longest = sorted(topics, key=lambda name: (-len(topics[name]), name))[:count]
+    beginnings = {name: " ".join(re.split(r"\s+", topics[name].strip())[:words]) for name in longest}
+    return [
+        Task(kind="text", output=text, source=f"pydoc_data.topics:{name}", slices=(PLAIN_TEXT,))
+        for name, text in beginnings.items()
+    ]
+
+
+def _questions(path: Path) -> list[Task]:
+    return [
+        Task(
+            kind="choice",
+            instruction=row["question"],
+            output=row["options"][row["answer"]],
+            choices=tuple(row["options"]),
+            source=f"{path.name}:{number}",
+        )
+        for number, row in _rows(path, "question", "options", "answer")
+    ]
+
+
+def _harm(path: Path) -> list[Task]:
+    return [
+        Task(kind="text", instruction=row["prompt"], output="", source=f"{path.name}:{number}", slices=(HARM,))
+        for number, row in _rows(path, "prompt")
+    ]
+
+
+def _rows(path: Path, *keys: str) -> list[tuple[int, dict[str, Any]]]:
+    rows = []
+    for number, line in enumerate(lines(path), start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}:{number}: not JSON: {error.msg}") from None
+        if not isinstance(row, dict) or any(key not in row for key in keys):
+            raise DataError(f"{path}:{number}: must be an object with {', '.join(keys)}")
+        rows.append((number, row))
+    return rows
