@@ -23,6 +23,11 @@ def main() -> None:
     compose.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. experiment=smoke lora.r=8")
     compose.add_argument("--check", action="store_true", help="write nothing; exit 1 where params.yaml differs")
 
+    commands.add_parser("plan", help="what the synthesis would ask its teacher: requests, tokens, cost; asks nothing")
+
+    trace = commands.add_parser("trace", help="the way back from a prediction or example to passages, facts, seeds and calls")
+    trace.add_argument("id", help="of any record, e.g. from reports/<name>/items.jsonl; its first letters suffice")
+
     commands.add_parser("summary", help="the table of the report of params.yaml's experiment")
     arguments = parser.parse_args()
     stage.run(lambda: COMMANDS[arguments.command](arguments))
@@ -46,6 +51,26 @@ def compose(arguments: argparse.Namespace) -> None:
         raise DataError("\n".join(differences))
 
 
+def plan(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from stages import plan
+
+    planned = plan.plan()
+    grid = Table("", *planned)
+    for name in next(iter(planned.values()), {}):
+        grid.add_row(name, *(str(figures[name]) for figures in planned.values()))
+    Console().print(grid if planned else "synthesis.methods = [none]: nothing is asked")
+
+
+def trace(arguments: argparse.Namespace) -> None:
+    from stages import lineage
+
+    for line in lineage.trace(arguments.id):
+        print(line)
+
+
 def summary(arguments: argparse.Namespace) -> None:
     from stages import params
     from stages.report import table
@@ -54,7 +79,7 @@ def summary(arguments: argparse.Namespace) -> None:
     table.show(table.read(folder), folder)
 
 
-COMMANDS = {"predict": predict, "compose": compose, "summary": summary}
+COMMANDS = {"predict": predict, "compose": compose, "plan": plan, "trace": trace, "summary": summary}
 
 if __name__ == "__main__":
     main()

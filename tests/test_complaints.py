@@ -182,14 +182,14 @@ def test_every_kind_of_value_is_missing_somewhere_and_a_missing_one_stands_nowhe
 
 def test_only_train_documents_are_shown_to_a_teacher(default: Params, data: ComplaintsData, documents: Documents) -> None:
     few = data.model_copy(update={"rows": Splits(train=4, valid=4, test=4)})
-    seeds, _ = authored.complaints(few, default.seed)
-    assert seeds == [*documents["train"][0], *documents["train"][1]]
+    found, _ = authored.complaints(few, default.seed)
+    assert found["train"] == [*documents["train"][0], *documents["train"][1]]
 
 
 def digest(data: ComplaintsData, seed: int) -> str:
     few = data.model_copy(update={"rows": Splits(train=30, valid=20, test=20)})
-    seeds, splits = authored.complaints(few, seed)
-    stored = [record.model_dump_json() for part in (seeds, *splits.values()) for record in part]
+    found, splits = authored.complaints(few, seed)
+    stored = [record.model_dump_json() for part in (*found.values(), *splits.values()) for record in part]
     return hashlib.sha256("\n".join(stored).encode()).hexdigest()
 
 

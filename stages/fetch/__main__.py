@@ -12,12 +12,13 @@ def main() -> None:
     p = params.read("seed", "model", "data", "retention")
     manifest = models.fetch(p.model)
     if p.data.kind == "complaints":
-        seeds, splits = authored.complaints(p.data, p.seed)
+        documents, splits = authored.complaints(p.data, p.seed)
     else:
-        seeds, splits = [], rows.tasks(p.data, p.seed)
+        documents, splits = {}, rows.tasks(p.data, p.seed)
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
-    records.write(RAW / "seeds.jsonl", seeds)
+    records.write(RAW / "seeds.jsonl", documents.get("train", []))
+    records.write(RAW / "held_out.jsonl", documents.get("valid", []) + documents.get("test", []))  # for the trail alone
     records.write(RAW / "pool.jsonl", [])
     records.write(RAW / "documents.jsonl", [])
     records.write(RAW / "facts.jsonl", [])

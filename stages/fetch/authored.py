@@ -14,20 +14,19 @@ def documents(folder: Path, split: str) -> tuple[list[Document], list[Document]]
     return _bodies(folder / "bodies" / f"{split}.txt"), _layouts(folder / "layouts" / f"{split}.yaml")
 
 
-def complaints(data: ComplaintsData, seed: int) -> tuple[list[Document], dict[str, list[Task]]]:
-    """The documents that a teacher may see (train's alone) and the rows of every split."""
+def complaints(data: ComplaintsData, seed: int) -> tuple[dict[str, list[Document]], dict[str, list[Task]]]:
+    """The documents and the rows of every split; a teacher may see train's documents alone."""
     folder = Path(data.path)
     mix = Mix(data.missing, data.second_email, data.noise)
-    splits, seeds = {}, []
+    splits, found = {}, {}
     for split in SPLITS:
         bodies, layouts = documents(folder, split)
-        if split == "train":
-            seeds = bodies + layouts
+        found[split] = bodies + layouts
         count = getattr(data.rows, split)
         own_seed = int(content_hash([seed, split])[:8], 16)
         own_mix = mix.times(data.train_hard) if split == "train" else mix
         splits[split] = compose(bodies, layouts, count, data.locale, own_mix, data.system, own_seed)
-    return seeds, splits
+    return found, splits
 
 
 def _bodies(path: Path) -> list[Document]:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from stages import params, provenance, records, stage
+from stages.params import Data
 from stages.records import Document, Fact, Task
 from stages.synthesize import self_instruct
 from stages.synthesize.backends import backend
@@ -19,15 +20,8 @@ METHODS = {"self_instruct": self_instruct.run}
 def main() -> None:
     method, started = sys.argv[1], time.monotonic()
     p, runtime = params.read("seed", "data", "teacher", "synthesis.budget", f"synthesis.{method}"), params.runtime()
-    inputs = Inputs(
-        seeds=list(records.read(RAW / "seeds.jsonl", Document)),
-        pool=list(records.read(RAW / "pool.jsonl", Task)),
-        documents=list(records.read(RAW / "documents.jsonl", Document)),
-        facts=list(records.read(RAW / "facts.jsonl", Fact)),
-        data=p.data,
-    )
     teacher = Teacher(backend(p.teacher, runtime), p.budget, p.seed)
-    made = METHODS[method](inputs, teacher, getattr(p, method), p.seed) if method in METHODS else Made()
+    made = METHODS[method](read_inputs(p.data), teacher, getattr(p, method), p.seed) if method in METHODS else Made()
 
     folder = SYNTHETIC / method
     records.write(folder / "tasks.jsonl", made.tasks)
@@ -41,6 +35,16 @@ def main() -> None:
     print(f"{method}: {len(teacher.calls)} calls, {len(made.kept)} kept, {len(made.rejected)} rejected, {len(made.tasks)} rows")
     if teacher.spent:
         print(f"{method}: stopped by {teacher.spent}", file=sys.stderr)
+
+
+def read_inputs(data: Data) -> Inputs:
+    return Inputs(
+        seeds=list(records.read(RAW / "seeds.jsonl", Document)),
+        pool=list(records.read(RAW / "pool.jsonl", Task)),
+        documents=list(records.read(RAW / "documents.jsonl", Document)),
+        facts=list(records.read(RAW / "facts.jsonl", Fact)),
+        data=data,
+    )
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ class Replay:
         found = [self.recorded.get(content_hash(unit[0].request)) for unit in units]
         if missing := found.count(None):
             raise DataError(
-                f"teacher.path = {self.path}: {missing} of {len(units)} requests are not recorded there; "
+                f"teacher.path = {self.path}: {missing} requests are not recorded there; "
                 "record them with teacher=local or teacher=openai, or undo what changed the prompts"
             )
         for number, call in enumerate(found):

@@ -1,0 +1,81 @@
+"""The way back from any record to what it was made from: predictions, examples, rows, facts, passages, teacher calls.
+
+Every record names its parents by id; this module finds the files of a run that hold them and prints the tree.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stages.records import DataError, lines
+
+FOLDERS = ("scores.jsonl", "predictions", "formatted", "synthetic", "raw")  # from result to source
+SHOWN = 160  # characters of a text
+
+
+def trace(id: str, data: Path = Path("data")) -> Iterator[str]:
+    """Lines of the tree below a record; its id may be shortened as long as it is unique."""
+    index = read(data)
+    found = [key for key in index if key.startswith(id)]
+    if not found:
+        raise DataError(f"{id}: no record of this run has this id; run `dvc repro` or take one from items.jsonl or the report")
+    if len(found) > 1:
+        raise DataError(f"{id}: {len(found)} records begin like this, e.g. {', '.join(found[:3])}; write more of the id")
+    yield from _tree(found[0], index, "")
+
+
+def read(data: Path) -> dict[str, dict[str, Any]]:
+    """Every record of the run below `data` by its id, with the file it stands in as `file`."""
+    index: dict[str, dict[str, Any]] = {}
+    for name in FOLDERS:
+        place = data / name
+        for path in [place] if place.is_file() else sorted(place.rglob("*.jsonl")):
+            for line in lines(path):
+                record = json.loads(line)
+                index.setdefault(record["id"], {**record, "file": str(path)})
+    return index
+
+
+def sources(id: str, index: dict[str, dict[str, Any]]) -> list[str]:
+    """The ids without parents that a record goes back to: seeds, documents, facts, calls."""
+    parents = [parent for parent in index.get(id, {}).get("parents", ()) if parent in index]
+    return list(dict.fromkeys(leaf for parent in parents for leaf in sources(parent, index))) or [id]
+
+
+def _tree(id: str, index: dict[str, dict[str, Any]], indent: str) -> Iterator[str]:
+    record = index.get(id)
+    if record is None:
+        yield f"{indent}{id}  (not in this run's files)"
+        return
+    yield f"{indent}{id}  {record['file']}"
+    for line in _told(record):
+        yield f"{indent}    {line}"
+    for parent in record.get("parents", ()):
+        yield from _tree(parent, index, indent + "  ")
+
+
+def _told(record: dict[str, Any]) -> list[str]:
+    """What a record says, in a line for each of its texts."""
+    told = [f"{message['role']}: {message['content']}" for message in record.get("messages", ())]
+    keys = (
+        "system",
+        "source",
+        "instruction",
+        "input",
+        "output",
+        "subject",
+        "relation",
+        "object",
+        "filter",
+        "reason",
+        "text",
+        "scores",
+    )
+    told += [f"{key}: {record[key]}" for key in keys if record.get(key)]
+    return [_short(line) for line in told]
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"

@@ -1,0 +1,62 @@
+"""What a synthesis would ask, before it asks: requests, how many are answered already, tokens and cost, by method.
+
+The methods run as they are, with a teacher that hands out stored answers only. What its unanswered requests may lead to
+(answers to questions, checks of answers) they say themselves, as `follow_ups`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stages import params
+from stages.records import Call
+from stages.synthesize.__main__ import METHODS, read_inputs
+from stages.synthesize.backends import backend
+from stages.synthesize.teacher import Ask, Teacher
+
+CHARACTERS_A_TOKEN = 4  # the usual estimate for English; before a request no server counts tokens
+
+
+def plan() -> dict[str, dict[str, Any]]:
+    """Figures of each method that params.yaml names; needs what fetch wrote."""
+    p, runtime = params.read("seed", "data", "teacher", "synthesis"), params.runtime()
+    planned = {}
+    for method in p.synthesis.methods:
+        if method in METHODS:
+            teacher = Planned(backend(p.teacher, runtime), p.synthesis.budget, p.seed)
+            METHODS[method](read_inputs(p.data), teacher, getattr(p.synthesis, method), p.seed)
+            planned[method] = teacher.figures()
+    return planned
+
+
+@dataclass
+class Planned(Teacher):
+    """A teacher that remembers what it would have asked."""
+
+    wanted: list[Ask] = field(default_factory=list)
+
+    def answer(self, asks: Sequence[Ask]) -> list[Call | None]:
+        found: list[Call | None] = []
+        for wave in self.backend.waves(asks):
+            for unit in wave:
+                known = self.stored(unit).is_file()
+                calls = self._read(unit) if known else [None] * len(unit)
+                self.wanted += [] if known else unit
+                self.calls += [call for call in calls if call]
+                found += calls
+        return found
+
+    def figures(self) -> dict[str, Any]:
+        """Of one method: requests now and at most later, tokens and cost at most; later ones are taken to be as long."""
+        prompt = sum(len(message.content) for ask in self.wanted for message in ask.messages) // CHARACTERS_A_TOKEN
+        new = sum(ask.sampling.max_new_tokens for ask in self.wanted)
+        later = sum(ask.follow_ups for ask in self.wanted)
+        growth = 1 + later / len(self.wanted) if self.wanted else 1
+        return {
+            "answered already": len(self.calls),
+            "to ask now": len(self.wanted),
+            "to ask later, at most": later,
+            "prompt tokens, about": round(prompt * growth),
+            "new tokens, at most": round(new * growth),
+            "USD, at most": round(self.backend.usd(round(prompt * growth), round(new * growth)), 4),
+        }

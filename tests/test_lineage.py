@@ -1,0 +1,113 @@
+"""`tunetrail trace` and `tunetrail plan`: the way back, and what would be asked."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from stages import lineage, records
+from stages.params import Budget, Sampling
+from stages.plan import Planned
+from stages.records import DataError, Document, Example, Fact, Message, Prediction, Task
+from stages.synthesize.teacher import Ask, Teacher
+
+DOCUMENT = Document(text="The fee is $5. " * 40, kind="document", source="fees.md")
+FACT = Fact(subject="account", relation="has fee", object="$5", source="fees.md")
+TASK = Task(
+    kind="text", instruction="What is the fee?", output="$5", source="fees.md", parents=(DOCUMENT.id, FACT.id, "call-gone")
+)
+EXAMPLE = Example(
+    kind="text",
+    messages=(Message(role="user", content="What is\nthe fee?"), Message(role="assistant", content="$5")),
+    source="fees.md",
+    parents=(TASK.id,),
+)
+ANSWER = Prediction(
+    example=EXAMPLE.id, system="tuned_42", text="$6", stopped=True, prompt_tokens=1, new_tokens=1, parents=(EXAMPLE.id,)
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    records.write(tmp_path / "predictions/tuned_42.jsonl", [ANSWER])
+    records.write(tmp_path / "formatted/test.jsonl", [EXAMPLE])
+    records.write(tmp_path / "raw/test.jsonl", [TASK])
+    records.write(tmp_path / "raw/documents.jsonl", [DOCUMENT])
+    records.write(tmp_path / "raw/facts.jsonl", [FACT])
+    return tmp_path
+
+
+def test_a_prediction_is_traced_to_document_fact_and_what_is_missing(data: Path) -> None:
+    lines = list(lineage.trace(ANSWER.id, data))
+    ids = [line.strip().split()[0] for line in lines if not line.startswith("    ") or "-" in line.split()[0]]
+    assert [id for id in ids if "-" in id] == [ANSWER.id, EXAMPLE.id, TASK.id, DOCUMENT.id, FACT.id, "call-gone"]
+    assert any("user: What is the fee?" in line for line in lines)
+    assert any(line.strip() == "relation: has fee" for line in lines)
+    assert max(map(len, lines)) < 200
+    assert "not in this run's files" in lines[-1]
+
+
+def test_the_beginning_of_an_id_suffices_while_it_is_unique(data: Path) -> None:
+    assert list(lineage.trace(ANSWER.id[:9], data)) == list(lineage.trace(ANSWER.id, data))
+    with pytest.raises(DataError, match="no record"):
+        list(lineage.trace("ex-0000", data))
+    with pytest.raises(DataError, match="2 records begin like this"):
+        lineage.read(data)
+        records.write(data / "raw/train.jsonl", [Task(kind="text", output="x", source="s", instruction="y")])
+        list(lineage.trace("task-", data))
+
+
+def test_sources_are_the_ends_of_the_way_back(data: Path) -> None:
+    assert lineage.sources(ANSWER.id, lineage.read(data)) == [DOCUMENT.id, FACT.id]
+
+
+class Wire:
+    """A backend that counts what it is sent."""
+
+    identity: ClassVar[dict[str, str]] = {"model": "wire"}
+    sent = 0
+
+    def waves(self, asks):
+        yield from ([[ask]] for ask in asks)
+
+    def ask(self, units, seeds, keep):
+        for number, unit in enumerate(units):
+            Wire.sent += 1
+            text = unit[0].messages[0].content
+            keep(number, [{"text": text, "stopped": True, "prompt_tokens": 10, "new_tokens": 5, "retries": 1}])
+
+    def usd(self, prompt_tokens, new_tokens):
+        return (prompt_tokens + new_tokens) / 1000
+
+
+SAMPLING = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=20)
+ASKS = [Ask((Message(role="user", content=f"q{i}" * 20),), SAMPLING, follow_ups=2) for i in range(5)]
+FREE = Budget(max_calls=None, max_tokens=None, max_usd=None)
+
+
+def test_a_plan_asks_nothing_and_knows_what_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Wire, "sent", 0)
+    teacher = Teacher(Wire(), FREE, seed=1)
+    teacher.answer(ASKS[:2])
+    planned = Planned(Wire(), FREE, seed=1)
+    assert [call is None for call in planned.answer(ASKS)] == [False, False, True, True, True]
+    assert planned.figures() == {
+        "answered already": 2,
+        "to ask now": 3,
+        "to ask later, at most": 6,
+        "prompt tokens, about": 3 * 10 * 3,
+        "new tokens, at most": 3 * 20 * 3,
+        "USD, at most": 0.27,
+    }
+    assert Wire.sent == 2
+
+
+def test_answers_are_counted_with_their_retries_and_price_and_a_budget_of_money_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    teacher = Teacher(Wire(), Budget(max_calls=None, max_tokens=None, max_usd=0.03), seed=1)
+    assert [call is None for call in teacher.answer(ASKS)] == [False, False, True, True, True]
+    assert teacher.spent == "synthesis.budget.max_usd = 0.03"
+    assert teacher.cost() == {"calls": 2, "asked": 2, "retries": 2, "prompt_tokens": 20, "new_tokens": 10, "usd": 0.03}
