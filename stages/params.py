@@ -238,6 +238,7 @@ class Synthesis(Section):
 
 
 class Format(Section):
+    authored: bool
     max_length: Positive
     overlong: Literal["drop", "truncate", "fail"]
     overlap_ngram: Positive | None

@@ -13,14 +13,15 @@ def main() -> None:
     p = params.read("seed", "synthesis.methods", "format")
     raw = {split: list(records.read(RAW / f"{split}.jsonl", Task)) for split in ("train", "valid", "test")}
     made = {method: list(records.read(SYNTHETIC / method / "tasks.jsonl", Task)) for method in p.methods}
+    authored = raw["train"] if p.format.authored else []
     shots, valid = chats.set_apart(raw["valid"], p.format.shots, p.seed)
     train, removed = overlap.remove(
-        raw["train"] + [task for tasks in made.values() for task in tasks], valid + shots + raw["test"], p.format.overlap_ngram
+        authored + [task for tasks in made.values() for task in tasks], valid + shots + raw["test"], p.format.overlap_ngram
     )
     splits = {name: chats.examples(tasks) for name, tasks in (("train", train), ("valid", valid), ("test", raw["test"]))}
     tokenizer = models.load_tokenizer(models.ensure(models.read_manifest()))
     fitted, figures = audit.fit(splits, tokenizer, p.format)
-    origin = {"authored": len(raw["train"])} | {method: len(tasks) for method, tasks in made.items()}
+    origin = {"authored": len(authored)} | {method: len(tasks) for method, tasks in made.items()}
 
     for split, examples in fitted.items():
         records.write(FORMATTED / f"{split}.jsonl", examples)
