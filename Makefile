@@ -1,4 +1,5 @@
 # make repro   installs what is pinned into .venv and runs the pipeline
+# make experiment NAME=handbook   runs another experiment and keeps its evidence in reports/<name>/; the default stays in place
 # make test    the whole test suite      make lint   ruff and mypy      make bench   side-by-side measurements
 # PIP_FLAGS    e.g. an index that has the CPU build of torch; without one, pip on Linux takes the build with CUDA
 PYTHON ?= python3
@@ -7,10 +8,14 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Four-bit kernels and datasets ask the hub for things they do not need; the base model alone may.
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: repro test lint bench lock
+NAME ?=
+.PHONY: repro experiment test lint bench lock
 repro: .venv/.ready
 	dvc repro
 	tunetrail summary
+
+experiment: .venv/.ready
+	.ci/experiment.sh "$(NAME)"
 
 test: .venv/.ready
 	pytest

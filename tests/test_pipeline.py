@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
 from importlib.util import resolve_name
@@ -184,6 +185,27 @@ def test_nothing_would_run_again_on_what_is_committed(lock: dict[str, Any]) -> N
     said = run.stdout + run.stderr
     assert [line for line in said.splitlines() if "Running stage" in line] == []
     assert run.returncode == 0, said
+
+
+KEPT = sorted(path.parent.name for path in (ROOT / "reports").glob("*/dvc.lock"))
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_nothing_would_run_again_where_the_evidence_of_an_experiment_is_put_back(name: str, tmp_path: Path) -> None:
+    """reports/<name>/ keeps params.yaml and dvc.lock of its run (`make experiment`)."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for file in (Path(file) for file in tracked.split("\0") if file):
+        if (ROOT / file).is_file():
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, tmp_path / file)
+    for file in ("params.yaml", "dvc.lock"):
+        shutil.copy(ROOT / "reports" / name / file, tmp_path / file)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    command = [sys.executable, "-m", "dvc", "repro", "--dry", "--allow-missing"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert [line for line in (run.stdout + run.stderr).splitlines() if "Running stage" in line] == []
+    assert run.returncode == 0, run.stderr
+    assert params.load(tmp_path / params.PARAMS)["name"] == name
 
 
 def test_the_report_was_made_from_the_predictions_in_dvc_lock(lock: dict[str, Any]) -> None:
