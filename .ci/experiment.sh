@@ -9,13 +9,14 @@ if [ ! -f "conf/experiment/$name.yaml" ]; then
     exit 2
 fi
 before=.tunetrail/before
-mkdir -p "$before"
-cp params.yaml dvc.lock "$before/"
 put_back() {
     cp "$before/params.yaml" "$before/dvc.lock" .
     rm -r "$before"
     dvc checkout --quiet || true # outputs of the old parameters; what the cache lacks is made by the next dvc repro
 }
+if [ -d "$before" ]; then put_back; fi # an earlier run was killed
+mkdir -p "$before"
+cp params.yaml dvc.lock "$before/"
 trap put_back EXIT
 tunetrail compose "experiment=$name"
 dvc repro
