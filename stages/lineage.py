@@ -4,7 +4,7 @@ Every record names its parents by id; this module finds the files of a run that 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def read(data: Path) -> dict[str, dict[str, Any]]:
     return index
 
 
-def sources(id: str, index: dict[str, dict[str, Any]]) -> list[str]:
+def sources(id: str, index: Mapping[str, dict[str, Any]]) -> list[str]:
     """The ids without parents that a record goes back to: seeds, documents, facts, calls."""
     parents = [parent for parent in index.get(id, {}).get("parents", ()) if parent in index]
     return list(dict.fromkeys(leaf for parent in parents for leaf in sources(parent, index))) or [id]

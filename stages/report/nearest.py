@@ -11,7 +11,9 @@ from stages.records import Example
 SOURCES = 3  # shown of each training example
 
 
-def nearest(example: Example, train: Sequence[Example], records: Mapping[str, dict[str, Any]], count: int) -> list[dict[str, Any]]:
+def nearest(
+    example: Example, train: Sequence[Example], records: Mapping[str, dict[str, Any]], count: int
+) -> list[dict[str, Any]]:
     """The `count` training examples with the highest ROUGE-L F1 between the last questions, each with its sources."""
     asked = _question(example)
     ranked = sorted(train, key=lambda row: (-_rouge_l(asked, _question(row)), row.id))[:count]
@@ -37,4 +39,8 @@ def _rouge_l(a: Sequence[str], b: Sequence[str]) -> float:
 
 def _source(record: dict[str, Any]) -> dict[str, str]:
     fact = " ".join(record[key] for key in ("subject", "relation", "object") if key in record)
-    return {"id": record["id"], "source": record.get("source", ""), "text": record.get("text") or fact or record.get("output", "")}
+    return {
+        "id": record["id"],
+        "source": record.get("source", ""),
+        "text": record.get("text") or fact or record.get("output", ""),
+    }
