@@ -23,27 +23,24 @@ def main() -> None:
 
     found = read_evidence(p.split, bases, tuned, methods)
     scored = summary.tabulate(records.read(DATA / "scores.jsonl", Score), found.examples, bases, tuned)
-    options, (before, *_), after = p.report, bases, list(tuned.values())
+    options, (before, *after) = p.report, found.retention.values()
     metrics = {
         **summary.summarize(scored, options.headline, options.resamples, p.seed, p.split, options.margin),
         "totals": found.totals,
-        "retention": retention.compare(
-            found.retention[before], [found.retention[s] for s in after], options.resamples, p.seed, options.margin
-        ),
+        "retention": retention.compare(before, after, options.resamples, p.seed, options.margin),
     }
     losses = evidence.loss_rows(found.training)
-    serving = evidence.serving(found.costs, f"base_{max(p.shots)}shot", after[0], options)
+    serving = evidence.serving(found.costs, f"base_{max(p.shots)}shot", tuned[p.seeds[0]], options)
 
     folder = Path("reports") / p.name
     content = {**page_content(p, found, scored, metrics), "chart": page.chart(losses), "serving": serving, "prices": options}
     markdown, html = page.render("report.md.jinja", **content), page.render("page.html.jinja", **content)
     records.write_json(folder / "metrics.json", metrics)
-    cost = {**evidence.cost(found.costs), "serving": serving, "predictions_md5": found.hashes}
-    records.write_json(folder / "cost.json", cost)
+    costs = {**evidence.cost(found.costs), "serving": serving, "predictions_md5": found.hashes}
+    records.write_json(folder / "cost.json", costs)
     records.write_text(folder / "items.jsonl", "".join(_line(item) for item in summary.items(scored)))
-    records.write_json(folder / "plots" / "loss.json", losses)
-    records.write_json(folder / "plots" / "funnel.json", evidence.funnel_rows(found.funnels))
-    records.write_json(folder / "plots" / "confusion.json", found.confusion)
+    for plot, rows in {"loss": losses, "funnel": evidence.funnel_rows(found.funnels), **found.plots}.items():
+        records.write_json(folder / "plots" / f"{plot}.json", rows)
     records.write_text(folder / "report.md", markdown)
     records.write_text(folder / "index.html", html)
 
@@ -54,7 +51,7 @@ def read_evidence(split: str, bases: list[str], tuned: dict[int, str], methods: 
     """Read exactly the files that the parameters name; others in the same folders are left over from other parameters."""
     systems = [*bases, *tuned.values()]
     predictions = {system: DATA / "predictions" / f"{system}.jsonl" for system in systems}
-    kept = {system: DATA / "retention" / f"{system}.json" for system in systems}
+    kept = {system: DATA / "retention" / f"{system}.json" for system in ("base", *tuned.values())}
     agreement = {seed: DATA / "agreement" / f"{system}.json" for seed, system in tuned.items()}
     funnels = {method: DATA / "synthetic" / method / "funnel.json" for method in methods}
     training = {seed: MODELS / str(seed) / "training.json" for seed in tuned}
@@ -70,8 +67,8 @@ def read_evidence(split: str, bases: list[str], tuned: dict[int, str], methods: 
         hashes={system: _md5(path) for system, path in predictions.items()},
         data={name: _md5(DATA / "formatted" / f"{name}.jsonl") for name in ("train", split)},
         commit=_commit(),
-        confusion=totals.pop("confusion", []),
         totals={system: totals[system] for system in systems},
+        plots={name: totals[name] for name in ("confusion", "reliability")},
         retention={system: _json(path) for system, path in kept.items()},
         audit=_json(DATA / "formatted" / "audit.json"),
         funnels=[_json(path) for path in funnels.values()],

@@ -12,9 +12,9 @@ Json = dict[str, Any]
 class Evidence:
     """What the stages before left behind.
 
-    `predictions` is keyed by system and example id, `hashes` by system and `data` by split (md5, as in dvc.lock), `totals` and
-    `retention` by system, `training` and `agreement` by seed, `costs` by name of the step, e.g. train_42. `funnels` is empty
-    where nothing was synthesised, `confusion` where nothing was classified.
+    `predictions` is keyed by system and example id, `hashes` by system and `data` by split (md5, as in dvc.lock), `totals` by
+    system, `plots` by name (of those that evaluate makes), `retention` by base or tuned_<seed>, `training` and `agreement` by
+    seed, `costs` by name of the step, e.g. train_42. `funnels` is empty where nothing was synthesised.
     """
 
     examples: list[Example]
@@ -23,7 +23,7 @@ class Evidence:
     data: dict[str, str]
     commit: str
     totals: dict[str, Json]
-    confusion: list[Json]
+    plots: dict[str, list[Json]]
     retention: dict[str, Json]
     audit: Json
     funnels: list[Json]

@@ -27,6 +27,7 @@ METRICS = {
 }
 MINUS, SPACE = "\u2212", "\u202f"  # a true minus sign and a narrow no-break space
 FEW_CLUSTERS = 10
+HERE = Path(__file__).parent
 LONGEST = 2000  # characters of one text on the page
 
 
@@ -169,12 +170,12 @@ def _ticks(top: float) -> list[float]:
 
 def script_hash() -> str:
     """How the page's Content-Security-Policy names page.js."""
-    return base64.b64encode(hashlib.sha256(Path(__file__).with_name("page.js").read_bytes()).digest()).decode()
+    return base64.b64encode(hashlib.sha256((HERE / "page.js").read_bytes()).digest()).decode()
 
 
-def render(template: str, **content: Any) -> str:
+def render(template: str, folder: Path = HERE, **content: Any) -> str:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -115,10 +115,11 @@ class Inputs:
         for system in self.systems:
             self.write_predictions(system)
             self.json(f"data/cost/predict_{system}.json", self.prediction_cost())
-            self.json(f"data/retention/{system}.json", self.retention(tuned=system.startswith("tuned")))
         for split in ("train", "test"):
             records.write(self.root / f"data/formatted/{split}.jsonl", self.examples)
-        self.json("data/totals.json", {system: self.totals() for system in self.systems})
+        plots = {"confusion": [], "reliability": []}
+        self.json("data/totals.json", {**{system: self.totals() for system in self.systems}, **plots})
+        self.write_retention(self.retention(tuned=False), self.retention(tuned=True))
         records.write(self.root / "data/scores.jsonl", [row for system in self.systems for row in self.rows(system)])
         self.json("data/formatted/audit.json", self.audit())
         self.write_base()
@@ -135,6 +136,11 @@ class Inputs:
                 f"data/cost/synthesize_{method}.json",
                 {"seconds": 81.2, "calls": 64, "asked": 64, "prompt_tokens": 9120, "new_tokens": 5210, "machine": MACHINE},
             )
+
+    def write_retention(self, base: Any, tuned: Any) -> None:
+        self.json("data/retention/base.json", base)
+        for seed in self.params.seeds:
+            self.json(f"data/retention/tuned_{seed}.json", tuned)
 
     def write_base(self, **changed: str) -> None:
         model = self.model()

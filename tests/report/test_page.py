@@ -48,7 +48,7 @@ def html(folder: Path) -> str:
 
 def test_the_stage_writes_every_file_and_twice_the_same_bytes(inputs: Any, run: Any) -> None:
     folder = run(inputs)
-    plots = {f"plots/{name}.json" for name in ("loss", "funnel", "confusion")}
+    plots = {f"plots/{name}.json" for name in ("loss", "funnel", "confusion", "reliability")}
     names = {"metrics.json", "cost.json", "items.jsonl", "report.md", "index.html", *plots}
     first = {name: (folder / name).read_bytes() for name in names}
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == names
@@ -237,8 +237,7 @@ def test_retention_compares_what_the_base_could_do_with_what_is_left(inputs: Any
 
 
 def test_a_base_model_that_guesses_has_no_choices_to_lose(inputs: Any, run: Any) -> None:
-    for system in inputs.systems:
-        inputs.json(f"data/retention/{system}.json", inputs.retention(tuned=False, knows=0.3))
+    inputs.write_retention(*[inputs.retention(tuned=False, knows=0.3)] * 2)
     folder = run(inputs)
     kept = json.loads((folder / "metrics.json").read_text())["retention"]
     assert kept["chance"] == 0.25
@@ -247,8 +246,7 @@ def test_a_base_model_that_guesses_has_no_choices_to_lose(inputs: Any, run: Any)
 
 
 def test_parts_of_retention_that_were_not_measured_are_left_out(inputs: Any, run: Any) -> None:
-    for system in inputs.systems:
-        inputs.json(f"data/retention/{system}.json", {"texts": [], "choices": [], "harm": []})
+    inputs.write_retention(*[{"texts": [], "choices": [], "harm": []}] * 2)
     assert 'id="retention"' not in html(run(inputs))
 
 
