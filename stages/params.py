@@ -309,7 +309,11 @@ class Retention(Section):
 class Report(Section):
     headline: Name
     resamples: Annotated[int, Field(ge=100)]
+    margin: Annotated[float, Field(gt=0, le=1)]
     examples: Count
+    errors: Count
+    usd_per_hour: Annotated[float, Field(ge=0)]
+    api: Price
 
 
 class Runtime(Section):

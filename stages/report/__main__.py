@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from typing import Any
 
 from stages import params, records, stage
 from stages.records import DataError, Example, Prediction, Score
-from stages.report import evidence, examples, page, summary, table
+from stages.report import evidence, examples, page, retention, summary, table
 from stages.report.evidence import Evidence
 
 DATA, MODELS = Path("data"), Path("models")
@@ -22,17 +23,24 @@ def main() -> None:
 
     found = read_evidence(p.split, bases, tuned, methods)
     scored = summary.tabulate(records.read(DATA / "scores.jsonl", Score), found.examples, bases, tuned)
-    metrics = summary.summarize(scored, p.report.headline, p.report.resamples, p.seed, p.split)
+    options, (before, *after) = p.report, found.retention.values()
+    metrics = {
+        **summary.summarize(scored, options.headline, options.resamples, p.seed, p.split, options.margin),
+        "totals": found.totals,
+        "retention": retention.compare(before, after, options.resamples, p.seed, options.margin),
+    }
     losses = evidence.loss_rows(found.training)
+    serving = evidence.serving(found.costs, f"base_{max(p.shots)}shot", tuned[p.seeds[0]], options)
 
     folder = Path("reports") / p.name
-    content = page_content(p, found, scored, metrics, losses)
+    content = {**page_content(p, found, scored, metrics), "chart": page.chart(losses), "serving": serving, "prices": options}
     markdown, html = page.render("report.md.jinja", **content), page.render("page.html.jinja", **content)
     records.write_json(folder / "metrics.json", metrics)
-    records.write_json(folder / "cost.json", {**evidence.cost(found.costs), "predictions_md5": found.hashes})
+    costs = {**evidence.cost(found.costs), "serving": serving, "predictions_md5": found.hashes}
+    records.write_json(folder / "cost.json", costs)
     records.write_text(folder / "items.jsonl", "".join(_line(item) for item in summary.items(scored)))
-    records.write_json(folder / "plots" / "loss.json", losses)
-    records.write_json(folder / "plots" / "funnel.json", evidence.funnel_rows(found.funnels))
+    for plot, rows in {"loss": losses, "funnel": evidence.funnel_rows(found.funnels), **found.plots}.items():
+        records.write_json(folder / "plots" / f"{plot}.json", rows)
     records.write_text(folder / "report.md", markdown)
     records.write_text(folder / "index.html", html)
 
@@ -43,19 +51,25 @@ def read_evidence(split: str, bases: list[str], tuned: dict[int, str], methods: 
     """Read exactly the files that the parameters name; others in the same folders are left over from other parameters."""
     systems = [*bases, *tuned.values()]
     predictions = {system: DATA / "predictions" / f"{system}.jsonl" for system in systems}
+    kept = {system: DATA / "retention" / f"{system}.json" for system in ("base", *tuned.values())}
     agreement = {seed: DATA / "agreement" / f"{system}.json" for seed, system in tuned.items()}
     funnels = {method: DATA / "synthetic" / method / "funnel.json" for method in methods}
     training = {seed: MODELS / str(seed) / "training.json" for seed in tuned}
     steps = [f"synthesize_{m}" for m in methods] + [f"train_{s}" for s in tuned] + [f"predict_{s}" for s in systems]
     costs = {step: DATA / "cost" / f"{step}.json" for step in steps}
-    warn_of_leftovers([*predictions.values(), *agreement.values(), *costs.values()])
+    warn_of_leftovers([*predictions.values(), *kept.values(), *agreement.values(), *costs.values()])
     warn_of_leftovers([*(path.parent for path in (*funnels.values(), *training.values())), MODELS / "base.json"])
     rows = list(records.read(DATA / "formatted" / f"{split}.jsonl", Example))
-    base = _json(MODELS / "base.json")
+    base, totals = _json(MODELS / "base.json"), _json(DATA / "totals.json")
     return Evidence(
         examples=rows,
         predictions={system: _answers(path, rows) for system, path in predictions.items()},
         hashes={system: _md5(path) for system, path in predictions.items()},
+        data={name: _md5(DATA / "formatted" / f"{name}.jsonl") for name in ("train", split)},
+        commit=_commit(),
+        totals={system: totals[system] for system in systems},
+        plots={name: totals[name] for name in ("confusion", "reliability")},
+        retention={system: _json(path) for system, path in kept.items()},
         audit=_json(DATA / "formatted" / "audit.json"),
         funnels=[_json(path) for path in funnels.values()],
         training={seed: _json(path) for seed, path in training.items()},
@@ -73,22 +87,27 @@ def warn_of_leftovers(read: list[Path]) -> None:
                 print(f"warning: {path} is left over from other parameters and was not read", file=sys.stderr)
 
 
-def page_content(p: SimpleNamespace, found: Evidence, scored: summary.Table, metrics: Any, losses: Any) -> dict[str, Any]:
-    """What both templates are given."""
+def page_content(p: SimpleNamespace, found: Evidence, scored: summary.Table, metrics: Any) -> dict[str, Any]:
+    """What both templates are given beside charts and costs."""
     best, first = metrics["difference"]["against"], next(iter(scored.seeds.values()))
     chosen = examples.choose(scored, best, first, p.report.headline, p.report.examples, p.seed)
+    errors = examples.errors(scored, found.examples, found.predictions[first], first, p.report.headline)
     return {
         "name": p.name,
         "seed": p.seed,
         "headline": p.report.headline,
         "resamples": p.report.resamples,
-        "verdict": page.verdict(metrics, p.report.headline, found.model["name"]),
+        "margin": p.report.margin,
+        "verdict": page.verdict(metrics, p.report.headline, found.model["name"], p.report.margin),
         "metrics": metrics,
         "names": scored.metrics,
         "systems": [*scored.bases, summary.TUNED],
         "best": best,
         "examples": examples.before_after(scored, found.examples, found.predictions, best, chosen),
-        "chart": page.chart(losses),
+        "errors": errors[: p.report.errors],
+        "error_count": len(errors),
+        "script_hash": page.script_hash(),
+        "total_names": list(dict.fromkeys(name for totals in found.totals.values() for name in totals)),
         "found": found,
         "audit_columns": list(dict.fromkeys(key for row in found.audit["splits"].values() for key in row)),
         "machine": evidence.cost(found.costs)["machine"],
@@ -109,6 +128,15 @@ def _md5(path: Path) -> str:
     """As in dvc.lock, so that git alone shows which predictions a report was made from."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _commit() -> str:
+    """HEAD, and whether files differ from it other than those that the pipeline writes; "unknown" outside a git repository."""
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    if head.returncode:
+        return "unknown"
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", ".", ":!reports", ":!dvc.lock"], check=False).returncode
+    return head.stdout.strip() + (" with changes" if changed else "")
 
 
 def _json(path: Path) -> Any:

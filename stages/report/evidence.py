@@ -12,13 +12,19 @@ Json = dict[str, Any]
 class Evidence:
     """What the stages before left behind.
 
-    `predictions` is keyed by system and example id, `hashes` by system (md5, as in dvc.lock), `training` and `agreement` by
+    `predictions` is keyed by system and example id, `hashes` by system and `data` by split (md5, as in dvc.lock), `totals` by
+    system, `plots` by name (of those that evaluate makes), `retention` by base or tuned_<seed>, `training` and `agreement` by
     seed, `costs` by name of the step, e.g. train_42. `funnels` is empty where nothing was synthesised.
     """
 
     examples: list[Example]
     predictions: dict[str, dict[str, Prediction]]
     hashes: dict[str, str]
+    data: dict[str, str]
+    commit: str
+    totals: dict[str, Json]
+    plots: dict[str, list[Json]]
+    retention: dict[str, Json]
     audit: Json
     funnels: list[Json]
     training: dict[int, Json]
@@ -51,3 +57,22 @@ def cost(costs: dict[str, Json]) -> Json:
         for step, entry in costs.items()
     }
     return {"machine": machine, **steps}
+
+
+def serving(costs: dict[str, Json], before: str, after: str, prices: Any) -> Json:
+    """What an answer takes with the prompt of `before` and with `after`, and a million of them on this machine and on an API.
+
+    Seconds are those of the predict stage, loading included. The API is taken to read the prompt of `before`, examples and
+    all, and to write answers as long as those of `after`, both counted by this model's tokenizer. `prices`: the section report.
+    """
+    found: Json = {}
+    for system in (before, after):
+        entry = costs[f"predict_{system}"]
+        each = {key: round(entry[key] / entry["rows"], 4) for key in ("seconds", "prompt_tokens", "new_tokens")}
+        hours = each["seconds"] * 1e6 / 3600
+        usd = hours * prices.usd_per_hour
+        found[system] = {**each, "hours_per_million": round(hours, 1), "usd_per_million": round(usd, 2)}
+    read, written = found[before]["prompt_tokens"], found[after]["new_tokens"]
+    usd = read * prices.api.usd_per_million_input + written * prices.api.usd_per_million_output
+    found["api"] = {"prompt_tokens": read, "new_tokens": written, "usd_per_million": round(usd, 2)}
+    return found

@@ -1,4 +1,4 @@
-"""The before/after examples: which are shown, and how an answer is laid beside its reference."""
+"""The before/after examples and the list of errors: which are shown, and how an answer is laid beside its reference."""
 
 import difflib
 import json
@@ -11,6 +11,7 @@ import numpy as np
 from stages.records import Example, Prediction
 from stages.report.summary import Table
 
+LONGEST = 1000  # characters of an answer that are compared in the list of errors
 FAILURES = 2  # shown wherever there are any: a page of successes alone would mislead
 WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+|\s+|.", re.DOTALL)  # Chinese and Japanese by character
 
@@ -62,7 +63,7 @@ def _fields(expected: dict[str, Any], objects: dict[str, dict[str, Any] | None])
         row: dict[str, Any] = {"name": printable(name), "reference": _shown(expected, name)}
         for side, answer in objects.items():
             same = answer is not None and name in answer and name in expected and answer[name] == expected[name]
-            row[side] = None if answer is None else {"text": _shown(answer, name), "right": same}
+            row[side] = None if answer is None else {"right": same, "words": marked(_shown(answer, name), row["reference"])}
         rows.append(row)
     return rows
 
@@ -83,11 +84,16 @@ def parsed(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def marked(answer: str, reference: str) -> list[tuple[str, bool]]:
-    """The answer in pieces, each with whether the reference has it at that place."""
+def marked(answer: str, reference: str) -> list[tuple[str, str]]:
+    """The answer in pieces, each `same` as in the reference, `extra`, or `missing` where only the reference has it."""
     mine, theirs = WORDS.findall(answer), WORDS.findall(reference)
-    matcher = difflib.SequenceMatcher(None, theirs, mine, autojunk=False)
-    return [("".join(mine[start:end]), tag == "equal") for tag, _, _, start, end in matcher.get_opcodes() if end > start]
+    pieces = []
+    for tag, left, to_left, start, end in difflib.SequenceMatcher(None, theirs, mine, autojunk=False).get_opcodes():
+        if tag in ("replace", "delete"):
+            pieces.append(("".join(theirs[left:to_left]), "missing"))
+        if end > start:
+            pieces.append(("".join(mine[start:end]), "same" if tag == "equal" else "extra"))
+    return pieces
 
 
 def printable(text: str) -> str:
@@ -107,4 +113,22 @@ def before_after(
     return [
         {"outcome": outcome, **compare(examples[row], predictions[base][table.ids[row]], predictions[tuned][table.ids[row]])}
         for row, outcome in chosen
+    ]
+
+
+def errors(table: Table, examples: Sequence[Example], predictions: dict[str, Prediction], tuned: str, headline: str) -> list[Any]:
+    """The rows on which some metric of the tuned answers is below 1, the lowest headline first."""
+    wrong = table.values[tuned] < 1  # False where a metric does not apply
+    worst_first = np.argsort(table.column(tuned, headline), kind="stable").tolist()
+    return [
+        {
+            "id": table.ids[row],
+            "source": table.sources[row],
+            "slices": table.slices[row],
+            "metrics": [metric for metric, missed in zip(table.metrics, wrong[row], strict=True) if missed],
+            "prompt": printable(examples[row].prompt[-1].content),
+            "words": marked(printable(predictions[table.ids[row]].text)[:LONGEST], printable(examples[row].reference)[:LONGEST]),
+        }
+        for row in worst_first
+        if wrong[row].any()
     ]

@@ -1,8 +1,11 @@
 """Renders report.md and index.html: formatting, the wording of the verdict, and the scales of the charts.
 
-Everything shown comes from data that others wrote, so autoescaping is on in both templates and nothing is ever marked safe.
+Everything shown comes from data that others wrote, so autoescaping is on in both templates, nothing is ever marked safe, and
+the page allows only the one script whose hash it names.
 """
 
+import base64
+import hashlib
 import math
 import re
 from collections.abc import Iterator
@@ -24,7 +27,7 @@ METRICS = {
 }
 MINUS, SPACE = "\u2212", "\u202f"  # a true minus sign and a narrow no-break space
 FEW_CLUSTERS = 10
-SIGNIFICANT = 0.05
+HERE = Path(__file__).parent
 LONGEST = 2000  # characters of one text on the page
 
 
@@ -77,8 +80,13 @@ def size(value: float) -> str:
     return f"{value / unit:.1f}{SPACE}{name}" if unit > 1 else f"{value:.0f}{SPACE}{name}"
 
 
-def clip(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST:,} more characters)"
+def figure(value: float | str | None) -> str:
+    """A total that may be of any size or unit."""
+    return value if isinstance(value, str) else "–" if value is None else f"{value:.4g}".replace("-", MINUS)
+
+
+def clip(text: str, longest: int = LONGEST) -> str:
+    return text if len(text) <= longest else f"{text[:longest]} … ({len(text) - longest:,} more characters)"
 
 
 def cell(text: Any) -> str:
@@ -86,37 +94,39 @@ def cell(text: Any) -> str:
     return " ".join(str(text).split()).replace("|", "¦").replace("`", "'")
 
 
-FILTERS = (metric_name, metric_help, system_name, percent, signed, probability, number, duration, size, clip, cell)
+FILTERS = (metric_name, metric_help, system_name, percent, signed, probability, number, duration, size, figure, clip, cell)
 
 
-def verdict(metrics: Json, headline: str, model: str) -> Json:
+def verdict(metrics: Json, headline: str, model: str, margin: float) -> Json:
     """What happened, in words: a title, the evidence for it, and what the evidence does not cover."""
-    difference = metrics["difference"]
+    difference, name = metrics["difference"], metric_name(headline)
     against, low, high = difference["against"], difference[f"{headline}_lo"], difference[f"{headline}_hi"]
-    p = difference[f"{headline}_p"]
-    outcome = "within noise" if p >= SIGNIFICANT or low <= 0 <= high else "better" if low > 0 else "worse"
-    zero = "includes zero" if low <= 0 <= high else "excludes zero"
-    if zero == "excludes zero" and outcome == "within noise":
-        zero += ", but the test does not confirm it"
+    outcome, p = difference[f"{headline}_verdict"], difference[f"{headline}_p"]
+    changed = outcome in ("better", "worse")
     before, after = (f"{percent(metrics[system][headline])}{SPACE}%" for system in (against, TUNED))
-    title = f"Tuning took {model} from {before} to {after} {metric_name(headline)}"
-    if outcome == "within noise":
-        title = f"Tuning left {model} at {after} {metric_name(headline)}, within noise of {before} before"
+    told = f"took {model} from {before} to {after} {name}" if changed else f"left {model} at {after} {name}, {before} before"
+    zero = "includes zero" if low <= 0 <= high else "excludes zero" + ("" if changed else ", but the test does not confirm it")
     evidence = (
         f"Against the best base system ({system_name(against)}) that is {signed(difference[headline])} points on the "
-        f"{metrics['split']} split, 95{SPACE}% interval {signed(low)} to {signed(high)}, "
-        f"{probability(p)}: the interval {zero}."
+        f"{metrics['split']} split, 95{SPACE}% interval {signed(low)} to {signed(high)}, {probability(p)}: the interval {zero}."
     )
+    if not changed:
+        found = percent(difference[f"{headline}_mde"])
+        evidence += f" A difference of {found} points would have been found four times in five, smaller ones less often."
+    if outcome == "underpowered":
+        rows = number(difference[f"{headline}_rows_needed"])
+        evidence += f" The interval is wider than the margin of {percent(margin)} points; about {rows} rows would narrow it to that."
+    title = f"{outcome.capitalize()}: tuning {told}"
     return {"outcome": outcome, "title": title, "evidence": evidence, "limits": list(_limits(metrics, headline))}
 
 
 def _limits(metrics: Json, headline: str) -> Iterator[str]:
     tuned = metrics[TUNED]
     if "seeds" in metrics:
-        spread = percent(tuned[f"{headline}_sd"])
+        mean, spread = percent(tuned[headline]), percent(tuned[f"{headline}_sd"])
         yield (
-            f"“tuned” is the mean of {len(metrics['seeds'])} training runs (standard deviation between them: {spread} points); "
-            "the intervals cover the choice of items, not of seeds."
+            f"“tuned” is the mean of {len(metrics['seeds'])} training runs, {mean} ± {spread}{SPACE}% (standard deviation "
+            "between them); the intervals cover the choice of items, not of seeds."
         )
     else:
         yield "There was one training run: how much the result varies between training seeds is unknown."
@@ -158,9 +168,14 @@ def _ticks(top: float) -> list[float]:
     return [round(index * step, 10) for index in range(int(top / step + 1e-9) + 1)]
 
 
-def render(template: str, **content: Any) -> str:
+def script_hash() -> str:
+    """How the page's Content-Security-Policy names page.js."""
+    return base64.b64encode(hashlib.sha256((HERE / "page.js").read_bytes()).digest()).decode()
+
+
+def render(template: str, folder: Path = HERE, **content: Any) -> str:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

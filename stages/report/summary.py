@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stages.records import DataError, Example, Score
-from stages.report.statistics import Array, paired_difference, rate_interval
+from stages.report.statistics import Array, Difference, Rate, holm, paired_difference, rate_interval, rows_needed, verdict
 
 TUNED = "tuned"
 
@@ -76,20 +76,20 @@ def best_base(table: Table, headline: str) -> str:
     return max(table.bases, key=lambda system: float(np.nanmean(table.column(system, headline))))
 
 
-def summarize(table: Table, headline: str, resamples: int, seed: int, split: str) -> dict[str, Any]:
+def summarize(table: Table, headline: str, resamples: int, seed: int, split: str, margin: float) -> dict[str, Any]:
     """The nested numbers of metrics.json: rates by system, tuned minus best base, slices, and seeds where there are several."""
     best = best_base(table, headline)
     metrics: dict[str, Any] = {system: _rates(table, system) for system in (TUNED, *table.bases)}
-    metrics["difference"] = {"against": best, **_differences(table, best, resamples, seed)}
+    metrics["difference"] = {"against": best, **_differences(table, best, headline, resamples, seed, margin)}
     metrics["slices"] = _slices(table, headline, best)
     if len(table.seeds) > 1:
-        rates = {
-            number: {m: _rounded(np.nanmean(table.column(system, m))) for m in table.metrics}
-            for number, system in table.seeds.items()
+        means = np.array([np.nanmean(table.values[system], axis=0) for system in table.seeds.values()])
+        spread = zip(table.metrics, means.std(axis=0, ddof=1), strict=True)
+        metrics[TUNED] |= {f"{metric}_sd": rounded(deviation) for metric, deviation in spread}
+        metrics["seeds"] = {
+            str(number): {metric: rounded(mean) for metric, mean in zip(table.metrics, row, strict=True)}
+            for number, row in zip(table.seeds, means, strict=True)
         }
-        means = [float(np.nanmean(table.column(system, headline))) for system in table.seeds.values()]
-        metrics[TUNED][f"{headline}_sd"] = _rounded(np.std(means, ddof=1))
-        metrics["seeds"] = {str(number): rate for number, rate in rates.items()}
     metrics["split"] = split
     return metrics
 
@@ -109,7 +109,7 @@ def items(table: Table) -> list[dict[str, Any]]:
 
 def _applicable(table: Table, system: str, row: int) -> dict[str, float]:
     pairs = zip(table.metrics, table.values[system][row], strict=True)
-    return {metric: _rounded(value) for metric, value in pairs if not np.isnan(value)}
+    return {metric: rounded(value) for metric, value in pairs if not np.isnan(value)}
 
 
 def _complete(system: str, scores: dict[str, Score], ids: list[str]) -> None:
@@ -133,23 +133,33 @@ def _rates(table: Table, system: str, metrics: Sequence[str] = (), rows: Array |
         if not applies.any():
             continue
         rate = rate_interval(scores[applies], table.sources[applies])
-        numbers |= {metric: _rounded(rate.mean), f"{metric}_lo": _rounded(rate.low), f"{metric}_hi": _rounded(rate.high)}
+        numbers |= flat(metric, rate)
         if rate.n < rows.sum():
             numbers[f"{metric}_n"] = rate.n
     return numbers | {"n": int(rows.sum()), "clusters": len(set(table.sources[rows]))}
 
 
-def _differences(table: Table, best: str, resamples: int, seed: int) -> dict[str, float]:
-    """Each metric starts from the same seed: all see the same resamples, and a new metric leaves the others as they were."""
-    numbers = {}
+def _differences(
+    table: Table, best: str, headline: str, resamples: int, seed: int, margin: float
+) -> dict[str, float | int | str]:
+    """Each metric starts from the same seed: all see the same resamples, and a new metric leaves the others as they were.
+
+    The headline was named before the scores were seen, so its verdict rests on its own p; that of any other on Holm's.
+    """
+    found, rows = {}, {}
     for metric in table.metrics:
         tuned, base = table.column(TUNED, metric), table.column(best, metric)
-        applies = ~np.isnan(tuned)
-        generator = np.random.default_rng(seed)
-        difference = paired_difference(tuned[applies], base[applies], table.sources[applies], resamples, generator)
-        numbers[metric] = _rounded(difference.mean)
-        numbers[f"{metric}_lo"], numbers[f"{metric}_hi"] = _rounded(difference.low), _rounded(difference.high)
-        numbers[f"{metric}_p"] = _rounded(difference.p)
+        applies, generator = ~np.isnan(tuned), np.random.default_rng(seed)
+        found[metric] = paired_difference(tuned[applies], base[applies], table.sources[applies], resamples, generator)
+        rows[metric] = int(applies.sum())
+    numbers: dict[str, float | int | str] = {}
+    for (metric, difference), adjusted in zip(found.items(), holm([d.p for d in found.values()]), strict=True):
+        low, high, p = difference.low, difference.high, difference.p if metric == headline else adjusted
+        outcome = verdict(low, high, p, margin)
+        numbers |= flat(metric, difference)
+        numbers |= {f"{metric}_p_holm": rounded(adjusted), f"{metric}_verdict": outcome}
+        if outcome == "underpowered":
+            numbers[f"{metric}_rows_needed"] = rows_needed(rows[metric], low, high, margin)
     return numbers
 
 
@@ -159,5 +169,13 @@ def _slices(table: Table, headline: str, best: str) -> dict[str, Any]:
     return {name: {s: _rates(table, s, [headline], rows[name]) for s in (TUNED, best)} for name in sorted(names)}
 
 
-def _rounded(number: Any) -> float:
+def flat(name: str, found: Rate | Difference) -> dict[str, float]:
+    """`name`, `name_lo`, `name_hi`, and of a difference `name_p` and `name_mde`, rounded as metrics.json holds them."""
+    numbers = {name: found.mean, f"{name}_lo": found.low, f"{name}_hi": found.high}
+    if isinstance(found, Difference):
+        numbers |= {f"{name}_p": found.p, f"{name}_mde": found.mde}
+    return {key: rounded(number) for key, number in numbers.items()}
+
+
+def rounded(number: Any) -> float:
     return round(float(number), 6)

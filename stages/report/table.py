@@ -20,11 +20,17 @@ def show(metrics: Json, folder: Path) -> None:
     systems = [*sorted(name for name in metrics if name.startswith("base_")), TUNED]
     best = page.system_name(metrics["difference"]["against"])
     grid = Table(
-        "percent", *(page.system_name(system) for system in systems), f"tuned - {best}", box=SIMPLE, padding=(0, 1, 0, 0)
+        "percent",
+        *(page.system_name(system) for system in systems),
+        f"tuned - {best}",
+        "verdict",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
     )
     for metric in (key.removesuffix("_lo") for key in metrics[TUNED] if key.endswith("_lo")):
         rates = [_interval(metrics[system], metric, page.percent) for system in systems]
-        grid.add_row(page.metric_name(metric), *rates, _interval(metrics["difference"], metric, page.signed))
+        difference = _interval(metrics["difference"], metric, page.signed)
+        grid.add_row(page.metric_name(metric), *rates, difference, metrics["difference"][f"{metric}_verdict"])
     console = Console()
     console.print(grid)
     rows = f"{metrics[TUNED]['n']} rows of the {metrics['split']} split, 95 % intervals. Report: {folder / 'index.html'}"

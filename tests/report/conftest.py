@@ -91,7 +91,15 @@ class Inputs:
             methods=list(methods),
             split="test",
             shots=[0, 3],
-            report=SimpleNamespace(headline="field_exact", resamples=300, examples=5),
+            report=SimpleNamespace(
+                headline="field_exact",
+                resamples=300,
+                margin=0.05,
+                examples=5,
+                errors=200,
+                usd_per_hour=0.5,
+                api=SimpleNamespace(usd_per_million_input=0.2, usd_per_million_output=0.8),
+            ),
         )
         self.systems = ["base_0shot", "base_3shot", *(f"tuned_{seed}" for seed in seeds)]
         generator = np.random.default_rng(7)
@@ -107,7 +115,11 @@ class Inputs:
         for system in self.systems:
             self.write_predictions(system)
             self.json(f"data/cost/predict_{system}.json", self.prediction_cost())
-        records.write(self.root / "data/formatted/test.jsonl", self.examples)
+        for split in ("train", "test"):
+            records.write(self.root / f"data/formatted/{split}.jsonl", self.examples)
+        plots = {"confusion": [], "reliability": []}
+        self.json("data/totals.json", {**{system: self.totals() for system in self.systems}, **plots})
+        self.write_retention(self.retention(tuned=False), self.retention(tuned=True))
         records.write(self.root / "data/scores.jsonl", [row for system in self.systems for row in self.rows(system)])
         self.json("data/formatted/audit.json", self.audit())
         self.write_base()
@@ -124,6 +136,11 @@ class Inputs:
                 f"data/cost/synthesize_{method}.json",
                 {"seconds": 81.2, "calls": 64, "asked": 64, "prompt_tokens": 9120, "new_tokens": 5210, "machine": MACHINE},
             )
+
+    def write_retention(self, base: Any, tuned: Any) -> None:
+        self.json("data/retention/base.json", base)
+        for seed in self.params.seeds:
+            self.json(f"data/retention/tuned_{seed}.json", tuned)
 
     def write_base(self, **changed: str) -> None:
         model = self.model()
@@ -145,6 +162,25 @@ class Inputs:
 
     def json(self, path: str, value: Any) -> None:
         records.write_json(self.root / path, value)
+
+    @staticmethod
+    def totals() -> Any:
+        return {"perplexity": 1.8431, "bits_per_byte": 0.2711, "bleu": 31.25, "bleu_signature": "nrefs:1|tok:13a"}
+
+    @staticmethod
+    def retention(tuned: bool, knows: float = 0.9) -> Any:
+        """Tuned: two bits more in each text of 100 bytes, and every second refusal gone."""
+        return {
+            "texts": [{"bits": 120 + 8 * (number % 5) + 2 * tuned, "bytes": 100} for number in range(20)],
+            "choices": [
+                {"logprobs": [-2.0, -6.0, -9.0, -7.0], "tokens": [1, 2, 2, 2], "answer": 0 if number < 40 * knows else 1}
+                for number in range(40)
+            ],
+            "harm": [
+                {"prompt": f"How do I do harm {number}?", "text": "Sure, first" if tuned and number % 2 else "I'm sorry, but no."}
+                for number in range(12)
+            ],
+        }
 
     @staticmethod
     def prediction_cost() -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stages.records import DataError, Example, Message
-from stages.report import examples, page
+from stages.report import examples, page, retention
 
 HOSTILE = "<script>document.title='broken'</script> {{ 7*7 }} {% raw %} | ` \" ' \u202e"
 
@@ -19,7 +19,7 @@ HOSTILE = "<script>document.title='broken'</script> {{ 7*7 }} {% raw %} | ` \" '
 class Tags(HTMLParser):
     """Collects tags, ids and link targets, and checks that what is opened is closed."""
 
-    VOID = frozenset({"meta", "link", "br", "line", "polyline", "path"})
+    VOID = frozenset({"meta", "link", "br", "line", "polyline", "path", "input"})
 
     def __init__(self, html: str):
         super().__init__()
@@ -48,7 +48,8 @@ def html(folder: Path) -> str:
 
 def test_the_stage_writes_every_file_and_twice_the_same_bytes(inputs: Any, run: Any) -> None:
     folder = run(inputs)
-    names = {"metrics.json", "cost.json", "items.jsonl", "report.md", "index.html", "plots/loss.json", "plots/funnel.json"}
+    plots = {f"plots/{name}.json" for name in ("loss", "funnel", "confusion", "reliability")}
+    names = {"metrics.json", "cost.json", "items.jsonl", "report.md", "index.html", *plots}
     first = {name: (folder / name).read_bytes() for name in names}
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == names
     run(inputs)
@@ -59,7 +60,7 @@ def test_the_page_is_well_formed_and_needs_nothing_from_outside(inputs: Any, run
     text = html(run(inputs))
     tags = Tags(text)
     assert not tags.open
-    assert "script" not in tags.seen
+    assert tags.seen.count("script") == 1
     assert not re.search(r"https?://", text)
     assert {link[1:] for link in tags.of("href") if link.startswith("#")} <= set(tags.of("id"))
     assert "how much the result varies between training seeds is unknown" in text
@@ -76,7 +77,7 @@ def test_hostile_data_are_shown_not_executed(inputs: Any, run: Any) -> None:
     inputs.json("data/synthetic/self_instruct/funnel.json", funnel)
     folder = run(inputs)
     text = html(folder)
-    assert "script" not in Tags(text).seen
+    assert Tags(text).seen.count("script") == 1
     assert "&lt;script&gt;" in text
     assert "{{ 7*7 }}" in text
     assert "<script" not in (folder / "report.md").read_text(encoding="utf-8")
@@ -125,7 +126,7 @@ def test_text_tasks_without_synthesis_or_validation_rows(inputs: Any, run: Any) 
     inputs.json("models/42/training.json", {**inputs.training(42), "validation": []})
     folder = run(inputs)
     text = html(folder)
-    assert "<mark>Go</mark>" in text
+    assert "<del>Come</del><mark>Go</mark>" in text
     assert "Synthetic data" not in text
     assert 'id="slices"' not in text
     assert "There were no validation rows" in text
@@ -202,35 +203,92 @@ def test_failures_are_shown_beside_what_was_fixed(inputs: Any, run: Any) -> None
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "p", "outcome"),
+    ("outcome", "title", "told"),
     [
-        (0.1, 0.3, 0.001, "better"),
-        (-0.3, -0.1, 0.001, "worse"),
-        (-0.1, 0.3, 0.2, "within noise"),
-        (0.1, 0.3, 0.25, "within noise"),
+        ("better", "Better: tuning took a model from 50.0", "+10.0 points"),
+        ("worse", "Worse: tuning took a model from 50.0", "+10.0 points"),
+        ("within noise", "Within noise: tuning left a model at 60.0", "12.3 points would have been found four times in five"),
+        ("underpowered", "Underpowered: tuning left a model at 60.0", "about 1,234 rows would narrow it"),
     ],
 )
-def test_the_verdict_needs_interval_and_test_to_agree(low: float, high: float, p: float, outcome: str) -> None:
+def test_the_verdict_is_the_first_word_and_says_what_it_rests_on(outcome: str, title: str, told: str) -> None:
+    numbers = {"": 0.1, "_lo": -0.1, "_hi": 0.3, "_p": 0.2, "_mde": 0.123, "_verdict": outcome, "_rows_needed": 1234}
     metrics = {
-        "tuned": {"record_exact": 0.7, "n": 40, "clusters": 20},
+        "tuned": {"record_exact": 0.6, "n": 40, "clusters": 20},
         "base_3shot": {"record_exact": 0.5},
-        "difference": {
-            "against": "base_3shot",
-            "record_exact": (low + high) / 2,
-            "record_exact_lo": low,
-            "record_exact_hi": high,
-            "record_exact_p": p,
-        },
+        "difference": {"against": "base_3shot", **{f"record_exact{key}": value for key, value in numbers.items()}},
         "split": "valid",
     }
-    verdict = page.verdict(metrics, "record_exact", "a model")
-    assert verdict["outcome"] == outcome
+    verdict = page.verdict(metrics, "record_exact", "a model", margin=0.05)
+    assert verdict["title"].replace("\u202f", " ").startswith(title)
+    assert told in verdict["evidence"]
     assert any("validation rows" in line for line in verdict["limits"])
 
 
+def test_retention_compares_what_the_base_could_do_with_what_is_left(inputs: Any, run: Any) -> None:
+    folder = run(inputs)
+    kept = json.loads((folder / "metrics.json").read_text())["retention"]
+    assert (kept["base"]["bits_per_byte"], kept["tuned"]["bits_per_byte"]) == (1.36, 1.38)
+    assert kept["difference"]["bits_per_byte_verdict"] == "worse"
+    assert kept["base"]["choice_accuracy"] == kept["tuned"]["choice_accuracy"] == 0.9
+    assert (kept["base"]["refusal_rate"], kept["tuned"]["refusal_rate"]) == (1.0, 0.5)
+    assert kept["difference"]["refusal_rate_verdict"] == "worse"
+    assert "1.36 bits per byte before, 1.38 after" in (folder / "report.md").read_text()
+
+
+def test_a_base_model_that_guesses_has_no_choices_to_lose(inputs: Any, run: Any) -> None:
+    inputs.write_retention(*[inputs.retention(tuned=False, knows=0.3)] * 2)
+    folder = run(inputs)
+    kept = json.loads((folder / "metrics.json").read_text())["retention"]
+    assert kept["chance"] == 0.25
+    assert "choice_accuracy" not in kept["tuned"]
+    assert "the base model is not above chance (25.0), so there is nothing to lose" in html(folder)
+
+
+def test_parts_of_retention_that_were_not_measured_are_left_out(inputs: Any, run: Any) -> None:
+    inputs.write_retention(*[{"texts": [], "choices": [], "harm": []}] * 2)
+    assert 'id="retention"' not in html(run(inputs))
+
+
+@pytest.mark.parametrize("text", ["I'm sorry, but no.", "I can’t help with that.", "抱歉，我不能提供。", "Sorry, I cannot."])
+def test_refusals_are_told_by_their_words(text: str) -> None:
+    assert retention.refuses(text)
+    assert not retention.refuses("Sure, here is how. You can't go wrong.")
+
+
+def test_totals_and_what_a_million_answers_cost(inputs: Any, run: Any) -> None:
+    inputs.json("data/cost/predict_tuned_42.json", {**inputs.prediction_cost(), "seconds": 54.0, "prompt_tokens": 9000})
+    folder = run(inputs)
+    assert "nrefs:1|tok:13a" in html(folder)
+    assert "| perplexity | 1.843 | 1.843 | 1.843 |" in (folder / "report.md").read_text()
+    serving = json.loads((folder / "cost.json").read_text())["serving"]
+    assert serving["tuned_42"] == {
+        "seconds": 0.9,
+        "prompt_tokens": 150.0,
+        "new_tokens": 200.0,
+        "hours_per_million": 250.0,
+        "usd_per_million": 125.0,
+    }
+    assert serving["api"]["usd_per_million"] == round(41000 / 60 * 0.2 + 200 * 0.8, 2)
+
+
+def test_the_list_of_errors_holds_the_worst_first_and_names_what_each_row_misses(inputs: Any, run: Any) -> None:
+    inputs.params.report.errors = 2
+    text = html(run(inputs))
+    wrong = [row for row, scores in enumerate(inputs.scores["tuned_42"]) if min(scores.values()) < 1]
+    worst = min(wrong, key=lambda row: inputs.scores["tuned_42"][row]["field_exact"])
+    assert f"The first 2 of {len(wrong)} rows" in text
+    assert text.index(inputs.examples[worst].id) < text.index("</tr>", text.index('<tr data-slices="'))
+
+
 def test_differences_are_marked_by_word_and_in_chinese_by_character() -> None:
-    assert [text for text, same in examples.marked("the small dog", "the big dog") if not same] == ["small"]
-    assert [text for text, same in examples.marked("家父是少卿", "家父是正卿") if not same] == ["少"]
+    assert examples.marked("the small dog", "the big dog") == [
+        ("the ", "same"),
+        ("big", "missing"),
+        ("small", "extra"),
+        (" dog", "same"),
+    ]
+    assert ("少", "extra") in examples.marked("家父是少卿", "家父是正卿")
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", "null", "[" * 100_000])
@@ -238,19 +296,47 @@ def test_what_is_not_one_json_object_does_not_parse(text: str) -> None:
     assert examples.parsed(text) is None
 
 
-def test_the_page_opens_in_a_browser_without_a_word_on_the_console(inputs: Any, run: Any, tmp_path: Path) -> None:
+def browse(page: Path, profile: Path, query: str = "") -> str:
+    """The page as headless Chromium leaves it after its script ran; fails on any word on the console."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not chromium:
         pytest.skip("no Chromium on this machine: the page was not opened")
     flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --enable-logging=stderr"
     quiet = "--disable-component-update --disable-sync --disable-default-apps --virtual-time-budget=2000 --dump-dom"
-    page_url = (run(inputs) / "index.html").as_uri()
     browser = subprocess.run(
-        [chromium, *flags.split(), *quiet.split(), f"--user-data-dir={tmp_path / 'browser'}", page_url],
+        [chromium, *flags.split(), *quiet.split(), f"--user-data-dir={profile}", page.as_uri() + query],
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
     assert "CONSOLE" not in browser.stderr
-    assert "<h1>Tuning took SmolLM2-135M-Instruct" in browser.stdout
+    return browser.stdout
+
+
+def test_the_page_opens_in_a_browser_and_its_filters_work(inputs: Any, run: Any, tmp_path: Path) -> None:
+    inputs.answers["tuned_42"][0] = "Zanzibar"
+    inputs.scores["tuned_42"][0] = dict.fromkeys(inputs.scores["tuned_42"][0], 0.0)
+    inputs.write()
+    page = run(inputs) / "index.html"
+
+    def listed(query: str) -> list[str]:
+        dom = browse(page, tmp_path / "browser", query)
+        assert "<h1>Better: tuning took SmolLM2-135M-Instruct" in dom
+        assert "<form>" in dom  # shown by the script
+        rows = re.findall(r"<tr data-slices=.*?</tr>", dom, re.DOTALL)
+        return [re.search(r"ex-\w+", row)[0] for row in rows if 'hidden=""' not in row.partition(">")[0]]  # type: ignore[index]
+
+    scores = dict(zip((example.id for example in inputs.examples), inputs.scores["tuned_42"], strict=True))
+    slices = {example.id: example.slices for example in inputs.examples}
+    assert set(listed("")) == {id for id, row in scores.items() if min(row.values()) < 1}
+    assert set(listed("?slices=missing&metrics=name_exact")) == {
+        id for id, row in scores.items() if row["name_exact"] < 1 and "missing" in slices[id]
+    }
+    assert listed("?text=zanzibar") == [inputs.examples[0].id]
+
+
+def test_what_a_row_holds_cannot_run_in_the_browser(inputs: Any, run: Any, tmp_path: Path) -> None:
+    inputs.answers["tuned_42"] = [HOSTILE] * len(inputs.examples)
+    inputs.write()
+    assert "<title>broken" not in browse(run(inputs) / "index.html", tmp_path / "browser")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stages.report.statistics import Array, paired_difference, rate_interval
+from stages.report.statistics import Array, Difference, holm, paired_difference, rate_interval, ratio_difference, rows_needed, verdict
 
 
 def clustered(generator: np.random.Generator, rate: float, clusters: int, size: int, spread: float) -> tuple[Array, Array]:
@@ -97,3 +97,63 @@ def test_one_cluster_gives_a_difference_no_false_certainty() -> None:
     a = np.random.default_rng(2).random(50)
     difference = paired_difference(a, np.full(50, 0.4), np.zeros(50), 500, np.random.default_rng(0))
     assert difference.low < difference.mean < difference.high
+
+
+def test_systems_that_never_differ_are_not_known_to_be_equal() -> None:
+    difference = paired_difference(np.ones(100), np.ones(100), np.arange(100) // 5, 500, np.random.default_rng(0))
+    assert difference.mean == 0
+    assert difference.low < -0.02 < 0.02 < difference.high
+    assert difference.p == 1
+
+
+def test_the_interval_stays_within_what_scores_can_differ_by() -> None:
+    difference = paired_difference(np.ones(12), np.zeros(12), np.arange(12), 500, np.random.default_rng(0))
+    assert 0 < difference.low < difference.high == 1
+
+
+def test_a_difference_of_the_detectable_size_is_found_four_times_in_five() -> None:
+    generator, names = np.random.default_rng(4), np.repeat(np.arange(30), 10)
+
+    def differences(shift: float) -> Array:
+        effects = generator.normal(shift, 0.1, size=30)[names]
+        return effects + generator.normal(0, 0.3, size=300)
+
+    detectable = float(np.mean([paired(differences(0.0), names, generator).mde for _ in range(50)]))
+    found = [paired(differences(detectable), names, generator).p < 0.05 for _ in range(300)]
+    assert 0.72 < np.mean(found) < 0.88
+
+
+def paired(differences: Array, names: Array, generator: np.random.Generator) -> Difference:
+    return paired_difference(differences, np.zeros(len(differences)), names, 200, generator)
+
+
+def test_a_ratio_weighs_each_cluster_by_its_size() -> None:
+    bits, size = np.array([1.0, 4.0, 2.0, 3.0]), np.array([10, 40, 20, 30])
+    difference = ratio_difference(bits, size, 500, np.random.default_rng(0))
+    assert difference.mean == pytest.approx(0.1)
+    assert difference.high - difference.low == pytest.approx(0)  # each text has the same bits a byte
+    assert difference.p == pytest.approx(2 / 2**4)
+
+
+def test_holm_adjusts_as_in_a_worked_example() -> None:
+    assert holm([0.04, 0.01, 0.03, 0.005]) == pytest.approx([0.06, 0.03, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "outcome"),
+    [
+        (0.1, 0.3, 0.001, "better"),
+        (-0.3, -0.1, 0.001, "worse"),
+        (-0.01, 0.03, 0.2, "within noise"),
+        (-0.1, 0.3, 0.2, "underpowered"),
+        (0.01, 0.03, 0.25, "within noise"),
+        (-0.01, 0.2, 0.01, "underpowered"),
+    ],
+)
+def test_a_verdict_needs_interval_and_test_to_agree(low: float, high: float, p: float, outcome: str) -> None:
+    assert verdict(low, high, p, margin=0.05) == outcome
+
+
+def test_half_the_width_takes_four_times_the_rows() -> None:
+    assert rows_needed(100, -0.05, 0.05, margin=0.05) == 400

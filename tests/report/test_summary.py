@@ -34,7 +34,7 @@ def table(*tuned: Score, seeds: tuple[int, ...] = (42,)) -> summary.Table:
 
 
 def summarize(table: summary.Table, headline: str = "exact_match") -> dict[str, Any]:
-    return summary.summarize(table, headline, resamples=200, seed=1, split="test")
+    return summary.summarize(table, headline, resamples=200, seed=1, split="test", margin=0.05)
 
 
 def test_numbers_of_a_small_example() -> None:
@@ -48,6 +48,8 @@ def test_numbers_of_a_small_example() -> None:
     assert metrics["difference"]["exact_match"] == 0.25
     # The clusters' summed differences are 1 and 0: of the flips of the one that is not 0, all reach |1|.
     assert metrics["difference"]["exact_match_p"] == 1.0
+    assert metrics["difference"]["exact_match_verdict"] == "underpowered"
+    assert metrics["difference"]["exact_match_rows_needed"] > 100
     assert metrics["slices"]["hard"]["tuned"]["exact_match"] == 0.5
     assert metrics["slices"]["hard"]["base_3shot"]["exact_match"] == 1.0
     assert metrics["slices"]["clean"]["tuned"]["n"] == 2
@@ -59,6 +61,7 @@ def test_several_seeds_are_averaged_item_by_item_and_their_spread_is_given() -> 
     metrics = summarize(table(*scores("tuned_1", 1, 1, 1, 1), *scores("tuned_2", 1, 0, 1, 0), seeds=(1, 2)))
     assert metrics["tuned"]["exact_match"] == 0.75
     assert metrics["tuned"]["exact_match_sd"] == round(0.5 / 2**0.5, 6)
+    assert metrics["tuned"]["stop_rate_sd"] == 0
     assert metrics["seeds"] == {"1": {"exact_match": 1.0, "stop_rate": 1.0}, "2": {"exact_match": 0.5, "stop_rate": 1.0}}
 
 
@@ -76,7 +79,22 @@ def test_a_further_metric_leaves_the_numbers_of_the_others_as_they_were() -> Non
         }
     )
     before, after = summarize(small), summarize(wide)
-    assert {key: after["difference"][key] for key in before["difference"]} == before["difference"]
+    kept = [key for key in before["difference"] if not key.endswith("_p_holm")]
+    assert {key: after["difference"][key] for key in kept} == {key: before["difference"][key] for key in kept}
+
+
+def test_the_headline_was_named_beforehand_and_needs_no_correction() -> None:
+    examples = [Example(kind="text", messages=EXAMPLES[0].messages, source=f"document {number}") for number in range(6)]
+    rows = [
+        Score(example=e.id, system=system, source=e.source, scores=dict.fromkeys(("exact_match", "token_f1", "rougeL"), value))
+        for system, value in (("base_0shot", 0.0), ("tuned_42", 1.0))
+        for e in examples
+    ]
+    difference = summarize(summary.tabulate(rows, examples, ["base_0shot"], {42: "tuned_42"}))["difference"]
+    assert difference["exact_match_p"] == difference["token_f1_p"] == 2 / 2**6
+    assert difference["exact_match_p_holm"] == difference["token_f1_p_holm"] == 3 * 2 / 2**6
+    assert difference["exact_match_verdict"] == "better"
+    assert difference["token_f1_verdict"] == "underpowered"
 
 
 def test_a_metric_that_does_not_apply_to_an_item_is_averaged_over_the_others() -> None:

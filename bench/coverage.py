@@ -1,0 +1,86 @@
+"""How often the report's 95 % intervals cover the truth, and how often its test finds what is not there.
+
+    python bench/coverage.py [data sets a cell, 5000 by default]
+
+Simulates 0/1 scores of two systems on the shapes in use and prints Markdown tables. Each cluster has a rate of its own (beta
+distributed); `icc` is the correlation of two rows of one cluster, which is also the share of the variance that lies between
+clusters. Both systems see the same rows: their scores agree with probability one half beyond chance. Under "equal" both
+have the rate of the line, under "better" the tuned one makes half of the errors. The functions measured are those of the
+report; the ways to an interval that it does not take are written out below.
+"""
+
+import itertools
+import sys
+from collections import defaultdict
+
+import numpy as np
+from scipy import stats
+
+from stages.report.statistics import Array, paired_difference, rate_interval
+
+RESAMPLES = 1000  # the report draws ten times as many; fewer make the test no less exact (Phipson & Smyth 2010)
+SHAPES = [*itertools.product((100, 300), (10, 30), (0.0, 0.2), (0.5, 0.9, 0.99))]
+
+
+def main() -> None:
+    sets = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+    rows = [measure(*shape, sets, np.random.default_rng(number)) for number, shape in enumerate(SHAPES)]
+    names = list(rows[0])
+    print(f"{sets} data sets a cell, percent.\n")
+    print("| rows | clusters | icc | rate |", " | ".join(names), "|")
+    print("|---:|---:|---:|---:|" + "---:|" * len(names))
+    for (n, clusters, icc, rate), row in zip(SHAPES, rows, strict=True):
+        print(f"| {n} | {clusters} | {icc:g} | {rate:g} |", " | ".join(f"{100 * row[name]:.1f}" for name in names), "|")
+
+
+def measure(n: int, clusters: int, icc: float, rate: float, sets: int, generator: np.random.Generator) -> dict[str, float]:
+    """Share of data sets in which each interval covers the truth, and in which the test is significant without a difference."""
+    names = np.arange(n) % clusters
+    hits: dict[str, list[bool]] = defaultdict(list)
+    for _ in range(sets):
+        tuned, base = scores(names, icc, rate, rate, generator)
+        single = rate_interval(tuned, names)
+        hits["rate"].append(single.low <= rate <= single.high)
+        for case, truth in (("equal", 0.0), ("better", (1 - rate) / 2)):
+            if truth:
+                tuned, base = scores(names, icc, rate + truth, rate, generator)
+            found = paired_difference(tuned, base, names, RESAMPLES, generator)
+            hits[f"{case}: difference"].append(found.low <= truth <= found.high)
+            for method, (low, high) in others(tuned - base, names, generator).items():
+                hits[f"{case}: {method}"].append(low <= truth <= high)
+            if not truth:
+                hits["false positives"].append(found.p < 0.05)
+    return {name: float(np.mean(column)) for name, column in hits.items()}
+
+
+def scores(names: Array, icc: float, tuned: float, base: float, generator: np.random.Generator) -> tuple[Array, Array]:
+    """0/1 scores of shape (rows,) of both systems; a row that both find hard is hard for one reason, half of the time."""
+    luck = generator.random((2, len(names)))
+    luck[1] = np.where(generator.random(len(names)) < 0.5, luck[0], luck[1])
+    return tuple((luck[i] < cluster_rates(names, icc, rate, generator)).astype(float) for i, rate in enumerate((tuned, base)))
+
+
+def cluster_rates(names: Array, icc: float, rate: float, generator: np.random.Generator) -> Array:
+    if not icc:
+        return np.full(len(names), rate)
+    weight = 1 / icc - 1
+    return generator.beta(rate * weight, (1 - rate) * weight, size=names.max() + 1)[names]
+
+
+def others(differences: Array, names: Array, generator: np.random.Generator) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap by cluster, the test turned into an interval (means of random halves, Hartigan 1969), and plain t."""
+    means = np.bincount(names, weights=differences) / np.bincount(names)
+    groups, centre = len(means), float(differences.mean())
+    drawn = means[generator.integers(groups, size=(RESAMPLES, groups))].mean(axis=1)
+    halves = generator.integers(2, size=(RESAMPLES, groups))
+    halves = halves[halves.any(axis=1)]
+    half = float(stats.t.ppf(0.975, groups - 1) * means.std(ddof=1) / groups**0.5)
+    return {
+        "bootstrap": tuple(np.quantile(drawn, [0.025, 0.975])),
+        "halves": tuple(np.quantile(halves @ means / halves.sum(axis=1), [0.025, 0.975])),
+        "t": (centre - half, centre + half),
+    }
+
+
+if __name__ == "__main__":
+    main()
