@@ -35,6 +35,7 @@ def main() -> None:
     records.write_json(folder / "plots" / "funnel.json", evidence.funnel_rows(found.funnels))
     records.write_text(folder / "report.md", markdown)
     records.write_text(folder / "index.html", html)
+    records.write_text(folder / "model_card.md", page.render("model_card.md.jinja", **content))
 
     table.show(metrics, folder)
 
