@@ -80,12 +80,12 @@ def _config(base: "PreTrainedModel", adapter: Adapter, lora: Lora, steps: int) -
             return peft.AdaLoraConfig(**task, **options)
         case "ia3":
             return peft.IA3Config(**task, **options)
-        case "prompt_tuning":
-            return peft.PromptTuningConfig(**task, **options)
+        case "prompt_tuning":  # before the encoder alone: PEFT would otherwise count a decoder's prompt that it never uses
+            return peft.PromptTuningConfig(**task, **options, num_transformer_submodules=1)
         case "prefix_tuning":
             return peft.PrefixTuningConfig(**task, **options)
         case _:
-            return peft.PromptEncoderConfig(**task, **options)
+            return peft.PromptEncoderConfig(**task, **options, num_transformer_submodules=1)
 
 
 def _unfrozen(base: "PreTrainedModel", patterns: list[str]) -> "PreTrainedModel":

@@ -47,8 +47,8 @@ def test_the_page_of_what_is_trained_on_marks_the_answer(plain, examples):
 
 
 def test_an_answer_does_not_depend_on_its_neighbours_in_the_batch(t5, plain, examples):
-    together = answers.predict(t5, plain, examples, (), "base_0shot", 4, 6)
-    assert together == [answers.predict(t5, plain, [example], (), "base_0shot", 4, 6)[0] for example in examples]
+    together = answers.predict(t5, plain, examples, (), "base_0shot", 4, 6, 3)
+    assert together == [answers.predict(t5, plain, [example], (), "base_0shot", 4, 6, 1)[0] for example in examples]
     assert all(0 < answer.new_tokens <= 6 for answer in together)
 
 
