@@ -1,6 +1,7 @@
 # make repro   installs what is pinned into .venv and runs the pipeline
 # make experiment NAME=handbook   runs another experiment and keeps its evidence in reports/<name>/; the default stays in place
 # make test    the whole test suite      make lint   ruff and mypy      make bench   side-by-side measurements
+# make matrix  which adapter works with which quantisation and class of model, written to docs/support-matrix.md
 # PIP_FLAGS    e.g. an index that has the CPU build of torch; without one, pip on Linux takes the build with CUDA
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -9,7 +10,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 NAME ?=
-.PHONY: repro experiment test lint bench lock
+.PHONY: repro experiment test lint bench matrix lock
 repro: .venv/.ready
 	dvc repro
 	tunetrail summary
@@ -27,6 +28,9 @@ lint: .venv/.ready
 
 bench: .venv/.ready
 	python bench/step.py
+
+matrix: .venv/.ready
+	python bench/matrix.py
 
 lock: .venv/.ready
 	pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//' | sort -f > requirements.lock

@@ -48,7 +48,7 @@ def seconds_a_step(stock: bool) -> float:
         arguments.save_strategy = "no"
         arguments.train_sampling_strategy = "sequential"
         arguments.bf16 = stock and p.train.precision == "bf16"
-        kind = SFTTrainer if stock else trainer.response_loss_trainer(p.train.precision)
+        kind = SFTTrainer if stock else trainer.response_loss_trainer(p.train)
         kind(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, callbacks=[Clock()]).train()
     return statistics.median(after - before for before, after in pairwise(times))
 

@@ -2,6 +2,7 @@
 
 `encode` gives token ids and labels of a whole chat, `prompt_ids` the ids of a question that waits for its answer. A chat is
 tokenised piece by piece at the borders between prompt and answer, so that training sees exactly what prediction sees.
+An encoder–decoder model reads the prompt in its encoder and writes the answer in its decoder: two sequences instead of one.
 """
 
 import hashlib
@@ -21,10 +22,19 @@ FIXED_CLOCK = "{% macro strftime_now(form) %}" + FIXED_DATE + "{% endmacro %}"  
 
 @dataclass
 class Encoded:
-    """Token ids of one sequence; `labels` are equal to the ids where the model is to learn, IGNORE elsewhere."""
+    """Token ids of one sequence; `labels` are equal to the ids where the model is to learn, IGNORE elsewhere.
+
+    `apart`: for an encoder–decoder model `input_ids` are the prompt alone and `labels` the answer, of its own length.
+    """
 
     input_ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
+    apart: bool = False
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer side: what a limit on the length is held against."""
+        return max(len(self.input_ids), len(self.labels))
 
     @property
     def supervised(self) -> int:
@@ -44,6 +54,9 @@ def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) ->
             continue
         prompt = render(tokenizer, messages[:position], answer_next=True)
         answer = _answer(tokenizer, messages[: position + 1], prompt)
+        if tokenizer.encoder_decoder:
+            sequences.append(Encoded(prompt_ids(tokenizer, messages[:position]), _ids(tokenizer, answer), apart=True))
+            continue
         if written is None or not prompt.startswith(written):
             sequences.append(Encoded())
             written = ""
@@ -55,12 +68,13 @@ def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) ->
 
 def truncated(sequence: Encoded, max_length: int) -> Encoded:
     """The first `max_length` tokens; the end of the answer is what gets lost."""
-    return Encoded(sequence.input_ids[:max_length], sequence.labels[:max_length])
+    return Encoded(sequence.input_ids[:max_length], sequence.labels[:max_length], sequence.apart)
 
 
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
-    """Ids of the messages and the header of the answer that is to come."""
-    return _ids(tokenizer, render(tokenizer, messages, answer_next=True))
+    """Ids of the messages and the header of the answer that is to come; an encoder's text ends with the end token."""
+    ids = _ids(tokenizer, render(tokenizer, messages, answer_next=True))
+    return [*ids, tokenizer.eos_token_id] if tokenizer.encoder_decoder else ids
 
 
 def answer_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
@@ -72,14 +86,17 @@ def answer_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]
 def stop_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """Ids that end an answer: the model's end-of-text token and the template's end of turn."""
     probe = [Message(role="user", content="x"), Message(role="assistant", content="y")]
-    last = encode(tokenizer, probe)[-1].input_ids[-1]
+    last = encode(tokenizer, probe)[-1].labels[-1]
     return sorted({last, tokenizer.eos_token_id} - {None})
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], answer_next: bool) -> str:
     """The chat as text, by the model's own template, thinking disabled and today's date fixed."""
     if not tokenizer.chat_template:
-        raise DataError(f"{tokenizer.name_or_path}: this model has no chat template; choose an instruct model")
+        raise DataError(
+            f"{tokenizer.name_or_path}: this model has no chat template; choose an instruct model, name one in "
+            "model.chat_template or save one into its folder"
+        )
     turns = [message.model_dump() for message in messages]
     text = tokenizer.apply_chat_template(
         turns,

@@ -18,6 +18,13 @@ def main() -> None:
     predict.add_argument(
         "--system", default="tuned", help="tuned, tuned_<seed> or base_<k>shot; several, by commas, answer side by side"
     )
+    predict.add_argument(
+        "--adapter", type=Path, action="append", default=[], help="a stored adapter instead of --system; several answer side by side"
+    )
+
+    export = commands.add_parser("export", help="the tuned model as one folder: merged safetensors, tokenizer, model card")
+    export.add_argument("--output", type=Path, required=True, help="a new folder")
+    export.add_argument("--adapter", type=Path, help="a stored adapter; the default is the first seed's")
 
     compose = commands.add_parser("compose", help="write params.yaml from conf/, as `dvc exp run` does")
     compose.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. experiment=smoke lora.r=8")
@@ -37,7 +44,16 @@ def predict(arguments: argparse.Namespace) -> None:
     from stages import predict_file
 
     systems = [name.strip() for name in arguments.system.split(",") if name.strip()]
-    predict_file.answer(arguments.input, arguments.output, systems)
+    predict_file.answer(arguments.input, arguments.output, systems, arguments.adapter)
+
+
+def export(arguments: argparse.Namespace) -> None:
+    import json
+
+    from stages import export
+
+    checked = export.export(arguments.output, arguments.adapter)
+    print(json.dumps(checked, indent=2))
 
 
 def compose(arguments: argparse.Namespace) -> None:
@@ -79,7 +95,14 @@ def summary(arguments: argparse.Namespace) -> None:
     table.show(table.read(folder), folder)
 
 
-COMMANDS = {"predict": predict, "compose": compose, "plan": plan, "trace": trace, "summary": summary}
+COMMANDS = {
+    "predict": predict,
+    "export": export,
+    "compose": compose,
+    "plan": plan,
+    "trace": trace,
+    "summary": summary,
+}
 
 if __name__ == "__main__":
     main()

@@ -2,7 +2,8 @@
 likely a model finds given continuations.
 
 Prompts that begin alike (a system prompt, examples) share one pass over that beginning: its keys and values are computed
-once for the batch.
+once for the batch. A model with a trained prompt before its input is asked row by row: PEFT drops the position ids by which
+padding on the left is harmless.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,6 +71,8 @@ def log_likelihoods(
     """Natural logarithm of the probability of each continuation after its prompt, summed over its tokens."""
     import torch
 
+    if model.config.is_encoder_decoder or _prompted(model):
+        return [_likelihood(model, *pair) for pair in zip(prompts, continuations, strict=True)]
     batch = _batch(model, tokenizer, [prompt + added for prompt, added in zip(prompts, continuations, strict=True)])
     longest = max(map(len, continuations))
     new = batch.ids[:, batch.shared :]
@@ -85,12 +88,38 @@ def log_likelihoods(
     return [float(row[row.shape[0] - len(added) :].sum()) for row, added in zip(found, continuations, strict=True)]
 
 
+def forced(model: "PreTrainedModel", prompt: list[int], answer: list[int]) -> "torch.Tensor":
+    """Logits of a model that reads `answer` after `prompt`, shape (len(answer) + 1, vocabulary).
+
+    Row i is what the model says before token i of the answer; the last row says what would follow the answer.
+    """
+    import torch
+
+    def ids(tokens: list[int]) -> torch.Tensor:
+        return torch.tensor([tokens], device=model.device)
+
+    with torch.inference_mode():
+        if model.config.is_encoder_decoder:
+            begun = ids([model.config.decoder_start_token_id, *answer])
+            return model(input_ids=ids(prompt), decoder_input_ids=begun).logits[0]
+        return model(input_ids=ids(prompt + answer), logits_to_keep=len(answer) + 1).logits[0]
+
+
 def choices(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: list[int], texts: Sequence[str]
 ) -> tuple[list[float], list[int]]:
     """Log-likelihood (nats) and tokens of each possible answer to one prompt, without an end token."""
     ids = [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
     return log_likelihoods(model, tokenizer, [prompt] * len(ids), ids), [len(answer) for answer in ids]
+
+
+def _likelihood(model: "PreTrainedModel", prompt: list[int], continuation: list[int]) -> float:
+    likely = forced(model, prompt, continuation)[:-1].float().log_softmax(-1)
+    return float(sum(likely[place, token] for place, token in enumerate(continuation)))
+
+
+def _prompted(model: "PreTrainedModel") -> bool:
+    return hasattr(model, "peft_config") and model.active_peft_config.is_prompt_learning
 
 
 @dataclass
@@ -109,7 +138,8 @@ def _batch(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", rows:
 
     shortest = min(map(len, rows)) - 2  # a row keeps two tokens: one is predicted from the other
     shared = next((column for column, ids in enumerate(zip(*rows, strict=False)) if len(set(ids)) > 1), shortest)
-    shared = min(shared, shortest) if len(rows) > 1 and min(shared, shortest) >= WORTH_SHARING else 0
+    worth = len(rows) > 1 and min(shared, shortest) >= WORTH_SHARING and not model.config.is_encoder_decoder
+    shared = min(shared, shortest) if worth else 0
     width, start = max(map(len, rows)), rows[0][:shared]
     padded = [width - len(row) for row in rows]
     ids = [start + [tokenizer.pad_token_id] * gap + row[shared:] for row, gap in zip(rows, padded, strict=True)]
@@ -128,6 +158,8 @@ def _generate(
 ) -> list[Answer]:
     import torch
 
+    if len(prompts) > 1 and _prompted(model):
+        return [answer for prompt in prompts for answer in _generate(model, tokenizer, [prompt], **how)]
     stops, batch = chat.stop_ids(tokenizer), _batch(model, tokenizer, prompts)
     with torch.inference_mode():
         out = model.generate(
@@ -138,7 +170,8 @@ def _generate(
             pad_token_id=tokenizer.pad_token_id,
             **how,
         )
-    return [_answer(tokenizer, row, stops) for row in out[:, batch.ids.shape[1] :].tolist()]
+    start = 1 if model.config.is_encoder_decoder else batch.ids.shape[1]  # a decoder of its own begins with a start token
+    return [_answer(tokenizer, row, stops) for row in out[:, start:].tolist()]
 
 
 def _answer(tokenizer: "PreTrainedTokenizerBase", ids: list[int], stops: list[int]) -> Answer:

@@ -4,6 +4,7 @@ Weights are never a DVC output. The manifest names source, revision and the sha2
 weights calls `ensure`, which fetches them again where they are missing and refuses files that differ.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -29,6 +30,8 @@ CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+PLAIN = "{% for message in messages %}{{ message['content'] + '\n\n' }}{% endfor %}"  # the texts, a blank line after each
+TEMPLATES = {"chatml": CHATML, "plain": PLAIN}
 
 
 class File(BaseModel):
@@ -61,7 +64,7 @@ def fetch(model: Model) -> Manifest:
         if path.is_file() and any(path.match(pattern) for pattern in ALLOWED)
     }
     _check_complete(folder, model)
-    return Manifest(model=model, parameters=_parameters(folder), files=files)
+    return Manifest(model=model, parameters=parameters(folder), files=files)
 
 
 def read_manifest(path: Path = MANIFEST) -> Manifest:
@@ -177,6 +180,8 @@ def _hub(model: HubModel, folder: Path) -> None:
     except (HfHubHTTPError, LocalEntryNotFoundError, HTTPError) as error:
         raise DataError(_hub_unreachable(model, error)) from None
     shutil.rmtree(folder / ".cache", ignore_errors=True)
+    if model.chat_template:
+        (folder / "chat_template.jinja").write_text(TEMPLATES[model.chat_template], encoding="utf-8")
 
 
 def _hub_unreachable(model: HubModel, error: Exception) -> str:
@@ -185,10 +190,10 @@ def _hub_unreachable(model: HubModel, error: Exception) -> str:
 
 
 def _random(model: RandomModel, folder: Path) -> None:
-    """Tiny Llama with seeded random weights and a byte-level tokenizer, whose pad is its end token as in SmolLM2."""
+    """Seeded random weights and a byte-level tokenizer, whose pad is its end token as in SmolLM2."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     vocabulary = {token: i for i, token in enumerate(specials + sorted(pre_tokenizers.ByteLevel.alphabet()))}
@@ -198,10 +203,22 @@ def _random(model: RandomModel, folder: Path) -> None:
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=specials[2], pad_token=specials[2], additional_special_tokens=specials
     )
-    fast.chat_template = CHATML
+    fast.chat_template = CHATML if model.architecture == "llama" else PLAIN
     fast.save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        _random_weights(model, len(vocabulary)).to(torch.bfloat16).save_pretrained(folder)
+
+
+def _random_weights(model: RandomModel, vocabulary: int) -> "PreTrainedModel":
+    from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
+
+    tokens = {"vocab_size": vocabulary, "eos_token_id": 2, "pad_token_id": 2, "tie_word_embeddings": True}
+    if model.architecture == "t5":
+        shape = {"d_model": model.hidden_size, "d_kv": model.hidden_size // 2, "d_ff": 2 * model.hidden_size, "num_heads": 2}
+        return T5ForConditionalGeneration(T5Config(**tokens, **shape, num_layers=model.layers, decoder_start_token_id=0))
     config = LlamaConfig(
-        vocab_size=len(vocabulary),
+        **tokens,
         hidden_size=model.hidden_size,
         intermediate_size=2 * model.hidden_size,
         num_hidden_layers=model.layers,
@@ -209,13 +226,8 @@ def _random(model: RandomModel, folder: Path) -> None:
         num_key_value_heads=1,
         max_position_embeddings=4096,
         bos_token_id=None,
-        eos_token_id=2,
-        pad_token_id=2,
-        tie_word_embeddings=True,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    return LlamaForCausalLM(config)
 
 
 def _check_complete(folder: Path, model: Model) -> None:
@@ -230,8 +242,8 @@ def _check_complete(folder: Path, model: Model) -> None:
         raise DataError(f"{where}: has no tokenizer (tokenizer.json or tokenizer.model); save one into it")
 
 
-def _parameters(folder: Path) -> int:
-    """Number of stored weights, read from the headers alone."""
+def parameters(folder: Path) -> int:
+    """Number of weights stored in a folder, read from the headers alone."""
     from math import prod
 
     from safetensors import safe_open
@@ -247,31 +259,36 @@ def _parameters(folder: Path) -> int:
 
 
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    from transformers import AutoTokenizer
+    """The model's tokenizer, with a pad token, and with `encoder_decoder` saying for which class of model chat.py writes."""
+    from transformers import AutoConfig, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.encoder_decoder = AutoConfig.from_pretrained(folder, local_files_only=True).is_encoder_decoder
     return tokenizer
 
 
 def load_base(
     folder: Path, device: str, quantization: Quantization | None = None, precision: str = "bf16", attention: str = "sdpa"
 ) -> "PreTrainedModel":
-    """The base model on its device: 4-bit where `quantization` says so, else in `precision`."""
+    """The base model on its device: 4 or 8 bits where `quantization` says so, else in `precision`."""
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndBytesConfig
 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     bits = None
-    if quantization and quantization.type != "none":
+    if quantization and quantization.type == "int8":
+        bits = BitsAndBytesConfig(load_in_8bit=True)
+    elif quantization and quantization.type != "none":
         bits = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type=quantization.type,
             bnb_4bit_use_double_quant=quantization.double_quant,
             bnb_4bit_compute_dtype=dtype,
         )
-    model = AutoModelForCausalLM.from_pretrained(
+    seq2seq = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True).is_encoder_decoder
+    model = (AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM).from_pretrained(
         folder,
         dtype=dtype,
         quantization_config=bits,
@@ -292,12 +309,26 @@ def load_base(
 def load_tuned(
     folder: Path, adapter: Path, device: str, quantization: Quantization | None = None, merge: bool = True
 ) -> "PreTrainedModel":
-    """The tuned model: base in bf16 with the adapter merged, or base (4-bit where asked) with the adapter beside it."""
+    """The tuned model: base in bf16 with the adapter merged, or base (quantised where asked) with the adapter beside it.
+
+    A prompt has no weights to merge and stays beside. LoftQ's adapter makes up for the rounding of a 4-bit base, so in bf16
+    it is put on that base's rounded weights.
+    """
     if not adapter.is_dir():
         raise DataError(f"{adapter}: no such adapter; train one with `dvc repro` first")
-    if not (adapter / "adapter_config.json").is_file():  # full tuning stored whole weights
+    if not (adapter / "adapter_config.json").is_file():  # the whole model is stored
         return load_base(adapter, device)
     from peft import PeftModel
 
-    tuned = PeftModel.from_pretrained(load_base(folder, device, quantization), adapter)
-    return tuned.merge_and_unload() if merge else tuned.eval()
+    loftq = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("loftq_config")
+    if loftq and (quantization is None or quantization.type == "none"):
+        base = load_base(folder, device, Quantization(**loftq)).dequantize()
+    else:
+        base = load_base(folder, device, quantization)
+    tuned = PeftModel.from_pretrained(base, adapter)
+    if merge and not tuned.active_peft_config.is_prompt_learning:
+        return tuned.merge_and_unload()
+    for name, weight in tuned.named_parameters():
+        if "ia3_l" in name:  # a factor in fp32 would turn the keys of a bf16 base into fp32, which attention refuses
+            weight.data = weight.data.to(base.dtype)
+    return tuned.eval()

@@ -43,12 +43,16 @@ class WheelModel(Section):
 
 
 class HubModel(Section):
-    """A repository of the Hugging Face hub; `revision` may be a branch, which the manifest resolves to a commit."""
+    """A repository of the Hugging Face hub; `revision` may be a branch, which the manifest resolves to a commit.
+
+    `chat_template` names one of stages/models.py for a model that has none of its own, such as T5.
+    """
 
     source: Literal["hub"]
     name: Name
     repo: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: Text
+    chat_template: Literal["plain", "chatml"] | None
     license: Text
 
 
@@ -62,10 +66,11 @@ class PathModel(Section):
 
 
 class RandomModel(Section):
-    """A tiny Llama with random weights and a byte-level tokenizer, made by the code, for tests."""
+    """A tiny Llama or T5 with random weights and a byte-level tokenizer, made by the code, for tests."""
 
     source: Literal["random"]
     name: Name
+    architecture: Literal["llama", "t5"]
     hidden_size: Positive
     layers: Positive
     license: Text
@@ -245,31 +250,134 @@ class Format(Section):
     shots: Count
 
 
-class Quantization(Section):
-    """Of the frozen base while training; nf4 with double quantisation is QLoRA's (Dettmers et al. 2023, arXiv:2305.14314)."""
+class Replay(Section):
+    """Against forgetting, with the base's own answers to general prompts: their share of all training rows, and EWC's λ."""
 
-    type: Literal["nf4", "none"]
+    path: Text
+    max_new_tokens: Positive
+    fraction: Annotated[float, Field(ge=0, lt=1)]
+    ewc_lambda: Annotated[float, Field(ge=0)]
+
+
+class Quantization(Section):
+    """Of the frozen base while training; nf4 with double quantisation is QLoRA's (Dettmers et al. 2023, arXiv:2305.14314).
+
+    `double_quant` concerns the 4-bit types alone.
+    """
+
+    type: Literal["nf4", "fp4", "int8", "none"]
     double_quant: bool
 
 
-class Adapter(Section):
-    type: Literal["lora", "full"]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Modules = Literal["all-linear"] | list[str]
+
+
+class Weights(Section):
+    """`full` trains every weight, `selective` those that train.trainable names, `lora` what the section lora says."""
+
+    type: Literal["full", "selective", "lora"]
+
+
+class AdaLora(Section):
+    """Ranks that move to where they matter (Zhang et al. 2023, arXiv:2303.10512), from init_r to target_r on average.
+
+    The budget falls between the shares `tinit` and 1 - `tfinal` of the run, every `delta_t` steps.
+    """
+
+    type: Literal["adalora"]
+    init_r: Positive
+    target_r: Positive
+    alpha: Positive
+    dropout: Dropout
+    target_modules: Modules
+    tinit: Fraction
+    tfinal: Fraction
+    delta_t: Positive
+    orth_reg_weight: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _budget_falls(self) -> Self:
+        if self.target_r > self.init_r:
+            raise ValueError(f"target_r = {self.target_r} is above init_r = {self.init_r}; ranks only fall")
+        if self.tinit + self.tfinal >= 1:
+            raise ValueError("tinit + tfinal leave no step in which ranks could fall; their sum must be below 1")
+        return self
+
+
+class Ia3(Section):
+    """IA³ (Liu et al. 2022, arXiv:2205.05638): a factor for each key, value and inner activation; null: the paper's modules."""
+
+    type: Literal["ia3"]
+    target_modules: list[str] | None
+    feedforward_modules: list[str] | None
+
+
+class PromptTuning(Section):
+    """Prompt tuning (Lester et al. 2021, arXiv:2104.08691)."""
+
+    type: Literal["prompt_tuning"]
+    num_virtual_tokens: Positive
+
+
+class PrefixTuning(Section):
+    """Prefix tuning (Li & Liang 2021, arXiv:2101.00190); without projection P-tuning v2 (Liu et al. 2021, arXiv:2110.07602)."""
+
+    type: Literal["prefix_tuning"]
+    num_virtual_tokens: Positive
+    prefix_projection: bool
+    encoder_hidden_size: Positive
+
+
+class PTuning(Section):
+    """P-tuning (Liu et al. 2021, arXiv:2103.10385) with an MLP as prompt encoder."""
+
+    type: Literal["p_tuning"]
+    num_virtual_tokens: Positive
+    encoder_hidden_size: Positive
+
+
+class LlamaPro(Section):
+    """LLaMA Pro (Wu et al. 2024, arXiv:2401.02415): so many blocks are added, and they alone are trained."""
+
+    type: Literal["llama_pro"]
+    blocks: Positive
+
+
+Adapter = Annotated[
+    Weights | AdaLora | Ia3 | PromptTuning | PrefixTuning | PTuning | LlamaPro,
+    Field(discriminator="type"),
+]
+WHOLE = ("full", "selective", "llama_pro")  # change the base's own weights or blocks, so that the whole model is stored
+PROMPTS = ("prompt_tuning", "prefix_tuning", "p_tuning")
 
 
 class Lora(Section):
-    """LoRA (Hu et al. 2021, arXiv:2106.09685); `target_modules` is all-linear or a list of names."""
+    """LoRA (Hu et al. 2021, arXiv:2106.09685); `target_modules` is all-linear or a list of names.
+
+    DoRA is arXiv:2402.09353, rsLoRA arXiv:2312.03732; `init`: PiSSA arXiv:2404.02948, LoftQ arXiv:2310.08659.
+    """
 
     r: Positive
     alpha: Positive
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Dropout
     bias: Literal["none", "all", "lora_only"]
-    target_modules: Literal["all-linear"] | list[str]
+    target_modules: Modules
     use_rslora: bool
+    use_dora: bool
+    init: Literal["default", "loftq", "pissa"]
 
 
 class Train(Section):
-    """Named as in transformers.TrainingArguments; `batch_size` is the global one, its split lies in runtime."""
+    """Named as in transformers.TrainingArguments; `batch_size` is the global one, its split lies in runtime.
 
+    `prompt_loss_weight` weighs the tokens of the prompt in the loss (Huerta-Enochian & Ko 2024, arXiv:2401.13586);
+    `neftune_noise_alpha` is that of Jain et al. 2023 (arXiv:2310.05914).
+    """
+
+    objective: Literal["sft", "continued_pretraining"]
+    start_from: Text | None
+    trainable: Annotated[list[str], Field(min_length=1)] | None
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
     num_train_epochs: Annotated[float, Field(gt=0)]
     max_steps: Positive | None
@@ -278,15 +386,20 @@ class Train(Section):
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
     weight_decay: Annotated[float, Field(ge=0)]
     max_grad_norm: Annotated[float, Field(gt=0)]
-    optim: Literal["adamw_torch", "adamw_8bit", "sgd"]
+    optim: Literal["adamw_torch", "adamw_8bit", "adafactor", "sgd"]
     precision: Literal["bf16", "fp32"]
+    prompt_loss_weight: Fraction
+    neftune_noise_alpha: Annotated[float, Field(gt=0)] | None
     group_by_length: bool
+    packing: bool
     gradient_checkpointing: bool
     attn_implementation: Literal["eager", "sdpa"]
     logging_steps: Positive
     eval_steps: Positive
     eval_rows: Positive
+    early_stopping_patience: Positive | None
     save_steps: Positive
+    report_to: Name
 
 
 class Predict(Section):
@@ -334,6 +447,7 @@ class Params(Section):
     teacher: Teacher
     synthesis: Synthesis
     format: Format
+    replay: Replay
     quantization: Quantization
     adapter: Adapter
     lora: Lora
@@ -345,12 +459,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
-        mistakes = []
-        if self.quantization.type != "none" and self.adapter.type == "full":
-            mistakes.append(
-                f"quantization.type = {self.quantization.type} with adapter.type = full: quantised weights cannot be trained; "
-                "use adapter=lora or quantization=none"
-            )
+        mistakes = self._adaptation()
         if len(set(self.seeds)) < len(self.seeds):
             mistakes.append("seeds must not repeat")
         if max(self.predict.shots) > self.format.shots:
@@ -370,16 +479,91 @@ class Params(Section):
             raise ValueError("\n".join(mistakes))
         return self
 
-    def advice(self) -> list[str]:
-        """Departures from the usual advice (LoRA 1e-4 to 5e-4, full tuning 3e-5 to 5e-5): allowed, and said."""
-        low, high = (1e-4, 5e-4) if self.adapter.type == "lora" else (3e-5, 5e-5)
-        rate = self.train.learning_rate
-        if low <= rate <= high:
-            return []
-        return [
-            f"train.learning_rate = {rate:g} is outside {low:g} to {high:g}, the range advised for adapter.type = "
-            f"{self.adapter.type} (for models of a billion parameters; small ones often want more)"
+    def _adaptation(self) -> list[str]:
+        """What of adapter, quantization, lora and train cannot go together, each with its reason."""
+        train, kind, bits = self.train, self.adapter.type, self.quantization.type
+        init = self.lora.init if kind == "lora" else "default"
+        dora = kind == "lora" and self.lora.use_dora
+        checks = [
+            (
+                bits != "none" and kind in WHOLE,
+                f"quantization.type = {bits} with adapter.type = {kind}: quantised weights cannot be trained; "
+                "use adapter=lora or quantization=none",
+            ),
+            (
+                kind == "selective" and not train.trainable,
+                "adapter.type = selective: train.trainable must name the weights, e.g. ['*.layers.29.*']",
+            ),
+            (
+                kind != "selective" and train.trainable,
+                f"train.trainable with adapter.type = {kind}: only adapter=selective reads it; set it to null",
+            ),
+            (
+                kind == "llama_pro" and train.start_from,
+                "train.start_from with adapter.type = llama_pro: blocks would be added again; name that model in model=path",
+            ),
+            (
+                init == "pissa" and bits != "none",
+                f"lora.init = pissa with quantization.type = {bits}: it takes weights out of the base, which would have to be "
+                "quantised after that; use quantization=none",
+            ),
+            (
+                init == "loftq" and bits not in ("nf4", "fp4"),
+                f"lora.init = loftq with quantization.type = {bits}: it makes up for 4-bit rounding; use quantization=nf4",
+            ),
+            (
+                dora and init != "default",
+                f"lora.use_dora with lora.init = {init}: DoRA's magnitudes are those of the base as it is; use lora.init=default",
+            ),
+            (
+                kind == "prefix_tuning" and train.gradient_checkpointing,
+                "train.gradient_checkpointing with adapter.type = prefix_tuning: the prefix lives in the cache of keys and "
+                "values, which checkpointing switches off",
+            ),
+            (
+                kind in PROMPTS and train.packing,
+                f"train.packing with adapter.type = {kind}: the prompt would stand before the first of the packed rows alone",
+            ),
+            (
+                train.packing and train.group_by_length,
+                "train.packing with train.group_by_length: packed rows are of one length; switch one of them off",
+            ),
+            (
+                train.early_stopping_patience and train.save_steps != train.eval_steps,
+                f"train.early_stopping_patience with train.save_steps = {train.save_steps} and train.eval_steps = "
+                f"{train.eval_steps}: the best checkpoint must have been stored; make them equal",
+            ),
+            (
+                train.early_stopping_patience and kind == "adalora",
+                "train.early_stopping_patience with adapter.type = adalora: its ranks are settled at the planned end only",
+            ),
+            (
+                self.replay.ewc_lambda and (kind not in ("full", "selective", "lora") or dora or init != "default"),
+                f"replay.ewc_lambda with adapter.type = {kind}: the penalty needs an update that is added to weights and starts "
+                "at zero; use full, selective, or lora with lora.init=default and without DoRA",
+            ),
+            (
+                train.prompt_loss_weight and train.objective == "continued_pretraining",
+                "train.prompt_loss_weight with train.objective = continued_pretraining: documents have no prompt; set it to 0",
+            ),
         ]
+        return [reason for refused, reason in checks if refused]
+
+    def advice(self) -> list[str]:
+        """Departures from the sources' advice: allowed, and said. Learning rates for LoRA and full tuning, 3 to 10 epochs."""
+        said, train = [], self.train
+        low, high = {"lora": (1e-4, 5e-4), "adalora": (1e-4, 5e-4)}.get(self.adapter.type, (3e-5, 5e-5))
+        if self.adapter.type in ("lora", "adalora", *WHOLE) and not low <= train.learning_rate <= high:
+            said.append(
+                f"train.learning_rate = {train.learning_rate:g} is outside {low:g} to {high:g}, the range advised for "
+                f"adapter.type = {self.adapter.type} (for models of a billion parameters; small ones often want more)"
+            )
+        if not train.max_steps and not 3 <= train.num_train_epochs <= 10:
+            said.append(
+                f"train.num_train_epochs = {train.num_train_epochs:g} is outside 3 to 10, the range advised (fewer learn the "
+                "rows half, more learn them by heart; rows of great variety need fewer passes)"
+            )
+        return said
 
 
 def check(values: Any) -> Params:

@@ -7,7 +7,7 @@ file, systems and weights goes on behind the last whole batch, so that it ends w
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,22 +22,28 @@ from stages.records import DataError, Task, content_hash, file_hash, lines
 Answers = Callable[[list[Task]], list[generate.Answer]]
 
 
-def answer(source: str, target: str, names: list[str]) -> None:
-    """Answer the lines of `source` by every named system into `target`; "-" is standard input or output."""
+def answer(source: str, target: str, names: list[str], folders: Sequence[Path] = ()) -> None:
+    """Answer the lines of `source` by every named system, or by the adapters in `folders`, into `target`.
+
+    "-" is standard input or output.
+    """
     p = params.read("seeds", "data", "predict.batch_size", "predict.max_new_tokens")
     systems = {name: f"tuned_{p.seeds[0]}" if name == "tuned" else name for name in names}
-    adapters = {system: _adapter(system) for system in systems.values()}
+    if missing := [str(folder) for folder in folders if not folder.is_dir()]:
+        raise DataError(f"--adapter {missing[0]}: no such folder")
+    adapters: dict[str, Path | None] = {str(folder): folder for folder in folders}
+    adapters = adapters or {name: _adapter(system) for name, system in systems.items()}
     tasks = _tasks(source, p.data.system)
     if source != "-" and not Path(source).is_file():
         raise DataError(f"--input {source}: no such file")
     if target == "-":
-        _write(sys.stdout, tasks, _opened(systems, p), p.batch_size)
+        _write(sys.stdout, tasks, _opened(adapters, p), p.batch_size)
         return
-    part = Path(target).with_name(f".{Path(target).name}.{_fingerprint(source, systems, adapters, p)}.part")
+    part = Path(target).with_name(f".{Path(target).name}.{_fingerprint(source, adapters, p)}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     tasks = islice(tasks, _whole_batches(part, p.batch_size), None)
     with part.open("a", encoding="utf-8", newline="\n") as file:
-        _write(file, tasks, _opened(systems, p), p.batch_size)
+        _write(file, tasks, _opened(adapters, p), p.batch_size)
     part.replace(target)
 
 
@@ -56,17 +62,16 @@ def _row(given: generate.Answer) -> dict[str, Any]:
     return {"text": given.text, "parsed": value, "valid": value is not None}
 
 
-def _opened(systems: dict[str, str], p: SimpleNamespace) -> dict[str, Answers]:
-    """Each system's function from tasks to answers, by the name that the user gave it."""
+def _opened(adapters: dict[str, Path | None], p: SimpleNamespace) -> dict[str, Answers]:
+    """Each system's function from tasks to answers, by the name that the user gave it; a base one has no adapter."""
     runtime = params.runtime()
     provenance.prepare(runtime)
     weights, device = models.ensure(models.read_manifest()), provenance.device(runtime)
     tokenizer = models.load_tokenizer(weights)
 
-    def opened(system: str) -> Answers:
-        adapter = _adapter(system)
+    def opened(name: str, adapter: Path | None) -> Answers:
         model = models.load_tuned(weights, adapter, device) if adapter else models.load_base(weights, device)
-        shots = shots_of(system)
+        shots = [] if adapter else shots_of(name)
 
         def ask(tasks: list[Task]) -> list[generate.Answer]:
             prompts = [chat.prompt_ids(tokenizer, with_shots(question(task), shots)) for task in tasks]
@@ -74,7 +79,7 @@ def _opened(systems: dict[str, str], p: SimpleNamespace) -> dict[str, Answers]:
 
         return ask
 
-    return {name: opened(system) for name, system in systems.items()}
+    return {name: opened(name, adapter) for name, adapter in adapters.items()}
 
 
 def _adapter(system: str) -> Path | None:
@@ -103,13 +108,11 @@ def _tasks(source: str, system: str) -> Iterator[Task]:
         yield Task(kind="text", system=row.get("system", system), output="", source=str(number), **asked)
 
 
-def _fingerprint(source: str, systems: dict[str, str], adapters: dict[str, Path | None], p: SimpleNamespace) -> str:
+def _fingerprint(source: str, adapters: dict[str, Path | None], p: SimpleNamespace) -> str:
     """Of everything that decides the answers; standard input is not known beforehand and gets the process's number."""
     texts = str(os.getpid()) if source == "-" else file_hash(Path(source))
-    weights = [file_hash(path) for folder in adapters.values() if folder for path in sorted(folder.iterdir())]
-    return content_hash([texts, systems, weights, file_hash(models.MANIFEST), p.data.system, p.batch_size, p.max_new_tokens])[
-        :12
-    ]
+    weights = {name: [file_hash(path) for path in sorted(folder.iterdir())] if folder else [] for name, folder in adapters.items()}
+    return content_hash([texts, weights, file_hash(models.MANIFEST), p.data.system, p.batch_size, p.max_new_tokens])[:12]
 
 
 def _whole_batches(part: Path, batch_size: int) -> int:

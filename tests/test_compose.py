@@ -30,6 +30,8 @@ WITH = {
     "model=path": ["model.path=/models/mine"],
     "data=rows": ["data.path=mine.csv", "synthesis=none"],
     "adapter=full": ["quantization=none"],
+    "adapter=selective": ["quantization=none", "train.trainable=['*norm*']"],
+    "adapter=llama_pro": ["quantization=none"],
 }
 
 

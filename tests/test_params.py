@@ -12,10 +12,13 @@ from stages.records import DataError
 COMMITTED = params.load(Path(__file__).parents[1] / params.PARAMS)
 GONE = object()
 
-HUB = {"source": "hub", "name": "m", "repo": "owner/m", "revision": "main", "license": "MIT"}
+HUB = {"source": "hub", "name": "m", "repo": "owner/m", "revision": "main", "chat_template": None, "license": "MIT"}
 WHEEL = {"source": "wheel", "name": "m", "package": "m==1", "file": "m.gguf", "sha256": "0" * 64, "license": "MIT"}
 COLUMNS = {"messages": None, "system": None, "instruction": None, "input": "question", "output": "answer", "group": None}
 ROWS = {"kind": "rows", "path": "x.csv", "task": "text", "system": "", "columns": COLUMNS, "valid": 0.1, "test": 0.2}
+PREFIX = {"type": "prefix_tuning", "num_virtual_tokens": 5, "prefix_projection": False, "encoder_hidden_size": 8}
+ADALORA = {"type": "adalora", "init_r": 8, "target_r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}
+ADALORA |= {"tinit": 0.1, "tfinal": 0.3, "delta_t": 1, "orth_reg_weight": 0.5}
 
 
 def with_changes(changes: dict[str, Any]) -> dict[str, Any]:
@@ -58,8 +61,8 @@ def test_committed_params_are_valid() -> None:
         ({"lora": GONE}, "lora: missing"),
         ({"name": "???"}, "name = ???: must be set"),
         ({"lora.r": "???"}, "lora.r = ???: must be set"),
-        ({"quantization.type": "nf5"}, "quantization.type = 'nf5': input should be 'nf4' or 'none'; did you mean nf4?"),
-        ({"quantization.type": "gptq"}, "quantization.type = 'gptq': input should be 'nf4' or 'none'"),
+        ({"quantization.type": "nf5"}, "quantization.type = 'nf5': input should be 'nf4', 'fp4', 'int8' or 'none'; did you mean nf4?"),
+        ({"quantization.type": "gptq"}, "quantization.type = 'gptq': input should be 'nf4', 'fp4', 'int8' or 'none'"),
         ({"name": "../elsewhere"}, "name = '../elsewhere': string should match pattern"),
         ({"seeds": []}, "seeds = []: list should have at least 1 item"),
         ({"seeds": [1, "two"]}, "seeds.1 = 'two': input should be a valid integer"),
@@ -127,6 +130,23 @@ def test_all_mistakes_are_reported_at_once() -> None:
             {"quantization.type": "nf4", "adapter.type": "full"},
             ["quantization.type = nf4", "adapter.type = full", "quantization=none"],
         ),
+        ({"adapter": {"type": "selective"}, "quantization.type": "none"}, ["train.trainable must name the weights"]),
+        ({"train.trainable": ["*"]}, ["train.trainable with adapter.type = lora", "only adapter=selective"]),
+        ({"adapter": {"type": "llama_pro", "blocks": 2}}, ["quantization.type = nf4", "adapter.type = llama_pro"]),
+        ({"lora.init": "pissa"}, ["lora.init = pissa with quantization.type = nf4", "quantization=none"]),
+        ({"lora.init": "loftq", "quantization.type": "int8"}, ["lora.init = loftq with quantization.type = int8", "nf4"]),
+        ({"lora.init": "loftq", "lora.use_dora": True}, ["lora.use_dora with lora.init = loftq"]),
+        ({"adapter": PREFIX, "train.gradient_checkpointing": True}, ["train.gradient_checkpointing", "prefix_tuning"]),
+        ({"adapter": PREFIX, "train.packing": True, "train.group_by_length": False}, ["train.packing", "prefix_tuning"]),
+        ({"train.packing": True}, ["train.packing with train.group_by_length"]),
+        ({"train.early_stopping_patience": 3}, ["train.save_steps = 40", "train.eval_steps = 50", "make them equal"]),
+        ({"adapter": PREFIX, "replay.ewc_lambda": 1.0}, ["replay.ewc_lambda with adapter.type = prefix_tuning"]),
+        (
+            {"train.prompt_loss_weight": 0.1, "train.objective": "continued_pretraining"},
+            ["train.prompt_loss_weight", "documents have no prompt"],
+        ),
+        ({"adapter": ADALORA | {"target_r": 9}}, ["adapter: target_r = 9 is above init_r = 8"]),
+        ({"adapter": ADALORA | {"tinit": 0.8}}, ["adapter: tinit + tfinal leave no step"]),
         ({"format.shots": 2, "predict.shots": [0, 3]}, ["predict.shots asks for 3", "format.shots keeps 2"]),
         ({"predict.shots": [0, 0]}, ["predict.shots must not repeat"]),
         (
@@ -183,7 +203,7 @@ def test_every_offered_choice_is_accepted(changes: dict[str, Any]) -> None:
 def test_a_learning_rate_outside_the_sources_ranges_is_advised_against(
     adapter: str, rate: float, range_named: str | None
 ) -> None:
-    changes = {"quantization.type": "none", "adapter.type": adapter, "train.learning_rate": rate}
+    changes = {"quantization.type": "none", "adapter.type": adapter, "train.learning_rate": rate, "train.num_train_epochs": 3.0}
     advice = params.check(with_changes(changes)).advice()
     if range_named is None:
         assert advice == []
@@ -191,6 +211,13 @@ def test_a_learning_rate_outside_the_sources_ranges_is_advised_against(
         assert len(advice) == 1
         assert f"train.learning_rate = {rate:g}" in advice[0]
         assert range_named in advice[0]
+
+
+@pytest.mark.parametrize(("epochs", "steps", "said"), [(3.0, None, 0), (1.0, None, 1), (11.0, None, 1), (1.0, 200, 0)])
+def test_fewer_or_more_epochs_than_the_sources_use_are_advised_against(epochs: float, steps: int | None, said: int) -> None:
+    changes = {"train.learning_rate": 2e-4, "train.num_train_epochs": epochs, "train.max_steps": steps}
+    advice = params.check(with_changes(changes)).advice()
+    assert [f"train.num_train_epochs = {epochs:g}" in line for line in advice] == [True] * said
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from stages import models, params, records, stage
 from stages.format import audit, chats, overlap
-from stages.records import Task
+from stages.records import Example, Task
 
-RAW, SYNTHETIC, FORMATTED = Path("data/raw"), Path("data/synthetic"), Path("data/formatted")
+RAW, SYNTHETIC, REPLAY, FORMATTED = map(Path, ("data/raw", "data/synthetic", "data/replay.jsonl", "data/formatted"))
 
 
 def main() -> None:
-    p = params.read("seed", "synthesis.methods", "format")
+    p = params.read("seed", "synthesis.methods", "format", "replay.fraction")
     raw = {split: list(records.read(RAW / f"{split}.jsonl", Task)) for split in ("train", "valid", "test")}
     made = {method: list(records.read(SYNTHETIC / method / "tasks.jsonl", Task)) for method in p.methods}
     authored = raw["train"] if p.format.authored else []
@@ -19,9 +19,12 @@ def main() -> None:
         authored + [task for tasks in made.values() for task in tasks], valid + shots + raw["test"], p.format.overlap_ngram
     )
     splits = {name: chats.examples(tasks) for name, tasks in (("train", train), ("valid", valid), ("test", raw["test"]))}
+    splits["train"] += chats.replayed(list(records.read(REPLAY, Example)), len(train), p.fraction, p.seed)
     tokenizer = models.load_tokenizer(models.ensure(models.read_manifest()))
     fitted, figures = audit.fit(splits, tokenizer, p.format)
     origin = {"authored": len(authored)} | {method: len(tasks) for method, tasks in made.items()}
+    if p.fraction:
+        origin["replayed"] = len(splits["train"]) - len(train)
 
     for split, examples in fitted.items():
         records.write(FORMATTED / f"{split}.jsonl", examples)

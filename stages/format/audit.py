@@ -37,8 +37,8 @@ def _fit_split(
     stops = set(chat.stop_ids(tokenizer))
     for example in examples:
         sequences = chat.encode(tokenizer, example.messages)
-        longest = max(longest, *(len(sequence.input_ids) for sequence in sequences))
-        if any(len(sequence.input_ids) > max_length for sequence in sequences):
+        longest = max(longest, *(sequence.length for sequence in sequences))
+        if any(sequence.length > max_length for sequence in sequences):
             if policy == "fail":
                 raise DataError(
                     f"format: {split} row {example.id} (source {example.source}) exceeds format.max_length = {max_length}; "
@@ -82,6 +82,8 @@ def trained_on(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase"
 
 
 def _marked(sequence: chat.Encoded, tokenizer: "PreTrainedTokenizerBase") -> str:
+    if sequence.apart:
+        return f"{tokenizer.decode(sequence.input_ids)}⟦{tokenizer.decode(sequence.labels)}⟧"
     parts, start = [], 0
     flags = [label != chat.IGNORE for label in sequence.labels]
     for end in range(1, len(flags) + 1):

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from stages.records import PLAIN_TEXT, Example, Message, Task
+from stages.records import PLAIN_TEXT, DataError, Example, Message, Task
 
 
 def examples(tasks: Sequence[Task]) -> list[Example]:
@@ -39,3 +39,11 @@ def set_apart(tasks: Sequence[Task], count: int, seed: int) -> tuple[list[Task],
     chosen = (first_of_source + [task for task in shuffled if task.id not in first])[: min(count, len(tasks) // 2)]
     taken = {task.id for task in chosen}
     return chosen, [task for task in tasks if task.id not in taken]
+
+
+def replayed(general: Sequence[Example], rows: int, fraction: float, seed: int) -> list[Example]:
+    """General examples that make up `fraction` of the mix with `rows` training rows; DataError where there are too few."""
+    count = round(rows * fraction / (1 - fraction))
+    if count > len(general):
+        raise DataError(f"replay.fraction = {fraction:g}: wants {count} general examples, but there are {len(general)}; lower it")
+    return random.Random(seed).sample(list(general), count)

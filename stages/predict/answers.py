@@ -115,8 +115,7 @@ def agreement(
         answer = tokenizer(prediction.text, add_special_tokens=False)["input_ids"]
         if not answer:
             continue
-        with torch.inference_mode():
-            logits = model(torch.tensor([prompt + answer], device=model.device), logits_to_keep=len(answer) + 1).logits[0]
+        logits = generate.forced(model, prompt, answer)
         same = int((logits[:-1].argmax(-1) == torch.tensor(answer, device=model.device)).sum())
         agreed, total, rows = agreed + same, total + len(answer), rows + (same == len(answer))
     counted = sum(bool(prediction.text) for prediction in predictions[: len(examples)])

@@ -43,6 +43,7 @@ def main() -> None:
         records.write_json(folder / "plots" / f"{plot}.json", rows)
     records.write_text(folder / "report.md", markdown)
     records.write_text(folder / "index.html", html)
+    records.write_text(folder / "model_card.md", page.render("model_card.md.jinja", **content))
 
     table.show(metrics, folder)
 

@@ -1,42 +1,115 @@
-"""Which weights are trained, and how they are stored: an adapter from PEFT, or with full tuning the whole model."""
+"""Which weights are trained, and how they are stored: an adapter from PEFT, or the whole model where its own weights change."""
 
 import json
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages import models
 from stages.models import Manifest
-from stages.params import Adapter, Lora
+from stages.params import WHOLE, Adapter, Lora
 from stages.records import DataError, write_json
+from stages.train import llama_pro, lora_init
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def attach(base: "PreTrainedModel", adapter: Adapter, lora: Lora, seed: int) -> "PreTrainedModel | PeftModel":
-    """The model with the weights to train unfrozen, in fp32: bf16 would round small updates away."""
+def attach(
+    base: "PreTrainedModel",
+    adapter: Adapter,
+    lora: Lora,
+    seed: int,
+    *,
+    trainable: list[str] | None = None,
+    steps: int = 1,
+    start_from: Path | None = None,
+) -> "PreTrainedModel | PeftModel":
+    """The model with the weights to train unfrozen, in fp32: bf16 would round small updates away.
+
+    `trainable` are the name patterns of adapter.type = selective, `steps` is the length of the run (AdaLoRA plans with it),
+    `start_from` a stored adapter of the same type to go on from.
+    """
+    if adapter.type == "llama_pro":
+        return llama_pro.expanded(base, adapter.blocks)
+    if adapter.type in WHOLE:
+        return _unfrozen(base, trainable or ["*"])
+    if start_from:
+        return _continued(base, adapter, start_from)
     import torch
+    from peft import get_peft_model
 
-    if adapter.type == "full":
-        return base.float().requires_grad_(True)
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        bias=lora.bias,
-        target_modules=lora.target_modules,
-        use_rslora=lora.use_rslora,
-    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
-            return get_peft_model(base, config, autocast_adapter_dtype=True)
+            model = get_peft_model(base, _config(base, adapter, lora, steps), autocast_adapter_dtype=True)
         except ValueError as error:
-            raise DataError(f"lora.target_modules = {lora.target_modules}: {error}") from None
+            section, chosen = ("lora", lora) if adapter.type == "lora" else ("adapter", adapter)
+            raise DataError(f"{section}.target_modules = {getattr(chosen, 'target_modules', None)}: {error}") from None
+    if adapter.type == "lora" and lora.init == "loftq":
+        lora_init.loftq(model)
+    elif adapter.type == "lora" and lora.init == "pissa":
+        lora_init.remember(model)
+    return model
+
+
+def _config(base: "PreTrainedModel", adapter: Adapter, lora: Lora, steps: int) -> "PeftConfig":
+    import peft
+
+    task = {"task_type": "SEQ_2_SEQ_LM" if base.config.is_encoder_decoder else "CAUSAL_LM"}
+    options = adapter.model_dump(exclude={"type"})
+    match adapter.type:
+        case "lora":
+            return peft.LoraConfig(
+                **task,
+                r=lora.r,
+                lora_alpha=lora.alpha,
+                lora_dropout=lora.dropout,
+                bias=lora.bias,
+                target_modules=lora.target_modules,
+                use_rslora=lora.use_rslora,
+                use_dora=lora.use_dora,
+                init_lora_weights="pissa_niter_16" if lora.init == "pissa" else True,  # 16 as in the paper's fast SVD
+            )
+        case "adalora":
+            options |= {"lora_alpha": options.pop("alpha"), "lora_dropout": options.pop("dropout")}
+            options |= {"deltaT": options.pop("delta_t"), "total_step": steps}
+            options |= {"tinit": int(adapter.tinit * steps), "tfinal": int(adapter.tfinal * steps)}
+            return peft.AdaLoraConfig(**task, **options)
+        case "ia3":
+            return peft.IA3Config(**task, **options)
+        case "prompt_tuning":  # before the encoder alone: PEFT would otherwise count a decoder's prompt that it never uses
+            return peft.PromptTuningConfig(**task, **options, num_transformer_submodules=1)
+        case "prefix_tuning":
+            return peft.PrefixTuningConfig(**task, **options)
+        case _:
+            return peft.PromptEncoderConfig(**task, **options, num_transformer_submodules=1)
+
+
+def _unfrozen(base: "PreTrainedModel", patterns: list[str]) -> "PreTrainedModel":
+    """The base with the weights whose names match a pattern unfrozen."""
+    chosen = [(name, weight) for name, weight in base.named_parameters() if any(fnmatch(name, p) for p in patterns)]
+    if not chosen:
+        some = ", ".join([name for name, _ in base.named_parameters()][1:4])
+        raise DataError(f"train.trainable = {patterns}: no weight is called so; there are {some} and others")
+    base.requires_grad_(False)
+    for _, weight in chosen:
+        weight.data = weight.data.float()
+        weight.requires_grad_(True)
+    return base
+
+
+def _continued(base: "PreTrainedModel", adapter: Adapter, folder: Path) -> "PeftModel":
+    from peft import PeftConfig, PeftModel
+
+    if not (folder / "adapter_config.json").is_file():
+        raise DataError(f"train.start_from = {folder}: holds no adapter_config.json; to put an adapter on a whole model, use model=path")
+    stored = PeftConfig.from_pretrained(folder).peft_type.value.lower()
+    if stored != adapter.type:
+        raise DataError(f"train.start_from = {folder}: holds an adapter of type {stored}, but adapter.type = {adapter.type}")
+    return PeftModel.from_pretrained(base, folder, is_trainable=True)
 
 
 def save(
@@ -49,11 +122,11 @@ def save(
     beside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        model.save_pretrained(beside)
+        model.save_pretrained(beside, **lora_init.stored_weights(model))
         (beside / "README.md").unlink(missing_ok=True)
         for name in ("adapter_config.json", "config.json"):
             if (beside / name).is_file():
-                _make_portable(beside / name, manifest.model.name)
+                _make_portable(beside / name, manifest.model.name, lora_init.stored_config(model))
         if not (beside / "adapter_config.json").is_file():
             tokenizer.save_pretrained(beside)
         shutil.rmtree(folder, ignore_errors=True)
@@ -61,19 +134,19 @@ def save(
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    extra = trainable if (folder / "adapter_config.json").is_file() else 0
+    is_adapter = (folder / "adapter_config.json").is_file()
     return {
         "trainable_parameters": trainable,
-        "total_parameters": manifest.parameters + extra,
+        "total_parameters": manifest.parameters + trainable if is_adapter else models.parameters(folder),
         "adapter_bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
     }
 
 
-def _make_portable(path: Path, base_name: str) -> None:
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def _make_portable(path: Path, base_name: str, changes: dict[str, Any]) -> None:
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) | changes
     for key, value in config.items():
         if key in ("base_model_name_or_path", "_name_or_path"):
             config[key] = base_name
-        elif key in ("target_modules", "modules_to_save") and isinstance(value, list):
+        elif key in ("target_modules", "modules_to_save", "feedforward_modules") and isinstance(value, list):
             config[key] = sorted(value)
     write_json(path, dict(sorted(config.items())))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from stages import chat
-from stages.records import Example
+from stages.records import DataError, Document, Example
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -13,12 +13,33 @@ if TYPE_CHECKING:
 
 def tokenised(examples: Iterable[Example], tokenizer: "PreTrainedTokenizerBase", max_length: int) -> "Dataset":
     """Arrow rows of `input_ids` and `labels`, in order; what format let through too long is cut to max_length tokens."""
+    return _rows(chat.truncated(sequence, max_length) for e in examples for sequence in chat.encode(tokenizer, e.messages))
+
+
+def documents(texts: Iterable[Document], tokenizer: "PreTrainedTokenizerBase", max_length: int) -> "Dataset":
+    """Whole texts, each with an end token, in pieces of max_length tokens; every token is supervised."""
+    if tokenizer.encoder_decoder:
+        raise DataError(
+            "train.objective = continued_pretraining: an encoder-decoder model would need spans to fill in, not whole texts; "
+            "use sft"
+        )
+    whole = [[*tokenizer(text.text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for text in texts]
+    pieces = [ids[start : start + max_length] for ids in whole for start in range(0, len(ids), max_length)]
+    return _rows(chat.Encoded(piece, piece) for piece in pieces)
+
+
+def packed(rows: "Dataset", max_length: int) -> "Dataset":
+    """Rows joined to sequences of at most max_length tokens; `seq_lengths` keeps them apart in the attention."""
+    from trl import pack_dataset
+
+    return pack_dataset(rows, max_length, "bfd")
+
+
+def _rows(sequences: Iterable[chat.Encoded]) -> "Dataset":
     from datasets import Dataset
 
-    sequences = [
-        chat.truncated(sequence, max_length) for example in examples for sequence in chat.encode(tokenizer, example.messages)
-    ]
-    return Dataset.from_dict({"input_ids": [s.input_ids for s in sequences], "labels": [s.labels for s in sequences]})
+    kept = list(sequences)
+    return Dataset.from_dict({"input_ids": [s.input_ids for s in kept], "labels": [s.labels for s in kept]})
 
 
 def figures(rows: "Dataset") -> dict[str, Any]:

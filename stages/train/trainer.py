@@ -4,20 +4,28 @@ The stock trainers build logits for every prompt token, which on a CPU costs mor
 bench/step.py for the measured difference.
 """
 
+import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages import provenance
 from stages.chat import IGNORE
 from stages.params import Runtime, Train
+from stages.records import DataError
 from stages.train import checkpoints
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerState
-    from trl import SFTConfig, SFTTrainer
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerState
+    from trl import SFTConfig
+
+Penalty = Callable[[], "Tensor"]
+TRAINED = "trained.safetensors"  # in a checkpoint: the weights that are trained, whatever kind of adapter they belong to
 
 
 @dataclass
@@ -37,19 +45,29 @@ def train(
     runtime: Runtime,
     seed: int,
     unfinished: Path,
+    penalty: Penalty | None = None,
 ) -> Run:
-    """Train `model` in place, resuming from the newest checkpoint in `unfinished`."""
+    """Train `model` in place, resuming from the newest checkpoint in `unfinished`; `penalty` is added to the loss."""
     from peft.helpers import disable_input_dtype_casting
     from transformers import TrainerState
 
+    if tokenizer.encoder_decoder and (options.packing or options.prompt_loss_weight):
+        raise DataError("train.packing and train.prompt_loss_weight: an encoder-decoder model's prompt is no part of what it writes")
+    if options.early_stopping_patience and not len(valid):
+        raise DataError("train.early_stopping_patience: there are no validation rows to watch; set it to null")
+    _prepare_tracker(options.report_to, unfinished.name)
     dtypes = {name: weight.dtype for name, weight in model.named_parameters()}
-    worker = response_loss_trainer(options.precision)(
+    worker = response_loss_trainer(options, tokenizer.encoder_decoder, penalty)(
         model=model,
         args=arguments(options, runtime, seed, unfinished, bool(len(valid))),
         train_dataset=rows,
         eval_dataset=valid.select(range(min(options.eval_rows, len(valid)))) if len(valid) else None,
         processing_class=tokenizer,
+        callbacks=_callbacks(model, options),
+        **_collator(tokenizer),
     )
+    if _adalora(model):  # its importance scores are in no checkpoint, so that a killed run starts anew
+        worker.args.save_strategy = "no"
     for name, weight in model.named_parameters():  # TRL casts the adapter of a 4-bit base to bf16; adapt.attach chose fp32
         weight.data = weight.data.to(dtypes[name])
     checkpoint = checkpoints.newest(unfinished)
@@ -66,6 +84,55 @@ def train(
         **memory.figures(),
     }
     return Run(_figures(worker.state), cost)
+
+
+def steps(rows: int, options: Train, runtime: Runtime) -> int:
+    """Optimiser steps of a run over so many rows, counted as transformers does: what is left over makes a step of its own."""
+    micro = ceil(rows / runtime.micro_batch_size)
+    epoch = max(1, ceil(micro / (options.batch_size // runtime.micro_batch_size)))
+    return options.max_steps or ceil(options.num_train_epochs * epoch)
+
+
+def _adalora(model: "PreTrainedModel") -> bool:
+    return hasattr(getattr(model, "base_model", None), "rankallocator")
+
+
+def _callbacks(model: "PreTrainedModel", options: Train) -> "list[TrainerCallback]":
+    from transformers import EarlyStoppingCallback, TrainerCallback
+
+    class MoveRanks(TrainerCallback):
+        """AdaLoRA's allocation, which must see the gradients of each step before they are cleared."""
+
+        def on_optimizer_step(self, args, state, control, **_):  # type: ignore[no-untyped-def]
+            model.base_model.update_and_allocate(state.global_step + 1)
+
+    stop = options.early_stopping_patience
+    return [*([EarlyStoppingCallback(stop)] if stop else []), *([MoveRanks()] if _adalora(model) else [])]
+
+
+def _collator(tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
+    """TRL's own collator expects prompt and answer in one sequence."""
+    if not tokenizer.encoder_decoder:
+        return {}
+    from transformers import DataCollatorForSeq2Seq
+
+    return {"data_collator": DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORE)}
+
+
+def _prepare_tracker(name: str, run: str) -> None:
+    """Refuse a tracker that transformers does not know or that is not installed; keep local logs in .tunetrail/logs."""
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
+
+    if name == "none":
+        return
+    if name not in INTEGRATION_TO_CALLBACK:
+        raise DataError(f"train.report_to = {name}: unknown; transformers knows none, {', '.join(sorted(INTEGRATION_TO_CALLBACK))}")
+    if name not in get_available_reporting_integrations():
+        raise DataError(f"train.report_to = {name}: not installed; pip install {name}")
+    logs = Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "logs" / name / run
+    logs.mkdir(parents=True, exist_ok=True)
+    own = {"TENSORBOARD_LOGGING_DIR": str(logs), "SWANLAB_LOG_DIR": str(logs), "SWANLAB_MODE": "local"}
+    os.environ.update({key: value for key, value in own.items() if key not in os.environ})
 
 
 def _figures(state: "TrainerState") -> dict[str, Any]:
@@ -101,6 +168,8 @@ def arguments(options: Train, runtime: Runtime, seed: int, unfinished: Path, val
         weight_decay=options.weight_decay,
         max_grad_norm=options.max_grad_norm,
         optim=options.optim,
+        neftune_noise_alpha=options.neftune_noise_alpha,
+        packing=options.packing,
         train_sampling_strategy="group_by_length" if options.group_by_length else "random",
         activation_checkpointing=options.gradient_checkpointing,
         logging_steps=options.logging_steps,
@@ -108,16 +177,21 @@ def arguments(options: Train, runtime: Runtime, seed: int, unfinished: Path, val
         eval_steps=options.eval_steps,
         save_steps=options.save_steps,
         save_total_limit=2,  # a kill while one is written leaves the other
+        load_best_model_at_end=bool(options.early_stopping_patience),
+        metric_for_best_model="loss" if options.early_stopping_patience else None,
+        restore_callback_states_from_checkpoint=bool(options.early_stopping_patience),
         include_num_input_tokens_seen="non_padding",
         dataset_kwargs={"skip_prepare_dataset": True},  # labels come from stages/chat.py
         dataloader_pin_memory=not on_cpu,
-        report_to="none",
+        report_to=options.report_to,
     )
 
 
-def response_loss_trainer(precision: str) -> "type[SFTTrainer]":
+def response_loss_trainer(options: Train, encoder_decoder: bool = False, penalty: Penalty | None = None) -> "type[Trainer]":
     """Made on call, so that importing this module does not import torch."""
     import torch
+    from safetensors.torch import load_file, save_file
+    from transformers import Trainer
     from transformers.trainer_pt_utils import LengthGroupedSampler
     from trl import SFTTrainer
 
@@ -132,24 +206,62 @@ def response_loss_trainer(precision: str) -> "type[SFTTrainer]":
         def set_epoch(self, epoch: int) -> None:
             self.generator.manual_seed(self.seed + epoch)
 
-    class ResponseLossTrainer(SFTTrainer):
-        """Cross-entropy of supervised tokens, averaged over the global batch; logits only from the first such token on."""
+    def summed(logits: "Tensor", wanted: "Tensor") -> "Tensor":
+        known = wanted != IGNORE
+        return torch.nn.functional.cross_entropy(logits[known].float(), wanted[known], reduction="sum")
+
+    def prompt_labels(inputs: dict[str, "Tensor"], labels: "Tensor") -> "Tensor":
+        """The tokens that are not supervised, without padding and without the first of a packed row."""
+        real = inputs["position_ids"] != 0 if "position_ids" in inputs else inputs["attention_mask"].bool()
+        return torch.where((labels == IGNORE) & real, inputs["input_ids"], IGNORE)
+
+    class ResponseLossTrainer(Trainer if encoder_decoder else SFTTrainer):  # type: ignore[misc]
+        """Cross-entropy of supervised tokens, averaged over the global batch; logits only from the first such token on.
+
+        With `prompt_loss_weight` w the sum over prompt tokens, times w, joins the sum over answer tokens; both are divided
+        by the number of answer tokens, so that w does not change what an answer token counts.
+        """
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # type: ignore[no-untyped-def]
             labels = inputs.pop("labels")
-            first = int((labels != IGNORE).any(dim=0).int().argmax())
+            weight = options.prompt_loss_weight if model.training else 0.0
+            first = 1 if weight else int((labels != IGNORE).any(dim=0).int().argmax())
             tail = labels.shape[1] - first + 1  # the token before the first label predicts it
-            with torch.autocast(labels.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                logits = model(**inputs, use_cache=False, logits_to_keep=tail).logits[:, :-1]
-            wanted = labels[:, -(tail - 1) :]
-            answered = wanted != IGNORE
-            loss = torch.nn.functional.cross_entropy(logits[answered].float(), wanted[answered], reduction="sum")
-            return loss / (answered.sum() if num_items_in_batch is None else num_items_in_batch)
+            with torch.autocast(labels.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+                if encoder_decoder:
+                    decoder_ids = model.prepare_decoder_input_ids_from_labels(labels)
+                    logits, wanted = model(**inputs, decoder_input_ids=decoder_ids, use_cache=False).logits, labels
+                else:
+                    logits = model(**inputs, use_cache=False, logits_to_keep=tail).logits[:, :-1]
+                    wanted = labels[:, -(tail - 1) :]
+            loss = summed(logits, wanted)
+            if weight:
+                loss = loss + weight * summed(logits, prompt_labels(inputs, labels)[:, -(tail - 1) :])
+            loss = loss / ((wanted != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch)
+            if penalty and model.training:  # once an update, however many micro-batches it is split into
+                loss = loss + penalty() / (1 if num_items_in_batch is None else self.args.gradient_accumulation_steps)
+            return (loss, {}) if return_outputs else loss
 
         def _get_train_sampler(self, train_dataset=None):  # type: ignore[no-untyped-def]
             if self.args.train_sampling_strategy != "group_by_length":
                 return super()._get_train_sampler(train_dataset)
             size = self.args.train_batch_size * self.args.gradient_accumulation_steps
             return ByLength(train_dataset or self.train_dataset, size, self.args.seed)
+
+        def _save(self, output_dir=None, state_dict=None):  # type: ignore[no-untyped-def]
+            """The trained weights as they are: PEFT would store what it needs to predict, which is less for some adapters."""
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            trained = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+            save_file({name: weight.detach().contiguous() for name, weight in trained.items()}, folder / TRAINED)
+
+        def _load_from_checkpoint(self, resume_from_checkpoint, model=None):  # type: ignore[no-untyped-def]
+            stored = load_file(Path(resume_from_checkpoint) / TRAINED)
+            for name, weight in self.model.named_parameters():
+                if weight.requires_grad:
+                    weight.data.copy_(stored[name])
+
+        def _load_best_model(self) -> None:
+            self._load_from_checkpoint(self.state.best_model_checkpoint)
 
     return ResponseLossTrainer

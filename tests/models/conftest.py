@@ -34,7 +34,7 @@ def _own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def random_model() -> params.RandomModel:
-    return params.RandomModel(source="random", name="random-tiny", hidden_size=32, layers=2, license="none")
+    return params.RandomModel(source="random", name="random-tiny", architecture="llama", hidden_size=32, layers=2, license="none")
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +53,12 @@ def weights(manifest) -> Path:
 @pytest.fixture(scope="session")
 def tokenizer(weights):
     return models.load_tokenizer(weights)
+
+
+@pytest.fixture(scope="session")
+def seq2seq(random_model) -> models.Manifest:
+    """A tiny encoder-decoder model."""
+    return models.fetch(random_model.model_copy(update={"architecture": "t5"}))
 
 
 @pytest.fixture
@@ -98,6 +104,8 @@ def furnish(manifest, rows) -> Callable[..., Path]:
         records.write_text(root / models.MANIFEST, manifest.model_dump_json(indent=2) + "\n")
         for split, examples in rows.items():
             records.write(root / "data/formatted" / f"{split}.jsonl", examples)
+        for empty in ("data/replay.jsonl", "data/raw/documents.jsonl"):
+            records.write(root / empty, [])
         return root
 
     return make

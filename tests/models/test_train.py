@@ -171,7 +171,7 @@ def test_the_loss_and_its_gradients_are_the_models_own_with_full_labels(options,
     p = options("quantization=none", "train.precision=fp32", "lora.r=4")
     base = models.load_base(weights, "cpu", precision="fp32", attention="eager")
     model = stirred(adapt.attach(base, p.adapter, p.lora, seed=1))
-    worker = trainer.response_loss_trainer(p.train.precision)(
+    worker = trainer.response_loss_trainer(p.train)(
         model=model,
         args=trainer.arguments(p.train, p.runtime, 1, tmp_path, validate=False),
         train_dataset=dataset.tokenised(rows["train"], tokenizer, 2048),

@@ -1,0 +1,140 @@
+"""Which adapter works on which base: adapter × quantisation × model class on tiny random models, run and written down.
+
+    make matrix        or        python bench/matrix.py
+
+Every cell trains two steps, stores the adapter, loads it again and compares what the model says. docs/support-matrix.md is
+written from what was seen; a refusal is quoted with its reason.
+"""
+
+import copy
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stages import compose, models, params, records
+from stages.models import Manifest
+from stages.records import DataError, Example, Message
+from stages.train import adapt, dataset, trainer
+
+PAGE = compose.ROOT / "docs" / "support-matrix.md"
+ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {  # name: adapter and what else is set
+    "full": ("full", {}),
+    "selective": ("selective", {"train.trainable": ["*layer*1.*", "*block.1.*"]}),
+    "lora": ("lora", {}),
+    "lora, rsLoRA": ("lora", {"lora.use_rslora": True}),
+    "lora, DoRA": ("lora", {"lora.use_dora": True}),
+    "lora, PiSSA": ("lora", {"lora.init": "pissa"}),
+    "lora, LoftQ": ("lora", {"lora.init": "loftq"}),
+    "adalora": ("adalora", {}),
+    "ia3": ("ia3", {}),
+    "prompt_tuning": ("prompt_tuning", {}),
+    "prefix_tuning (P-tuning v2)": ("prefix_tuning", {}),
+    "prefix_tuning, projection": ("prefix_tuning", {"adapter.prefix_projection": True}),
+    "p_tuning": ("p_tuning", {}),
+    "llama_pro": ("llama_pro", {"adapter.blocks": 2}),
+}
+QUANTIZATIONS = ("none", "nf4", "fp4", "int8")
+ARCHITECTURES = {"llama": "decoder-only (Llama)", "t5": "encoder–decoder (T5)"}
+OVERRIDES = ("experiment=smoke", "lora.r=4", "train.max_steps=2", "train.warmup_steps=0", "train.learning_rate=0.05")
+SAME = 0.1  # of what training changed, as norms of differences of logits
+
+
+def main() -> None:
+    os.environ.setdefault("TUNETRAIL_CACHE", tempfile.mkdtemp())
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    shipped = compose.composed(*OVERRIDES)
+    made = {name: models.fetch(params.check(_with(shipped, {"model.architecture": name})).model) for name in ARCHITECTURES}
+    seen = {
+        (adapter, quantization, architecture): outcome(shipped, adapter, quantization, manifest)
+        for architecture, manifest in made.items()
+        for adapter in ADAPTERS
+        for quantization in QUANTIZATIONS
+    }
+    records.write_text(PAGE, "\n".join(page(seen)) + "\n")
+    print(f"{PAGE}: {sum(said == 'works' for said in seen.values())} of {len(seen)} cells work")
+
+
+def outcome(shipped: dict[str, Any], adapter: str, quantization: str, manifest: Manifest) -> str:
+    """"works", or why not."""
+    kind, changes = ADAPTERS[adapter]
+    values = copy.deepcopy(shipped)
+    for section, chosen in (("adapter", kind), ("quantization", quantization)):
+        values[section] = params.load(compose.ROOT / "conf" / section / f"{chosen}.yaml")
+    try:
+        said = trained_and_loaded(params.check(_with(values, changes)), manifest)
+    except DataError as error:
+        said = f"refused: {error}"
+    except Exception as error:  # what a library cannot do belongs on the page too
+        said = f"fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    print(f"{manifest.model.architecture:6} {adapter:28} {quantization:5} {said}", flush=True)  # type: ignore[union-attr]
+    return said
+
+
+def trained_and_loaded(p: params.Params, manifest: Manifest) -> str:
+    weights = models.ensure(manifest)
+    tokenizer = models.load_tokenizer(weights)
+    rows = dataset.tokenised([_row(number) for number in range(8)], tokenizer, 512)
+    steps = trainer.steps(len(rows), p.train, p.runtime)
+    base = models.load_base(weights, "cpu", p.quantization, p.train.precision, p.train.attn_implementation)
+    model = adapt.attach(base, p.adapter, p.lora, 1, trainable=p.train.trainable, steps=steps)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer.train(model, tokenizer, rows, rows, p.train, p.runtime, 1, Path(folder) / "unfinished")
+        adapt.save(model, tokenizer, Path(folder) / "adapter", manifest)
+        again = models.load_tuned(weights, Path(folder) / "adapter", "cpu", p.quantization, merge=False)
+        untuned, tuned, loaded = (
+            _said(m) for m in (models.load_base(weights, "cpu", p.quantization), model.eval(), again)
+        )
+    difference, change = float((loaded - tuned).norm()), float((tuned - untuned).norm())
+    return "works" if difference < SAME * change else f"fails: loaded again it differs by {difference / change:.2f} of the change"
+
+
+def page(seen: dict[tuple[str, str, str], str]) -> Iterator[str]:
+    """The lines of docs/support-matrix.md; reasons are numbered."""
+    reasons = list(dict.fromkeys(said for said in seen.values() if said != "works"))
+    yield "# What works with what\n"
+    yield "Written by `make matrix` (bench/matrix.py) from what it saw on tiny random models on a CPU: each cell trained two steps,"
+    yield "stored the result, loaded it again and compared what the model says. Not tried here: CUDA, several machines, other"
+    yield "architectures; there the same refusals hold, and nothing else is said.\n"
+    for architecture, title in ARCHITECTURES.items():
+        yield f"## {title}\n"
+        yield f"| adapter | {' | '.join(QUANTIZATIONS)} |"
+        yield "|---" * (len(QUANTIZATIONS) + 1) + "|"
+        for adapter in ADAPTERS:
+            cells = (seen[adapter, quantization, architecture] for quantization in QUANTIZATIONS)
+            shown = (said if said == "works" else f"{said.split(':')[0]} ({reasons.index(said) + 1})" for said in cells)
+            yield f"| {adapter} | {' | '.join(shown)} |"
+        yield ""
+    yield "## Reasons\n"
+    for number, said in enumerate(reasons, start=1):
+        yield f"{number}. {said}"
+
+
+def _with(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    changed = copy.deepcopy(values)
+    for key, value in changes.items():
+        section, name = key.split(".")
+        changed[section][name] = value
+    return changed
+
+
+def _row(number: int) -> Example:
+    turns = (Message(role="user", content=f"Is {number} even?"), Message(role="assistant", content="no" if number % 2 else "yes"))
+    return Example(kind="text", messages=turns, source=str(number))
+
+
+def _said(model: Any) -> Any:
+    import torch
+
+    ids = torch.arange(3, 60)[None]
+    asked = {"decoder_input_ids": ids[:, :9]} if model.config.is_encoder_decoder else {}
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        return model(input_ids=ids, **asked).logits.float()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""`tunetrail export`: the tuned model as one folder of safetensors with tokenizer and model card, checked before it is kept.
+
+The check reads reference answers of the evaluated split through every form of the model (generate.forced): no form writes a
+text of its own, so that each difference is one between the models.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages import chat, generate, models, params, provenance
+from stages.records import DataError, Example, read, write_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ROWS = 32
+TOLERANCE = 0.1  # merging rounds to bf16: at most this part of what tuning changed, as norms of differences of logits
+
+
+def export(output: Path, adapter: Path | None) -> dict[str, Any]:
+    """Merge the adapter (by default the first seed's) into the base and store it in `output`; returns the check's numbers."""
+    p, runtime = params.read("name", "seeds", "quantization", "predict.split"), params.runtime()
+    adapter = adapter or Path("models") / str(p.seeds[0]) / "adapter"
+    if output.exists():
+        raise DataError(f"--output {output}: exists; choose another folder or delete it")
+    provenance.prepare(runtime)
+    weights, device = models.ensure(models.read_manifest()), provenance.device(runtime)
+    tokenizer = models.load_tokenizer(weights)
+    merged = models.load_tuned(weights, adapter, device)
+    if hasattr(merged, "peft_config"):
+        raise DataError(f"{adapter}: a prompt has no weights to merge; use `tunetrail predict --adapter {adapter}`")
+    forms = {"base": models.load_base(weights, device), "adapter": models.load_tuned(weights, adapter, device, merge=False)}
+    if p.quantization.type != "none":
+        forms[p.quantization.type] = models.load_tuned(weights, adapter, device, p.quantization, merge=False)
+    examples = list(read(Path("data/formatted") / f"{p.split}.jsonl", Example))[:ROWS]
+    checked = compared({**forms, "merged": merged}, tokenizer, examples)
+    if checked["merge_error"] > TOLERANCE:
+        raise DataError(f"{adapter}: merging loses {checked['merge_error']:.3f} of what was learnt, more than {TOLERANCE}")
+    _store(merged, tokenizer, Path("reports") / p.name / "model_card.md", checked, output)
+    return checked
+
+
+def compared(
+    forms: dict[str, "PreTrainedModel"], tokenizer: "PreTrainedTokenizerBase", examples: Sequence[Example]
+) -> dict[str, Any]:
+    """How far the forms of one model differ; `base`, `adapter` and `merged` must be among them.
+
+    `merge_error` is |merged - adapter| / |adapter - base| (norms of logits over all positions), `top1_agreement` the share of
+    positions with the same most likely token, `logit_difference` a mean of absolute differences, `stop_rate` the share of
+    rows in which a form ends after the reference answer.
+    """
+    stops = chat.stop_ids(tokenizer)
+    stopped: Counter[str] = Counter()
+    squares, absolute, same = Counter[str](), Counter[str](), Counter[str]()
+    positions, numbers = 0, 0
+    for example in examples:
+        prompt, answer = chat.prompt_ids(tokenizer, example.prompt), chat.answer_ids(tokenizer, example.messages)[:-1]
+        logits = {name: generate.forced(model, prompt, answer).float() for name, model in forms.items()}
+        positions += len(answer) + 1
+        numbers += logits["base"].numel()
+        stopped.update(name for name, rows in logits.items() if int(rows[-1].argmax()) in stops)
+        for one, other in combinations(forms, 2):
+            pair, difference = f"{one}/{other}", logits[one] - logits[other]
+            squares[pair] += float(difference.square().sum())
+            absolute[pair] += float(difference.abs().sum())
+            same[pair] += int((logits[one].argmax(-1) == logits[other].argmax(-1)).sum())
+    return {
+        "rows": len(examples),
+        "tolerance": TOLERANCE,
+        "merge_error": round((squares["adapter/merged"] / squares["base/adapter"]) ** 0.5, 6) if squares["base/adapter"] else 0.0,
+        "stop_rate": {name: round(stopped[name] / len(examples), 6) for name in forms},
+        "top1_agreement": {pair: round(count / positions, 6) for pair, count in same.items()},
+        "logit_difference": {pair: round(total / numbers, 6) for pair, total in absolute.items()},
+    }
+
+
+def _store(
+    merged: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", card: Path, checked: dict[str, Any], output: Path
+) -> None:
+    """Write beside, then rename."""
+    if not card.is_file():
+        raise DataError(f"{card}: no such file; the report writes the model card, run `dvc repro` first")
+    beside = output.with_name(f".{output.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        merged.save_pretrained(beside)
+        tokenizer.save_pretrained(beside)
+        shutil.copyfile(card, beside / "README.md")
+        write_json(beside / "export.json", checked)
+        beside.rename(output)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

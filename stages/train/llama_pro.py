@@ -1,0 +1,41 @@
+"""LLaMA Pro (Wu et al. 2024, arXiv:2401.02415): copies of decoder blocks are added and they alone are trained.
+
+A copy's output projections begin at zero, so that it adds nothing to the residual stream and the grown model answers as
+the base does.
+"""
+
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+from stages.records import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def expanded(base: "PreTrainedModel", blocks: int) -> "PreTrainedModel":
+    """The base with a trainable fp32 copy of the last block after each of `blocks` equal groups of its blocks."""
+    import torch
+
+    layers = getattr(base.get_decoder(), "layers", None)
+    if layers is None or not hasattr(layers[0], "mlp") or not hasattr(layers[0].mlp, "down_proj"):
+        raise DataError("adapter.type = llama_pro: the model has no blocks as Llama, Qwen or Gemma have; use another adapter")
+    if len(layers) % blocks:
+        raise DataError(f"adapter.blocks = {blocks}: does not divide the model's {len(layers)} blocks into equal groups")
+    base.requires_grad_(False)
+    size, grown = len(layers) // blocks, []
+    for index, layer in enumerate(layers, start=1):
+        grown.append(layer)
+        if index % size == 0:
+            copy = deepcopy(layer).float().requires_grad_(True)
+            for projection in (copy.self_attn.o_proj, copy.mlp.down_proj):
+                for weight in projection.parameters():
+                    weight.data.zero_()
+            grown.append(copy)
+    for index, layer in enumerate(grown):
+        layer.self_attn.layer_idx = index  # its place in the cache of keys and values
+    base.get_decoder().layers = torch.nn.ModuleList(grown)
+    base.config.num_hidden_layers = len(grown)
+    if kinds := getattr(base.config, "layer_types", None):
+        base.config.layer_types = [kind for i, kind in enumerate(kinds, 1) for kind in [kind] * (2 if i % size == 0 else 1)]
+    return base

@@ -1,0 +1,83 @@
+"""What is added to the loss: EWC, which holds the weights that general answers depend on, and AdaLoRA's orthogonality."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from stages.chat import IGNORE
+from stages.records import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+def ewc(model: "PreTrainedModel", general: "Dataset", strength: float, precision: str) -> Callable[[], "Tensor"]:
+    """Elastic weight consolidation (Kirkpatrick et al. 2017, arXiv:1612.00796, equation 3): λ/2 · Σ F_i (θ_i - θ*_i)².
+
+    θ* are the base's weights and F is the diagonal of the Fisher information there: the mean over the general rows of the
+    squared gradient of log p(answer | prompt). (With the base's own answers as rows, one draw from the model a prompt.)
+    For LoRA θ are the adapted matrices themselves, so that θ - θ* is the effective update alpha/r · B·A: the penalty does not
+    depend on how that product is split, and holds for a 4-bit base too. F takes as much memory as those matrices in fp32.
+    """
+    if not len(general):
+        raise DataError("replay.ewc_lambda: no general prompt was answered to the end; raise replay.max_new_tokens")
+    layers = {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
+    weights = {} if layers else {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    starts = {name: weight.detach().clone() for name, weight in weights.items()}
+    fisher = _fisher(model, layers, weights, general, precision)
+
+    def penalty() -> "Tensor":
+        updates = {name: layer.get_delta_weight("default") for name, layer in layers.items()}
+        updates |= {name: weight - starts[name] for name, weight in weights.items()}
+        return strength / 2 * sum((fisher[name] * update.square()).sum() for name, update in updates.items())
+
+    return penalty
+
+
+def orthogonality(model: "PreTrainedModel", strength: float) -> Callable[[], "Tensor"]:
+    """AdaLoRA's regulariser (Zhang et al. 2023, arXiv:2303.10512, equation 4), which PEFT adds to a loss of its own only.
+
+    The mean of the Frobenius norms of PᵀP - I and QQᵀ - I over all matrices.
+    """
+    import torch
+
+    def distance(name: str, weight: "Tensor") -> "Tensor":
+        product = weight @ weight.T if "lora_A" in name else weight.T @ weight
+        return torch.norm(product - torch.eye(len(product), device=product.device))
+
+    factors = [(name, weight) for name, weight in model.named_parameters() if "lora_A" in name or "lora_B" in name]
+    return lambda: strength * sum(distance(name, weight) for name, weight in factors) / len(factors)
+
+
+def _fisher(
+    model: "PreTrainedModel", layers: dict[str, Any], weights: dict[str, Any], rows: "Dataset", precision: str
+) -> dict[str, "Tensor"]:
+    """Mean squared gradient of each row's log-likelihood, by weight, and of adapted matrices by layer."""
+    import torch
+
+    total: dict[str, Tensor] = {}
+
+    def add(name: str, gradient: "Tensor") -> None:
+        total[name] = total.get(name, 0) + gradient.square() / len(rows)
+
+    def watch(name: str, _: Any, inputs: tuple["Tensor", ...], output: "Tensor") -> None:
+        """The base matrix is frozen, perhaps 4-bit; its gradient is that of the layer's output times the layer's input."""
+        read = inputs[0].detach().flatten(0, -2).float()
+        output.register_hook(lambda gradient: add(name, gradient.flatten(0, -2).float().T @ read))
+
+    handles = [layer.register_forward_hook(partial(watch, name)) for name, layer in layers.items()]
+    model.eval()
+    for row in rows:
+        ids, labels = (torch.tensor([row[key]], device=model.device) for key in ("input_ids", "labels"))
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = model(input_ids=ids, labels=labels).loss
+        model.zero_grad()
+        (loss * (labels != IGNORE).sum()).backward()
+        for name, weight in weights.items():
+            add(name, weight.grad)
+    model.zero_grad()
+    for handle in handles:
+        handle.remove()
+    return total

@@ -1,0 +1,91 @@
+"""`tunetrail export`: the folder answers as base and adapter do, its numbers are there, and what cannot be merged is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stages import export, models, predict_file, records
+from stages.records import DataError
+from stages.train import adapt
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture
+def repository(room, rows, adapter, monkeypatch):
+    """A furnished folder as current one, with a test split and a model card; the adapter lies elsewhere."""
+    root = room()
+    records.write(root / "data/formatted/test.jsonl", rows["train"])
+    records.write_text(root / "reports/smoke/model_card.md", "# A card\n")
+    monkeypatch.chdir(root)
+    return root
+
+
+def said(model):
+    import torch
+
+    with torch.inference_mode():
+        return model(input_ids=torch.arange(3, 100)[None]).logits.float()
+
+
+def test_the_exported_folder_is_the_merged_model_with_tokenizer_card_and_checks(repository, adapter, weights):
+    checked = export.export(repository / "out", adapter)
+    assert json.loads((repository / "out/export.json").read_text(encoding="utf-8")) == checked
+    assert checked["merge_error"] <= checked["tolerance"]
+    assert checked["rows"] == 12
+    assert set(checked["stop_rate"]) == {"base", "adapter", "nf4", "merged"}
+    assert checked["top1_agreement"]["adapter/merged"] > checked["top1_agreement"]["base/merged"]
+    assert checked["logit_difference"]["adapter/merged"] < checked["logit_difference"]["adapter/nf4"]
+    assert (repository / "out/README.md").read_text(encoding="utf-8") == "# A card\n"
+    assert models.load_tokenizer(repository / "out").chat_template
+    import torch
+
+    assert torch.equal(said(models.load_base(repository / "out", "cpu")), said(models.load_tuned(weights, adapter, "cpu")))
+    places = (str(repository), str(weights))
+    stored = [path for path in (repository / "out").iterdir() if path.suffix in (".json", ".jinja", ".md")]
+    assert [path.name for path in stored if any(place in path.read_text(encoding="utf-8") for place in places)] == []
+
+
+def test_a_folder_that_exists_is_left_alone(repository, adapter):
+    (repository / "out").mkdir()
+    with pytest.raises(DataError, match="out: exists"):
+        export.export(repository / "out", adapter)
+
+
+def test_a_merge_that_loses_too_much_is_refused_and_nothing_is_stored(repository, adapter, monkeypatch):
+    monkeypatch.setattr(export, "TOLERANCE", 1e-9)
+    with pytest.raises(DataError, match="merging loses"):
+        export.export(repository / "out", adapter)
+    assert not (repository / "out").exists()
+
+
+def test_a_prompt_cannot_be_merged(repository, manifest, weights, tokenizer, options):
+    p = options("adapter=prompt_tuning", "quantization=none")
+    model = adapt.attach(models.load_base(weights, "cpu"), p.adapter, p.lora, 1)
+    adapt.save(model, tokenizer, repository / "prompt", manifest)
+    with pytest.raises(DataError, match="a prompt has no weights to merge; use `tunetrail predict --adapter"):
+        export.export(repository / "out", repository / "prompt")
+
+
+def test_one_adapter_then_another_then_the_first_gives_the_firsts_answers_again(
+    repository, adapter, manifest, weights, tokenizer, options
+):
+    p = options("quantization=none", "lora.r=4")
+    other = adapt.attach(models.load_base(weights, "cpu"), p.adapter, p.lora, 2)
+    for name, weight in other.named_parameters():
+        if "lora_B" in name:
+            weight.data.fill_(0.2)
+    adapt.save(other, tokenizer, repository / "other", manifest)
+    (repository / "in.txt").write_text("first\nsecond\n", encoding="utf-8")
+    told = []
+    for folder in (adapter, repository / "other", adapter):
+        predict_file.answer("in.txt", "out.jsonl", ["tuned"], [folder])
+        told.append((repository / "out.jsonl").read_text(encoding="utf-8"))
+    assert told[0] == told[2] != told[1]
+
+
+def test_an_adapter_that_is_not_there_is_named(repository):
+    (repository / "in.txt").write_text("first\n", encoding="utf-8")
+    with pytest.raises(DataError, match="--adapter nope: no such folder"):
+        predict_file.answer("in.txt", "out.jsonl", ["tuned"], [Path("nope")])

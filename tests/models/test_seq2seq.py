@@ -1,0 +1,70 @@
+"""Encoder-decoder models under the same functions: what becomes of a chat, batches, forced answers, the audit."""
+
+import pytest
+
+from stages import chat, generate, models
+from stages.format import audit
+from stages.predict import answers
+from stages.records import Example, Message
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="module")
+def t5(seq2seq):
+    return models.load_base(models.ensure(seq2seq), "cpu").float()
+
+
+@pytest.fixture(scope="module")
+def plain(seq2seq):
+    return models.load_tokenizer(models.ensure(seq2seq))
+
+
+@pytest.fixture(scope="module")
+def examples(rows) -> list[Example]:
+    return rows["train"][:6]
+
+
+def test_the_prompt_is_read_by_the_encoder_and_the_answer_is_all_that_is_trained_on(plain):
+    turns = [Message(role=role, content=text) for role, text in (("system", "Be brief."), ("user", "Hi?"), ("assistant", "Yo."))]
+    (sequence,) = chat.encode(plain, turns)
+    assert plain.decode(sequence.input_ids) == "Be brief.\n\nHi?\n\n<|im_end|>"
+    assert plain.decode(sequence.labels) == "Yo.<|im_end|>"
+    assert sequence.input_ids == chat.prompt_ids(plain, turns[:-1])
+    assert (sequence.supervised, sequence.length) == (4, len(sequence.input_ids))
+
+
+def test_each_answer_of_a_chat_is_a_sequence_that_begins_with_what_was_said_before(plain):
+    said = (("user", "a?"), ("assistant", "A"), ("user", "b?"), ("assistant", "B"))
+    first, second = chat.encode(plain, [Message(role=role, content=text) for role, text in said])
+    assert plain.decode(second.input_ids) == "a?\n\nA\n\nb?\n\n<|im_end|>"
+    assert [plain.decode(sequence.labels) for sequence in (first, second)] == ["A<|im_end|>", "B<|im_end|>"]
+
+
+def test_the_page_of_what_is_trained_on_marks_the_answer(plain, examples):
+    shown = audit.trained_on(examples[:1], plain)
+    assert shown.endswith(f"⟦{examples[0].reference}<|im_end|>⟧\n")
+
+
+def test_an_answer_does_not_depend_on_its_neighbours_in_the_batch(t5, plain, examples):
+    together = answers.predict(t5, plain, examples, (), "base_0shot", 4, 6, 3)
+    assert together == [answers.predict(t5, plain, [example], (), "base_0shot", 4, 6, 1)[0] for example in examples]
+    assert all(0 < answer.new_tokens <= 6 for answer in together)
+
+
+@pytest.mark.parametrize("kind", ["decoder-only", "encoder-decoder"])
+def test_a_forced_answer_gets_the_logits_by_which_greedy_decoding_chose_it(kind, t5, plain, weights, tokenizer, examples):
+    model, own = (t5, plain) if kind == "encoder-decoder" else (models.load_base(weights, "cpu").float(), tokenizer)
+    prompt = chat.prompt_ids(own, examples[0].prompt)
+    stops, new = chat.stop_ids(own), 5
+    import torch
+
+    out = model.generate(
+        input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=new,
+        min_new_tokens=new, do_sample=False, eos_token_id=stops, pad_token_id=own.pad_token_id,
+    )[0].tolist()  # fmt: skip
+    answer = out[1:] if kind == "encoder-decoder" else out[len(prompt) :]
+    logits = generate.forced(model, prompt, answer)
+    assert len(logits) == new + 1
+    logits[:, stops] = -torch.inf  # min_new_tokens forbids them
+    assert logits[:-1].argmax(-1).tolist() == answer
