@@ -71,7 +71,9 @@ def compared(
     return {
         "rows": len(examples),
         "tolerance": TOLERANCE,
-        "merge_error": round((squares["adapter/merged"] / squares["base/adapter"]) ** 0.5, 6) if squares["base/adapter"] else 0.0,
+        "merge_error": round((squares["adapter/merged"] / squares["base/adapter"]) ** 0.5, 6)
+        if squares["base/adapter"]
+        else 0.0,
         "stop_rate": {name: round(stopped[name] / len(examples), 6) for name in forms},
         "top1_agreement": {pair: round(count / positions, 6) for pair, count in same.items()},
         "logit_difference": {pair: round(total / numbers, 6) for pair, total in absolute.items()},

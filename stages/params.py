@@ -405,6 +405,7 @@ class Train(Section):
 class Predict(Section):
     split: Literal["valid", "test"]
     shots: Annotated[list[Count], Field(min_length=1)]
+    passage: bool
     batch_size: Positive
     max_new_tokens: Positive
     likelihood_rows: Count

@@ -1,4 +1,4 @@
-"""predict: one system's answers to the rows of the chosen split; `base_3shot` and `tuned_42` are systems."""
+"""predict: one system's answers to the rows of the chosen split; `base_3shot`, `base_passage` and `tuned_42` are systems."""
 
 import sys
 import time
@@ -13,19 +13,27 @@ FORMATTED, PREDICTIONS, AGREEMENT, COST = map(Path, ("data/formatted", "data/pre
 
 def main() -> None:
     system, started = sys.argv[1], time.monotonic()
-    tuned = system.startswith("tuned_")
+    tuned, passage = system.startswith("tuned_"), system == "base_passage"
+    if passage and not params.read("predict.passage").passage:
+        records.write(PREDICTIONS / f"{system}.jsonl", [])
+        records.write_json(COST / f"predict_{system}.json", {})
+        return
     p = params.read("predict.split", "predict.batch_size", "predict.max_new_tokens", "predict.likelihood_rows")
     runtime = params.runtime()
     provenance.prepare(runtime)
     weights, device = models.ensure(models.read_manifest()), provenance.device(runtime)
     tokenizer = models.load_tokenizer(weights)
     examples = list(records.read(FORMATTED / f"{p.split}.jsonl", Example))
+    if passage:
+        examples = answers.with_passages(examples, list(records.read(FORMATTED / "passages.jsonl", Example)))
     adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
     model = models.load_tuned(weights, adapter, device) if tuned else models.load_base(weights, device)
 
     predictions = answers.predict(
         model, tokenizer, examples, answers.shots_of(system), system, p.batch_size, p.max_new_tokens, p.likelihood_rows
     )
+    if passage:
+        predictions = answers.to_the_question(predictions, examples)
     records.write(PREDICTIONS / f"{system}.jsonl", predictions)
     seconds = time.monotonic() - started
     if tuned:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import track
 
 from stages import chat, generate
-from stages.records import Example, Message, Prediction, read
+from stages.records import DataError, Example, Message, Prediction, read
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -95,6 +95,24 @@ def with_shots(prompt: Sequence[Message], shots: Sequence[Message]) -> list[Mess
     """Earlier questions and answers stand between the system prompt and the question."""
     system = [message for message in prompt[:1] if message.role == "system"]
     return [*system, *shots, *prompt[len(system) :]]
+
+
+def with_passages(examples: Sequence[Example], shown: Sequence[Example]) -> list[Example]:
+    """Of the questions with a passage below, whose first parent is the question without, those of `examples`, in order."""
+    found = {example.parents[0]: example for example in shown}
+    if missing := [example.id for example in examples if example.id not in found]:
+        raise DataError(
+            f"predict.passage: {len(missing)} questions have no passage, e.g. {missing[0]}; it needs data.kind=documents"
+        )
+    return [found[example.id] for example in examples]
+
+
+def to_the_question(predictions: Sequence[Prediction], shown: Sequence[Example]) -> list[Prediction]:
+    """The same answers under the id of the question without its passage, so that they meet the other systems' there."""
+    return [
+        Prediction.model_validate(prediction.model_dump(exclude={"id"}) | {"example": example.parents[0]})
+        for prediction, example in zip(predictions, shown, strict=True)
+    ]
 
 
 def agreement(

@@ -105,7 +105,9 @@ def _continued(base: "PreTrainedModel", adapter: Adapter, folder: Path) -> "Peft
     from peft import PeftConfig, PeftModel
 
     if not (folder / "adapter_config.json").is_file():
-        raise DataError(f"train.start_from = {folder}: holds no adapter_config.json; to put an adapter on a whole model, use model=path")
+        raise DataError(
+            f"train.start_from = {folder}: holds no adapter_config.json; to put an adapter on a whole model, use model=path"
+        )
     stored = PeftConfig.from_pretrained(folder).peft_type.value.lower()
     if stored != adapter.type:
         raise DataError(f"train.start_from = {folder}: holds an adapter of type {stored}, but adapter.type = {adapter.type}")

@@ -52,7 +52,9 @@ def train(
     from transformers import TrainerState
 
     if tokenizer.encoder_decoder and (options.packing or options.prompt_loss_weight):
-        raise DataError("train.packing and train.prompt_loss_weight: an encoder-decoder model's prompt is no part of what it writes")
+        raise DataError(
+            "train.packing and train.prompt_loss_weight: an encoder-decoder model's prompt is no part of what it writes"
+        )
     if options.early_stopping_patience and not len(valid):
         raise DataError("train.early_stopping_patience: there are no validation rows to watch; set it to null")
     _prepare_tracker(options.report_to, unfinished.name)
@@ -126,7 +128,9 @@ def _prepare_tracker(name: str, run: str) -> None:
     if name == "none":
         return
     if name not in INTEGRATION_TO_CALLBACK:
-        raise DataError(f"train.report_to = {name}: unknown; transformers knows none, {', '.join(sorted(INTEGRATION_TO_CALLBACK))}")
+        raise DataError(
+            f"train.report_to = {name}: unknown; transformers knows none, {', '.join(sorted(INTEGRATION_TO_CALLBACK))}"
+        )
     if name not in get_available_reporting_integrations():
         raise DataError(f"train.report_to = {name}: not installed; pip install {name}")
     logs = Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "logs" / name / run
