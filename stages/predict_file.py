@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 from stages import chat, generate, models, params, provenance
-from stages.evaluate.metrics import parsed
+from stages.evaluate.extraction import parsed
 from stages.format.chats import question
 from stages.predict.answers import shots_of, with_shots
 from stages.records import DataError, Task, content_hash, file_hash, lines
@@ -111,7 +111,9 @@ def _tasks(source: str, system: str) -> Iterator[Task]:
 def _fingerprint(source: str, adapters: dict[str, Path | None], p: SimpleNamespace) -> str:
     """Of everything that decides the answers; standard input is not known beforehand and gets the process's number."""
     texts = str(os.getpid()) if source == "-" else file_hash(Path(source))
-    weights = {name: [file_hash(path) for path in sorted(folder.iterdir())] if folder else [] for name, folder in adapters.items()}
+    weights = {
+        name: [file_hash(path) for path in sorted(folder.iterdir())] if folder else [] for name, folder in adapters.items()
+    }
     return content_hash([texts, weights, file_hash(models.MANIFEST), p.data.system, p.batch_size, p.max_new_tokens])[:12]
 
 
