@@ -19,7 +19,11 @@ def main() -> None:
         "--system", default="tuned", help="tuned, tuned_<seed> or base_<k>shot; several, by commas, answer side by side"
     )
     predict.add_argument(
-        "--adapter", type=Path, action="append", default=[], help="a stored adapter instead of --system; several answer side by side"
+        "--adapter",
+        type=Path,
+        action="append",
+        default=[],
+        help="a stored adapter instead of --system; several answer side by side",
     )
 
     export = commands.add_parser("export", help="the tuned model as one folder: merged safetensors, tokenizer, model card")
@@ -34,6 +38,10 @@ def main() -> None:
 
     trace = commands.add_parser("trace", help="the way back from a prediction or example to passages, facts, seeds and calls")
     trace.add_argument("id", help="of any record, e.g. from reports/<name>/items.jsonl; its first letters suffice")
+
+    judge = commands.add_parser("judge", help="let the teacher compare two systems' answers and rate each")
+    judge.add_argument("--systems", help="two of them, by a comma; default: the first tuned one, base with the most shots")
+    judge.add_argument("--rows", type=int, default=50, help="how many rows of the split are judged (default 50)")
 
     commands.add_parser("summary", help="the table of the report of params.yaml's experiment")
     arguments = parser.parse_args()
@@ -87,6 +95,12 @@ def trace(arguments: argparse.Namespace) -> None:
         print(line)
 
 
+def judge(arguments: argparse.Namespace) -> None:
+    from stages import judge
+
+    judge.judge(arguments.systems, arguments.rows)
+
+
 def summary(arguments: argparse.Namespace) -> None:
     from stages import params
     from stages.report import table
@@ -101,6 +115,7 @@ COMMANDS = {
     "compose": compose,
     "plan": plan,
     "trace": trace,
+    "judge": judge,
     "summary": summary,
 }
 
