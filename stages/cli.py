@@ -39,6 +39,10 @@ def main() -> None:
     trace = commands.add_parser("trace", help="the way back from a prediction or example to passages, facts, seeds and calls")
     trace.add_argument("id", help="of any record, e.g. from reports/<name>/items.jsonl; its first letters suffice")
 
+    judge = commands.add_parser("judge", help="let the teacher compare two systems' answers and rate each")
+    judge.add_argument("--systems", help="two of them, by a comma; default: the first tuned one, base with the most shots")
+    judge.add_argument("--rows", type=int, default=50, help="how many rows of the split are judged (default 50)")
+
     commands.add_parser("summary", help="the table of the report of params.yaml's experiment")
     arguments = parser.parse_args()
     stage.run(lambda: COMMANDS[arguments.command](arguments))
@@ -91,6 +95,12 @@ def trace(arguments: argparse.Namespace) -> None:
         print(line)
 
 
+def judge(arguments: argparse.Namespace) -> None:
+    from stages import judge
+
+    judge.judge(arguments.systems, arguments.rows)
+
+
 def summary(arguments: argparse.Namespace) -> None:
     from stages import params
     from stages.report import table
@@ -105,6 +115,7 @@ COMMANDS = {
     "compose": compose,
     "plan": plan,
     "trace": trace,
+    "judge": judge,
     "summary": summary,
 }
 

@@ -420,6 +420,12 @@ class Retention(Section):
     words: Positive
 
 
+class Evaluate(Section):
+    """`extra` names further metrics of the `evaluate` hub."""
+
+    extra: list[Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$")]]
+
+
 class Report(Section):
     headline: Name
     resamples: Annotated[int, Field(ge=100)]
@@ -455,6 +461,7 @@ class Params(Section):
     train: Train
     predict: Predict
     retention: Retention
+    evaluate: Evaluate
     report: Report
     runtime: Runtime
 

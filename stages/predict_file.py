@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 from stages import chat, generate, models, params, provenance
-from stages.evaluate.metrics import parsed
+from stages.evaluate.extraction import parsed
 from stages.format.chats import question
 from stages.predict.answers import shots_of, with_shots
 from stages.records import DataError, Task, content_hash, file_hash, lines

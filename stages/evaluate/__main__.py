@@ -1,39 +1,50 @@
-"""evaluate: the scores of every system on every row; plain functions, no model is loaded."""
+"""evaluate: the scores of every system on every row, and its totals; plain functions, no model is loaded."""
 
 from pathlib import Path
 
 from stages import params, records, stage
-from stages.evaluate import metrics
-from stages.records import DataError, Example, Prediction, Score
+from stages.evaluate import choice, extra, metrics
+from stages.evaluate.answers import aligned
+from stages.records import Example, Prediction, Score
 
-FORMATTED, PREDICTIONS, SCORES = Path("data/formatted"), Path("data/predictions"), Path("data/scores.jsonl")
+FORMATTED, PREDICTIONS = Path("data/formatted"), Path("data/predictions")
+SCORES, TOTALS = Path("data/scores.jsonl"), Path("data/totals.json")
 
 
 def main() -> None:
-    p = params.read("seeds", "predict.split", "predict.shots")
+    p = params.read("seeds", "predict.split", "predict.shots", "evaluate")
     examples = list(records.read(FORMATTED / f"{p.split}.jsonl", Example))
     systems = [f"base_{shots}shot" for shots in p.shots] + [f"tuned_{seed}" for seed in p.seeds]
-    scores = [score for system in systems for score in _scores(system, examples)]
-    records.write(SCORES, scores)
+    answers = {system: aligned(PREDICTIONS / f"{system}.jsonl", examples) for system in systems}
+    records.write(SCORES, [_scored(e, given) for system in systems for e, given in zip(examples, answers[system], strict=True)])
+    references = [example.reference for example in examples]
+    totals = {
+        system: {
+            **metrics.totals(examples, predictions),
+            **extra.totals(p.evaluate.extra, [prediction.text for prediction in predictions], references),
+        }
+        for system, predictions in answers.items()
+    }
+    tuned = [system for system in systems if system.startswith("tuned_")]
+    plots = {
+        "confusion": [{"system": system, **row} for system in tuned for row in choice.confusion(examples, answers[system])],
+        "reliability": [{"system": s, **row} for s in systems for row in choice.reliability(examples, answers[s])],
+    }
+    records.write_json(TOTALS, {**totals, **plots})
     print(f"{len(examples)} rows of {p.split}, {len(systems)} systems: {', '.join(systems)}")
 
 
-def _scores(system: str, examples: list[Example]) -> list[Score]:
-    path = PREDICTIONS / f"{system}.jsonl"
-    answers = {prediction.example: prediction for prediction in records.read(path, Prediction)}
-    if missing := [example.id for example in examples if example.id not in answers]:
-        raise DataError(f"{path}: no prediction for {len(missing)} of {len(examples)} rows, e.g. {missing[0]}; run `dvc repro`")
-    return [
-        Score(
-            example=example.id,
-            system=system,
-            source=example.source,
-            slices=example.slices,
-            scores=metrics.score(example, answers[example.id]),
-            parents=(answers[example.id].id,),
-        )
-        for example in examples
-    ]
+def _scored(example: Example, given: Prediction) -> Score:
+    scores, measures = metrics.score(example, given)
+    return Score(
+        example=example.id,
+        system=given.system,
+        source=example.source,
+        slices=example.slices,
+        scores=scores,
+        measures=measures,
+        parents=(given.id,),
+    )
 
 
 if __name__ == "__main__":

@@ -1,63 +1,73 @@
-"""The metrics of one answer, by kind of task; each is between 0 and 1, and higher is better."""
+"""What is measured of an answer and of a system's answers: what fits the kind of task, and what every answer has."""
 
-import json
-import re
 from collections import Counter
+from collections.abc import Callable, Sequence
+from math import exp, log
 from typing import Any
 
-from stages.records import Example, Prediction
+from stages.evaluate import answering, choice, extraction, rouge, style, translation
+from stages.evaluate.words import tokens
+from stages.records import Example, Prediction, TaskKind
 
-TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
+SCORE: dict[TaskKind, Callable[[Example, Prediction], tuple[dict[str, float], dict[str, float]]]] = {
+    "extraction": extraction.score,
+    "text": answering.score,
+    "choice": choice.score,
+    "classification": choice.score,
+    "summary": rouge.score,
+    "translation": translation.score,
+}
+TOTALS: list[tuple[set[TaskKind], Callable[[Sequence[Example], Sequence[Prediction]], dict[str, Any]]]] = [
+    ({"extraction"}, extraction.totals),
+    ({"text"}, answering.totals),
+    ({"choice", "classification"}, choice.totals),
+    ({"translation"}, translation.totals),
+]
 
 
-def score(example: Example, prediction: Prediction) -> dict[str, float]:
-    """Scores of the example's task kind, and whether the model stopped by itself."""
-    by_kind = {"extraction": extraction, "text": text}[example.kind]
-    return {**by_kind(prediction.text, example.reference), "stop_rate": float(prediction.stopped)}
+def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
+    """Scores, each in [0, 1] and higher is better, and measures: other numbers of this answer.
 
-
-def extraction(answer: str, reference: str) -> dict[str, float]:
-    """One JSON object against the reference's fields: equal after parsing; null equals only null.
-
-    `field_exact` is the share of the reference's fields that are right (its mean over rows is the micro average, since all
-    rows have the same fields); `record_exact` asks for all of them and no other field. No object: every field is wrong.
+    Every answer has `stop_rate`, whether the model stopped by itself, and the measures `empty`, `repetition` (share of its
+    3-grams that were there before), `length_ratio` (words of the answer to words of the reference) and, where the model was
+    asked how likely the reference is, `bits` of the reference with its end token and its `bytes` in UTF-8.
     """
-    right, found = json.loads(reference), parsed(answer)
-    exact = {key: float(found is not None and key in found and same(found[key], value)) for key, value in right.items()}
-    return {
-        "json_valid": float(found is not None),
-        "field_exact": sum(exact.values()) / len(exact) if exact else float(found == right),
-        "record_exact": float(found is not None and found.keys() == right.keys() and all(exact.values())),
-        **{f"{key}_exact": value for key, value in exact.items() if key not in ("field", "record")},
-    }
+    scores, measures = SCORE[example.kind](example, prediction)
+    if example.style:
+        scores |= style.score(example.style, prediction.text)
+    given, right = tokens(prediction.text), tokens(example.reference)
+    measures |= {"empty": float(not prediction.text.strip()), "repetition": repetition(given)}
+    if right:
+        measures["length_ratio"] = len(given) / len(right)
+    if prediction.reference_logprob is not None:
+        measures |= {"bits": -prediction.reference_logprob / log(2), "bytes": float(len(example.reference.encode()))}
+    return {**scores, "stop_rate": float(prediction.stopped)}, measures
 
 
-def parsed(answer: str) -> dict[str, Any] | None:
-    """The answer as a JSON object, or None; text around the object makes it invalid."""
-    try:
-        value = json.loads(answer, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """One system's numbers that are no means over items, `predictions` in the order of the examples.
+
+    `length_ratio`, `perplexity` (per token of the reference) and `bits_per_byte` divide sums by sums, so long items weigh more.
+    """
+    pairs = list(zip(examples, predictions, strict=True))
+    numbers: dict[str, Any] = {}
+    for kinds, family in TOTALS:
+        if chosen := [pair for pair in pairs if pair[0].kind in kinds]:
+            numbers |= family([example for example, _ in chosen], [prediction for _, prediction in chosen])
+    given = [tokens(prediction.text) for prediction in predictions]
+    numbers["empty"] = sum(not prediction.text.strip() for prediction in predictions) / max(len(pairs), 1)
+    numbers["repetition"] = sum(map(repetition, given)) / max(len(pairs), 1)
+    if right := sum(len(tokens(example.reference)) for example in examples):
+        numbers["length_ratio"] = sum(map(len, given)) / right
+    measured = [(e, p, p.reference_logprob) for e, p in pairs if p.reference_logprob is not None]
+    if measured:
+        nats = -sum(logprob for _, _, logprob in measured)
+        numbers["perplexity"] = exp(nats / sum(prediction.reference_tokens for _, prediction, _ in measured))
+        numbers["bits_per_byte"] = nats / log(2) / sum(len(example.reference.encode()) for example, _, _ in measured)
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in numbers.items()}
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def same(a: Any, b: Any) -> bool:
-    """Equal as JSON: true is not 1."""
-    return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
-
-
-def text(answer: str, reference: str) -> dict[str, float]:
-    """Exact match of the normalised text and token F1 (Rajpurkar et al. 2016, arXiv:1606.05250; articles are kept)."""
-    given, right = tokens(answer), tokens(reference)
-    common = sum((Counter(given) & Counter(right)).values())
-    f1 = 2 * common / (len(given) + len(right)) if given or right else 1.0
-    return {"exact_match": float(given == right), "token_f1": f1}
-
-
-def tokens(value: str) -> list[str]:
-    """Lower-case words; each Chinese, Japanese or Korean character is one. A text of signs alone is not nothing."""
-    return TOKEN.findall(value.lower()) or value.split()
+def repetition(words: Sequence[str]) -> float:
+    """Share of 3-grams that were there before."""
+    grams = Counter(zip(words, words[1:], words[2:], strict=False))
+    return 1 - len(grams) / grams.total() if grams else 0.0

@@ -1,0 +1,152 @@
+"""Multiple choice and classification: which choice the answer names, which the model finds likeliest, and how sure it is."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from math import exp
+
+from stages.evaluate.words import tokens
+from stages.records import DataError, Example, Prediction
+
+BINS = 10
+NO_LABEL = "(none)"
+# "B", "B. text", "the answer is B"; an A before a word is an article.
+LETTER = re.compile(
+    r"^\W*([A-Z])(?:[.):]|\W*$)|(?:answer is|answer:|答案[是为：:]|选择?)\s*\(?([B-Z]|A(?! \w))(?![\w-])", re.MULTILINE
+)
+
+
+def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
+    """Whether the choice named is right, and the one with the highest log-likelihood, in sum and per token (`_norm`).
+
+    Measured: `disagreement` of the named and the likeliest choice, the likeliest one's probability among the choices
+    (`confidence`), and the Brier score, the squared distance of all probabilities from the truth (Brier 1950; 0 to 2).
+    """
+    if example.reference not in example.choices:
+        raise DataError(f"{example.id}: the reference {example.reference!r} is not among its choices")
+    right = example.choices.index(example.reference)
+    said = named(prediction.text, example.choices, by_letter=example.kind == "choice")
+    scores = {"accuracy": float(said == right)}
+    if not prediction.choice_logprobs:
+        return scores, {}
+    plain, per_token = likeliest(prediction.choice_logprobs, prediction.choice_tokens)
+    chances = probabilities(prediction.choice_logprobs)
+    brier = sum((chance - (position == right)) ** 2 for position, chance in enumerate(chances))
+    scores |= {"logprob_accuracy": float(plain == right), "logprob_accuracy_norm": float(per_token == right)}
+    return scores, {"disagreement": float(said != plain), "confidence": chances[plain], "brier": brier}
+
+
+def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Of what was measured `disagreement`, `brier` and the ECE; of a classification macro F1."""
+    measured = _measured(examples, predictions)
+    numbers = {name: sum(m[name] for _, m in measured) / len(measured) for name in ("disagreement", "brier") if measured}
+    if measured:
+        numbers["ece"] = expected_calibration_error(reliability(examples, predictions))
+    if rows := confusion(examples, predictions):
+        numbers["macro_f1"] = macro_f1([(row["actual"], row["predicted"]) for row in rows])
+    return numbers
+
+
+def confusion(examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[dict[str, str]]:
+    """A row of `actual` and `predicted` label an item of a classification, as DVC's template `confusion` wants it."""
+    return [
+        {"actual": example.reference, "predicted": _label(prediction.text, example.choices)}
+        for example, prediction in zip(examples, predictions, strict=True)
+        if example.kind == "classification"
+    ]
+
+
+def reliability(examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[dict[str, float]]:
+    """Ten equal bins of confidence, without the empty ones: what each promised, what it kept, and its size."""
+    bins: dict[int, list[tuple[float, float]]] = {}
+    for hit, measures in _measured(examples, predictions):
+        bins.setdefault(min(int(measures["confidence"] * BINS), BINS - 1), []).append((measures["confidence"], hit))
+    return [
+        {
+            "confidence": round(sum(confidence for confidence, _ in found) / len(found), 6),
+            "accuracy": round(sum(hit for _, hit in found) / len(found), 6),
+            "count": len(found),
+        }
+        for _, found in sorted(bins.items())
+    ]
+
+
+def _measured(examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[tuple[float, dict[str, float]]]:
+    """Whether the likeliest choice is right and what was measured, of the items whose choices have a likelihood."""
+    pairs = zip(examples, predictions, strict=True)
+    scored = [score(example, prediction) for example, prediction in pairs if prediction.choice_logprobs]
+    return [(scores["logprob_accuracy"], measures) for scores, measures in scored]
+
+
+def _label(answer: str, choices: Sequence[str]) -> str:
+    position = named(answer, choices, by_letter=False)
+    return NO_LABEL if position is None else choices[position]
+
+
+def named(answer: str, choices: Sequence[str], by_letter: bool) -> int | None:
+    """The position of the one choice that the answer names, None where it names none or several.
+
+    It names a choice by being equal to it (signs and case aside), by holding it whole, by the letter under which it is listed
+    ("B", "B. text", "the answer is B"), or by holding what tells it apart, since all choices may be sentences like "The correct
+    answer is …". Of choices within each other the longest counts.
+    """
+    words, listed = tokens(answer), [tokens(choice) for choice in choices]
+    if words in listed:
+        return listed.index(words)
+    letters = {ord(a or b) - ord("A") for a, b in LETTER.findall(answer)} if by_letter else set()
+    listed_letters = [position for position in sorted(letters) if position < len(choices)]
+    for found in (_held(listed, words), listed_letters, _held(_apart(listed), words)):
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def _held(parts: Sequence[list[str]], words: list[str]) -> list[int]:
+    """Positions of the parts that occur in the words, without those that are part of another one."""
+    held = [position for position, part in enumerate(parts) if _within(part, words)]
+    return [p for p in held if not any(q != p and _within(parts[p], parts[q]) for q in held)]
+
+
+def _within(part: list[str], words: list[str]) -> bool:
+    return bool(part) and any(words[start : start + len(part)] == part for start in range(len(words) - len(part) + 1))
+
+
+def _apart(listed: Sequence[list[str]]) -> list[list[str]]:
+    """The choices without the words with which all of them begin or end; none where one is nothing but these."""
+    begin = _shared(listed)
+    rest = [words[begin:] for words in listed]
+    end = _shared([words[::-1] for words in rest])
+    parts = [words[: len(words) - end] for words in rest]
+    return parts if all(parts) else []
+
+
+def _shared(listed: Sequence[list[str]]) -> int:
+    """With how many equal words all of them begin."""
+    columns = enumerate(zip(*listed, strict=False))
+    return next((number for number, words in columns if len(set(words)) > 1), min(map(len, listed)))
+
+
+def likeliest(logprobs: Sequence[float], lengths: Sequence[int]) -> tuple[int, int]:
+    """Positions of the highest log-probability and of the highest one per token; of equals the first."""
+    per_token = [logprob / max(length, 1) for logprob, length in zip(logprobs, lengths, strict=True)]
+    return max(range(len(logprobs)), key=logprobs.__getitem__), max(range(len(logprobs)), key=per_token.__getitem__)
+
+
+def probabilities(logprobs: Sequence[float]) -> list[float]:
+    """Softmax: the chance of each choice, given that it is one of them."""
+    weights = [exp(logprob - max(logprobs)) for logprob in logprobs]
+    return [weight / sum(weights) for weight in weights]
+
+
+def expected_calibration_error(bins: Sequence[dict[str, float]]) -> float:
+    """Mean gap between confidence and accuracy, weighted by the bins' sizes (Guo et al. 2017, arXiv:1706.04599, eq. 3)."""
+    total = sum(row["count"] for row in bins)
+    return sum(row["count"] / total * abs(row["confidence"] - row["accuracy"]) for row in bins)
+
+
+def macro_f1(rows: Sequence[tuple[str, str]]) -> float:
+    """Mean F1 of the labels that occur, over rows of (actual, predicted); an answer without a label only misses one."""
+    hits = Counter(actual for actual, predicted in rows if actual == predicted)
+    actual, predicted = Counter(actual for actual, _ in rows), Counter(predicted for _, predicted in rows)
+    labels = actual.keys() | (predicted.keys() - {NO_LABEL})
+    return sum(2 * hits[label] / (actual[label] + predicted[label]) for label in sorted(labels)) / len(labels)

@@ -1,0 +1,30 @@
+"""Further metrics of the `evaluate` hub by name; each fetches its script from there when it is first used."""
+
+from collections.abc import Sequence
+from numbers import Real
+
+from stages.records import DataError
+
+
+def totals(names: Sequence[str], answers: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """Every number that these metrics give, e.g. `meteor`, `ter_score`; of a number an item the mean."""
+    found: dict[str, float] = {}
+    for name in names:
+        for key, value in _computed(name, answers, references).items():
+            numbers = [x for x in (value if isinstance(value, list) else [value]) if isinstance(x, Real)]
+            if numbers:
+                found[name if key == name else f"{name}_{key}"] = sum(map(float, numbers)) / len(numbers)
+    return found
+
+
+def _computed(name: str, answers: Sequence[str], references: Sequence[str]) -> dict[str, object]:
+    import evaluate
+
+    step = "cannot be loaded; it needs the Hugging Face hub and perhaps further packages"
+    try:
+        metric = evaluate.load(name)
+        step = "does not take texts as predictions and references"
+        return metric.compute(predictions=list(answers), references=list(references)) or {}
+    except Exception as error:  # a metric is foreign code: any error may come out of it
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"evaluate.extra: {name} {step} ({reason}); go online or set evaluate.extra to []") from None

@@ -1,0 +1,97 @@
+"""Extraction: one JSON object against the reference's, field by field."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from stages.records import Example, Prediction
+
+
+def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
+    """Fields are equal after parsing; null equals only null. No object: every field is wrong, every measure 0.
+
+    `field_exact` is the share of the reference's fields that are right (its mean over rows is the micro average where all
+    rows have the same fields); `record_exact` asks for all of them and no other field; `schema_valid` for these fields with
+    values of the right type. Measured: precision, recall and F1 of the row's values, see `values`.
+    """
+    right, found = json.loads(example.reference), parsed(prediction.text)
+    exact = {key: float(found is not None and key in found and same(found[key], value)) for key, value in right.items()}
+    scores = {
+        "json_valid": float(found is not None),
+        "schema_valid": float(found is not None and fits(found, right)),
+        "field_exact": sum(exact.values()) / len(exact) if exact else float(found == right),
+        "record_exact": float(found is not None and found.keys() == right.keys() and all(exact.values())),
+        **{f"{key}_exact": value for key, value in exact.items() if key not in ("field", "record")},
+    }
+    given, wanted = values(found or {}), values(right)
+    measured = rates("field", len(given & wanted), len(given), len(wanted))
+    return scores, measured if found is not None else dict.fromkeys(measured, 0.0)
+
+
+def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Precision, recall and F1 of the values: of each field, over all values (`field_`), and as mean of the fields (`_macro`).
+
+    An answer that is no object gives no values: it misses all of the reference's. The fields are those of the references.
+    """
+    rows = [(values(parsed(p.text) or {}), values(json.loads(e.reference))) for e, p in zip(examples, predictions, strict=True)]
+    both = Counter(field for given, right in rows for field, _ in given & right)
+    given = Counter(field for given, _ in rows for field, _ in given)
+    right = Counter(field for _, right in rows for field, _ in right)
+    micro = rates("field", both.total(), given.total(), right.total())
+    fields = {field: rates("", both[field], given[field], right[field]) for field in sorted(right)}
+    named = {f"{field}{rate}": value for field, found in fields.items() for rate, value in found.items()}
+    macro = {
+        f"field_{rate}_macro": sum(found[f"_{rate}"] for found in fields.values()) / len(fields)
+        for rate in ("precision", "recall", "f1")
+        if fields
+    }
+    return {**named, **micro, **macro}
+
+
+def parsed(answer: str) -> dict[str, Any] | None:
+    """The answer as a JSON object, or None; text around the object makes it invalid."""
+    try:
+        value = json.loads(answer, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal as JSON: true is not 1."""
+    return _canonical(a) == _canonical(b)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def fits(found: dict[str, Any], right: dict[str, Any]) -> bool:
+    """The reference's fields and no other, each null or of the JSON type that it has there (any, where that is null)."""
+    return found.keys() == right.keys() and all(
+        value is None or right[key] is None or _type(value) is _type(right[key]) for key, value in found.items()
+    )
+
+
+def _type(value: Any) -> type:
+    return float if type(value) is int else type(value)
+
+
+def values(record: dict[str, Any]) -> set[tuple[str, str]]:
+    """(field, value) of all values: a list is the set of its elements, null is none."""
+    listed = ((field, value if isinstance(value, list) else [value]) for field, value in record.items() if value is not None)
+    return {(field, _canonical(element)) for field, elements in listed for element in elements}
+
+
+def rates(name: str, both: int, given: int, right: int) -> dict[str, float]:
+    """Precision, recall and F1 of counted values; all 1 where nothing was to be found and nothing given."""
+    return {
+        f"{name}_precision": both / given if given else float(not right),
+        f"{name}_recall": both / right if right else float(not given),
+        f"{name}_f1": 2 * both / (given + right) if given or right else 1.0,
+    }

@@ -1,0 +1,17 @@
+"""Style: the form that an item asks of its answer, whatever it says."""
+
+from stages.evaluate.words import tokens
+from stages.records import Style
+
+
+def score(style: Style, answer: str) -> dict[str, float]:
+    """Each demand that the style makes, kept or not; words as in `tokens`, phrases without regard to case."""
+    scores, words, folded = {}, len(tokens(answer)), answer.casefold()
+    if style.min_words is not None or style.max_words is not None:
+        longest = words if style.max_words is None else style.max_words
+        scores["length_in_band"] = float((style.min_words or 0) <= words <= longest)
+    if style.required:
+        scores["required_phrases"] = float(all(phrase.casefold() in folded for phrase in style.required))
+    if style.forbidden:
+        scores["no_forbidden_phrases"] = float(not any(phrase.casefold() in folded for phrase in style.forbidden))
+    return scores

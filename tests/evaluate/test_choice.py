@@ -1,0 +1,96 @@
+"""Closed questions: which choice an answer names, what the likelihoods say, and how well the model knows what it knows."""
+
+from math import log
+from typing import Any
+
+import pytest
+
+from stages.evaluate import choice
+from stages.records import DataError
+
+DRUGS = tuple(f"The correct answer is {drug}." for drug in ("Ampicillin", "Nitrofurantoin", "Vitamin B", "Vitamin B complex"))
+SPAM = ("spam", "not spam")
+
+
+@pytest.mark.parametrize(
+    ("answer", "position"),
+    [
+        ("The correct answer is Nitrofurantoin.", 1),
+        ("the correct answer is  nitrofurantoin", 1),
+        ("I think: The correct answer is Ampicillin. It is cheap.", 0),
+        ("Nitrofurantoin", 1),
+        ("It must be nitrofurantoin, given in pregnancy.", 1),
+        ("B", 1),
+        ("(B)", 1),
+        ("B. Nitrofurantoin", 1),
+        ("The answer is B", 1),
+        ("The correct answer is (A).", 0),
+        ("答案是B", 1),
+        ("Vitamin B complex", 3),
+        ("Vitamin B", 2),
+        ("Ampicillin or Nitrofurantoin", None),
+        ("A. Ampicillin\nB. Nitrofurantoin\nC. Vitamin B", None),
+        ("The answer is A good question", None),
+        ("G", None),
+        ("Penicillin", None),
+        ("", None),
+    ],
+)
+def test_an_answer_names_one_choice_or_none(answer: str, position: int | None) -> None:
+    assert choice.named(answer, DRUGS, by_letter=True) == position
+
+
+@pytest.mark.parametrize(
+    ("answer", "position"), [("Spam!", 0), ("This is not spam.", 1), ("It is spam", 0), ("A", None), ("not clear", None)]
+)
+def test_labels_are_named_by_their_words_alone(answer: str, position: int | None) -> None:
+    assert choice.named(answer, SPAM, by_letter=False) == position
+
+
+def test_accuracy_goes_by_answer_by_likelihood_and_by_likelihood_per_token(item: Any) -> None:
+    asked = item("choice", "b b b b", "a", choices=("a", "b b b b"), choice_logprobs=(-1.0, -2.0), choice_tokens=(1, 4))
+    scores, measures = choice.score(*asked)
+    assert scores == {"accuracy": 0.0, "logprob_accuracy": 0.0, "logprob_accuracy_norm": 1.0}
+    assert measures["disagreement"] == 0.0
+
+
+def test_without_likelihoods_only_the_answer_counts(item: Any) -> None:
+    assert choice.score(*item("choice", "yes", "Yes.", choices=("yes", "no"))) == ({"accuracy": 1.0}, {})
+
+
+def test_a_reference_outside_its_choices_is_refused(item: Any) -> None:
+    with pytest.raises(DataError, match="'maybe' is not among its choices"):
+        choice.score(*item("choice", "maybe", "yes", choices=("yes", "no")))
+
+
+def sure(item: Any, chance: float, right: bool, answer: str = "yes") -> Any:
+    """A question on which the model gives `yes` this chance."""
+    logprobs = (log(chance) - 50, log(1 - chance) - 50)
+    reference = "yes" if right else "no"
+    return item("choice", reference, answer, choices=("yes", "no"), choice_logprobs=logprobs, choice_tokens=(1, 1))
+
+
+def test_calibration_compares_what_was_promised_with_what_was_kept(item: Any) -> None:
+    rows = [sure(item, 0.75, right=True)] * 3 + [sure(item, 0.75, right=False)] + [sure(item, 0.95, right=False, answer="no")]
+    found = choice.totals(*zip(*rows, strict=True))
+    assert choice.reliability(*zip(*rows, strict=True)) == [
+        {"confidence": 0.75, "accuracy": 0.75, "count": 4},
+        {"confidence": 0.95, "accuracy": 0.0, "count": 1},
+    ]
+    assert found["ece"] == pytest.approx(0.95 / 5)
+    assert found["brier"] == pytest.approx((3 * 2 * 0.25**2 + 2 * 0.75**2 + 2 * 0.95**2) / 5)
+    assert found["disagreement"] == pytest.approx(1 / 5)
+
+
+def test_full_certainty_falls_into_the_last_bin(item: Any) -> None:
+    logprobs = (0.0, -1e9)
+    row = item("choice", "yes", "yes", choices=("yes", "no"), choice_logprobs=logprobs, choice_tokens=(1, 1))
+    assert choice.reliability([row[0]], [row[1]]) == [{"confidence": 1.0, "accuracy": 1.0, "count": 1}]
+
+
+def test_classification_shows_its_confusion_and_every_label_weighs_the_same(item: Any) -> None:
+    said = [("spam", "spam"), ("not spam", "not spam"), ("not spam", "spam"), ("not spam", "no idea")]
+    rows = [item("classification", actual, answer, choices=SPAM) for actual, answer in said]
+    columns = tuple(zip(*rows, strict=True))
+    assert [(row["actual"], row["predicted"]) for row in choice.confusion(*columns)] == [*said[:3], ("not spam", "(none)")]
+    assert choice.totals(*columns) == {"macro_f1": pytest.approx((2 / 3 + 2 / 4) / 2)}

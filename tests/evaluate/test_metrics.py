@@ -1,0 +1,81 @@
+"""What every answer is measured by, whatever the task, and what is shown of a whole system."""
+
+from math import log
+from typing import Any
+
+import pytest
+
+from stages.evaluate import metrics
+from stages.records import Style
+
+KINDS = {
+    "extraction": ('{"name": "Ann"}', {"json_valid", "schema_valid", "field_exact", "record_exact", "name_exact"}),
+    "text": ("Late.", {"exact_match", "token_f1", "rouge_l", "answered"}),
+    "choice": ("yes", {"accuracy"}),
+    "classification": ("yes", {"accuracy"}),
+    "summary": ("Late again.", {"rouge_1", "rouge_2", "rouge_l", "rouge_lsum", "rouge_s"}),
+    "translation": ("Zu spät.", {"sentence_chrf", "sentence_bleu"}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stopped", [True, False])
+def test_the_kind_of_task_decides_the_scores_and_each_lies_between_0_and_1(kind: str, stopped: bool, item: Any) -> None:
+    reference, names = KINDS[kind]
+    choices = ("yes", "no") if reference == "yes" else ()
+    for text in (reference, "", "late {", '{"name": ["Ann", {}]}', "👍", "\x00"):
+        example, given = item(kind, reference, text, stopped, choices=choices)
+        scores, measures = metrics.score(example, given)
+        assert scores.keys() == names | {"stop_rate"}
+        assert all(0 <= value <= 1 for value in scores.values())
+        assert scores["stop_rate"] == float(stopped)
+        assert measures["empty"] == float(text == "")
+        metrics.totals([example], [given])
+
+
+def test_measures_of_form(item: Any) -> None:
+    _, measures = metrics.score(*item("text", "one two three", "so it is so it is"))
+    assert measures["length_ratio"] == 2.0
+    assert measures["repetition"] == 1 / 4
+    assert "length_ratio" not in metrics.score(*item("text", "", "so it is"))[1]
+
+
+def test_likelihood_of_the_references_is_told_per_token_and_per_byte(item: Any) -> None:
+    rows = [
+        item("text", "late", "x", reference_logprob=-8 * log(2), reference_tokens=2),
+        item("text", "你好", "x", reference_logprob=-12 * log(2), reference_tokens=3),
+    ]
+    assert {key: metrics.score(*rows[1])[1][key] for key in ("bits", "bytes")} == pytest.approx({"bits": 12, "bytes": 6})
+    found = metrics.totals(*zip(*rows, strict=True))
+    assert found["bits_per_byte"] == 2.0
+    assert found["perplexity"] == 16.0
+
+
+def test_long_answers_weigh_more_in_the_length_ratio(item: Any) -> None:
+    rows = [item("text", "one two three four", "a b c d e f"), item("text", "one", ""), item("text", "one", "a b c")]
+    found = metrics.totals(*zip(*rows, strict=True))
+    assert (found["length_ratio"], found["empty"]) == (1.5, pytest.approx(1 / 3, abs=1e-6))
+    assert "perplexity" not in found
+
+
+def test_tasks_of_several_kinds_have_the_totals_of_each(item: Any) -> None:
+    rows = [item("translation", "Zu spät.", "Zu spät."), item("classification", "yes", "no", choices=("yes", "no"))]
+    assert metrics.totals(*zip(*rows, strict=True)).keys() >= {"bleu", "chrf", "macro_f1", "length_ratio"}
+
+
+@pytest.mark.parametrize(
+    ("style", "answer", "expected"),
+    [
+        (Style(min_words=2, max_words=3), "one two three", {"length_in_band": 1.0}),
+        (Style(min_words=2), "one", {"length_in_band": 0.0}),
+        (Style(max_words=3), "你好世界", {"length_in_band": 0.0}),
+        (Style(required=("Thank you", "order")), "thank YOU for the order", {"required_phrases": 1.0}),
+        (Style(required=("Thank you", "order")), "thank you", {"required_phrases": 0.0}),
+        (Style(forbidden=("guarantee",)), "We Guarantee it.", {"no_forbidden_phrases": 0.0}),
+        (Style(), "anything", {}),
+    ],
+)
+def test_a_style_asks_only_for_what_it_names(style: Style, answer: str, expected: dict[str, float], item: Any) -> None:
+    scores, _ = metrics.score(*item("text", "x", answer, style=style))
+    names = {"length_in_band", "required_phrases", "no_forbidden_phrases"}
+    assert {name: scores[name] for name in names & scores.keys()} == expected
