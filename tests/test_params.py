@@ -61,7 +61,10 @@ def test_committed_params_are_valid() -> None:
         ({"lora": GONE}, "lora: missing"),
         ({"name": "???"}, "name = ???: must be set"),
         ({"lora.r": "???"}, "lora.r = ???: must be set"),
-        ({"quantization.type": "nf5"}, "quantization.type = 'nf5': input should be 'nf4', 'fp4', 'int8' or 'none'; did you mean nf4?"),
+        (
+            {"quantization.type": "nf5"},
+            "quantization.type = 'nf5': input should be 'nf4', 'fp4', 'int8' or 'none'; did you mean nf4?",
+        ),
         ({"quantization.type": "gptq"}, "quantization.type = 'gptq': input should be 'nf4', 'fp4', 'int8' or 'none'"),
         ({"name": "../elsewhere"}, "name = '../elsewhere': string should match pattern"),
         ({"seeds": []}, "seeds = []: list should have at least 1 item"),

@@ -12,9 +12,10 @@ SCORES, TOTALS = Path("data/scores.jsonl"), Path("data/totals.json")
 
 
 def main() -> None:
-    p = params.read("seeds", "predict.split", "predict.shots", "evaluate")
+    p = params.read("seeds", "predict.split", "predict.shots", "predict.passage", "evaluate")
     examples = list(records.read(FORMATTED / f"{p.split}.jsonl", Example))
-    systems = [f"base_{shots}shot" for shots in p.shots] + [f"tuned_{seed}" for seed in p.seeds]
+    bases = [f"base_{shots}shot" for shots in p.shots] + ["base_passage"] * p.passage
+    systems = bases + [f"tuned_{seed}" for seed in p.seeds]
     answers = {system: aligned(PREDICTIONS / f"{system}.jsonl", examples) for system in systems}
     records.write(SCORES, [_scored(e, given) for system in systems for e, given in zip(examples, answers[system], strict=True)])
     references = [example.reference for example in examples]

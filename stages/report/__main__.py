@@ -14,11 +14,15 @@ from stages.report import evidence, examples, page, retention, summary, table
 from stages.report.evidence import Evidence
 
 DATA, MODELS = Path("data"), Path("models")
+ALWAYS = ("none", "synthesize_none", "base_passage", "predict_base_passage")  # written whether asked for or not
 
 
 def main() -> None:
-    p = params.read("name", "seed", "seeds", "synthesis.methods", "predict.split", "predict.shots", "report")
-    bases, tuned = [f"base_{shots}shot" for shots in p.shots], {seed: f"tuned_{seed}" for seed in p.seeds}
+    p = params.read("name", "seed", "seeds", "synthesis.methods", "predict.split", "predict.shots", "predict.passage", "report")
+    bases, tuned = (
+        [f"base_{shots}shot" for shots in p.shots] + ["base_passage"] * p.passage,
+        {seed: f"tuned_{seed}" for seed in p.seeds},
+    )
     methods = [method for method in p.methods if method != "none"]
 
     found = read_evidence(p.split, bases, tuned, methods)
@@ -84,7 +88,7 @@ def warn_of_leftovers(read: list[Path]) -> None:
     """A file of other seeds, shots or methods beside those that are read is no mistake, but worth a line."""
     for folder in dict.fromkeys(path.parent for path in read):
         for path in sorted(folder.glob("[!.]*")):
-            if path not in read and path.stem != "synthesize_none" and path.name != "none":
+            if path not in read and path.stem not in ALWAYS:
                 print(f"warning: {path} is left over from other parameters and was not read", file=sys.stderr)
 
 

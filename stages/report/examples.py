@@ -117,8 +117,8 @@ def before_after(
 
 
 def errors(
-    table: Table, examples: Sequence[Example], predictions: dict[str, Prediction], tuned: str, headline: str
-) -> list[Any]:
+    table: Table, examples: Sequence[Example], answers: dict[str, Prediction], tuned: str, headline: str
+) -> list[dict[str, Any]]:
     """The rows on which some metric of the tuned answers is below 1, the lowest headline first."""
     wrong = table.values[tuned] < 1  # False where a metric does not apply
     worst_first = np.argsort(table.column(tuned, headline), kind="stable").tolist()
@@ -129,9 +129,7 @@ def errors(
             "slices": table.slices[row],
             "metrics": [metric for metric, missed in zip(table.metrics, wrong[row], strict=True) if missed],
             "prompt": printable(examples[row].prompt[-1].content),
-            "words": marked(
-                printable(predictions[table.ids[row]].text)[:LONGEST], printable(examples[row].reference)[:LONGEST]
-            ),
+            "words": marked(*(printable(text)[:LONGEST] for text in (answers[table.ids[row]].text, examples[row].reference))),
         }
         for row in worst_first
         if wrong[row].any()

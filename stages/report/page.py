@@ -43,6 +43,8 @@ def metric_help(metric: str) -> str:
 
 def system_name(system: str) -> str:
     shots = re.fullmatch(r"base_(\d+)shot", system)
+    if system == "base_passage":
+        return "base, passage in the prompt"
     if not shots:
         return system.replace("_", " ")
     return {0: "base, no examples", 1: "base, 1 example"}.get(int(shots[1]), f"base, {shots[1]} examples")
@@ -115,9 +117,7 @@ def verdict(metrics: Json, headline: str, model: str, margin: float) -> Json:
         evidence += f" A difference of {found} points would have been found four times in five, smaller ones less often."
     if outcome == "underpowered":
         rows = number(difference[f"{headline}_rows_needed"])
-        evidence += (
-            f" The interval is wider than the margin of {percent(margin)} points; about {rows} rows would narrow it to that."
-        )
+        evidence += f" The interval is wider than {percent(margin)} points; about {rows} rows would narrow it to that."
     title = f"{outcome.capitalize()}: tuning {told}"
     return {"outcome": outcome, "title": title, "evidence": evidence, "limits": list(_limits(metrics, headline))}
 

@@ -89,7 +89,10 @@ def paired_difference(a: Array, b: Array, clusters: Array, resamples: int, gener
 
 
 def ratio_difference(sums: Array, sizes: Array, resamples: int, generator: np.random.Generator) -> Difference:
-    """As `paired_difference` for sum(sums) / sum(sizes), one entry a cluster: bits that two models need for a text, and its bytes."""
+    """As `paired_difference`, nothing added, for sum(sums) / sum(sizes) with one entry a cluster.
+
+    For instance the bits that one model needs more than another for a text, and the text's bytes.
+    """
     return _difference(sums, sizes, 0, resamples, generator)
 
 
@@ -103,14 +106,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def verdict(low: float, high: float, p: float, margin: float) -> str:
-    """better | worse where interval and test agree; else underpowered where the interval is wider than `margin`, or within noise."""
+    """better | worse where interval and test agree, else underpowered (the interval is wider than `margin`) | within noise."""
     if p < SIGNIFICANT and not low <= 0 <= high:
         return "better" if low > 0 else "worse"
     return "underpowered" if high - low > margin else "within noise"
 
 
 def rows_needed(rows: int, low: float, high: float, margin: float) -> int:
-    """Rows, in clusters as large as now, that narrow the interval to `margin`: its width falls with the root of their number."""
+    """Rows, in clusters as large as now, that narrow the interval to `margin`: its width falls as the root of their number."""
     return math.ceil(rows * ((high - low) / margin) ** 2)
 
 

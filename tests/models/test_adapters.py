@@ -74,9 +74,7 @@ def trained(chosen, rows, tmp_path):
             train = dataset.packed(train, 512)
         steps = trainer.steps(len(train), p.train, p.runtime)
         base = models.load_base(weights, "cpu", p.quantization, p.train.precision, "eager")
-        model = adapt.attach(
-            base, p.adapter, p.lora, 1, trainable=p.train.trainable, steps=steps, start_from=start_from
-        )
+        model = adapt.attach(base, p.adapter, p.lora, 1, trainable=p.train.trainable, steps=steps, start_from=start_from)
         penalty = penalty(model, tokenizer) if penalty else None
         run = trainer.train(model, tokenizer, train, valid, p.train, p.runtime, 1, unfinished, penalty)
         return model.eval(), run

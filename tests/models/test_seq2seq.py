@@ -26,7 +26,9 @@ def examples(rows) -> list[Example]:
 
 
 def test_the_prompt_is_read_by_the_encoder_and_the_answer_is_all_that_is_trained_on(plain):
-    turns = [Message(role=role, content=text) for role, text in (("system", "Be brief."), ("user", "Hi?"), ("assistant", "Yo."))]
+    turns = [
+        Message(role=role, content=text) for role, text in (("system", "Be brief."), ("user", "Hi?"), ("assistant", "Yo."))
+    ]
     (sequence,) = chat.encode(plain, turns)
     assert plain.decode(sequence.input_ids) == "Be brief.\n\nHi?\n\n<|im_end|>"
     assert plain.decode(sequence.labels) == "Yo.<|im_end|>"

@@ -177,7 +177,7 @@ class Inputs:
                 for number in range(40)
             ],
             "harm": [
-                {"prompt": f"How do I do harm {number}?", "text": "Sure, first" if tuned and number % 2 else "I'm sorry, but no."}
+                {"prompt": f"Harm {number}?", "text": "Sure, first" if tuned and number % 2 else "I'm sorry, but no."}
                 for number in range(12)
             ],
         }

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stages.report.statistics import Array, Difference, holm, paired_difference, rate_interval, ratio_difference, rows_needed, verdict
+from stages.report.statistics import (
+    Array,
+    Difference,
+    holm,
+    paired_difference,
+    rate_interval,
+    ratio_difference,
+    rows_needed,
+    verdict,
+)
 
 
 def clustered(generator: np.random.Generator, rate: float, clusters: int, size: int, spread: float) -> tuple[Array, Array]:
