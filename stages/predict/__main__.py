@@ -14,10 +14,12 @@ FORMATTED, PREDICTIONS, AGREEMENT, COST = map(Path, ("data/formatted", "data/pre
 def main() -> None:
     system, started = sys.argv[1], time.monotonic()
     tuned, passage = system.startswith("tuned_"), system == "base_passage"
-    if passage and not params.read("predict.passage").passage:
-        records.write(PREDICTIONS / f"{system}.jsonl", [])
-        records.write_json(COST / f"predict_{system}.json", {})
-        return
+    if passage:
+        wanted = params.read("predict.passage")
+        if not wanted.passage:
+            records.write(PREDICTIONS / f"{system}.jsonl", [])
+            records.write_json(COST / f"predict_{system}.json", {})
+            return
     p = params.read("predict.split", "predict.batch_size", "predict.max_new_tokens", "predict.likelihood_rows")
     runtime = params.runtime()
     provenance.prepare(runtime)

@@ -91,6 +91,7 @@ class Inputs:
             methods=list(methods),
             split="test",
             shots=[0, 3],
+            passage=False,
             report=SimpleNamespace(
                 headline="field_exact",
                 resamples=300,
