@@ -152,11 +152,11 @@ def test_rouge_l_sees_chinese_where_rouge_score_is_blind() -> None:
 
 def test_pruning_changes_no_decision_at_any_threshold() -> None:
     """A text of k words against itself with others added has ROUGE-L 2k/total, the highest that pruning must let through."""
-    texts = ["w " * count for count in range(101)]
+    texts = ["w " * count for count in range(61)]
     wrong = [
         (highest, k, total)
-        for highest in (percent / 100 for percent in range(1, 101, 3))
-        for total in range(2, 101)
+        for highest in (percent / 100 for percent in range(1, 101, 7))
+        for total in range(2, 61)
         for k in range(1, total // 2 + 1)
         if (filters.Novelty([texts[k]], highest).check(texts[total - k]) is not None) != (2 * k / total >= highest)
     ]

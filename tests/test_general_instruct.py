@@ -232,7 +232,7 @@ def test_what_only_looks_like_a_refused_instruction_is_kept(text: str) -> None:
 def test_without_chinese_among_the_languages_the_published_rule_drops_it_and_shows_none() -> None:
     teacher = Script([numbered(["请写一首关于秋天的诗。", NEW[0]])])
     made = run(teacher, languages=["en"])
-    assert [(rejection.filter, rejection.text) for rejection in made.rejected] == [("script", "请写一首关于秋天的诗。")]
+    assert [rejection.text for rejection in made.rejected] == ["请写一首关于秋天的诗。"]
     assert not any(filters.is_chinese(text) for text in list_prompts(teacher)[0])
 
 

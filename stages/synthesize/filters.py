@@ -96,7 +96,7 @@ class Novelty:
             self.add(text)
 
     def check(self, text: str) -> str | None:
-        cutoff = self.highest - 1e-9  # wider than any rounding; the exact fraction decides
+        cutoff = self.highest - 1e-3  # rapidfuzz rounds; the exact fraction below decides
         encoded = self._encode(text)
         for _, _, position in process.extract_iter(encoded, self._encoded, scorer=SIMILARITY, score_cutoff=cutoff):
             if (f1 := rouge_l(encoded, self._encoded[position])) >= self.highest:
