@@ -28,6 +28,7 @@ lint: .venv/.ready
 
 bench: .venv/.ready
 	python bench/step.py
+	python bench/novelty.py
 
 matrix: .venv/.ready
 	python bench/matrix.py

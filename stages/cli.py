@@ -44,6 +44,12 @@ def main() -> None:
     judge.add_argument("--rows", type=int, default=50, help="how many rows of the split are judged (default 50)")
 
     commands.add_parser("summary", help="the table of the report of params.yaml's experiment")
+
+    audit = commands.add_parser("audit", help="a sheet of synthetic rows for people to judge, and their answers back")
+    audit.add_argument(
+        "direction", choices=["export", "import"], help="write the sheet, or read it into reports/<name>/audit.json"
+    )
+    audit.add_argument("sheet", nargs="?", default="audit.csv", help="a CSV file, audit.csv unless told")
     arguments = parser.parse_args()
     stage.run(lambda: COMMANDS[arguments.command](arguments))
 
@@ -109,6 +115,22 @@ def summary(arguments: argparse.Namespace) -> None:
     table.show(table.read(folder), folder)
 
 
+def audit(arguments: argparse.Namespace) -> None:
+    from stages import audit_sheet, params, records
+
+    p = params.read("name", "seed", "synthesis.methods")
+    paths = {method: Path("data/synthetic") / method / "tasks.jsonl" for method in p.methods}
+    tasks = {method: list(records.read(path, records.Task)) for method, path in paths.items()}
+    sheet = Path(arguments.sheet)
+    if arguments.direction == "export":
+        count = audit_sheet.export(sheet, tasks, 50, p.seed)
+        print(f"{sheet}: {count} rows; answer its questions with yes or no, then run `tunetrail audit import {sheet}`")
+    else:
+        found = audit_sheet.answers(sheet, tasks)
+        records.write_json(Path("reports") / p.name / "audit.json", found)
+        print(f"reports/{p.name}/audit.json: {found['all']['of']} of {found['rows']} rows answered")
+
+
 COMMANDS = {
     "predict": predict,
     "export": export,
@@ -117,6 +139,7 @@ COMMANDS = {
     "trace": trace,
     "judge": judge,
     "summary": summary,
+    "audit": audit,
 }
 
 if __name__ == "__main__":

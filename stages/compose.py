@@ -51,15 +51,19 @@ def _shown(values: dict[str, Any], key: str) -> str:
 
 def _home(key: str, there: dict[str, Any]) -> str:
     """The file of conf/ that decides a key, and the key's name in it: the experiment, else the option most like `there`."""
-    section, _, inner = key.partition(".")
-    experiment = ROOT / "conf" / "experiment" / f"{there['name']}.yaml"
+    conf, inner = ROOT / "conf", key
+    experiment = conf / "experiment" / f"{there['name']}.yaml"
     if experiment.is_file() and key in dict(params.flatten(params.load(experiment))):
         return f"conf/experiment/{experiment.name}:{key}"
-    options = sorted((ROOT / "conf" / section).glob("*.yaml"))
-    if not options:
+    folder = conf
+    while (folder / inner.split(".")[0]).is_dir():
+        name, _, inner = inner.partition(".")
+        folder /= name
+    if folder == conf:
         return f"conf/config.yaml:{key}"
 
     def alike(option: Path) -> int:
-        return sum(there.get(f"{section}.{name}") == value for name, value in params.flatten(params.load(option)))
+        own = params.flatten(params.load(option))
+        return sum(there.get(key.removesuffix(inner) + name) == value for name, value in own)
 
-    return f"conf/{section}/{max(options, key=alike).name}:{inner}"
+    return f"{max(sorted(folder.glob('*.yaml')), key=alike).relative_to(ROOT)}:{inner}"

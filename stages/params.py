@@ -201,9 +201,10 @@ class Budget(Section):
     max_usd: Annotated[float, Field(gt=0)] | None
 
 
-class SelfInstruct(Section):
+class ComplaintInstruct(Section):
     """Self-Instruct (Wang et al. 2023, arXiv:2212.10560) in its complaint form: new bodies from sampled demonstrations."""
 
+    form: Literal["complaints"]
     calls: Positive
     demonstrations: Positive
     min_words: Positive
@@ -218,6 +219,51 @@ class SelfInstruct(Section):
         if self.min_words > self.max_words:
             raise ValueError("min_words must not be above max_words")
         return self
+
+
+class LanguageRules(Section):
+    """What an instruction of a language may be like; where words are not separated, a character counts as a word."""
+
+    min_words: Positive
+    max_words: Positive
+    keywords: list[Text]
+    prefixes: list[Text]
+
+
+class Rules(Section):
+    en: LanguageRules
+    zh: LanguageRules
+
+
+InstructionFilter = Literal["finished", "length", "keywords", "prefix", "punctuation", "script", "novelty"]
+InstanceFilter = Literal["finished", "echo", "empty", "colon", "conflict", "duplicate", "surplus"]
+
+
+class GeneralInstruct(Section):
+    """Self-Instruct as published: new instructions, whether they are classification, instances of each; a growing pool.
+
+    It ends at `target` instructions, after `patience` rounds without a new one, or with the budget.
+    """
+
+    form: Literal["general"]
+    target: Positive
+    patience: Positive
+    requests: Positive
+    human: Positive
+    machine: Count
+    instances: Positive
+    languages: Annotated[list[Literal["en", "zh"]], Field(min_length=1)]
+    rules: Rules
+    max_rouge_l: Fraction
+    filters: list[InstructionFilter]
+    instance_filters: list[InstanceFilter]
+    include_seeds: bool
+    instruction_sampling: Sampling
+    classification_sampling: Sampling
+    instance_sampling: Sampling
+
+
+SelfInstruct = Annotated[ComplaintInstruct | GeneralInstruct, Field(discriminator="form")]
 
 
 Method = Literal["self_instruct", "none"]
@@ -479,9 +525,11 @@ class Params(Section):
                 f"train.batch_size = {self.train.batch_size} is not a multiple of "
                 f"runtime.micro_batch_size = {self.runtime.micro_batch_size}"
             )
-        if self.data.kind == "rows" and "self_instruct" in self.synthesis.methods:
+        complaints = "self_instruct" in self.synthesis.methods and self.synthesis.self_instruct.form == "complaints"
+        if self.data.kind == "rows" and complaints:
             mistakes.append(
-                "synthesis.methods: self_instruct writes complaint bodies; with data.kind = rows use synthesis=none"
+                "synthesis.methods: self_instruct in its form complaints writes complaint bodies; with data.kind = rows use "
+                "synthesis=none or synthesis=self_instruct_general"
             )
         if mistakes:
             raise ValueError("\n".join(mistakes))

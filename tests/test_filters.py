@@ -10,7 +10,7 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 from stages.fetch import authored
-from stages.params import ComplaintsData, Sampling, SelfInstruct, Splits
+from stages.params import ComplaintInstruct, ComplaintsData, Sampling, Splits
 from stages.records import Call, DataError, Document
 from stages.synthesize import filters, self_instruct
 from stages.synthesize.made import Inputs, Made, funnel
@@ -152,14 +152,33 @@ def test_rouge_l_sees_chinese_where_rouge_score_is_blind() -> None:
 
 def test_pruning_changes_no_decision_at_any_threshold() -> None:
     """A text of k words against itself with others added has ROUGE-L 2k/total, the highest that pruning must let through."""
+    texts = ["w " * count for count in range(61)]
     wrong = [
         (highest, k, total)
-        for highest in (percent / 100 for percent in range(1, 101))
-        for total in range(2, 101)
+        for highest in (percent / 100 for percent in range(1, 101, 7))
+        for total in range(2, 61)
         for k in range(1, total // 2 + 1)
-        if (filters.rouge_l(["w"] * k, ["w"] * (total - k), highest) >= highest) != (2 * k / total >= highest)
+        if (filters.Novelty([texts[k]], highest).check(texts[total - k]) is not None) != (2 * k / total >= highest)
     ]
     assert wrong == []
+
+
+def test_nearest_is_the_highest_rouge_l_and_zero_without_words() -> None:
+    novelty = filters.Novelty(["a b c d", "a x", "", "。"], 0.7)
+    assert novelty.nearest("a b") == pytest.approx(2 / 3)
+    assert novelty.nearest("q") == novelty.nearest("") == filters.Novelty([], 0.7).nearest("a") == 0
+
+
+def test_a_text_without_words_is_like_no_other() -> None:
+    assert filters.Novelty(["", "。。"], 0.1).check("!!") is None
+
+
+def test_a_vocabulary_beyond_the_sixteen_bit_characters_is_told_apart() -> None:
+    novelty = filters.Novelty([" ".join(f"w{n}" for n in range(70_000))], 0.5)
+    assert novelty.check("w55296 w57343 w69999") is None
+    novelty.add("w55296 w57343 w69999")
+    assert novelty.check("w55296 w57343 w69998") is not None
+    assert novelty.check("w55297 w57342 w69998") is None
 
 
 @pytest.mark.parametrize("highest", [0.3, 0.5, 0.7])
@@ -200,9 +219,9 @@ class Script:
         return fresh
 
 
-def options_for(**given: int) -> SelfInstruct:
+def options_for(**given: int) -> ComplaintInstruct:
     sampling = Sampling(temperature=1.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=1)
-    return SelfInstruct(max_rouge_l=0.7, max_repetition=0.2, sampling=sampling, **given)
+    return ComplaintInstruct(form="complaints", max_rouge_l=0.7, max_repetition=0.2, sampling=sampling, **given)
 
 
 def inputs(seeds: Sequence[Document], data: ComplaintsData | None) -> Inputs:

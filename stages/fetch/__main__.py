@@ -5,7 +5,7 @@ from pathlib import Path
 from stages import models, params, records, stage
 from stages.fetch import authored, general, rows
 
-RAW = Path("data/raw")
+RAW, SEEDS = Path("data/raw"), Path("data/authored/self_instruct/seeds.jsonl")
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
         records.write(RAW / f"{split}.jsonl", tasks)
     records.write(RAW / "seeds.jsonl", documents.get("train", []))
     records.write(RAW / "held_out.jsonl", documents.get("valid", []) + documents.get("test", []))  # for the trail alone
-    records.write(RAW / "pool.jsonl", [])
+    records.write(RAW / "pool.jsonl", authored.seed_tasks(SEEDS))
     records.write(RAW / "documents.jsonl", [])
     records.write(RAW / "facts.jsonl", [])
     records.write(RAW / "general.jsonl", general.tasks(p.retention))

@@ -1,10 +1,15 @@
-"""Authored complaint bodies and layouts as documents, and the rows composed from them, split by split."""
+"""What people wrote for a run: complaint bodies and layouts, the rows composed from them, and the seeds of Self-Instruct."""
 
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from stages.complaints import Mix, compose
 from stages.params import ComplaintsData
-from stages.records import DataError, Document, Task, content_hash, lines
+from stages.records import DataError, Document, Message, Task, content_hash, lines
+
+Written = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 SPLITS = ("train", "valid", "test")
 
@@ -27,6 +32,38 @@ def complaints(data: ComplaintsData, seed: int) -> tuple[dict[str, list[Document
         own_mix = mix.times(data.train_hard) if split == "train" else mix
         splits[split] = compose(bodies, layouts, count, data.locale, own_mix, data.system, own_seed)
     return found, splits
+
+
+class Seed(BaseModel):
+    """A line of the seed tasks; `choices` are all labels of a classification task, `history` the turns before the question."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    instruction: Written
+    input: str
+    output: Written
+    classification: bool
+    choices: tuple[str, ...] = ()
+    history: tuple[Message, ...] = ()
+
+
+def seed_tasks(path: Path) -> list[Task]:
+    """The pool that Self-Instruct starts from, JSON Lines of Seed; DataError names file, line and field."""
+    tasks = []
+    for number, line in enumerate(lines(path), start=1):
+        try:
+            seed = Seed.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise DataError(f"{path}:{number}: {'.'.join(map(str, first['loc'])) or 'line'}: {first['msg']}") from None
+        tasks.append(
+            Task(
+                kind="classification" if seed.classification else "text",
+                source=f"{path.name}:{number}",
+                **seed.model_dump(exclude={"classification"}),
+            )
+        )
+    return tasks
 
 
 def _bodies(path: Path) -> list[Document]:

@@ -5,11 +5,15 @@ Novelty is ROUGE-L F1 as in Self-Instruct (Wang et al. 2023, arXiv:2212.10560, s
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-from rapidfuzz.distance import LCSseq
+from rapidfuzz import process
+from rapidfuzz.distance import Indel, LCSseq
 
+SIMILARITY = Indel.normalized_similarity
+HAN = re.compile(r"[\u3400-\u9fff]")
 TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[a-z0-9]+")
 LEFTOVER = re.compile(
     r"@|https?:|\[[^\]]*\]|\{|\*\*|\d{3}[-. ]\d{4}|(?-i:\b[A-Z]{2} \d{5}\b)|\bSubject:|"
@@ -22,8 +26,14 @@ def tokens(text: str) -> list[str]:
     return TOKEN.findall(text.lower())
 
 
-def length(text: str, low: int, high: int) -> str | None:
-    words = len(tokens(text))
+def is_chinese(text: str) -> bool:
+    """More Chinese characters than words of other scripts."""
+    words = tokens(text)
+    return 2 * sum(HAN.match(word) is not None for word in words) > len(words)
+
+
+def length(text: str, low: int, high: int, by_spaces: bool = False) -> str | None:
+    words = len(text.split() if by_spaces else tokens(text))
     return None if low <= words <= high else f"{words} words, allowed are {low} to {high}"
 
 
@@ -45,26 +55,68 @@ def repetition(text: str, highest: float) -> str | None:
     return f"{share:.2f} of its 3-grams are repeated, allowed is {highest}" if share > highest else None
 
 
+def keywords(text: str, words: Sequence[str]) -> str | None:
+    """What a language model cannot do with text alone; words of Latin script are whole words in any case."""
+    bounded = (rf"\b{re.escape(word)}\b" if word.isascii() else re.escape(word) for word in words)
+    found = re.search("|".join(bounded), text, re.IGNORECASE) if words else None
+    return f"contains {found[0]!r}" if found else None
+
+
+def prefix(text: str, prefixes: Sequence[str]) -> str | None:
+    found = next((prefix for prefix in prefixes if text.casefold().startswith(prefix.casefold())), None)
+    return f"begins with {found!r}" if found else None
+
+
+def punctuation(text: str, chinese: bool) -> str | None:
+    """The first character; a Chinese text may open with a quotation mark or the bracket of a title."""
+    category = unicodedata.category(text[0])
+    is_opening = chinese and category in ("Ps", "Pi")
+    return f"begins with {text[0]!r}" if category[0] in "PS" and not is_opening else None
+
+
+def script(text: str, languages: Sequence[str]) -> str | None:
+    """English begins with an ASCII character, as published."""
+    fits = ("en" in languages and text[0].isascii()) or ("zh" in languages and is_chinese(text))
+    return None if fits else f"begins with {text[0]!r}: in none of {', '.join(languages)}"
+
+
 class Novelty:
-    """ROUGE-L F1 against every text seen so far; `check` remembers nothing, `add` does."""
+    """ROUGE-L F1 against every text seen so far; `check` remembers nothing, `add` does.
+
+    Each token becomes one character, so that rapidfuzz compares strings: its normalised InDel similarity is
+    1 - (m + n - 2·LCS) / (m + n) = 2·LCS / (m + n), and it skips pairs whose lengths cannot reach the cutoff.
+    """
 
     def __init__(self, texts: Sequence[str], highest: float) -> None:
         self.highest = highest
-        self.seen = [(text, tokens(text)) for text in texts]
+        self.texts: list[str] = []
+        self._letters: dict[str, str] = {}
+        self._encoded: list[str] = []
+        for text in texts:
+            self.add(text)
 
     def check(self, text: str) -> str | None:
-        words = tokens(text)
-        for other, seen in self.seen:
-            if (f1 := rouge_l(words, seen, self.highest)) >= self.highest:
-                return f"ROUGE-L {f1:.2f} with {other!r}"
+        cutoff = self.highest - 1e-3  # rapidfuzz rounds; the exact fraction below decides
+        encoded = self._encode(text)
+        for _, _, position in process.extract_iter(encoded, self._encoded, scorer=SIMILARITY, score_cutoff=cutoff):
+            if (f1 := rouge_l(encoded, self._encoded[position])) >= self.highest:
+                return f"ROUGE-L {f1:.2f} with {self.texts[position]!r}"
         return None
 
     def add(self, text: str) -> None:
-        self.seen.append((text, tokens(text)))
+        self.texts.append(text)
+        self._encoded.append(self._encode(text))
+
+    def nearest(self, text: str) -> float:
+        """The highest ROUGE-L F1 with any text seen; 0 where there is none."""
+        encoded = self._encode(text)
+        found = process.extractOne(encoded, self._encoded, scorer=SIMILARITY)
+        return rouge_l(encoded, found[0]) if found else 0.0
+
+    def _encode(self, text: str) -> str:
+        return "".join(self._letters.setdefault(token, chr(len(self._letters))) for token in tokens(text))
 
 
-def rouge_l(a: Sequence[str], b: Sequence[str], at_least: float = 0.0) -> float:
-    """F1 of the longest common subsequence, 2·LCS / (m + n); pairs that cannot reach `at_least` are not compared and give 0."""
-    if not a or not b or 2 * min(len(a), len(b)) / (len(a) + len(b)) < at_least:
-        return 0.0
-    return 2 * LCSseq.similarity(a, b) / (len(a) + len(b))
+def rouge_l(a: Sequence[str], b: Sequence[str]) -> float:
+    """F1 of the longest common subsequence of two sequences of tokens, 2·LCS / (m + n); 0 where one is empty."""
+    return 2 * LCSseq.similarity(a, b) / (len(a) + len(b)) if a and b else 0.0

@@ -37,19 +37,25 @@ class Made:
 
 def funnel(method: str, made: Made, calls: int, spent: str) -> dict[str, Any]:
     """Candidates left after each filter, and some of those that each threw out; `stopped_by` names a budget that ran out."""
-    left = len(made.kept) + len(made.rejected)
-    thrown = Counter(rejection.filter for rejection in made.rejected)
-    steps = [{"stage": "generated", "count": left}]
-    for name in made.filters:
-        left -= thrown[name]
-        steps.append({"stage": name, "count": left})
-    examples = {name: [r.text for r in made.rejected if r.filter == name][:3] for name in made.filters}
+    names = list(dict.fromkeys([*made.filters, *(rejection.filter for rejection in made.rejected)]))
+    thrown = {name: [rejection.text for rejection in made.rejected if rejection.filter == name] for name in names}
     return {
         "method": method,
         "calls": calls,
         "stopped_by": spent,
-        "stages": [*steps, {"stage": "kept", "count": len(made.kept)}],
-        "rejected": {name: {"count": thrown[name], "examples": examples[name]} for name in made.filters},
+        "stages": steps(made.filters, len(made.kept), made.rejected),
+        "rejected": {name: {"count": len(texts), "examples": texts[:3]} for name, texts in thrown.items()},
         "rows": len(made.tasks),
         "figures": made.figures,
     }
+
+
+def steps(filters: Sequence[str], kept: int, rejected: Sequence[Rejection]) -> list[dict[str, Any]]:
+    """From generated, through what each filter left, to kept; rejections by other filters count elsewhere."""
+    thrown = Counter(rejection.filter for rejection in rejected)
+    left = kept + sum(thrown[name] for name in filters)
+    found = [{"stage": "generated", "count": left}]
+    for name in filters:
+        left -= thrown[name]
+        found.append({"stage": name, "count": left})
+    return [*found, {"stage": "kept", "count": kept}]

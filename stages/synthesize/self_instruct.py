@@ -12,9 +12,9 @@ from jinja2 import FileSystemLoader
 from jinja2.sandbox import SandboxedEnvironment
 
 from stages.complaints import Mix, compose
-from stages.params import ComplaintsData, SelfInstruct
+from stages.params import ComplaintInstruct, ComplaintsData, GeneralInstruct, SelfInstruct
 from stages.records import Call, DataError, Document, Message, Rejection
-from stages.synthesize import filters
+from stages.synthesize import diversity, filters, general_instruct
 from stages.synthesize.made import Inputs, Made
 from stages.synthesize.teacher import Ask, Teacher
 
@@ -23,6 +23,8 @@ FILTERS = ("finished", "length", "leftovers", "repetition", "novelty")
 
 def run(inputs: Inputs, teacher: Teacher, options: SelfInstruct, seed: int) -> Made:
     """New bodies from the teacher, filtered in the order of FILTERS, and `options.rows` tasks composed from the kept ones."""
+    if isinstance(options, GeneralInstruct):
+        return general_instruct.run(inputs, teacher, options, seed)
     bodies = [document for document in inputs.seeds if document.kind == "body"]
     layouts = [document for document in inputs.seeds if document.kind != "body"]
     data = inputs.data
@@ -32,6 +34,7 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfInstruct, seed: int) -> M
     shown = [rng.sample(bodies, min(options.demonstrations, len(bodies))) for _ in range(options.calls)]
     calls = teacher.answer([Ask(prompt(demonstrations), options.sampling) for demonstrations in shown])
     made = _filtered(calls, shown, bodies, options)
+    made.figures = diversity.figures([document.text for document in made.kept], [body.text for body in bodies])
     if made.kept:
         mix = Mix(data.missing, data.second_email, data.noise).times(data.train_hard)
         made.tasks = compose(made.kept, layouts, options.rows, data.locale, mix, data.system, seed + 1)
@@ -49,7 +52,7 @@ def prompt(demonstrations: Sequence[Document]) -> tuple[Message, ...]:
 
 
 def _filtered(
-    calls: Sequence[Call | None], shown: Sequence[Sequence[Document]], bodies: Sequence[Document], options: SelfInstruct
+    calls: Sequence[Call | None], shown: Sequence[Sequence[Document]], bodies: Sequence[Document], options: ComplaintInstruct
 ) -> Made:
     made = Made(filters=FILTERS)
     novelty = filters.Novelty([body.text for body in bodies], options.max_rouge_l)
@@ -66,7 +69,7 @@ def _filtered(
     return made
 
 
-def _rejected_by(call: Call, options: SelfInstruct, novelty: filters.Novelty) -> tuple[str, str] | None:
+def _rejected_by(call: Call, options: ComplaintInstruct, novelty: filters.Novelty) -> tuple[str, str] | None:
     """The first filter that throws the answer out, and why."""
     reasons = zip(
         FILTERS,

@@ -1,0 +1,25 @@
+"""How varied synthetic texts are: among themselves by distinct n-grams, and against the seeds by the nearest ROUGE-L."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from stages.synthesize.filters import Novelty, tokens
+
+
+def figures(texts: Sequence[str], seeds: Sequence[str]) -> dict[str, Any]:
+    """Distinct-1 and distinct-2 (Li et al. 2016, arXiv:1510.03055) and a histogram of the ROUGE-L with the nearest seed."""
+    novelty = Novelty(seeds, highest=1.0)
+    tenths = Counter(min(int(10 * novelty.nearest(text)), 9) for text in texts)
+    return {
+        "distinct_1": distinct(texts, 1),
+        "distinct_2": distinct(texts, 2),
+        "nearest_seed_rouge_l": [{"from": tenth / 10, "to": (tenth + 1) / 10, "count": tenths[tenth]} for tenth in range(10)],
+    }
+
+
+def distinct(texts: Sequence[str], n: int) -> float:
+    """Different n-grams of all texts together by all n-grams; 0 where there is none."""
+    words = [tokens(text) for text in texts]
+    grams = Counter(gram for text in words for gram in zip(*(text[start:] for start in range(n)), strict=False))
+    return round(len(grams) / grams.total(), 4) if grams else 0.0

@@ -1,0 +1,170 @@
+"""Self-Instruct as published (Wang et al. 2023, arXiv:2212.10560): new tasks of any kind from a pool that grows by itself.
+
+A round samples demonstrations from seeds and kept tasks, lets the teacher continue the list, asks of each instruction that
+passes the filters whether it is classification, and for its instances: output first if it is, input first otherwise.
+"""
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import FileSystemLoader
+from jinja2.sandbox import SandboxedEnvironment
+
+from stages.params import GeneralInstruct, Sampling
+from stages.records import Call, DataError, Document, Message, Rejection
+from stages.synthesize import diversity, filters, instances
+from stages.synthesize.made import Inputs, Made, steps
+from stages.synthesize.teacher import Ask, Teacher
+
+PROMPTS = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True)
+ITEM = re.compile(r"(?:^|\n)[ \t]*(\d+)[ \t]?[.．、][ \t]*")
+
+
+class Shown(NamedTuple):
+    """A demonstration: the id of a seed task or of a kept instruction, and the instruction."""
+
+    id: str
+    instruction: str
+
+
+class Candidate(NamedTuple):
+    """An instruction of a teacher's list; its parents are the call and the demonstrations."""
+
+    text: str
+    finished: bool
+    parents: tuple[str, ...]
+
+
+def run(inputs: Inputs, teacher: Teacher, options: GeneralInstruct, seed: int) -> Made:
+    """Instructions as `kept`, their instances as `tasks`; what filters of either threw out as `rejected`."""
+    seeds = [task for task in inputs.pool if not filters.script(task.instruction, options.languages)]
+    if len(seeds) < options.human + options.machine:
+        raise DataError(
+            f"synthesis.self_instruct: {options.human + options.machine} demonstrations a prompt need as many seed tasks in "
+            f"languages = {options.languages}; data/authored/self_instruct/seeds.jsonl has {len(seeds)}"
+        )
+    rng, rounds, idle = random.Random(seed), 0, 0
+    human = [Shown(task.id, task.instruction) for task in seeds]
+    novelty = filters.Novelty([task.instruction for task in seeds], options.max_rouge_l)
+    made = Made(filters=(*options.filters, "instances"))
+    while len(made.kept) < options.target and idle < options.patience:
+        known = len(made.kept)
+        machine = [Shown(document.id, document.text) for document in made.kept]
+        shown = [_sampled(human, machine, options, rng) for _ in range(options.requests)]
+        calls = teacher.answer(_list_asks(shown, rounds * options.requests, options.instruction_sampling))
+        if not any(calls):
+            break
+        candidates = _candidates(calls, shown)
+        _extend(made, [new for new in candidates if _is_accepted(new, made, novelty, options)], teacher, options)
+        rounds, idle = rounds + 1, idle + 1 if len(made.kept) == known else 0
+    ended_by = "target" if len(made.kept) >= options.target else "patience" if idle == options.patience else "budget"
+    names = [f"instance_{name}" for name in options.instance_filters]
+    made.figures = {
+        "ended_by": ended_by,
+        "rounds": rounds,
+        "instances": steps(names, len(made.tasks), made.rejected),
+        **diversity.figures([document.text for document in made.kept], [task.instruction for task in seeds]),
+    }
+    made.tasks += seeds if options.include_seeds else []
+    return made
+
+
+def _sampled(human: Sequence[Shown], machine: Sequence[Shown], options: GeneralInstruct, rng: random.Random) -> list[Shown]:
+    """Human ones fill in while machine-made ones are missing; shuffled."""
+    chosen = rng.sample(machine, min(options.machine, len(machine)))
+    chosen += rng.sample(human, options.human + options.machine - len(chosen))
+    return rng.sample(chosen, len(chosen))
+
+
+def _list_asks(shown: Sequence[Sequence[Shown]], first: int, sampling: Sampling) -> list[Ask]:
+    """`first` numbers the prompts of the whole run, so that the same demonstrations may be asked for twice."""
+    texts = [[re.sub(r"\s+", " ", one.instruction).strip().rstrip(":：") for one in some] for some in shown]
+    return [
+        Ask(_prompt("instructions", shown=some), sampling, sample=number, follow_ups=2 * (len(some) - 1))
+        for number, some in enumerate(texts, start=first)
+    ]
+
+
+def _candidates(calls: Sequence[Call | None], shown: Sequence[Sequence[Shown]]) -> list[Candidate]:
+    return [
+        Candidate(text, finished, (call.id, *(one.id for one in some)))
+        for call, some in zip(calls, shown, strict=True)
+        if call
+        for text, finished in listed(call, len(some))
+    ]
+
+
+def listed(call: Call, shown: int) -> list[tuple[str, bool]]:
+    """The instructions of an answer that continues a list of `shown`, and whether the answer was finished.
+
+    The paper stops the teacher at a blank line and at number 16; here the answer ends at twice the number of
+    demonstrations, and an instruction at a blank line, since chat models put blank lines between them. What stands before a
+    list that repeats its first number is talk.
+    """
+    head, *rest = ITEM.split(call.text)
+    items = [(int(number), text) for number, text in zip(rest[::2], rest[1::2], strict=True)]
+    if not items or items[0][0] != shown + 1:
+        items = [(shown + 1, head), *items]
+    texts = [re.sub(r"\s+", " ", text.strip().split("\n\n")[0]).strip() for number, text in items if number < 2 * shown]
+    finished = call.stopped or any(number >= 2 * shown for number, _ in items)
+    return [(text, finished) for text in texts if text]
+
+
+def _is_accepted(candidate: Candidate, made: Made, novelty: filters.Novelty, options: GeneralInstruct) -> bool:
+    """Remembers the instruction where no filter objects; otherwise writes down which one did."""
+    text, chinese = candidate.text, "zh" in options.languages and filters.is_chinese(candidate.text)
+    rules = options.rules.zh if chinese else options.rules.en
+    judges: dict[str, Callable[[], str | None]] = {
+        "finished": lambda: None if candidate.finished else "the answer ran into the token limit",
+        "length": lambda: filters.length(text, rules.min_words, rules.max_words, by_spaces=not chinese),
+        "keywords": lambda: filters.keywords(text, rules.keywords),
+        "prefix": lambda: filters.prefix(text, rules.prefixes),
+        "punctuation": lambda: filters.punctuation(text, chinese),
+        "script": lambda: filters.script(text, options.languages),
+        "novelty": lambda: novelty.check(text),
+    }
+    reasons = ((name, judges[name]()) for name in options.filters)
+    failed = next(((name, reason) for name, reason in reasons if reason), None)
+    if failed:
+        made.rejected.append(Rejection(text=text, filter=failed[0], reason=failed[1], parents=candidate.parents[:1]))
+    else:
+        novelty.add(text)
+    return failed is None
+
+
+def _extend(made: Made, fresh: Sequence[Candidate], teacher: Teacher, options: GeneralInstruct) -> None:
+    """Instances of the fresh instructions; one that has any is kept. What the budget leaves unanswered is neither."""
+    asks = [_ask("classification", new.text, options.classification_sampling) for new in fresh]
+    judged = [(new, call) for new, call in zip(fresh, teacher.answer(asks), strict=True) if call]
+    closed = [call.text.strip().lower().startswith("yes") for _, call in judged]
+    asks = [
+        _ask("output_first" if is_closed else "input_first", new.text, options.instance_sampling, instances=options.instances)
+        for (new, _), is_closed in zip(judged, closed, strict=True)
+    ]
+    for (new, call), is_closed, answer in zip(judged, closed, teacher.answer(asks), strict=True):
+        if answer is None:
+            continue
+        parents = (*new.parents, call.id, answer.id)
+        found = instances.read(answer, is_closed)
+        passed, rejected = instances.passed(found, new.text, answer.id, options)
+        made.rejected += rejected
+        if passed:
+            document = Document(text=new.text, kind="instruction", source="self_instruct", parents=parents)
+            made.kept.append(document)
+            made.tasks += [instances.task(one, document, is_closed, answer.id) for one in passed]
+        else:
+            reason = f"none of its {len(found)} instances passed" if found else "the answer holds no instance"
+            made.rejected.append(
+                Rejection(text=new.text, filter="instances", reason=reason, parents=(*parents[:1], *parents[-2:]))
+            )
+
+
+def _ask(template: str, instruction: str, sampling: Sampling, **values: int) -> Ask:
+    return Ask(_prompt(template, instruction=instruction, chinese=filters.is_chinese(instruction), **values), sampling)
+
+
+def _prompt(template: str, **values: object) -> tuple[Message, ...]:
+    return (Message(role="user", content=PROMPTS.get_template(f"{template}.jinja").render(**values)),)

@@ -1,0 +1,104 @@
+"""Instances of an instruction, read from a teacher's answer, filtered, and made into tasks (arXiv:2212.10560, section 2.2)."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stages.params import GeneralInstruct, InstanceFilter
+from stages.records import Call, Document, Message, Rejection, Task
+
+NEXT_TASK = re.compile(r"(?:^|\n)[ \t]*Task[ \t]*[:：]")
+LABEL = re.compile(r"(?:^|\n)[ \t]*Class label[ \t]*[:：][ \t]*", re.IGNORECASE)
+EXAMPLE = re.compile(r"(?:^|\n)[ \t]*Example[ \t]*\d+[ \t]*[.:：]?")
+INPUT = re.compile(r"(?:^|\n)[ \t]*Input[ \t]*\d*[ \t]*[:：]")
+OUTPUT = re.compile(r"(?:^|\n)[ \t]*Output[ \t]*\d*[ \t]*[:：]")
+TURN = re.compile(r"(?:^|\n)[ \t]*(User|Assistant)[ \t]*[:：]")
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An input, which may be empty, and its output; `finished` is false for the last one of an answer that was cut off."""
+
+    input: str
+    output: str
+    finished: bool
+
+
+def read(call: Call, is_closed: bool) -> list[Instance]:
+    """The instances of an answer, which ends where the teacher goes on to a task of its own."""
+    text, *after = NEXT_TASK.split(call.text, maxsplit=1)
+    pairs = _labelled(text) if is_closed else _examples(text)
+    finished = call.stopped or bool(after)
+    return [Instance(*pair, finished or number < len(pairs)) for number, pair in enumerate(pairs, start=1)]
+
+
+def _labelled(text: str) -> list[tuple[str, str]]:
+    """Output first: after each label, up to the line's end, its input."""
+    parts = [part.strip().partition("\n") for part in LABEL.split(text)[1:]]
+    return [(given.strip(), label.strip()) for label, _, given in parts]
+
+
+def _examples(text: str) -> list[tuple[str, str]]:
+    """Input first: examples, or a single one without a heading; a part without "Output:" is an output without input."""
+    pairs = []
+    for part in EXAMPLE.split(text)[1:] or ([text] if OUTPUT.search(text) else []):
+        given, *outputs = OUTPUT.split(part, maxsplit=1)
+        given, output = (given, outputs[0]) if outputs else ("", part)
+        pairs.append((INPUT.sub("", given).strip(), INPUT.split(output)[0].strip()))
+    return pairs
+
+
+def passed(
+    found: Sequence[Instance], instruction: str, call: str, options: GeneralInstruct
+) -> tuple[list[Instance], list[Rejection]]:
+    """Filter by filter, each looking at what the one before it left."""
+    left, rejected = list(found), []
+    for name in options.instance_filters:
+        others, left = left, []
+        for one in others:
+            is_bad, reason = _judged(one, others, left, options.instances)[name]
+            if is_bad:
+                text = "\n".join((instruction, one.input, one.output))
+                rejected.append(Rejection(text=text, filter=f"instance_{name}", reason=reason, parents=(call,)))
+            else:
+                left.append(one)
+    return left, rejected
+
+
+def _judged(
+    one: Instance, others: Sequence[Instance], before: Sequence[Instance], most: int
+) -> dict[InstanceFilter, tuple[bool, str]]:
+    """What each filter says of an instance, given all of its instruction and those before it that were kept."""
+    ends, rivals = (one.input[-1:], one.output[-1:]), {other.output for other in others if other.input == one.input}
+    return {
+        "finished": (not one.finished, "the answer ran into the token limit"),
+        "echo": (one.input == one.output, "the output repeats the input"),
+        "empty": (not one.output, "no output"),
+        "colon": (":" in ends or "：" in ends, "input or output ends with a colon"),
+        "conflict": (one.input != "" and len(rivals) > 1, f"the same input has {len(rivals)} outputs"),
+        "duplicate": (one in before, "identical to an earlier one"),
+        "surplus": (len(before) >= most, f"more than {most} instances"),
+    }
+
+
+def task(one: Instance, document: Document, is_closed: bool, call: str) -> Task:
+    *history, last = turns(one.input)
+    return Task(
+        kind="classification" if is_closed else "text",
+        history=tuple(history),
+        instruction=document.text,
+        input=last.content,
+        output=one.output,
+        source=document.id,
+        parents=(document.id, call),
+    )
+
+
+def turns(text: str) -> list[Message]:
+    """A dialogue that alternates between "User:" and "Assistant:" and ends with the user; any other text is one turn."""
+    head, *rest = TURN.split(text)
+    found = list(zip(rest[::2], rest[1::2], strict=True))
+    wanted = [("User", "Assistant")[number % 2] for number in range(len(found))]
+    if head.strip() or len(found) % 2 == 0 or [role for role, _ in found] != wanted:
+        return [Message(role="user", content=text)]
+    return [Message(role="user" if role == "User" else "assistant", content=said.strip()) for role, said in found]
