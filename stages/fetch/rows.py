@@ -59,7 +59,7 @@ def _rows(path: Path, data: RowsData) -> Iterator[Row]:
 
 
 def _csv(path: Path, columns: dict[str, str]) -> Iterator[Row]:
-    table = _cells(path)
+    table = cells(path)
     place, header = next(table, (str(path), []))
     _require(place, columns, header)
     if twice := [name for name in columns.values() if header.count(name) > 1]:
@@ -71,7 +71,7 @@ def _csv(path: Path, columns: dict[str, str]) -> Iterator[Row]:
         yield place, dict(zip(header, cells, strict=True))
 
 
-def _cells(path: Path) -> Iterator[tuple[str, list[str]]]:
+def cells(path: Path) -> Iterator[tuple[str, list[str]]]:
     """The rows that are not blank, each with the line on which it starts: a quoted cell may run over many lines."""
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is less than a long document
     reader = csv.reader(_lines(path), strict=True)
