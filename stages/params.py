@@ -277,7 +277,7 @@ class Passage(Section):
 
 
 class Shares(Section):
-    """Of all rows: with the right passage in the prompt, to be declined, to be declined with another passage; others have none."""
+    """Of all rows: with the passage in the prompt; to be declined without one; to be declined with a wrong one. Rest: none."""
 
     with_passage: Fraction
     unanswerable: Fraction

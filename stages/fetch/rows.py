@@ -64,11 +64,11 @@ def _csv(path: Path, columns: dict[str, str]) -> Iterator[Row]:
     _require(place, columns, header)
     if twice := [name for name in columns.values() if header.count(name) > 1]:
         raise DataError(f"{place}: column {twice[0]!r} occurs more than once; rename one")
-    for place, cells in table:
-        if len(cells) != len(header):
+    for place, row in table:
+        if len(row) != len(header):
             hint = 'a cell with a comma, a quote or a line end must stand in "…"'
-            raise DataError(f"{place}: {len(cells)} cells, but the header has {len(header)}; {hint}")
-        yield place, dict(zip(header, cells, strict=True))
+            raise DataError(f"{place}: {len(row)} cells, but the header has {len(header)}; {hint}")
+        yield place, dict(zip(header, row, strict=True))
 
 
 def cells(path: Path) -> Iterator[tuple[str, list[str]]]:

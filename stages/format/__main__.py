@@ -20,9 +20,9 @@ def main() -> None:
         authored + [task for tasks in made.values() for task in tasks], valid + shots + raw["test"], p.format.overlap_ngram
     )
     splits = {name: chats.examples(tasks) for name, tasks in (("train", train), ("valid", valid), ("test", raw["test"]))}
-    if not splits["train"]:
-        told = ", ".join(f"{method} made {len(tasks)}" for method, tasks in made.items())
-        raise DataError(f"format: no training rows: the data has {len(raw['train'])} of its own, {told}; removed as overlapping: {removed}")
+    if not train:
+        counts = ", ".join(f"{source} {len(tasks)}" for source, tasks in {"authored": authored, **made}.items())
+        raise DataError(f"format: no training rows are left of {counts}; removed as overlapping: {removed}")
     splits["train"] += chats.replayed(list(records.read(REPLAY, Example)), len(train), p.fraction, p.seed)
     tokenizer = models.load_tokenizer(models.ensure(models.read_manifest()))
     fitted, figures = audit.fit(splits, tokenizer, p.format)

@@ -11,7 +11,7 @@ K1, B = 1.2, 0.75  # the usual constants (Robertson and Zaragoza 2009, The Proba
 
 
 def with_passages(examples: Sequence[Example], passages: Sequence[Document]) -> list[Example]:
-    """The same questions, each with its best passage below; the first parent is the example without, to whose scores it belongs."""
+    """The same questions, each with its best passage below; the first parent is the example without, which it is scored as."""
     index = BM25(passages)
     found = []
     for example in examples if passages else ():

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from stages import params, provenance, records, stage
@@ -14,7 +15,7 @@ from stages.synthesize.teacher import Teacher
 
 RAW, SYNTHETIC, COST = Path("data/raw"), Path("data/synthetic"), Path("data/cost")
 
-METHODS = {"self_instruct": self_instruct.run, "self_qa": self_qa.run}
+METHODS: dict[str, Callable[..., Made]] = {"self_instruct": self_instruct.run, "self_qa": self_qa.run}
 
 
 def main() -> None:

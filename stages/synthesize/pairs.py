@@ -1,7 +1,7 @@
 """Question–answer pairs and the filters that throw out what does not hold.
 
 A question must be understood without its passage (Zhang and Yang 2023, arXiv:2305.11952, forbid "this" and "the above
-article"), an answer must stand in it. Words are compared by their first five letters, numbers and names exactly.
+article"), an answer must stand in it. Words are compared by a rough stem, numbers and names exactly.
 """
 
 import re
@@ -16,21 +16,24 @@ from stages.records import Document, Rejection
 
 WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_]+")
 POINTING = re.compile(
-    r"\b(?:this|these|those)\b|\b(?:the|above|given|following|provided) (?:article|author|document|excerpt|page|paragraph|passage|"
-    r"section|table|text|above|following)\b|\b(?:above|below|aforementioned|mentioned)[,?.]|^(?:\w+ )?(?:do|does|did|is|are|was|can|will) "
-    r"(?:it|they|he|she)\b|这|那些|本文|上文|上述|下文|以上|该文|文中|文章|根据(?:文本|段落)",
+    r"\b(?:this|these|those)\b|\bthat (?:amount|level|day|rate|date|limit|case|period)\b|\bif (?:it|they)\b|"
+    r"^(?:\w+ )?(?:do|does|did|is|are|was|can|will) (?:it|they|he|she)\b|\b(?:above|below|aforementioned|mentioned)[,?.]|"
+    r"\b(?:the|above|given|following|provided) (?:article|author|document|excerpt|page|passage|section|table|text|above)\b|"
+    r"这|那些|本文|上文|上述|下文|以上|该文|文中|文章|根据(?:文本|段落)",
     re.IGNORECASE,
 )
-STOP = frozenset(
-    "a about all also an and any are as at be been by can could did do does each for from had has have he her his how i if in into "
-    "is it its just may me more most must my no not of on or our s she should so such t than that the their them then there they to "
-    "up us was we were what when where which while who will with would yes you your 的 了 是 在 和 与 及 或 有 为 吗 呢 不 也 就 都 而 请 您 你 我".split()
-)
+STOP_WORDS = """
+    a about all also an and any are as at be been by can could did do does each for from had has have he her his how i if in
+    into is it its just may me more most must my no not of on or our s she should so such t than that the their them then there
+    they to up us was we were what when where which while who will with would yes you your
+    的 了 是 在 和 与 及 或 有 为 吗 呢 不 也 就 都 而 请 您 你 我
+"""
+STOP = frozenset(STOP_WORDS.split())
 
 
 @dataclass(frozen=True)
 class Pair:
-    """`generator` is "rules" or "teacher", `calls` are the teacher's calls behind it; None: not yet answered, or not yet again."""
+    """`generator` is "rules" or "teacher", `calls` are the teacher's calls behind it; None: not yet answered, or again."""
 
     passage: Document
     generator: str
@@ -110,7 +113,7 @@ def grounded(answer: str, passage: str) -> str | None:
     for position, word in enumerate(words(answer)):
         exact = word[0].isdigit() or (position > 0 and word[0].isupper())
         lower = word.lower()
-        if lower not in STOP and lower not in said and (exact or lower[:5] not in parts):
+        if lower not in STOP and lower not in said and (exact or stem(lower) not in parts):
             return f"{word!r} is not in the passage"
     return None
 
@@ -122,7 +125,11 @@ def words(text: str) -> list[str]:
 
 def stems(text: str) -> set[str]:
     """Content words, inflections thrown together roughly."""
-    return {word[:5] for word in words(text.lower()) if word not in STOP}
+    return {stem(word) for word in words(text.lower()) if word not in STOP}
+
+
+def stem(word: str) -> str:
+    return re.sub(r"(?:ing|ed)$", "", word).rstrip("es")[:5] or word
 
 
 def key(text: str) -> tuple[str, ...]:

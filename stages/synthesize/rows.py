@@ -1,9 +1,9 @@
-"""Training rows from the kept pairs of Self-QA: without the passage, with it, and questions whose right answer is to decline."""
+"""Training rows from the kept pairs of Self-QA: without the passage, with it, and questions that are to be declined."""
 
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, zip_longest
 
 from stages.params import DocumentsData, SelfQa
 from stages.passages import headings
@@ -12,7 +12,9 @@ from stages.synthesize import rules
 from stages.synthesize.pairs import Pair, grounded, key, self_contained, stems, words
 
 
-def tasks(kept: Sequence[Pair], passages: Sequence[Document], data: DocumentsData, options: SelfQa, rng: random.Random) -> list[Task]:
+def tasks(
+    kept: Sequence[Pair], passages: Sequence[Document], data: DocumentsData, options: SelfQa, rng: random.Random
+) -> list[Task]:
     """Rows in the set shares; every passage gives its first pair before any gives its second, so that a limit starves none."""
     shares = options.shares
     plain = 1 - shares.with_passage - shares.unanswerable - shares.wrong_passage
@@ -58,24 +60,27 @@ def _unanswerable(kept: Sequence[Pair], passages: Sequence[Document], rng: rando
         texts[headings(passage)[0]].append(passage.text.lower())
     said = {subject: "\n".join(found) for subject, found in texts.items()}
     content = {subject: stems(text) for subject, text in said.items()}
+    mixed = rng.sample(kept, len(kept))
+    elsewhere = ((pair, rng.choice(found)) for pair in mixed if (found := _elsewhere(pair, content)))
+    nowhere = ((pair, rng.choice(found)) for pair in mixed if (found := _nowhere(pair, set(words(said[pair.subject])))))
     asked = {key(pair.question) for pair in kept}
-    for number, pair in enumerate(rng.sample(kept, len(kept))):
-        found = _elsewhere(pair, content) if number % 2 else _nowhere(pair, set(words(said[pair.subject])))
-        fresh = [question for question in found if key(question) not in asked and not self_contained(question, set())]
-        if fresh:
-            question = rng.choice(fresh)
+    for pair, question in (each for both in zip_longest(elsewhere, nowhere) for each in both if each):
+        if key(question) not in asked and not self_contained(question, set()):
             asked.add(key(question))
             yield pair, question
 
 
 def _elsewhere(pair: Pair, content: dict[str, set[str]]) -> list[str]:
-    """The question asked of subjects whose documents lack at least two of its content words and half of them."""
-    feature = (stems(pair.question) & stems(pair.passage.text)) - stems(pair.subject)
-    return [
-        pair.question.replace(pair.subject, other)
-        for other, there in content.items()
-        if pair.subject in pair.question and len(feature - there) >= max(2, len(feature) / 2)
-    ]
+    """The question about a thing, asked of subjects whose documents lack two words of it that are rare, or its only one.
+
+    Rare are words in the documents of at most a third of all subjects: common ones may have synonyms there.
+    """
+    things = [label for label in rules.labels(pair.passage) if label.lower() in pair.question.lower()]
+    words_of_it = stems(max(things, key=len, default="")) - stems(pair.subject)
+    rare = {word for word in words_of_it if sum(word in there for there in content.values()) <= max(1, len(content) // 3)}
+    if pair.subject not in pair.question or not rare or len(rare) < min(2, len(words_of_it)):
+        return []
+    return [pair.question.replace(pair.subject, other) for other, there in content.items() if rare.isdisjoint(there)]
 
 
 def _nowhere(pair: Pair, said: set[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Self-QA: questions from passages, answers read from them, what does not hold thrown out (Zhang and Yang 2023, arXiv:2305.11952).
+"""Self-QA (Zhang and Yang 2023, arXiv:2305.11952): questions from passages, answers read from them, filters, rows.
 
 A teacher, rules or both write the pairs. A block of passages is taken through all of a teacher's requests before the next one,
 so that a budget that ends leaves whole pairs; blocks end where a passage's own hash says so, so that a changed document
@@ -17,7 +17,7 @@ from jinja2 import FileSystemLoader
 from jinja2.sandbox import SandboxedEnvironment
 
 from stages.params import DocumentsData, SelfQa
-from stages.passages import CJK, cut, headings
+from stages.passages import cut, headings, is_cjk
 from stages.records import Call, DataError, Document, Message
 from stages.synthesize import rows, rules
 from stages.synthesize.made import Inputs, Made
@@ -95,7 +95,7 @@ class Asker:
     def questions(self, passages: Sequence[Document]) -> list[Pair]:
         count = self.options.questions
         prompts = [
-            self.prompts.questions(p.text, count, headings(p)[0] if self.data.subject else "", _is_chinese(p.text)) for p in passages
+            self.prompts.questions(p.text, count, headings(p)[0] if self.data.subject else "", is_cjk(p.text)) for p in passages
         ]
         asks = [Ask((_user(prompt),), self.options.question_sampling, follow_ups=2 * count) for prompt in prompts]
         return [
@@ -106,7 +106,8 @@ class Asker:
 
     def answers(self, pairs: Sequence[Pair]) -> list[Pair]:
         prompts = [
-            self.prompts.answer(pair.passage.text, pair.question, self.data.decline, _is_chinese(pair.passage.text)) for pair in pairs
+            self.prompts.answer(pair.passage.text, pair.question, self.data.decline, is_cjk(pair.passage.text))
+            for pair in pairs
         ]
         asks = [Ask((_user(prompt),), self.options.answer_sampling, follow_ups=1) for prompt in prompts]
         return [
@@ -117,9 +118,7 @@ class Asker:
     def again(self, pairs: Sequence[Pair]) -> list[Pair]:
         """Asked as the tuned model will be, question first and passage below: another prompt than the first answer's."""
         system = Message(role="system", content=self.data.system)
-        asks = [
-            Ask((system, _user(f"{pair.question}\n{pair.passage.text}")), self.options.answer_sampling) for pair in pairs
-        ]
+        asks = [Ask((system, _user(f"{pair.question}\n{pair.passage.text}")), self.options.answer_sampling) for pair in pairs]
         return [replace(pair, again=call.text, calls=(*pair.calls, call.id)) for pair, call in self._answered(pairs, asks)]
 
     def _answered(self, asked: Sequence[Any], asks: Sequence[Ask]) -> list[tuple[Any, Call]]:
@@ -129,10 +128,6 @@ class Asker:
 
 def _user(prompt: str) -> Message:
     return Message(role="user", content=str(prompt))
-
-
-def _is_chinese(text: str) -> bool:
-    return 2 * len(re.findall(f"[{CJK}]", text)) > len(re.findall(r"\w", text))
 
 
 def _figures(documents: Sequence[Document], passages: Sequence[Document], kept: Sequence[Pair]) -> dict[str, Any]:
@@ -145,5 +140,7 @@ def _figures(documents: Sequence[Document], passages: Sequence[Document], kept: 
         "passages_covered": used.total(),
         "documents": len(documents),
         "documents_covered": len(used),
-        "coverage": {document.source: {"passages": there[document.source], "covered": used[document.source]} for document in documents},
+        "coverage": {
+            document.source: {"passages": there[document.source], "covered": used[document.source]} for document in documents
+        },
     }
