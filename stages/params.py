@@ -6,6 +6,7 @@ while Hydra composes (hydra_plugins/validated.py), in the validate stage and whe
 """
 
 import difflib
+import re
 import warnings
 from pathlib import Path
 from types import SimpleNamespace, UnionType
@@ -144,7 +145,49 @@ class RowsData(Section):
         return self
 
 
-Data = Annotated[ComplaintsData | RowsData, Field(discriminator="kind")]
+class FolderDocuments(Section):
+    """The .md, .txt and .csv files below `documents/` of data.path; an id is a file's path there, with a table's row."""
+
+    source: Literal["folder"]
+
+
+class WheelDocuments(Section):
+    """A JSON list of objects with id, title and content, gzipped or not, inside a wheel of the package index."""
+
+    source: Literal["wheel"]
+    package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+==[A-Za-z0-9_.+-]+$")]
+    file: Text
+    sha256: Sha256
+
+
+class DocumentsData(Section):
+    """Documents, and authored questions about them in valid.jsonl, test.jsonl and, if there is one, train.jsonl of `path`.
+
+    `include` is a shell pattern of ids. `subject` is a regular expression of ids whose group, with `_` as a space, names what
+    a document is about, for documents of many like things; null: the title does. `decline` is the right answer to a
+    question that the documents do not answer.
+    """
+
+    kind: Literal["documents"]
+    path: Text
+    documents: Annotated[FolderDocuments | WheelDocuments, Field(discriminator="source")]
+    include: Text
+    subject: Text | None
+    system: Text
+    decline: Text
+
+    @model_validator(mode="after")
+    def _subject_has_one_group(self) -> Self:
+        try:
+            groups = re.compile(self.subject).groups if self.subject else 1
+        except re.error as error:
+            raise ValueError(f"subject is no regular expression: {error}") from None
+        if groups != 1:
+            raise ValueError(f"subject must have one group, the subject's name; it has {groups}")
+        return self
+
+
+Data = Annotated[ComplaintsData | RowsData | DocumentsData, Field(discriminator="kind")]
 
 
 class Sampling(Section):
@@ -266,7 +309,52 @@ class GeneralInstruct(Section):
 SelfInstruct = Annotated[ComplaintInstruct | GeneralInstruct, Field(discriminator="form")]
 
 
-Method = Literal["self_instruct", "none"]
+class Passage(Section):
+    """Longest passage and what neighbours share, in words; a Chinese, Japanese or Korean character counts as one."""
+
+    words: Positive
+    overlap: Count
+
+    @model_validator(mode="after")
+    def _moves_on(self) -> Self:
+        if self.overlap >= self.words:
+            raise ValueError("overlap must be below words")
+        return self
+
+
+class Shares(Section):
+    """Of all rows: with the passage in the prompt; to be declined without one; to be declined with a wrong one. Rest: none."""
+
+    with_passage: Fraction
+    unanswerable: Fraction
+    wrong_passage: Fraction
+
+    @model_validator(mode="after")
+    def _leave_some(self) -> Self:
+        if self.with_passage + self.unanswerable + self.wrong_passage >= 1:
+            raise ValueError("the shares leave no rows that are asked without a passage; their sum must be below 1")
+        return self
+
+
+class SelfQa(Section):
+    """Self-QA (Zhang and Yang 2023, arXiv:2305.11952): questions from passages, answers read from them.
+
+    `wordings` a statement are the rules' own, `questions` a passage the teacher's; `min_f1` is the least token F1 between a
+    teacher's answer and its answer when asked again; `rows`: at most so many, null: all.
+    """
+
+    generator: Literal["rules", "teacher", "both"]
+    passage: Passage
+    wordings: Positive
+    questions: Positive
+    min_f1: Fraction
+    rows: Positive | None
+    shares: Shares
+    question_sampling: Sampling
+    answer_sampling: Sampling
+
+
+Method = Literal["self_instruct", "self_qa", "none"]
 
 
 class Nothing(Section):
@@ -278,6 +366,7 @@ class Synthesis(Section):
     budget: Budget
     none: Nothing
     self_instruct: SelfInstruct
+    self_qa: SelfQa
 
     @model_validator(mode="after")
     def _methods_make_sense(self) -> Self:
@@ -526,11 +615,14 @@ class Params(Section):
                 f"runtime.micro_batch_size = {self.runtime.micro_batch_size}"
             )
         complaints = "self_instruct" in self.synthesis.methods and self.synthesis.self_instruct.form == "complaints"
-        if self.data.kind == "rows" and complaints:
+        if self.data.kind != "complaints" and complaints:
+            instead = {"rows": "none or synthesis=self_instruct_general", "documents": "self_qa", "graph": "self_kg"}
             mistakes.append(
-                "synthesis.methods: self_instruct in its form complaints writes complaint bodies; with data.kind = rows use "
-                "synthesis=none or synthesis=self_instruct_general"
+                "synthesis.methods: self_instruct in its form complaints writes complaint bodies; with "
+                f"data.kind = {self.data.kind} use synthesis={instead[self.data.kind]}"
             )
+        if self.data.kind != "documents" and "self_qa" in self.synthesis.methods:
+            mistakes.append(f"synthesis.methods: self_qa needs documents; data.kind = {self.data.kind} has none")
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self

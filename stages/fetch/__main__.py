@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from stages import models, params, records, stage
-from stages.fetch import authored, general, rows
+from stages.fetch import authored, documents, general, rows
+from stages.records import Document
 
 RAW, SEEDS = Path("data/raw"), Path("data/authored/self_instruct/seeds.jsonl")
 
@@ -11,16 +12,20 @@ RAW, SEEDS = Path("data/raw"), Path("data/authored/self_instruct/seeds.jsonl")
 def main() -> None:
     p = params.read("seed", "model", "data", "retention")
     manifest = models.fetch(p.model)
+    texts: dict[str, list[Document]] = {}
+    whole: list[Document] = []
     if p.data.kind == "complaints":
-        documents, splits = authored.complaints(p.data, p.seed)
+        texts, splits = authored.complaints(p.data, p.seed)
+    elif p.data.kind == "documents":
+        whole, splits = documents.fetch(p.data)
     else:
-        documents, splits = {}, rows.tasks(p.data, p.seed)
+        splits = rows.tasks(p.data, p.seed)
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
-    records.write(RAW / "seeds.jsonl", documents.get("train", []))
-    records.write(RAW / "held_out.jsonl", documents.get("valid", []) + documents.get("test", []))  # for the trail alone
+    records.write(RAW / "seeds.jsonl", texts.get("train", []))
+    records.write(RAW / "held_out.jsonl", texts.get("valid", []) + texts.get("test", []))  # for the trail alone
     records.write(RAW / "pool.jsonl", authored.seed_tasks(SEEDS))
-    records.write(RAW / "documents.jsonl", [])
+    records.write(RAW / "documents.jsonl", whole)
     records.write(RAW / "facts.jsonl", [])
     records.write(RAW / "general.jsonl", general.tasks(p.retention))
     records.write_text(models.MANIFEST, manifest.model_dump_json(indent=2) + "\n")

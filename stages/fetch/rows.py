@@ -59,19 +59,19 @@ def _rows(path: Path, data: RowsData) -> Iterator[Row]:
 
 
 def _csv(path: Path, columns: dict[str, str]) -> Iterator[Row]:
-    table = _cells(path)
+    table = cells(path)
     place, header = next(table, (str(path), []))
     _require(place, columns, header)
     if twice := [name for name in columns.values() if header.count(name) > 1]:
         raise DataError(f"{place}: column {twice[0]!r} occurs more than once; rename one")
-    for place, cells in table:
-        if len(cells) != len(header):
+    for place, row in table:
+        if len(row) != len(header):
             hint = 'a cell with a comma, a quote or a line end must stand in "…"'
-            raise DataError(f"{place}: {len(cells)} cells, but the header has {len(header)}; {hint}")
-        yield place, dict(zip(header, cells, strict=True))
+            raise DataError(f"{place}: {len(row)} cells, but the header has {len(header)}; {hint}")
+        yield place, dict(zip(header, row, strict=True))
 
 
-def _cells(path: Path) -> Iterator[tuple[str, list[str]]]:
+def cells(path: Path) -> Iterator[tuple[str, list[str]]]:
     """The rows that are not blank, each with the line on which it starts: a quoted cell may run over many lines."""
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is less than a long document
     reader = csv.reader(_lines(path), strict=True)

@@ -3,14 +3,15 @@
 from pathlib import Path
 
 from stages import models, params, records, stage
-from stages.format import audit, chats, overlap
-from stages.records import Example, Task
+from stages.format import audit, chats, overlap, retrieval
+from stages.passages import cut
+from stages.records import DataError, Document, Example, Task
 
 RAW, SYNTHETIC, REPLAY, FORMATTED = map(Path, ("data/raw", "data/synthetic", "data/replay.jsonl", "data/formatted"))
 
 
 def main() -> None:
-    p = params.read("seed", "synthesis.methods", "format", "replay.fraction")
+    p = params.read("seed", "synthesis.methods", "synthesis.self_qa.passage", "format", "replay.fraction")
     raw = {split: list(records.read(RAW / f"{split}.jsonl", Task)) for split in ("train", "valid", "test")}
     made = {method: list(records.read(SYNTHETIC / method / "tasks.jsonl", Task)) for method in p.methods}
     authored = raw["train"] if p.format.authored else []
@@ -19,6 +20,9 @@ def main() -> None:
         authored + [task for tasks in made.values() for task in tasks], valid + shots + raw["test"], p.format.overlap_ngram
     )
     splits = {name: chats.examples(tasks) for name, tasks in (("train", train), ("valid", valid), ("test", raw["test"]))}
+    if not train:
+        counts = ", ".join(f"{source} {len(tasks)}" for source, tasks in {"authored": authored, **made}.items())
+        raise DataError(f"format: no training rows are left of {counts}; removed as overlapping: {removed}")
     splits["train"] += chats.replayed(list(records.read(REPLAY, Example)), len(train), p.fraction, p.seed)
     tokenizer = models.load_tokenizer(models.ensure(models.read_manifest()))
     fitted, figures = audit.fit(splits, tokenizer, p.format)
@@ -26,10 +30,14 @@ def main() -> None:
     if p.fraction:
         origin["replayed"] = len(splits["train"]) - len(train)
 
+    passages = [passage for document in records.read(RAW / "documents.jsonl", Document) for passage in cut(document, p.passage)]
+    shown = retrieval.with_passages(fitted["valid"] + fitted["test"], passages)
+
     for split, examples in fitted.items():
         records.write(FORMATTED / f"{split}.jsonl", examples)
     records.write(FORMATTED / "shots.jsonl", chats.examples(shots))
     records.write(FORMATTED / "general.jsonl", chats.examples(list(records.read(RAW / "general.jsonl", Task))))
+    records.write(FORMATTED / "passages.jsonl", shown)
     records.write_json(FORMATTED / "audit.json", {**figures, "overlap": removed, "origin": origin})
     records.write_text(FORMATTED / "trained_on.txt", audit.trained_on(fitted["train"][:5], tokenizer))
     print(f"{len(fitted['train'])} train rows from {origin}; removed as overlapping: {removed}")

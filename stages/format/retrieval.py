@@ -1,0 +1,41 @@
+"""The passage that a question is most likely answered from, for a base model that is shown one instead of being tuned."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from stages.format.overlap import words
+from stages.records import Document, Example, Message
+
+K1, B = 1.2, 0.75  # the usual constants (Robertson and Zaragoza 2009, The Probabilistic Relevance Framework, section 3.4)
+
+
+def with_passages(examples: Sequence[Example], passages: Sequence[Document]) -> list[Example]:
+    """The same questions, each with its best passage below; the first parent is the example without, which it is scored as."""
+    index = BM25(passages)
+    found = []
+    for example in examples if passages else ():
+        *before, question, answer = example.messages
+        passage = index.best(question.content)
+        shown = Message(role="user", content=f"{question.content}\n{passage.text}")
+        changed = {"messages": (*before, shown, answer), "parents": (example.id, passage.id)}
+        found.append(Example.model_validate(example.model_dump(exclude={"id"}) | changed))
+    return found
+
+
+class BM25:
+    def __init__(self, passages: Sequence[Document]) -> None:
+        self.passages = passages
+        self.counts = [Counter(words(passage.text)) for passage in passages]
+        self.mean = sum(count.total() for count in self.counts) / max(1, len(passages))
+        self.holding = Counter(word for count in self.counts for word in count)
+
+    def best(self, question: str) -> Document:
+        """Of equal ones the first."""
+        asked = words(question)
+        scores = [sum(self._weight(word, count) for word in asked) for count in self.counts]
+        return self.passages[scores.index(max(scores))]
+
+    def _weight(self, word: str, count: Counter[str]) -> float:
+        rare = math.log(1 + (len(self.passages) - self.holding[word] + 0.5) / (self.holding[word] + 0.5))
+        return rare * count[word] * (K1 + 1) / (count[word] + K1 * (1 - B + B * count.total() / self.mean))

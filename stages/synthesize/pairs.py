@@ -1,0 +1,143 @@
+"""Question–answer pairs and the filters that throw out what does not hold.
+
+A question must be understood without its passage (Zhang and Yang 2023, arXiv:2305.11952, forbid "this" and "the above
+article"), an answer must stand in it. Words are compared by a rough stem, numbers and names exactly.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from stages.params import DocumentsData
+from stages.passages import CJK, headings
+from stages.records import Document, Rejection
+
+WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_]+")
+POINTING = re.compile(
+    r"\b(?:this|these|those)\b|\bthat (?:amount|level|day|rate|date|limit|case|period)\b|\bif (?:it|they)\b|"
+    r"^(?:\w+ )?(?:do|does|did|is|are|was|can|will) (?:it|they|he|she)\b|\b(?:above|below|aforementioned|mentioned)[,?.]|"
+    r"\b(?:the|above|given|following|provided) (?:article|author|document|excerpt|page|passage|section|table|text|above)\b|"
+    r"这|那些|本文|上文|上述|下文|以上|该文|文中|文章|根据(?:文本|段落)",
+    re.IGNORECASE,
+)
+STOP_WORDS = """
+    a about all also an and any are as at be been by can could did do does each for from had has have he her his how i if in
+    into is it its just may me more most must my no not of on or our s she should so such t than that the their them then there
+    they to up us was we were what when where which while who will with would yes you your
+    的 了 是 在 和 与 及 或 有 为 吗 呢 不 也 就 都 而 请 您 你 我
+"""
+STOP = frozenset(STOP_WORDS.split())
+
+
+@dataclass(frozen=True)
+class Pair:
+    """`generator` is "rules" or "teacher", `calls` are the teacher's calls behind it; None: not yet answered, or again."""
+
+    passage: Document
+    generator: str
+    question: str
+    answer: str | None = None
+    again: str | None = None
+    calls: tuple[str, ...] = ()
+
+    @cached_property
+    def document(self) -> Document:
+        text, parents = f"{self.question}\n{self.answer or ''}", (self.passage.id, *self.calls)
+        return Document(text=text, kind=self.generator, source=self.passage.source, parents=parents)
+
+    @property
+    def subject(self) -> str:
+        return headings(self.passage)[0]
+
+
+class Sieve:
+    """The filters by name, in their order, and what they threw out. Of two pairs with one question the first stays."""
+
+    def __init__(self, passages: Sequence[Document], data: DocumentsData, min_f1: float) -> None:
+        self.decline, self.min_f1 = data.decline, min_f1
+        self.rejected: list[Rejection] = []
+        self.asked: set[tuple[str, ...]] = set()
+        self.naming = {subject: set(words(subject.lower())) for subject in {headings(passage)[0] for passage in passages}}
+        shared = set.intersection(*self.naming.values()) if len(self.naming) > 1 else set()
+        self.naming = {subject: named - shared if data.subject else set() for subject, named in self.naming.items()}
+        self.filters: dict[str, Callable[[Pair], str | None]] = {
+            "parsed": _parsed,
+            "self_contained": lambda pair: self_contained(pair.question, self.naming[pair.subject]),
+            "grounded": self._grounded,
+            "round_trip": self._round_trip,
+            "duplicates": self._duplicate,
+        }
+
+    def through(self, pairs: Iterable[Pair], *names: str) -> list[Pair]:
+        """The pairs that pass the named filters."""
+        return [pair for pair in pairs if all(self._passes(pair, name) for name in names)]
+
+    def _passes(self, pair: Pair, name: str) -> bool:
+        if reason := self.filters[name](pair):
+            document = pair.document
+            self.rejected.append(Rejection(text=document.text, filter=name, reason=reason, parents=document.parents))
+        return not reason
+
+    def _grounded(self, pair: Pair) -> str | None:
+        return "declines" if pair.answer == self.decline else grounded(pair.answer or "", pair.passage.text)
+
+    def _round_trip(self, pair: Pair) -> str | None:
+        agreement = f1(pair.answer or "", pair.again or "")
+        return f"token F1 {agreement:.2f} with the second answer {pair.again!r}" if agreement < self.min_f1 else None
+
+    def _duplicate(self, pair: Pair) -> str | None:
+        if key(pair.question) in self.asked:
+            return "was asked before"
+        self.asked.add(key(pair.question))
+        return None
+
+
+def _parsed(pair: Pair) -> str | None:
+    if not pair.question.endswith(("?", "？")):
+        return "is no question"
+    return "has no answer that ends" if pair.answer == "" else None
+
+
+def self_contained(question: str, subject: set[str]) -> str | None:
+    """`subject` are words of which more than half must be named; none where the passage's title need not be."""
+    if found := POINTING.search(question):
+        return f"says {found[0]!r}, which only its passage explains"
+    named = subject.intersection(words(question.lower()))
+    return f"does not name {' '.join(sorted(subject))}" if subject and 2 * len(named) <= len(subject) else None
+
+
+def grounded(answer: str, passage: str) -> str | None:
+    said, parts = set(words(passage.lower())), stems(passage)
+    for position, word in enumerate(words(answer)):
+        exact = word[0].isdigit() or (position > 0 and word[0].isupper())
+        lower = word.lower()
+        if lower not in STOP and lower not in said and (exact or stem(lower) not in parts):
+            return f"{word!r} is not in the passage"
+    return None
+
+
+def words(text: str) -> list[str]:
+    """As written; a number with its points and commas is one word, and so is a Chinese character."""
+    return WORD.findall(text)
+
+
+def stems(text: str) -> set[str]:
+    """Content words, inflections thrown together roughly."""
+    return {stem(word) for word in words(text.lower()) if word not in STOP}
+
+
+def stem(word: str) -> str:
+    return re.sub(r"(?:ing|ed)$", "", word).rstrip("es")[:5] or word
+
+
+def key(text: str) -> tuple[str, ...]:
+    """Equal for texts that differ in capitals, signs and articles only."""
+    return tuple(word for word in words(text.lower()) if word not in ("a", "an", "the"))
+
+
+def f1(first: str, second: str) -> float:
+    """Token F1 of two answers (Rajpurkar et al. 2016, arXiv:1606.05250)."""
+    a, b = key(first), key(second)
+    return 2 * sum((Counter(a) & Counter(b)).values()) / (len(a) + len(b)) if a or b else 1.0

@@ -1,0 +1,97 @@
+"""Training rows from the kept pairs of Self-QA: without the passage, with it, and questions that are to be declined."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import islice, zip_longest
+
+from stages.params import DocumentsData, SelfQa
+from stages.passages import headings
+from stages.records import UNANSWERABLE, Document, Task
+from stages.synthesize import rules
+from stages.synthesize.pairs import Pair, grounded, key, self_contained, stems, words
+
+
+def tasks(
+    kept: Sequence[Pair], passages: Sequence[Document], data: DocumentsData, options: SelfQa, rng: random.Random
+) -> list[Task]:
+    """Rows in the set shares; every passage gives its first pair before any gives its second, so that a limit starves none."""
+    shares = options.shares
+    plain = 1 - shares.with_passage - shares.unanswerable - shares.wrong_passage
+    chosen = _in_turns(kept)[: None if options.rows is None else round(plain * options.rows)]
+    total = len(chosen) / plain
+
+    def task(pair: Pair, sorts: tuple[str, ...], question: str, answer: str, passage: Document | None = None) -> Task:
+        return Task(
+            kind="text",
+            system=data.system,
+            instruction=question,
+            input=passage.text if passage else "",
+            output=answer,
+            source=pair.passage.source,
+            slices=(*sorts, pair.generator),
+            parents=(pair.document.id, *([passage.id] if passage else [])),
+        )
+
+    shown = rng.sample(chosen, min(len(chosen), round(total * shares.with_passage)))
+    declined = islice(_unanswerable(kept, passages, rng), round(total * shares.unanswerable))
+    misled = islice(_with_wrong_passage(chosen, passages, rng), round(total * shares.wrong_passage))
+    return [
+        *(task(pair, ("closed_book",), pair.question, pair.answer or "") for pair in chosen),
+        *(task(pair, ("with_passage",), pair.question, pair.answer or "", pair.passage) for pair in shown),
+        *(task(pair, (UNANSWERABLE,), question, data.decline) for pair, question in declined),
+        *(task(pair, (UNANSWERABLE, "with_passage"), pair.question, data.decline, other) for pair, other in misled),
+    ]
+
+
+def _in_turns(kept: Sequence[Pair]) -> list[Pair]:
+    ranks: defaultdict[str, int] = defaultdict(int)
+    ranked = []
+    for pair in kept:
+        ranked.append((ranks[pair.passage.id], pair))
+        ranks[pair.passage.id] += 1
+    return [pair for _, pair in sorted(ranked, key=lambda item: item[0])]
+
+
+def _unanswerable(kept: Sequence[Pair], passages: Sequence[Document], rng: random.Random) -> Iterator[tuple[Pair, str]]:
+    """By turns what only another subject has and what no document says, and the pair that each was made from."""
+    texts: defaultdict[str, list[str]] = defaultdict(list)
+    for passage in passages:
+        texts[headings(passage)[0]].append(passage.text.lower())
+    said = {subject: "\n".join(found) for subject, found in texts.items()}
+    content = {subject: stems(text) for subject, text in said.items()}
+    mixed = rng.sample(kept, len(kept))
+    elsewhere = ((pair, rng.choice(found)) for pair in mixed if (found := _elsewhere(pair, content)))
+    nowhere = ((pair, rng.choice(found)) for pair in mixed if (found := _nowhere(pair, set(words(said[pair.subject])))))
+    asked = {key(pair.question) for pair in kept}
+    for pair, question in (each for both in zip_longest(elsewhere, nowhere) for each in both if each):
+        if key(question) not in asked and not self_contained(question, set()):
+            asked.add(key(question))
+            yield pair, question
+
+
+def _elsewhere(pair: Pair, content: dict[str, set[str]]) -> list[str]:
+    """The question about a thing, asked of subjects whose documents lack two words of it that are rare, or its only one.
+
+    Rare are words in the documents of at most a third of all subjects: common ones may have synonyms there.
+    """
+    things = [label for label in rules.labels(pair.passage) if label.lower() in pair.question.lower()]
+    words_of_it = stems(max(things, key=len, default="")) - stems(pair.subject)
+    rare = {word for word in words_of_it if sum(word in there for there in content.values()) <= max(1, len(content) // 3)}
+    if pair.subject not in pair.question or not rare or len(rare) < min(2, len(words_of_it)):
+        return []
+    return [pair.question.replace(pair.subject, other) for other, there in content.items() if rare.isdisjoint(there)]
+
+
+def _nowhere(pair: Pair, said: set[str]) -> list[str]:
+    return [question for label in rules.labels(pair.passage) for question in rules.unsaid(pair.subject, label, said)]
+
+
+def _with_wrong_passage(
+    chosen: Sequence[Pair], passages: Sequence[Document], rng: random.Random
+) -> Iterator[tuple[Pair, Document]]:
+    """A pair and a passage about another subject which does not hold the answer."""
+    for pair in rng.sample(chosen, len(chosen)):
+        other = rng.choice(passages)
+        if headings(other)[0] != pair.subject and grounded(pair.answer or "", other.text):
+            yield pair, other

@@ -1,0 +1,213 @@
+"""The rule-based generator: statements of a passage become questions and answers by the wordings of rules.yaml.
+
+It understands nothing, but its answers are the document's own words. Values are inserted once and never read as templates.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from stages.passages import HEADING, SENTENCE_END, WORD, headings, is_cjk
+from stages.records import Document, content_hash
+
+LONGEST = 30  # words of an answer
+RULER = re.compile(r"\|[\s:|-]+")  # below the header of a table
+ITEM = re.compile(r"\s*(?:[-*•]|\d+[.)、])\s+")
+LABELLED = re.compile(r"(?!(?:tips?|notes?|examples?): )([^:：.?!。]{2,80})(?:: |：)(.+)", re.IGNORECASE)
+PLAIN_COLUMN = re.compile(
+    r"(.* )?(value|details?|amount|description)|availability.*|(how|what) .*|数值|值|内容|说明|金额", re.IGNORECASE
+)
+WORD_OF_RULES = re.compile(r"(?<!\?P)<(\w+)>")
+SLOT = re.compile(r"\{(the |a )?(\w+)\}")
+CLAUSE = re.compile(r"you |.* (?:is|are|receive|have) ", re.IGNORECASE)
+LEFTOVER = re.compile(r"\[\[|\{\{|\*\*|`|[a-z] Yes\b")  # what a careless template left in a document
+VERBATIM = ("subject", "title", "start", "list")
+MANY = re.compile(r"(?<![iosu])s$")
+TO_FIRST_PERSON = [
+    (re.compile(rf"\b{second}\b", re.IGNORECASE), first)
+    for second, first in (
+        ("yours", "mine"),
+        ("your", "my"),
+        ("yourself", "myself"),
+        ("you are", "I am"),
+        ("you’re|you're", "I am"),
+        (r"(helps?|allow(?:s|ing)?|lets?|notify|gives?|with|from|to|for) you", r"\1 me"),
+        ("you", "I"),
+    )
+]
+
+
+@dataclass(frozen=True)
+class Rule:
+    match: re.Pattern[str]
+    ask: Sequence[str]
+    answer: str
+
+
+def pairs(passage: Document, wordings: int) -> list[tuple[str, str]]:
+    """Questions and answers, at most `wordings` of each statement; which ones depends on the statement alone."""
+    known = headings(passage)
+    over = {"subject": known[0], "title": known[min(1, len(known) - 1)]}
+    found = []
+    for statement in statements(passage):
+        matched = [(rule, match) for rule in _rules()["statements"] if (match := rule.match.fullmatch(statement))]
+        matched = matched or [(rule, match) for rule in _rules()["otherwise"] if (match := rule.match.fullmatch(statement))]
+        turn = int(content_hash(statement)[:4], 16)
+        made = [_worded(rule, {**match.groupdict(""), **over}, turn) for rule, match in matched]
+        found += [pair for tier in zip_longest(*made) for pair in tier if pair][:wordings]
+    return [(question, answer) for question, answer in found if len(WORD.findall(answer)) <= LONGEST]
+
+
+def statements(passage: Document) -> list[str]:
+    """Sentences; "label | value" from lists and tables, "column | row | value" from tables with telling columns;
+    "heading | steps" below a question or "How to …"; "heading ‖ items" of other lists.
+    """
+    lines = [line.rstrip() for line in passage.text.split("\n") if line.strip() and not HEADING.fullmatch(line)]
+    heading = headings(passage)[-1]
+    found: list[str] = []
+    header: list[str] = []
+    for line, after in zip_longest(lines, lines[1:], fillvalue=""):
+        if line.startswith("|"):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if RULER.fullmatch(after):
+                header = cells
+            elif not RULER.fullmatch(line):
+                found += _row(header, cells)
+            continue
+        text = ITEM.sub("", line, count=1).strip()
+        nested = ITEM.match(after) and len(after) - len(after.lstrip()) > len(line) - len(line.lstrip())
+        if text.endswith(("?", "？")) and nested:
+            found.append(f"{text} | {ITEM.sub('', after, count=1)}")
+        elif not (nested and text.endswith((":", "："))):
+            found += _said(text, heading)
+    items = [ITEM.sub("", line, count=1) for line in lines if ITEM.match(line)]
+    if re.match(r"how to |.*[?？]$", heading, re.IGNORECASE):
+        found.append(f"{heading} | {' '.join(items or lines)}")
+    elif len(items) == len(lines) > 1 and not any(map(LABELLED.fullmatch, items)):
+        found.append(f"{heading} ‖ {' '.join(items)}")
+    return [_stripped(statement) for statement in found if not LEFTOVER.search(statement)]
+
+
+def labels(passage: Document) -> list[str]:
+    """The things that the passage gives values for."""
+    found = [said.split(" | ")[0] for said in statements(passage) if said.count(" | ") == 1]
+    return [label for label in found if _rules()["thing"].fullmatch(label) and not _is_name(label)]
+
+
+def unsaid(subject: str, label: str, said: set[str]) -> list[str]:
+    """Questions in the subject's language whose answer no text with the words `said` holds."""
+    return [
+        _filled(question["ask"], {"subject": subject, "label": label}, in_question=True)
+        for question in _rules()["unsaid"]
+        if said.isdisjoint(question["unless"]) and is_cjk(question["ask"]) == is_cjk(subject)
+    ]
+
+
+def _row(header: list[str], cells: list[str]) -> list[str]:
+    columns = list(zip(header, cells, strict=False))[1:]
+    return [
+        f"{cells[0]} | {cell}" if PLAIN_COLUMN.fullmatch(column) else f"{column} | {cells[0]} | {cell}"
+        for column, cell in columns
+        if cell
+    ]
+
+
+def _said(text: str, heading: str) -> list[str]:
+    """An item "Silver Card: +0.2%" below "Card bonuses" says what the bonus is for that card; others speak for themselves."""
+    labelled = LABELLED.fullmatch(text)
+    if not labelled or (CLAUSE.match(labelled[1]) and len(labelled[2].split()) > 3):
+        return SENTENCE_END.split(text)
+    label, value = labelled.groups()
+    thing = _singular(re.split(r" (?:from|for|of|with|in|per|on) ", heading)[0])
+    if _is_name(label) and MANY.search(heading) and thing.split()[-1].lower() not in label.lower():
+        return [f"{thing} | {label} | {value}"]
+    return [f"{label} | {value}"]
+
+
+def _worded(rule: Rule, values: dict[str, str], turn: int) -> list[tuple[str, str]]:
+    asks = [rule.ask[(turn + number) % len(rule.ask)] for number in range(len(rule.ask))]
+    return [(_filled(ask, values, in_question=True), _filled(rule.answer, values, in_question=False)) for ask in asks]
+
+
+def _filled(wording: str, values: dict[str, str], in_question: bool) -> str:
+    def value(match: re.Match[str]) -> str:
+        article, text = match[1], values[match[2]]
+        if match[2] not in VERBATIM:
+            text = _first_person(text) if in_question and match[2] != "question" else text
+            text = _lowered(text) if match.start() or article else text
+        if article == "the " and _is_name(text):
+            return f"the {text}"
+        return f"{_article(text)}{text}" if article == "a " else text
+
+    text = SLOT.sub(value, wording).strip()
+    if not in_question:
+        return text
+    if text.count(subject := values["subject"]) > 1:  # a group named it already
+        text = re.sub(rf" (?:with|on|for|of|\() ?(?:the )?{re.escape(subject)}\)?(?=\?$)", "", text)
+    return text[0].upper() + text[1:]
+
+
+def _first_person(text: str) -> str:
+    for second, first in TO_FIRST_PERSON:
+        text = second.sub(first, text)
+    return text
+
+
+def _is_name(text: str) -> bool:
+    """Words that all begin with a capital, a digit or a bracket; of one word alone a second capital is asked."""
+    words = text.split()
+    return (
+        (len(words) > 1 or bool(re.match(r"[A-Z][a-z]+[A-Z]", text)))
+        and not re.match(r"(?:the|an?) ", text, re.IGNORECASE)
+        and not any(w[0].islower() for w in words)
+    )
+
+
+def _lowered(text: str) -> str:
+    first, _, rest = text.partition(" ")
+    if first in ("The", "A", "An", "Your", "My"):
+        return f"{first.lower()} {rest}"
+    keeps = first[1:] != first[1:].lower() or len(first) < 2 or (rest[:1].isupper() and not rest.startswith("I "))
+    return text if keeps else text[0].lower() + text[1:]
+
+
+def _article(text: str) -> str:
+    if MANY.search(text) or re.match(r"(?:the|an?|my|no) |\W|\d", text, re.IGNORECASE):
+        return ""
+    sounds_open = re.match(r"[AEFHILMNORSX][A-Z]|[aeioAEIO]", text)
+    return "an " if sounds_open else "a "
+
+
+def _singular(text: str) -> str:
+    return re.sub(r"ies$", "y", text) if text.endswith("ies") else re.sub(r"(?<=s)es$|(?<!s)s$", "", text)
+
+
+def _stripped(statement: str) -> str:
+    """Without the end of its sentence, and without what is left of "…: Yes." where the sentence says it already."""
+    return re.sub(r": Yes$", "", " ".join(statement.split()).rstrip(".。;；"))
+
+
+@cache
+def _rules() -> dict[str, Any]:
+    from ruamel.yaml import YAML
+
+    read = YAML(typ="safe", pure=True).load((Path(__file__).parent / "rules.yaml").read_text(encoding="utf-8"))
+
+    def pattern(text: str) -> re.Pattern[str]:
+        while (written := WORD_OF_RULES.sub(lambda match: read["words"][match[1]], text)) != text:
+            text = written
+        return re.compile(text, re.IGNORECASE)
+
+    def rule(entry: dict[str, Any]) -> Rule:
+        return Rule(pattern(entry["match"]), entry["ask"], entry["answer"])
+
+    return {
+        "statements": [rule(entry) for entry in read["statements"]],
+        "otherwise": [rule(entry) for entry in read["otherwise"]],
+        "unsaid": read["unsaid"],
+        "thing": pattern("<thing>"),
+    }

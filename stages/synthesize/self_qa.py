@@ -1,0 +1,146 @@
+"""Self-QA (Zhang and Yang 2023, arXiv:2305.11952): questions from passages, answers read from them, filters, rows.
+
+A teacher, rules or both write the pairs. A block of passages is taken through all of a teacher's requests before the next one,
+so that a budget that ends leaves whole pairs; blocks end where a passage's own hash says so, so that a changed document
+moves the borders near it only.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import FileSystemLoader
+from jinja2.sandbox import SandboxedEnvironment
+
+from stages.params import DocumentsData, SelfQa
+from stages.passages import cut, headings, is_cjk
+from stages.records import Call, DataError, Document, Message
+from stages.synthesize import rows, rules
+from stages.synthesize.made import Inputs, Made
+from stages.synthesize.pairs import Pair, Sieve
+from stages.synthesize.teacher import Ask, Teacher
+
+BLOCK = 32  # passages on average
+NUMBER = re.compile(r"\s*(?:[-*•]\s+|\d+\s*[.)、:：]\s*|(?:Question|Q|问题)\s*\d*\s*[:：.]\s*)*", re.IGNORECASE)
+
+
+def run(inputs: Inputs, teacher: Teacher, options: SelfQa, seed: int) -> Made:
+    """The pairs that pass all filters, and at most `options.rows` tasks made of them in the set shares."""
+    data = inputs.data
+    if not isinstance(data, DocumentsData):
+        raise DataError(f"synthesis.methods: self_qa needs documents; data.kind = {data.kind} has none")
+    passages = by_rank([cut(document, options.passage) for document in inputs.documents])
+    sieve = Sieve(passages, data, options.min_f1)
+    kept: list[Pair] = []
+    if options.generator != "teacher":
+        written = [
+            Pair(passage, "rules", question, answer)
+            for passage in passages
+            for question, answer in rules.pairs(passage, options.wordings)
+        ]
+        kept += sieve.through(written, "self_contained", "grounded", "duplicates")
+    if options.generator != "rules":
+        kept += _from_teacher(passages, Asker(teacher, options, data), sieve)
+    tasks = rows.tasks(kept, passages, data, options, random.Random(seed))
+    return Made(
+        filters=tuple(sieve.filters),
+        kept=[pair.document for pair in kept],
+        rejected=sieve.rejected,
+        tasks=tasks,
+        passages=passages,
+        figures=_figures(inputs.documents, passages, kept),
+    )
+
+
+def by_rank(passages: Sequence[Sequence[Document]]) -> list[Document]:
+    """The first passage of every document, then every second one: where a budget ends, no document is left out for another."""
+    ranked = [(rank, passage) for each in passages for rank, passage in enumerate(each)]
+    return [passage for _, passage in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _from_teacher(passages: Sequence[Document], asker: "Asker", sieve: Sieve) -> list[Pair]:
+    kept = []
+    for block in _blocks(passages):
+        asked = sieve.through(asker.questions(block), "parsed", "self_contained")
+        answered = sieve.through(asker.answers(asked), "parsed", "grounded")
+        kept += sieve.through(asker.again(answered), "round_trip", "duplicates")
+        if asker.teacher.spent:
+            break
+    return kept
+
+
+def _blocks(passages: Sequence[Document]) -> Iterator[list[Document]]:
+    block = []
+    for passage in passages:
+        block.append(passage)
+        if int(passage.id[-8:], 16) % BLOCK == 0:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+class Asker:
+    """The three requests to the teacher; a pair whose request the budget no longer covers is left out."""
+
+    def __init__(self, teacher: Teacher, options: SelfQa, data: DocumentsData) -> None:
+        self.teacher, self.options, self.data = teacher, options, data
+        environment = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent))
+        self.prompts: Any = environment.get_template("self_qa.jinja").module
+
+    def questions(self, passages: Sequence[Document]) -> list[Pair]:
+        count = self.options.questions
+        prompts = [
+            self.prompts.questions(p.text, count, headings(p)[0] if self.data.subject else "", is_cjk(p.text)) for p in passages
+        ]
+        asks = [Ask((_user(prompt),), self.options.question_sampling, follow_ups=2 * count) for prompt in prompts]
+        return [
+            Pair(passage, "teacher", NUMBER.sub("", line, count=1).strip(), calls=(call.id,))
+            for passage, call in self._answered(passages, asks)
+            for line in [line for line in call.text.splitlines() if line.strip()][:count]
+        ]
+
+    def answers(self, pairs: Sequence[Pair]) -> list[Pair]:
+        prompts = [
+            self.prompts.answer(pair.passage.text, pair.question, self.data.decline, is_cjk(pair.passage.text))
+            for pair in pairs
+        ]
+        asks = [Ask((_user(prompt),), self.options.answer_sampling, follow_ups=1) for prompt in prompts]
+        return [
+            replace(pair, answer=call.text.strip() if call.stopped else "", calls=(*pair.calls, call.id))
+            for pair, call in self._answered(pairs, asks)
+        ]
+
+    def again(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """Asked as the tuned model will be, question first and passage below: another prompt than the first answer's."""
+        system = Message(role="system", content=self.data.system)
+        asks = [Ask((system, _user(f"{pair.question}\n{pair.passage.text}")), self.options.answer_sampling) for pair in pairs]
+        return [replace(pair, again=call.text, calls=(*pair.calls, call.id)) for pair, call in self._answered(pairs, asks)]
+
+    def _answered(self, asked: Sequence[Any], asks: Sequence[Ask]) -> list[tuple[Any, Call]]:
+        calls = self.teacher.answer(asks)
+        return [(item, call) for item, call in zip(asked, calls, strict=True) if call is not None]
+
+
+def _user(prompt: str) -> Message:
+    return Message(role="user", content=str(prompt))
+
+
+def _figures(documents: Sequence[Document], passages: Sequence[Document], kept: Sequence[Pair]) -> dict[str, Any]:
+    """How many pairs each generator kept, and of each document how many passages there are and how many gave a pair."""
+    there = Counter(passage.source for passage in passages)
+    used = Counter(passage.source for passage in {pair.passage for pair in kept})
+    return {
+        "pairs": dict(Counter(pair.generator for pair in kept)),
+        "passages": len(passages),
+        "passages_covered": used.total(),
+        "documents": len(documents),
+        "documents_covered": len(used),
+        "coverage": {
+            document.source: {"passages": there[document.source], "covered": used[document.source]} for document in documents
+        },
+    }

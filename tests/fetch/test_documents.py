@@ -1,0 +1,161 @@
+"""Documents of a folder or a wheel, and questions about them: what cannot be read is left out and said, mistakes are named."""
+
+import gzip
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.fetch import documents
+from stages.params import DocumentsData, FolderDocuments, WheelDocuments
+from stages.records import DataError
+
+DECLINE = "I do not know."
+WHEEL = WheelDocuments(source="wheel", package="bank==1", file="bank/documents.json.gz", sha256="0" * 64)
+
+
+def question(**changed: Any) -> str:
+    return json.dumps({"question": "How much?", "answer": "$3", "source": "a.md", "answerable": True} | changed) + "\n"
+
+
+def data(path: Path, source: Any = None, include: str = "*", subject: str | None = None) -> DocumentsData:
+    return DocumentsData(
+        kind="documents",
+        path=str(path),
+        documents=source or FolderDocuments(source="folder"),
+        include=include,
+        subject=subject,
+        system="Answer.",
+        decline=DECLINE,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One document and a question about it in each file."""
+    (tmp_path / "documents" / "sub").mkdir(parents=True)
+    (tmp_path / "documents" / "a.md").write_text("# Fees\nThe fee is $3.", encoding="utf-8")
+    for split in ("valid", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(question(question=f"How much in {split}?"), encoding="utf-8")
+    return tmp_path
+
+
+def texts(folder: Path, **how: Any) -> dict[str, str]:
+    return {document.source: document.text for document in documents.fetch(data(folder, **how))[0]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("sub/b.txt", b"Line one\r\nLine two\r\n", "# b\nLine one\nLine two"),
+        ("b.md", "\ufeff# Title\r\nBody".encode(), "# Title\nBody"),
+        ("b.md", b"## Section\nBody", "# b\n## Section\nBody"),
+        ("b.md", b"one line", "# b\none line"),
+        ("b.md", "# 账户\n月费为10元。".encode(), "# 账户\n月费为10元。"),
+        ("b.MD", b"{{ 7*7 }} {% raw %}\0", "# b\n{{ 7*7 }} {% raw %}"),
+    ],
+)
+def test_a_text_stands_below_its_title(folder: Path, name: str, content: bytes, text: str) -> None:
+    (folder / "documents" / name).write_bytes(content)
+    assert texts(folder)[name] == text
+
+
+def test_a_table_is_a_document_a_row_and_a_sentence_an_attribute(folder: Path) -> None:
+    table = '\ufeffplan,fee,note\r\nBlue,$1,\r\nRed,$2,"a, b"\r\nbroken\r\n'
+    (folder / "documents" / "plans.csv").write_bytes(table.encode())
+    found = texts(folder)
+    assert found["plans.csv:1"] == "# Blue\nThe fee of Blue is $1."
+    assert found["plans.csv:2"] == "# Red\nThe fee of Red is $2.\nThe note of Red is a, b."
+    assert "plans.csv:3" not in found
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [("b.txt", b"\xff\xfe\x00", "not UTF-8"), ("b.md", b"", "empty"), ("b.md", b" \r\n", "empty"), ("b.csv", b"", "empty")],
+)
+def test_one_bad_document_is_left_out_and_said(
+    folder: Path, caplog: pytest.LogCaptureFixture, name: str, content: bytes, why: str
+) -> None:
+    (folder / "documents" / name).write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert list(texts(folder)) == ["a.md"]
+    assert name in caplog.text
+    assert why in caplog.text
+
+
+def test_no_document_at_all_is_an_error(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.include = z\*: no readable document of 1"):
+        documents.fetch(data(folder, include="z*"))
+
+
+@pytest.fixture
+def wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Puts a file in the place of what would be downloaded."""
+
+    def put(content: bytes) -> None:
+        path = tmp_path / "documents.json.gz"
+        path.write_bytes(gzip.compress(content))
+        monkeypatch.setattr(documents.wheel, "extract", lambda *_: path)
+
+    return put
+
+
+def test_documents_of_a_wheel_are_chosen_by_id_and_named_as_they_are_spelt(folder: Path, wheel: Any) -> None:
+    items = [
+        {"id": "doc_eco_plan_(home)_001", "title": "Eco Plan (home): fees", "content": "## Fees\r\n- none"},
+        {"id": "doc_eco_plan_(home)_002", "title": "Interest", "content": "daily"},
+        {"id": "other_001", "title": "Other", "content": "x"},
+    ]
+    wheel(json.dumps(items).encode())
+    for split in ("valid", "test"):
+        (folder / f"{split}.jsonl").write_text(question(source=items[0]["id"]), encoding="utf-8")
+    assert texts(folder, source=WHEEL, include="doc_*", subject=r"doc_(.+)_\d+") == {
+        items[0]["id"]: "# Eco Plan (home)\n## Eco Plan (home): fees\n### Fees\n- none",
+        items[1]["id"]: "# Eco Plan (home)\n## Interest\ndaily",
+    }
+
+
+@pytest.mark.parametrize("content", [b"no JSON", b"3", b'[{"id": "x"}]', b'[{"id": "x", "title": "t", "content": null}]'])
+def test_a_wheel_with_something_else_is_refused(folder: Path, wheel: Any, content: bytes) -> None:
+    wheel(content)
+    with pytest.raises(DataError, match=r"data\.documents\.file = bank/documents\.json\.gz: must be a list of objects"):
+        documents.fetch(data(folder, source=WHEEL))
+
+
+def test_questions_become_tasks_of_their_split_and_training_rows_need_not_exist(folder: Path) -> None:
+    unanswerable = question(question="When?", answer=DECLINE, answerable=False)
+    (folder / "test.jsonl").write_bytes(("\ufeff" + question() + unanswerable).replace("\n", "\r\n").encode())
+    _, splits = documents.fetch(data(folder))
+    assert (len(splits["train"]), len(splits["valid"]), len(splits["test"])) == (0, 1, 2)
+    first, second = splits["test"]
+    assert (first.instruction, first.output, first.source, first.slices) == ("How much?", "$3", "a.md", ("answerable",))
+    assert (second.output, second.slices, second.system) == (DECLINE, ("unanswerable",), "Answer.")
+
+
+def test_own_training_questions_are_used_where_there_are_some(folder: Path) -> None:
+    (folder / "train.jsonl").write_text(question(), encoding="utf-8")
+    assert len(documents.fetch(data(folder))[1]["train"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{\n", r"test\.jsonl:2: Invalid JSON"),
+        (question(answer=3), r"test\.jsonl:2: answer: Input should be a valid string"),
+        (question(extra=1), r"test\.jsonl:2: extra: Extra inputs"),
+        (question(source="b.md"), r"test\.jsonl:2: source 'b\.md' is no document"),
+        (question(answerable=False), r"test\.jsonl:2: .*data\.decline = 'I do not know\.'"),
+    ],
+)
+def test_a_wrong_question_is_named_by_file_and_line(folder: Path, line: str, said: str) -> None:
+    (folder / "test.jsonl").write_text(question() + line, encoding="utf-8")
+    with pytest.raises(DataError, match=said):
+        documents.fetch(data(folder))
+
+
+def test_a_missing_question_file_is_named(folder: Path) -> None:
+    (folder / "valid.jsonl").unlink()
+    with pytest.raises(DataError, match=r"valid\.jsonl: no such file"):
+        documents.fetch(data(folder))

@@ -1,0 +1,326 @@
+"""Self-QA with a scripted teacher and with rules: what is thrown out and why, lineage, coverage, budgets, what is declined."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.params import Budget, DocumentsData, FolderDocuments, Passage, Sampling, SelfQa, Shares
+from stages.records import DataError, Document
+from stages.synthesize import rules, self_qa
+from stages.synthesize.made import Inputs, Made, funnel
+from stages.synthesize.teacher import Answer, Ask, Teacher, Unit
+
+DECLINE = "I do not know; the handbook does not say."
+GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=64)
+DATA = DocumentsData(
+    kind="documents",
+    path="handbook",
+    documents=FolderDocuments(source="folder"),
+    include="*",
+    subject="(.*)",
+    system="Answer from the handbook.",
+    decline=DECLINE,
+)
+OPTIONS = SelfQa(
+    generator="rules",
+    passage=Passage(words=60, overlap=10),
+    wordings=3,
+    questions=2,
+    min_f1=0.6,
+    rows=None,
+    shares=Shares(with_passage=0.1, unanswerable=0.1, wrong_passage=0.05),
+    question_sampling=GREEDY,
+    answer_sampling=GREEDY,
+)
+GOLD = """# Gold Account
+## Fees
+- Monthly maintenance fee: $10.00
+- Large balance alert threshold: $50,000
+## Interest
+Interest is credited monthly. If your balance falls below $5,000, a monthly charge may be incurred."""
+SILVER = """# Silver Account
+## Fees
+- Monthly maintenance fee: $5.00
+## Interest
+Interest is credited quarterly."""
+
+
+def document(text: str, source: str = "") -> Document:
+    return Document(text=text, kind="document", source=source or text.split("\n")[0].removeprefix("# "))
+
+
+def many(count: int) -> list[Document]:
+    return [document(f"# Plan {i}\n## Fees\n- Yearly fee: ${i}.50", f"plan-{i}") for i in range(count)]
+
+
+class Scripted:
+    """A backend that answers by a function of what it is asked and of the prompt."""
+
+    def __init__(self, answer: Callable[[str, str], str]) -> None:
+        self.identity: dict[str, Any] = {"model": "scripted"}
+        self.reply, self.prompts = answer, list[str]()
+
+    def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]:
+        yield from ([[ask]] for ask in asks)
+
+    def ask(self, units: Sequence[Unit], seeds: Sequence[int], keep: Callable[[int, list[Answer]], None]) -> None:
+        for number, (ask,) in enumerate(units):
+            prompt = ask.messages[-1].content
+            sort = (
+                "question" if "1. " in prompt[-20:] else "answer" if prompt.startswith(("The background", "背景")) else "again"
+            )
+            self.prompts.append(prompt)
+            text = self.reply(sort, prompt)
+            keep(number, [{"text": text, "stopped": True, "prompt_tokens": 1, "new_tokens": 1, "retries": 0}])
+
+    def usd(self, prompt_tokens: int, new_tokens: int) -> float:
+        return 0.0
+
+
+def plan_teacher(sort: str, prompt: str) -> str:
+    """Knows the one fact of a plan."""
+    plan = prompt.split("# ")[1].split("\n")[0]
+    return f"1. What is the yearly fee of {plan}?" if sort == "question" else prompt.split("Yearly fee: ")[1].split("\n")[0]
+
+
+def teacher(reply: Callable[[str, str], str] = plan_teacher, max_calls: int | None = None) -> Teacher:
+    return Teacher(Scripted(reply), Budget(max_calls=max_calls, max_tokens=None, max_usd=None), seed=1)
+
+
+def run(documents: Sequence[Document], teacher_: Teacher | None = None, data: DocumentsData = DATA, **options: Any) -> Made:
+    inputs = Inputs(seeds=[], pool=[], documents=documents, facts=[], data=data)
+    asked = teacher_ or teacher()
+    return self_qa.run(inputs, asked, OPTIONS.model_copy(update=options), seed=7)
+
+
+def asked(made: Made) -> dict[str, str]:
+    return dict(pair.text.split("\n", 1) for pair in made.kept)  # type: ignore[misc]
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+
+# Rules ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_rules_name_the_subject_and_answer_in_the_documents_words() -> None:
+    made = run([document(GOLD)])
+    assert made.kept
+    assert all("Gold Account" in question for question in asked(made))
+    assert {"a monthly maintenance fee of $10.00", "credited monthly"} <= set(asked(made).values())
+    assert {document.kind for document in made.kept} == {"rules"}
+
+
+def test_a_statement_gets_several_wordings_at_most_as_many_as_set() -> None:
+    (one,) = run([document("# Gold Account\n- Monthly fee: $10.00")], wordings=1).kept
+    more = run([document("# Gold Account\n- Monthly fee: $10.00")], wordings=3).kept
+    assert len({pair.text for pair in more}) == 3
+    assert one.text in {pair.text for pair in more}
+
+
+def test_a_table_row_without_telling_header_is_a_label_and_one_with_a_header_is_about_it() -> None:
+    table = "# Gold Account\n| Item | Value |\n|---|---|\n| Yield | 2% |\n\n| Card | Bonus |\n|:--|--:|\n| Blue Card | +1% |\n"
+    assert rules.statements(self_qa.cut(document(table), OPTIONS.passage)[0]) == ["Yield | 2%", "Bonus | Blue Card | +1%"]
+
+
+def test_what_a_template_left_unfilled_is_no_statement() -> None:
+    assert rules.statements(document("# Gold Account\nYou receive an additional [[bonus]] on top.\nAll is {{ well }}.")) == []
+
+
+def test_text_that_looks_like_a_template_stays_text() -> None:
+    made = run([document("# {{ 7*7 }} Account\n- Monthly {subject} fee: ${{ 8*8 }}\n- Yearly {label} fee: $3")])
+    assert "49" not in str(made.kept) + str(made.tasks)
+    assert any("{label}" in question for question in asked(made))
+
+
+def test_chinese_documents_give_chinese_questions() -> None:
+    made = run([document("# 金账户\n## 费用\n- 月费：10元\n年利率是5%。如果余额低于1000元，每月收取管理费。")])
+    questions = asked(made)
+    assert "10元" in questions.values()
+    assert "5%" in questions.values()
+    assert all("金账户" in question and not question.isascii() for question in questions)
+
+
+@pytest.mark.parametrize(
+    "text", ["One line of text that says nothing to ask.", "# Only a heading", "x", "# Gold Account\n\n\n"]
+)
+def test_a_document_of_one_line_is_no_mishap(text: str) -> None:
+    made = run([document(text, "one")])
+    assert made.figures["documents"] == 1
+    assert made.figures["documents_covered"] <= 1
+
+
+def test_no_documents_make_no_rows() -> None:
+    made = run([])
+    assert (made.tasks, made.kept, made.rejected) == ([], [], [])
+
+
+# Teacher and filters -------------------------------------------------------------------------------------------------------
+
+
+def test_each_filter_throws_out_what_it_is_for_and_the_funnel_adds_up() -> None:
+    replies = {
+        "plan-0": ("Here you are", ""),
+        "plan-1": ("1. What is the fee of this plan?", ""),
+        "plan-2": ("1. What is the yearly fee of Plan 2?", "$99"),
+        "plan-3": ("1. What is the yearly fee of Plan 3?", "$3.50"),
+        "plan-4": ("1. What is the yearly fee of Plan 4?\n2. What is a yearly fee of plan 4?", "$4.50"),
+    }
+
+    def reply(sort: str, prompt: str) -> str:
+        question, answer = replies["plan-" + prompt.split("# Plan ")[1][0]]
+        if sort == "question":
+            return question
+        return "no idea" if sort == "again" and "# Plan 3" in prompt else answer
+
+    made = run(many(5), teacher(reply), generator="teacher")
+    assert [rejection.filter for rejection in made.rejected] == [
+        "parsed",
+        "self_contained",
+        "grounded",
+        "round_trip",
+        "duplicates",
+    ]
+    assert [pair.text for pair in made.kept] == ["What is the yearly fee of Plan 4?\n$4.50"]
+    counts = [stage["count"] for stage in funnel("self_qa", made, 0, "")["stages"]]
+    assert counts == [6, 5, 4, 3, 2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What does the passage say?",
+        "What is its fee, as mentioned?",
+        "How much is this?",
+        "Does it have a fee?",
+        "文中的费用是多少？",
+    ],
+)
+def test_a_question_that_points_at_its_passage_is_thrown_out(question: str) -> None:
+    made = run(many(1), teacher(lambda sort, _: question if sort == "question" else "$0.50"), generator="teacher")
+    assert {rejection.filter for rejection in made.rejected} == {"self_contained"}
+
+
+def test_a_question_that_does_not_say_which_subject_it_means_is_thrown_out_where_subjects_are_named() -> None:
+    def reply(sort: str, prompt: str) -> str:
+        return "1. What is the yearly fee of a plan?" if sort == "question" else plan_teacher(sort, prompt)
+
+    assert run(many(2), teacher(reply), generator="teacher").kept == []
+    free = DATA.model_copy(update={"subject": None})
+    assert len(run(many(2), teacher(reply), free, generator="teacher").kept) == 1
+
+
+def test_a_weak_teacher_yields_nothing_and_breaks_nothing_and_rules_still_do() -> None:
+    weak = teacher(lambda sort, prompt: "")
+    made = run(many(3), weak, generator="teacher")
+    assert (made.tasks, made.kept) == ([], [])
+    assert funnel("self_qa", made, len(weak.calls), "")["rows"] == 0
+    both = run(many(3), weak, generator="both")
+    assert {pair.kind for pair in both.kept} == {"rules"}
+
+
+def test_which_generator_made_a_pair_is_recorded() -> None:
+    def reply(sort: str, prompt: str) -> str:
+        return "Could you name the fee of Plan 1, please?" if sort == "question" else plan_teacher(sort, prompt)
+
+    made = run(many(2), teacher(reply), generator="both")
+    assert made.figures["pairs"] == {"rules": 6, "teacher": 1}
+    assert {slice for task in made.tasks for slice in task.slices} >= {"rules", "teacher"}
+
+
+def test_the_way_back_from_a_task_leads_to_passage_document_and_calls() -> None:
+    documents = many(2)
+    asked_teacher = teacher()
+    made = run(documents, asked_teacher, generator="teacher")
+    pairs = {pair.id: pair for pair in made.kept}
+    passages = {passage.id: passage for passage in made.passages}
+    calls = {call.id for call in asked_teacher.calls}
+    for task in made.tasks:
+        passage, *asked_ = pairs[task.parents[0]].parents
+        assert passages[passage].parents[0] in {document.id for document in documents}
+        assert len(asked_) == 3
+        assert set(asked_) <= calls
+        assert task.source == passages[passage].source
+
+
+def test_one_changed_document_of_hundreds_costs_its_own_calls_alone() -> None:
+    documents = many(200)
+    first = teacher()
+    run(documents, first, generator="teacher")
+    assert first.asked == 3 * 200
+
+    documents[17] = document("# Plan 17\n## Fees\n- Yearly fee: $18.00", "plan-17")
+    again = teacher()
+    made = run(documents, again, generator="teacher")
+    assert again.asked == 3
+    assert all("# Plan 17\n" in prompt for prompt in again.backend.prompts)  # type: ignore[attr-defined]
+    assert len(made.kept) == 200
+
+
+def test_a_budget_that_ends_leaves_whole_pairs() -> None:
+    short = teacher(max_calls=250)
+    made = run(many(200), short, generator="teacher")
+    assert short.spent
+    assert 0 < len(made.kept) < 200
+    assert all(len(pair.parents) == 4 for pair in made.kept)
+
+
+def test_chinese_passages_are_asked_about_in_chinese() -> None:
+    replies = {"question": "1. 金账户的月费是多少？", "answer": "10元", "again": "10元"}
+    chinese = teacher(lambda sort, _: replies[sort])
+    made = run([document("# 金账户\n月费为10元，按月收取。")], chinese, generator="teacher")
+    assert asked(made) == {"金账户的月费是多少？": "10元"}
+    assert chinese.backend.prompts[0].startswith("背景知识")  # type: ignore[attr-defined]
+
+
+# Rows ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_passages_take_turns_where_rows_are_limited() -> None:
+    made = run([document(GOLD), document(SILVER)], rows=5)
+    plain = [task for task in made.tasks if "closed_book" in task.slices]
+    passages = {pair.id: pair.parents[0] for pair in made.kept}
+    assert len(plain) == 4
+    assert len({passages[task.parents[0]] for task in plain}) == len({pair.parents[0] for pair in made.kept}) == 4
+
+
+def test_shares_are_those_of_all_rows_and_passages_stand_in_the_prompt() -> None:
+    made = run(many(40))
+    by = {
+        sort: [task for task in made.tasks if sort in task.slices] for sort in ("closed_book", "with_passage", "unanswerable")
+    }
+    assert len(by["closed_book"]) == 120
+    assert len([task for task in by["with_passage"] if "unanswerable" not in task.slices]) == 16  # a tenth of 160
+    assert len(by["unanswerable"]) == 16 + 8
+    assert all(task.input.startswith("# Plan") for task in by["with_passage"])
+    assert all(task.input == "" for task in by["closed_book"])
+    assert all(task.system == DATA.system for task in made.tasks)
+
+
+def test_what_is_declined_is_what_the_subjects_own_documents_lack() -> None:
+    shares = Shares(with_passage=0.0, unanswerable=0.6, wrong_passage=0.2)
+    made = run([document(GOLD), document(SILVER)], shares=shares)
+    declined = [task for task in made.tasks if "unanswerable" in task.slices]
+    assert {task.output for task in declined} == {DECLINE}
+    without = [task.instruction for task in declined if not task.input]
+    assert any("alert threshold" in question and "Silver Account" in question for question in without)
+    assert not any(question.startswith("What is the monthly maintenance fee") for question in without)
+    for task in declined:
+        if task.input:
+            assert ("Gold Account" in task.instruction) == task.input.startswith("# Silver Account")
+
+
+def test_coverage_is_told_by_document() -> None:
+    made = run([document(GOLD), document("# Empty", "empty")])
+    assert made.figures["coverage"] == {"Gold Account": {"passages": 2, "covered": 2}, "empty": {"passages": 0, "covered": 0}}
+    assert (made.figures["documents"], made.figures["documents_covered"]) == (2, 1)
+
+
+def test_other_data_than_documents_is_refused() -> None:
+    rows: Any = type("RowsData", (), {"kind": "rows"})()
+    with pytest.raises(DataError, match=r"self_qa needs documents; data\.kind = rows"):
+        run([], data=rows)

@@ -1,0 +1,58 @@
+"""Passages hold all of a document, repeat its headings, keep to their size and share what they should."""
+
+import itertools
+
+import pytest
+
+from stages.params import Passage
+from stages.passages import WORD, cut, headings
+from stages.records import Document
+
+
+def pieces(text: str, words: int = 10, overlap: int = 3) -> list[str]:
+    document = Document(text=text, kind="document", source="d")
+    passages = cut(document, Passage(words=words, overlap=overlap))
+    assert all(passage.parents == (document.id,) and passage.source == "d" for passage in passages)
+    return [passage.text for passage in passages]
+
+
+def test_a_passage_repeats_the_headings_above_it() -> None:
+    text = "# Bank\nopening\n## Fees\nnone\n### Cards\nblue\n## Interest\ndaily"
+    assert pieces(text) == [
+        "# Bank\nopening",
+        "# Bank\n## Fees\nnone",
+        "# Bank\n## Fees\n### Cards\nblue",
+        "# Bank\n## Interest\ndaily",
+    ]
+
+
+def test_lines_stay_whole_and_neighbours_share_whole_lines() -> None:
+    lines = [f"line {i} has five words" for i in range(5)]
+    assert pieces("\n".join(lines), words=15, overlap=5) == ["\n".join(lines[:3]), "\n".join(lines[2:])]
+    assert pieces("\n".join(lines), words=15, overlap=4) == ["\n".join(lines[:3]), "\n".join(lines[3:])]
+
+
+def test_a_long_line_is_cut_between_sentences() -> None:
+    assert pieces("One two three four. Five six seven eight. Nine ten.", words=6, overlap=0) == [
+        "One two three four.",
+        "Five six seven eight. Nine ten.",
+    ]
+
+
+@pytest.mark.parametrize("text", [" ".join(f"w{i}" for i in range(50)), "汉" * 20 + "字" * 30])
+def test_text_without_an_end_is_cut_at_the_limit_with_the_whole_overlap(text: str) -> None:
+    found = pieces(text, words=20, overlap=5)
+    counted = [WORD.findall(piece) for piece in found]
+    assert max(map(len, counted)) == 20
+    assert all(a[-5:] == b[:5] for a, b in itertools.pairwise(counted))
+    assert counted[0] + [word for piece in counted[1:] for word in piece[5:]] == WORD.findall(text)
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# Heading alone"])
+def test_a_document_without_text_has_no_passage(text: str) -> None:
+    assert pieces(text) == []
+
+
+def test_a_passage_without_headings_is_named_by_its_source() -> None:
+    (passage,) = cut(Document(text="text", kind="document", source="note.txt"), Passage(words=9, overlap=0))
+    assert headings(passage) == ["note.txt"]
