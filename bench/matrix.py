@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def outcome(shipped: dict[str, Any], adapter: str, quantization: str, manifest: Manifest) -> str:
-    """"works", or why not."""
+    """ "works", or why not."""
     kind, changes = ADAPTERS[adapter]
     values = copy.deepcopy(shipped)
     for section, chosen in (("adapter", kind), ("quantization", quantization)):
@@ -86,11 +86,11 @@ def trained_and_loaded(p: params.Params, manifest: Manifest) -> str:
         trainer.train(model, tokenizer, rows, rows, p.train, p.runtime, 1, Path(folder) / "unfinished")
         adapt.save(model, tokenizer, Path(folder) / "adapter", manifest)
         again = models.load_tuned(weights, Path(folder) / "adapter", "cpu", p.quantization, merge=False)
-        untuned, tuned, loaded = (
-            _said(m) for m in (models.load_base(weights, "cpu", p.quantization), model.eval(), again)
-        )
+        untuned, tuned, loaded = (_said(m) for m in (models.load_base(weights, "cpu", p.quantization), model.eval(), again))
     difference, change = float((loaded - tuned).norm()), float((tuned - untuned).norm())
-    return "works" if difference < SAME * change else f"fails: loaded again it differs by {difference / change:.2f} of the change"
+    return (
+        "works" if difference < SAME * change else f"fails: loaded again it differs by {difference / change:.2f} of the change"
+    )
 
 
 def page(seen: dict[tuple[str, str, str], str]) -> Iterator[str]:
@@ -123,7 +123,10 @@ def _with(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _row(number: int) -> Example:
-    turns = (Message(role="user", content=f"Is {number} even?"), Message(role="assistant", content="no" if number % 2 else "yes"))
+    turns = (
+        Message(role="user", content=f"Is {number} even?"),
+        Message(role="assistant", content="no" if number % 2 else "yes"),
+    )
     return Example(kind="text", messages=turns, source=str(number))
 
 

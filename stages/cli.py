@@ -19,7 +19,11 @@ def main() -> None:
         "--system", default="tuned", help="tuned, tuned_<seed> or base_<k>shot; several, by commas, answer side by side"
     )
     predict.add_argument(
-        "--adapter", type=Path, action="append", default=[], help="a stored adapter instead of --system; several answer side by side"
+        "--adapter",
+        type=Path,
+        action="append",
+        default=[],
+        help="a stored adapter instead of --system; several answer side by side",
     )
 
     export = commands.add_parser("export", help="the tuned model as one folder: merged safetensors, tokenizer, model card")

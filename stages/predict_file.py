@@ -111,7 +111,9 @@ def _tasks(source: str, system: str) -> Iterator[Task]:
 def _fingerprint(source: str, adapters: dict[str, Path | None], p: SimpleNamespace) -> str:
     """Of everything that decides the answers; standard input is not known beforehand and gets the process's number."""
     texts = str(os.getpid()) if source == "-" else file_hash(Path(source))
-    weights = {name: [file_hash(path) for path in sorted(folder.iterdir())] if folder else [] for name, folder in adapters.items()}
+    weights = {
+        name: [file_hash(path) for path in sorted(folder.iterdir())] if folder else [] for name, folder in adapters.items()
+    }
     return content_hash([texts, weights, file_hash(models.MANIFEST), p.data.system, p.batch_size, p.max_new_tokens])[:12]
 
 

@@ -45,5 +45,7 @@ def replayed(general: Sequence[Example], rows: int, fraction: float, seed: int) 
     """General examples that make up `fraction` of the mix with `rows` training rows; DataError where there are too few."""
     count = round(rows * fraction / (1 - fraction))
     if count > len(general):
-        raise DataError(f"replay.fraction = {fraction:g}: wants {count} general examples, but there are {len(general)}; lower it")
+        raise DataError(
+            f"replay.fraction = {fraction:g}: wants {count} general examples, but there are {len(general)}; lower it"
+        )
     return random.Random(seed).sample(list(general), count)

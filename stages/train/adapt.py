@@ -48,6 +48,9 @@ def attach(
         except ValueError as error:
             section, chosen = ("lora", lora) if adapter.type == "lora" else ("adapter", adapter)
             raise DataError(f"{section}.target_modules = {getattr(chosen, 'target_modules', None)}: {error}") from None
+    for name, weight in model.named_parameters():
+        if ".ranknum." in name:  # AdaLoRA's divisor: PEFT would train it, but does not store it
+            weight.requires_grad_(False)
     if adapter.type == "lora" and lora.init == "loftq":
         lora_init.loftq(model)
     elif adapter.type == "lora" and lora.init == "pissa":
@@ -105,7 +108,9 @@ def _continued(base: "PreTrainedModel", adapter: Adapter, folder: Path) -> "Peft
     from peft import PeftConfig, PeftModel
 
     if not (folder / "adapter_config.json").is_file():
-        raise DataError(f"train.start_from = {folder}: holds no adapter_config.json; to put an adapter on a whole model, use model=path")
+        raise DataError(
+            f"train.start_from = {folder}: holds no adapter_config.json; to put an adapter on a whole model, use model=path"
+        )
     stored = PeftConfig.from_pretrained(folder).peft_type.value.lower()
     if stored != adapter.type:
         raise DataError(f"train.start_from = {folder}: holds an adapter of type {stored}, but adapter.type = {adapter.type}")

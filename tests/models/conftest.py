@@ -34,7 +34,9 @@ def _own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def random_model() -> params.RandomModel:
-    return params.RandomModel(source="random", name="random-tiny", architecture="llama", hidden_size=32, layers=2, license="none")
+    return params.RandomModel(
+        source="random", name="random-tiny", architecture="llama", hidden_size=32, layers=2, license="none"
+    )
 
 
 @pytest.fixture(scope="session")
