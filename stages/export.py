@@ -5,7 +5,7 @@ text of its own, so that each difference is one between the models.
 """
 
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -54,8 +54,8 @@ def compared(
     rows in which a form ends after the reference answer.
     """
     stops = chat.stop_ids(tokenizer)
-    stopped: Counter[str] = Counter()
-    squares, absolute, same = Counter[str](), Counter[str](), Counter[str]()
+    stopped, same = Counter[str](), Counter[str]()
+    squares, absolute = defaultdict[str, float](float), defaultdict[str, float](float)
     positions, numbers = 0, 0
     for example in examples:
         prompt, answer = chat.prompt_ids(tokenizer, example.prompt), chat.answer_ids(tokenizer, example.messages)[:-1]

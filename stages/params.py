@@ -661,7 +661,7 @@ class Params(Section):
             ),
             (
                 dora and init != "default",
-                f"lora.use_dora with lora.init = {init}: DoRA's magnitudes are those of the base as it is; use lora.init=default",
+                f"lora.use_dora with lora.init = {init}: DoRA's magnitudes are those of the plain base; use lora.init=default",
             ),
             (
                 kind == "prefix_tuning" and train.gradient_checkpointing,
@@ -687,7 +687,7 @@ class Params(Section):
             ),
             (
                 self.replay.ewc_lambda and (kind not in ("full", "selective", "lora") or dora or init != "default"),
-                f"replay.ewc_lambda with adapter.type = {kind}: the penalty needs an update that is added to weights and starts "
+                f"replay.ewc_lambda with adapter.type = {kind}: the penalty needs an update added to weights that starts "
                 "at zero; use full, selective, or lora with lora.init=default and without DoRA",
             ),
             (

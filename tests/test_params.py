@@ -148,8 +148,8 @@ def test_all_mistakes_are_reported_at_once() -> None:
             {"train.prompt_loss_weight": 0.1, "train.objective": "continued_pretraining"},
             ["train.prompt_loss_weight", "documents have no prompt"],
         ),
-        ({"adapter": ADALORA | {"target_r": 9}}, ["adapter: target_r = 9 is above init_r = 8"]),
-        ({"adapter": ADALORA | {"tinit": 0.8}}, ["adapter: tinit + tfinal leave no step"]),
+        ({"adapter": ADALORA | {"target_r": 9}}, ["target_r = 9 is above init_r = 8"]),
+        ({"adapter": ADALORA | {"tinit": 0.8}}, ["tinit + tfinal leave no step"]),
         ({"format.shots": 2, "predict.shots": [0, 3]}, ["predict.shots asks for 3", "format.shots keeps 2"]),
         ({"predict.shots": [0, 0]}, ["predict.shots must not repeat"]),
         (

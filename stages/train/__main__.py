@@ -70,7 +70,7 @@ def _rows(p: SimpleNamespace, tokenizer: "PreTrainedTokenizerBase") -> tuple["Da
             raise DataError(f"{DOCUMENTS}: empty, but train.objective = continued_pretraining; choose data that has documents")
         kept = [text for place, text in enumerate(texts, start=1) if place % 20]
         train, valid = (dataset.documents(part, tokenizer, p.max_length) for part in (kept, texts[19::20]))
-    return dataset.packed(train, p.max_length) if p.train.packing else train, valid
+    return dataset.packed(train, tokenizer, p.max_length) if p.train.packing else train, valid
 
 
 if __name__ == "__main__":

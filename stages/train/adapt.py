@@ -48,6 +48,9 @@ def attach(
         except ValueError as error:
             section, chosen = ("lora", lora) if adapter.type == "lora" else ("adapter", adapter)
             raise DataError(f"{section}.target_modules = {getattr(chosen, 'target_modules', None)}: {error}") from None
+    for name, weight in model.named_parameters():
+        if ".ranknum." in name:  # AdaLoRA's divisor: PEFT would train it, but does not store it
+            weight.requires_grad_(False)
     if adapter.type == "lora" and lora.init == "loftq":
         lora_init.loftq(model)
     elif adapter.type == "lora" and lora.init == "pissa":

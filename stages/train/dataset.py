@@ -28,8 +28,10 @@ def documents(texts: Iterable[Document], tokenizer: "PreTrainedTokenizerBase", m
     return _rows(chat.Encoded(piece, piece) for piece in pieces)
 
 
-def packed(rows: "Dataset", max_length: int) -> "Dataset":
+def packed(rows: "Dataset", tokenizer: "PreTrainedTokenizerBase", max_length: int) -> "Dataset":
     """Rows joined to sequences of at most max_length tokens; `seq_lengths` keeps them apart in the attention."""
+    if tokenizer.encoder_decoder:
+        raise DataError("train.packing: an encoder-decoder model reads prompts and writes answers apart; set it to false")
     from trl import pack_dataset
 
     return pack_dataset(rows, max_length, "bfd")

@@ -7,6 +7,7 @@ bench/step.py for the measured difference.
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -51,10 +52,8 @@ def train(
     from peft.helpers import disable_input_dtype_casting
     from transformers import TrainerState
 
-    if tokenizer.encoder_decoder and (options.packing or options.prompt_loss_weight):
-        raise DataError(
-            "train.packing and train.prompt_loss_weight: an encoder-decoder model's prompt is no part of what it writes"
-        )
+    if tokenizer.encoder_decoder and options.prompt_loss_weight:
+        raise DataError("train.prompt_loss_weight: an encoder-decoder model does not write its prompt; set it to 0")
     if options.early_stopping_patience and not len(valid):
         raise DataError("train.early_stopping_patience: there are no validation rows to watch; set it to null")
     _prepare_tracker(options.report_to, unfinished.name)
@@ -68,7 +67,7 @@ def train(
         callbacks=_callbacks(model, options),
         **_collator(tokenizer),
     )
-    if _adalora(model):  # its importance scores are in no checkpoint, so that a killed run starts anew
+    if _peft_type(model) == "ADALORA":  # its importance scores are in no checkpoint, so that a killed run starts anew
         worker.args.save_strategy = "no"
     for name, weight in model.named_parameters():  # TRL casts the adapter of a 4-bit base to bf16; adapt.attach chose fp32
         weight.data = weight.data.to(dtypes[name])
@@ -76,7 +75,8 @@ def train(
     already = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else TrainerState()
     memory = provenance.Memory(provenance.device(runtime))
     started = time.monotonic()
-    with disable_input_dtype_casting(model):  # autocast casts what an adapter computes with; PEFT's own casts would come on top
+    # Autocast casts what an adapter computes with; PEFT's own casts would come on top. (IA³ has none to switch off.)
+    with nullcontext() if _peft_type(model) == "IA3" else disable_input_dtype_casting(model):
         worker.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
     cost = {
@@ -95,8 +95,8 @@ def steps(rows: int, options: Train, runtime: Runtime) -> int:
     return options.max_steps or ceil(options.num_train_epochs * epoch)
 
 
-def _adalora(model: "PreTrainedModel") -> bool:
-    return hasattr(getattr(model, "base_model", None), "rankallocator")
+def _peft_type(model: "PreTrainedModel") -> str | None:
+    return model.active_peft_config.peft_type.value if hasattr(model, "peft_config") else None
 
 
 def _callbacks(model: "PreTrainedModel", options: Train) -> "list[TrainerCallback]":
@@ -109,7 +109,7 @@ def _callbacks(model: "PreTrainedModel", options: Train) -> "list[TrainerCallbac
             model.base_model.update_and_allocate(state.global_step + 1)
 
     stop = options.early_stopping_patience
-    return [*([EarlyStoppingCallback(stop)] if stop else []), *([MoveRanks()] if _adalora(model) else [])]
+    return [*([EarlyStoppingCallback(stop)] if stop else []), *([MoveRanks()] if _peft_type(model) == "ADALORA" else [])]
 
 
 def _collator(tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Every way to adapt a model, on tiny ones: it trains, is stored, loads again and predicts the same; counts; resuming; penalties."""
+"""Every way to adapt a model, on tiny ones: each trains, is stored, loads again, predicts the same; counts, resuming, EWC."""
 
 import copy
 from collections.abc import Callable
@@ -20,8 +20,8 @@ CASES = {  # adapter, quantization, changes
     "dora": ("lora", "none", {"lora.use_dora": True}),
     "rslora": ("lora", "none", {"lora.use_rslora": True}),
     "pissa": ("lora", "none", {"lora.init": "pissa"}),
-    "adalora": ("adalora", "none", {}),
-    "ia3": ("ia3", "none", {}),
+    "adalora": ("adalora", "none", {"train.learning_rate": 0.9}),
+    "ia3": ("ia3", "none", {"train.learning_rate": 0.9}),
     "prompt_tuning": ("prompt_tuning", "none", {}),
     "prefix_tuning": ("prefix_tuning", "none", {}),
     "prefix_projection": ("prefix_tuning", "none", {"adapter.prefix_projection": True}),
@@ -31,8 +31,8 @@ CASES = {  # adapter, quantization, changes
     "lora int8": ("lora", "int8", {}),
     "loftq nf4": ("lora", "nf4", {"lora.init": "loftq"}),
     "dora nf4": ("lora", "nf4", {"lora.use_dora": True}),
-    "adalora nf4": ("adalora", "nf4", {}),
-    "ia3 nf4": ("ia3", "nf4", {}),
+    "adalora nf4": ("adalora", "nf4", {"train.learning_rate": 0.9}),
+    "ia3 nf4": ("ia3", "nf4", {"train.learning_rate": 0.9}),
     "prompt_tuning nf4": ("prompt_tuning", "nf4", {}),
     "prefix_tuning nf4": ("prefix_tuning", "nf4", {}),
     "p_tuning nf4": ("p_tuning", "nf4", {}),
@@ -71,9 +71,9 @@ def trained(chosen, rows, tmp_path):
         tokenizer = models.load_tokenizer(weights)
         train, valid = (dataset.tokenised(rows[split], tokenizer, 2048) for split in ("train", "valid"))
         if p.train.packing:
-            train = dataset.packed(train, 512)
+            train = dataset.packed(train, tokenizer, 512)
         steps = trainer.steps(len(train), p.train, p.runtime)
-        base = models.load_base(weights, "cpu", p.quantization, p.train.precision, "eager")
+        base = models.load_base(weights, "cpu", p.quantization, p.train.precision)
         model = adapt.attach(base, p.adapter, p.lora, 1, trainable=p.train.trainable, steps=steps, start_from=start_from)
         penalty = penalty(model, tokenizer) if penalty else None
         run = trainer.train(model, tokenizer, train, valid, p.train, p.runtime, 1, unfinished, penalty)
@@ -89,7 +89,7 @@ def said(model) -> "object":
     ids = torch.arange(3, 60)[None]
     asked = {"decoder_input_ids": ids[:, :9]} if model.config.is_encoder_decoder else {}
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        return model(input_ids=ids, **asked).logits.float()
+        return model(input_ids=ids, **asked).logits[:, -9:].float()  # behind a trained prompt
 
 
 def check_it_trains_and_loads_again(p, trained, weights, manifest, folder) -> dict[str, int]:
@@ -196,8 +196,8 @@ def test_what_the_model_lacks_is_named(adapter, changes, line, chosen, weights):
     ("adapter", "changes", "line"),
     [
         ("llama_pro", {}, "llama_pro: the model has no blocks"),
-        ("lora", {"train.packing": True, "train.group_by_length": False}, "train.packing and train.prompt_loss_weight"),
-        ("lora", {"train.prompt_loss_weight": 0.1}, "train.packing and train.prompt_loss_weight"),
+        ("lora", {"train.packing": True, "train.group_by_length": False}, "train.packing: "),
+        ("lora", {"train.prompt_loss_weight": 0.1}, "train.prompt_loss_weight: "),
     ],
 )
 def test_what_an_encoder_decoder_model_cannot_do_is_refused(adapter, changes, line, chosen, trained, seq2seq):
@@ -303,7 +303,7 @@ def test_packed_rows_do_not_see_each_other(exact, tokenizer, rows, tmp_path):
 
     p, model = exact({"train.packing": True})
     apart = dataset.tokenised(rows["train"], tokenizer, 2048)
-    together = dataset.packed(apart, 512)
+    together = dataset.packed(apart, tokenizer, 512)
     assert len(together) < len(apart) / 2
     batches = list(worker_on(p, model, tokenizer, together, tmp_path).get_train_dataloader())
     supervised = sum((batch["labels"] != -100).sum() for batch in batches)
@@ -342,10 +342,10 @@ def test_neftune_changes_training_and_leaves_no_noise_behind(chosen, trained, we
 def test_a_tracker_that_is_unknown_or_not_installed_is_refused_with_what_to_do(chosen, trained, weights, monkeypatch):
     from transformers.integrations import integration_utils
 
-    with pytest.raises(DataError, match="train.report_to = nope: unknown; transformers knows none, .*tensorboard"):
+    with pytest.raises(DataError, match=r"train.report_to = nope: unknown; transformers knows none, .*tensorboard"):
         trained(chosen("lora", changes={"train.report_to": "nope"}), weights)
     monkeypatch.setattr(integration_utils, "get_available_reporting_integrations", list)
-    with pytest.raises(DataError, match="train.report_to = swanlab: not installed; pip install swanlab"):
+    with pytest.raises(DataError, match=r"train.report_to = swanlab: not installed; pip install swanlab"):
         trained(chosen("lora", changes={"train.report_to": "swanlab"}), weights)
 
 
@@ -371,7 +371,7 @@ def test_an_adapter_goes_on_from_a_stored_one_and_refuses_another_kind(chosen, t
     assert torch.equal(said(going_on), said(models.load_tuned(weights, adapter, "cpu", merge=False)))
     assert all("lora_" in name for name in weights_of(going_on))
     q = chosen("ia3")
-    with pytest.raises(DataError, match="holds an adapter of type lora, but adapter.type = ia3"):
+    with pytest.raises(DataError, match="holds an adapter of type lora, but"):
         adapt.attach(models.load_base(weights, "cpu"), q.adapter, q.lora, 1, start_from=adapter)
 
 

@@ -1,4 +1,4 @@
-"""`tunetrail export`: the folder answers as base and adapter do, its numbers are there, and what cannot be merged is refused."""
+"""`tunetrail export`: the folder answers as base and adapter do, with the numbers of a check; what cannot merge is refused."""
 
 import json
 from pathlib import Path

@@ -49,7 +49,7 @@ def test_the_page_of_what_is_trained_on_marks_the_answer(plain, examples):
 
 
 def test_an_answer_does_not_depend_on_its_neighbours_in_the_batch(t5, plain, examples):
-    together = answers.predict(t5, plain, examples, (), "base_0shot", 4, 6, 3)
+    together = answers.predict(t5, plain, examples, (), "base_0shot", 4, 6, 6)
     assert together == [answers.predict(t5, plain, [example], (), "base_0shot", 4, 6, 1)[0] for example in examples]
     assert all(0 < answer.new_tokens <= 6 for answer in together)
 
@@ -66,7 +66,7 @@ def test_a_forced_answer_gets_the_logits_by_which_greedy_decoding_chose_it(kind,
         min_new_tokens=new, do_sample=False, eos_token_id=stops, pad_token_id=own.pad_token_id,
     )[0].tolist()  # fmt: skip
     answer = out[1:] if kind == "encoder-decoder" else out[len(prompt) :]
-    logits = generate.forced(model, prompt, answer)
+    logits = generate.forced(model, prompt, answer).clone()
     assert len(logits) == new + 1
     logits[:, stops] = -torch.inf  # min_new_tokens forbids them
     assert logits[:-1].argmax(-1).tolist() == answer
