@@ -15,6 +15,16 @@ GONE = object()
 HUB = {"source": "hub", "name": "m", "repo": "owner/m", "revision": "main", "chat_template": None, "license": "MIT"}
 WHEEL = {"source": "wheel", "name": "m", "package": "m==1", "file": "m.gguf", "sha256": "0" * 64, "license": "MIT"}
 COLUMNS = {"messages": None, "system": None, "instruction": None, "input": "question", "output": "answer", "group": None}
+DOCUMENTS = {
+    "kind": "documents",
+    "path": "handbook",
+    "documents": {"source": "folder"},
+    "include": "*",
+    "subject": None,
+    "system": "Answer.",
+    "decline": "I do not know.",
+}
+SELF_QA = {"synthesis.methods": ["self_qa"]}
 ROWS = {"kind": "rows", "path": "x.csv", "task": "text", "system": "", "columns": COLUMNS, "valid": 0.1, "test": 0.2}
 PREFIX = {"type": "prefix_tuning", "num_virtual_tokens": 5, "prefix_projection": False, "encoder_hidden_size": 8}
 ADALORA = {"type": "adalora", "init_r": 8, "target_r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}
@@ -161,6 +171,15 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ({"synthesis.methods": ["none", "self_instruct"]}, ["synthesis", "none stands alone"]),
         ({"synthesis.methods": ["self_instruct", "self_instruct"]}, ["synthesis", "must not repeat"]),
         ({"synthesis.self_instruct.min_words": 61}, ["synthesis.self_instruct", "min_words must not be above max_words"]),
+        ({"data": ROWS, "synthesis.methods": ["self_qa"]}, ["synthesis.methods", "self_qa needs documents", "rows has none"]),
+        ({"data": DOCUMENTS}, ["synthesis.methods", "data.kind = documents", "synthesis=self_qa"]),
+        ({"data": DOCUMENTS | {"subject": "doc_.+"}, **SELF_QA}, ["data", "subject must have one group", "it has 0"]),
+        ({"data": DOCUMENTS | {"subject": "("}, **SELF_QA}, ["data", "subject is no regular expression"]),
+        (
+            {"synthesis.self_qa.passage": {"words": 9, "overlap": 9}},
+            ["synthesis.self_qa.passage", "overlap must be below words"],
+        ),
+        ({"synthesis.self_qa.shares.with_passage": 0.9}, ["synthesis.self_qa.shares", "their sum must be below 1"]),
         ({"data": ROWS | {"valid": 0.5, "test": 0.5}}, ["data", "nothing to train on", "below 1"]),
         ({"data": ROWS | {"columns": COLUMNS | {"messages": "chat"}}}, ["data.columns", "set those columns to null"]),
         ({"data": ROWS | {"columns": COLUMNS | {"output": None}}}, ["data.columns", "output together with"]),
@@ -182,6 +201,11 @@ def test_several_forbidden_combinations_are_reported_together() -> None:
         {"model": HUB},
         {"model": {"source": "path", "name": "m", "path": "/models/mine", "license": "unknown"}},
         {"data": ROWS, "synthesis.methods": ["none"]},
+        {"data": DOCUMENTS, **SELF_QA},
+        {
+            "data": DOCUMENTS | {"documents": {"source": "wheel", "package": "m==1", "file": "d.json", "sha256": "0" * 64}},
+            **SELF_QA,
+        },
         {"quantization.type": "none", "adapter.type": "full"},
         {"lora.target_modules": ["q_proj", "v_proj"]},
         {"lora.dropout": 0},
