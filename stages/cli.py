@@ -50,15 +50,53 @@ def main() -> None:
         "direction", choices=["export", "import"], help="write the sheet, or read it into reports/<name>/audit.json"
     )
     audit.add_argument("sheet", nargs="?", default="audit.csv", help="a CSV file, audit.csv unless told")
+
+    compare = commands.add_parser("compare", help="what changed between two revisions, and whether it is more than noise")
+    compare.add_argument("--base", required=True, metavar="REV", help="revision to compare with, e.g. main")
+    compare.add_argument("--head", metavar="REV", help="revision to judge; without it, the working tree")
+    compare.add_argument("--output", metavar="FILE", help="Markdown; without it, the terminal")
+    compare.add_argument("--gate", action="store_true", help="exit 1 on a significant loss beyond report.margin")
+
+    _rate_arguments(commands.add_parser("rate", help="blind sheets for people, and what they say"))
+    _benchmark_arguments(commands.add_parser("benchmark", help="lm-evaluation-harness and HELM"))
+
     arguments = parser.parse_args()
     stage.run(lambda: COMMANDS[arguments.command](arguments))
+
+
+def _rate_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    sheets = actions.add_parser("export", help="a sheet for each rater, and the key beside the folder")
+    sheets.add_argument("--systems", required=True, type=names, help="e.g. base_3shot,tuned_42")
+    sheets.add_argument("--raters", required=True, type=names, help="e.g. ann,ben,cho")
+    sheets.add_argument("--rows", type=int, default=20, help="test rows, each answered by every system (default 20)")
+    sheets.add_argument("--output", required=True, type=Path, metavar="FOLDER")
+    filled = actions.add_parser("import", help="means by system and agreement of the raters, from filled sheets")
+    filled.add_argument("folder", type=Path)
+    filled.add_argument("--output", type=Path, metavar="FILE", help="JSON")
+
+
+def _benchmark_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    task = actions.add_parser("export", help="the rows of the split as a task of lm-eval")
+    task.add_argument("--shots", type=int, default=0, help="examples in each prompt (default 0)")
+    task.add_argument("--output", required=True, type=Path, metavar="FOLDER")
+    harness = actions.add_parser("run", help="tasks of lm-eval on base and adapters")
+    harness.add_argument("--tasks", required=True, type=names, help="e.g. mmlu,glue, or an exported one")
+    harness.add_argument("--systems", type=names, default=["base"], help="base or tuned_<seed>, by commas (default base)")
+    harness.add_argument("--shots", type=int, help="examples in each prompt, instead of the task's own number")
+    harness.add_argument("--limit", type=int, help="first rows of each task only")
+    harness.add_argument("--chat", action="store_true", help="put prompts into the model's chat template")
+    harness.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="results, and where exported tasks lie")
+    results = actions.add_parser("import", help="JSON of lm-eval and stats.json of HELM in one table")
+    results.add_argument("files", nargs="+", type=Path)
+    results.add_argument("--output", type=Path, metavar="FILE", help="JSON")
 
 
 def predict(arguments: argparse.Namespace) -> None:
     from stages import predict_file
 
-    systems = [name.strip() for name in arguments.system.split(",") if name.strip()]
-    predict_file.answer(arguments.input, arguments.output, systems, arguments.adapter)
+    predict_file.answer(arguments.input, arguments.output, names(arguments.system), arguments.adapter)
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -131,6 +169,37 @@ def audit(arguments: argparse.Namespace) -> None:
         print(f"reports/{p.name}/audit.json: {found['all']['of']} of {found['rows']} rows answered")
 
 
+def compare(arguments: argparse.Namespace) -> None:
+    from stages.compare import command
+
+    command.compare(arguments.base, arguments.head, arguments.output, arguments.gate)
+
+
+def rate(arguments: argparse.Namespace) -> None:
+    from stages import rate
+
+    if arguments.action == "export":
+        rate.export(arguments.systems, arguments.raters, arguments.rows, arguments.output)
+    else:
+        rate.read_back(arguments.folder, arguments.output)
+
+
+def benchmark(arguments: argparse.Namespace) -> None:
+    from stages.benchmark import harness, results
+
+    if arguments.action == "export":
+        harness.export(arguments.shots, arguments.output)
+    elif arguments.action == "run":
+        asked = arguments.shots, arguments.limit, arguments.chat
+        harness.run(arguments.tasks, arguments.systems, *asked, arguments.output)
+    else:
+        results.table(arguments.files, arguments.output)
+
+
+def names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 COMMANDS = {
     "predict": predict,
     "export": export,
@@ -140,6 +209,9 @@ COMMANDS = {
     "judge": judge,
     "summary": summary,
     "audit": audit,
+    "compare": compare,
+    "rate": rate,
+    "benchmark": benchmark,
 }
 
 if __name__ == "__main__":

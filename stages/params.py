@@ -729,21 +729,27 @@ def check(values: Any) -> Params:
 
 
 def load(path: Path = PARAMS) -> dict[str, Any]:
-    """params.yaml as plain values, read as YAML 1.2 like DVC does (1e-3 is a number)."""
+    """params.yaml as plain values."""
+    try:
+        return parse(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run from the repository's root") from None
+
+
+def parse(content: bytes, where: str) -> dict[str, Any]:
+    """A mapping read as YAML 1.2, like DVC does (1e-3 is a number); DataError names the place and the line."""
     from ruamel.yaml import YAML, YAMLError
 
     try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run from the repository's root") from None
+        values = YAML(typ="safe", pure=True).load(content.decode())
     except UnicodeDecodeError:
-        raise DataError(f"{path}: not UTF-8; save the file as UTF-8") from None
+        raise DataError(f"{where}: not UTF-8; save the file as UTF-8") from None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise DataError(f"{path}{where}: not YAML: {getattr(error, 'problem', error)}") from None
+        line = f":{mark.line + 1}" if mark else ""
+        raise DataError(f"{where}{line}: not YAML: {getattr(error, 'problem', error)}") from None
     if not isinstance(values, dict):
-        raise DataError(f"{path}: must hold sections such as `seed: 42` or `lora:`")
+        raise DataError(f"{where}: must hold sections such as `seed: 42` or `lora:`")
     return values
 
 

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Every stage on a tiny random model, in a throwaway clone: the checkout keeps its params.yaml and dvc.lock.
+set -euo pipefail
+export PATH="$PWD/.venv/bin:$PATH"
+clone=$(mktemp -d)
+trap 'rm -rf "$clone"' EXIT
+git clone --quiet . "$clone"
+cd "$clone"
+dvc exp run -S experiment=smoke
+tunetrail summary

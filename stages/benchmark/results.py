@@ -1,0 +1,83 @@
+"""`tunetrail benchmark import`: what lm-evaluation-harness and HELM wrote as JSON, read into one table."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stages import records
+from stages.records import DataError
+
+# What HELM counts beside the quality of the answers: requests, tokens, seconds, how generation ended.
+HELM_COUNTS = re.compile(
+    r"(num|max_num|estimated|finish_reason|training|inference|logprob)_|batch_size|max_prob|predicted_index|prompt_trunc|logprob"
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One number; `stderr` and `n` are None where the harness gave none."""
+
+    harness: str
+    model: str
+    task: str
+    metric: str
+    value: float
+    stderr: float | None
+    n: int | None
+
+
+def table(paths: Sequence[Path], output: Path | None) -> None:
+    """Print the numbers of all files as a Markdown table, and store them as JSON."""
+    found = [result for path in paths for result in read(path)]
+    if output:
+        records.write_json(output, [asdict(result) for result in found])
+    print("| task | metric | model | value | standard error | n | harness |\n|---|---|---|---:|---:|---:|---|")
+    for row in sorted(found, key=lambda row: (row.task, row.metric, row.model)):
+        error, n = ("–" if value is None else f"{value:.4g}" for value in (row.stderr, row.n))
+        print(f"| {row.task} | {row.metric} | {row.model} | {row.value:.4f} | {error} | {n} | {row.harness} |")
+
+
+def read(path: Path) -> list[Result]:
+    """A results file of lm-eval, or a run of HELM (stats.json beside its run_spec.json); DataError for anything else."""
+    content = _json(path)
+    if isinstance(content, dict) and isinstance(content.get("results"), dict):
+        return list(_lm_eval(content, path.stem))
+    if path.name == "stats.json" and isinstance(content, list):
+        return list(_helm(content, _json(path.with_name("run_spec.json"))))
+    raise DataError(f"{path}: neither results of lm-eval (an object with results) nor a HELM run's stats.json")
+
+
+def _lm_eval(content: dict[str, Any], stem: str) -> Iterator[Result]:
+    """results[task] holds "<metric>,<filter>" and "<metric>_stderr,<filter>"; the filter is named where it is not `none`."""
+    model = content.get("model_name") or stem
+    for task, numbers in content["results"].items():
+        n = content.get("n-samples", {}).get(task, {}).get("effective")
+        for key, value in numbers.items():
+            metric, _, how = key.partition(",")
+            if not how or metric.endswith("_stderr") or isinstance(value, str):
+                continue
+            error = numbers.get(f"{metric}_stderr,{how}")
+            name = metric if how == "none" else f"{metric} ({how})"
+            yield Result("lm-eval", model, task, name, value, error if isinstance(error, float) else None, n)
+
+
+def _helm(stats: list[dict[str, Any]], spec: dict[str, Any]) -> Iterator[Result]:
+    """The mean over the test instances of each metric, plain and under each perturbation (robustness, fairness)."""
+    model = spec["adapter_spec"]["model"]
+    task = re.sub(r",?model(_deployment)?=[^,]*", "", spec["name"])
+    for stat in stats:
+        name = stat["name"]
+        if stat.get("count") and name.get("split") == "test" and not HELM_COUNTS.match(name["name"]):
+            changed = name.get("perturbation")
+            metric = f"{name['name']} ({changed['name']}, {changed['computed_on']})" if changed else name["name"]
+            yield Result("helm", model, task.rstrip(":"), metric, stat["mean"], None, None)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads("\n".join(records.lines(path)))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
