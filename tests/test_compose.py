@@ -29,6 +29,8 @@ WITH = {
     "model=hub": ["model.repo=owner/model"],
     "model=path": ["model.path=/models/mine"],
     "data=rows": ["data.path=mine.csv", "synthesis=none"],
+    "data=medical": ["synthesis=self_kg"],
+    "synthesis=self_kg": ["data=medical"],
     "adapter=full": ["quantization=none"],
     "adapter=selective": ["quantization=none", "train.trainable=['*norm*']"],
     "adapter=llama_pro": ["quantization=none"],
