@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from stages.records import DataError
@@ -26,6 +26,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
+Package = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+==[A-Za-z0-9_.+-]+$")]
 
 
 class Section(BaseModel):
@@ -37,7 +38,7 @@ class WheelModel(Section):
 
     source: Literal["wheel"]
     name: Name
-    package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+==[A-Za-z0-9_.+-]+$")]
+    package: Package
     file: Text
     sha256: Sha256
     license: Text
@@ -155,7 +156,7 @@ class WheelDocuments(Section):
     """A JSON list of objects with id, title and content, gzipped or not, inside a wheel of the package index."""
 
     source: Literal["wheel"]
-    package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+==[A-Za-z0-9_.+-]+$")]
+    package: Package
     file: Text
     sha256: Sha256
 
@@ -187,7 +188,88 @@ class DocumentsData(Section):
         return self
 
 
-Data = Annotated[ComplaintsData | RowsData | DocumentsData, Field(discriminator="kind")]
+class PinnedFile(Section):
+    """A file of a package, and its sha256."""
+
+    file: Text
+    sha256: Sha256
+
+
+class FileFacts(Section):
+    """A CSV, JSON or JSONL file in `data.path` with the columns subject, relation, object and, where you have it, source."""
+
+    source: Literal["file"]
+    file: Text
+
+
+def _regex(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return value
+
+
+Relation = Literal[
+    "feature",
+    "obligate feature",
+    "very frequent feature",
+    "frequent feature",
+    "occasional feature",
+    "very rare feature",
+    "plain name",
+    "broader term",
+]
+
+
+class HpoFacts(Section):
+    """Diseases and features of the Human Phenotype Ontology, out of a wheel of the package index."""
+
+    source: Literal["hpo"]
+    package: Package
+    ontology: PinnedFile
+    annotations: PinnedFile
+    database: Literal["ORPHA", "OMIM", "DECIPHER"]
+    relations: Annotated[list[Relation], Field(min_length=1)]
+    exclude: Annotated[str, AfterValidator(_regex)]
+    common: Positive
+    max_name: Positive
+    diseases: Positive
+    features: Positive
+    terms: Count
+
+
+class Items(Section):
+    """How many questions of each slice."""
+
+    trained_facts: Count
+    held_out_facts: Count
+    new_entities: Count
+    open: Count
+    unanswerable: Count
+
+
+class AskedItems(Section):
+    valid: Items
+    test: Items
+
+
+class GraphData(Section):
+    """Facts of a graph, and questions about them in the wordings of `path`/wordings/{train,valid,test}.yaml."""
+
+    kind: Literal["graph"]
+    path: Text
+    facts: Annotated[FileFacts | HpoFacts, Field(discriminator="source")]
+    system: str
+    decline: Text
+    notice: str
+    new_entities: Annotated[float, Field(ge=0, lt=1)]
+    held_out: Annotated[float, Field(ge=0, lt=1)]
+    distractors: Positive
+    rows: AskedItems
+
+
+Data = Annotated[ComplaintsData | RowsData | DocumentsData | GraphData, Field(discriminator="kind")]
 
 
 class Sampling(Section):
@@ -354,7 +436,21 @@ class SelfQa(Section):
     answer_sampling: Sampling
 
 
-Method = Literal["self_instruct", "self_qa", "none"]
+class SelfKG(Section):
+    """Self-KG (Wang et al. 2023, arXiv:2304.06975): how many wordings of each form are asked, of each fact or group of facts.
+
+    `reword` pairs are asked again in the teacher's words.
+    """
+
+    open: Count
+    yes_no: Count
+    choice: Count
+    declining: Count
+    reword: Count
+    sampling: Sampling
+
+
+Method = Literal["self_instruct", "self_qa", "self_kg", "none"]
 
 
 class Nothing(Section):
@@ -366,6 +462,7 @@ class Synthesis(Section):
     budget: Budget
     none: Nothing
     self_instruct: SelfInstruct
+    self_kg: SelfKG
     self_qa: SelfQa
 
     @model_validator(mode="after")
@@ -623,6 +720,8 @@ class Params(Section):
             )
         if self.data.kind != "documents" and "self_qa" in self.synthesis.methods:
             mistakes.append(f"synthesis.methods: self_qa needs documents; data.kind = {self.data.kind} has none")
+        if self.data.kind != "graph" and "self_kg" in self.synthesis.methods:
+            mistakes.append(f"synthesis.methods: self_kg needs a graph of facts; data.kind = {self.data.kind} has none")
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self

@@ -31,6 +31,8 @@ WITH = {
     "data=rows": ["data.path=mine.csv", "synthesis=none"],
     "data=handbook": ["synthesis=self_qa"],
     "synthesis=self_qa": ["data=handbook"],
+    "data=medical": ["synthesis=self_kg"],
+    "synthesis=self_kg": ["data=medical"],
     "adapter=full": ["quantization=none"],
     "adapter=selective": ["quantization=none", "train.trainable=['*norm*']"],
     "adapter=llama_pro": ["quantization=none"],

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from stages import models, params, records, stage
-from stages.fetch import authored, documents, general, rows
-from stages.records import Document
+from stages.fetch import authored, documents, general, graph, rows
+from stages.records import Document, Fact
 
 RAW, SEEDS = Path("data/raw"), Path("data/authored/self_instruct/seeds.jsonl")
 
@@ -13,20 +13,24 @@ def main() -> None:
     p = params.read("seed", "model", "data", "retention")
     manifest = models.fetch(p.model)
     texts: dict[str, list[Document]] = {}
+    facts: dict[str, list[Fact]] = {}
     whole: list[Document] = []
     if p.data.kind == "complaints":
         texts, splits = authored.complaints(p.data, p.seed)
     elif p.data.kind == "documents":
         whole, splits = documents.fetch(p.data)
+    elif p.data.kind == "graph":
+        texts, facts, splits = graph.questions(p.data, p.seed)
     else:
         splits = rows.tasks(p.data, p.seed)
+    held_out = [record for kind in (texts, facts) for split in ("valid", "test") for record in kind.get(split, [])]
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
     records.write(RAW / "seeds.jsonl", texts.get("train", []))
-    records.write(RAW / "held_out.jsonl", texts.get("valid", []) + texts.get("test", []))  # for the trail alone
+    records.write(RAW / "held_out.jsonl", held_out)  # for the trail alone
     records.write(RAW / "pool.jsonl", authored.seed_tasks(SEEDS))
     records.write(RAW / "documents.jsonl", whole)
-    records.write(RAW / "facts.jsonl", [])
+    records.write(RAW / "facts.jsonl", facts.get("train", []))
     records.write(RAW / "general.jsonl", general.tasks(p.retention))
     records.write_text(models.MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     counts = ", ".join(f"{len(tasks)} {split}" for split, tasks in splits.items())

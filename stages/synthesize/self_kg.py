@@ -1,0 +1,126 @@
+"""Self-KG: training pairs written from the facts of a graph by templates, as HuaTuo does (Wang et al. 2023, arXiv:2304.06975).
+
+Each fact is asked several times and in several forms, so that what is learnt is the fact and not a sentence. A teacher may
+add questions in other words; what it changes beyond the words is thrown out.
+"""
+
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+
+from jinja2 import FileSystemLoader
+from jinja2.sandbox import SandboxedEnvironment
+
+from stages.params import GraphData, SelfKG
+from stages.questions import WRONG, Pair, Wordings, choice, declining, open_ended, yes_no
+from stages.records import Call, DataError, Document, Fact, Message, Rejection
+from stages.synthesize.made import Inputs, Made
+from stages.synthesize.teacher import Ask, Teacher
+
+FILTERS = ("distractors", "finished", "entities_survived", "numbers_survived", "duplicate")
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+Failure = tuple[str, str]  # the filter that a pair does not pass, and why
+Candidate = tuple[Pair, Failure | None]
+
+
+def run(inputs: Inputs, teacher: Teacher, options: SelfKG, seed: int) -> Made:
+    """Pairs about every training fact, declining ones, and `options.reword` of them asked again in the teacher's words."""
+    if not isinstance(inputs.data, GraphData):
+        raise DataError("synthesis.methods: self_kg needs a graph of facts such as data=medical; else use another method")
+    rng = random.Random(seed)
+    wordings = Wordings(document for document in inputs.seeds if document.kind != "distractor")
+    candidates = [candidate for group in _groups(inputs) for candidate in _about(*group, wordings, options, rng)]
+    outside = declining(wordings, inputs.facts, options.declining, inputs.data.decline, rng)
+    candidates += [(pair, None) for pair in outside]
+    good = [pair for pair, failure in candidates if not failure]
+    candidates += _reworded(rng.sample(good, min(options.reword, len(good))), teacher, options)
+    return _filtered(candidates, inputs)
+
+
+def prompt(question: str) -> tuple[Message, ...]:
+    words = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent)).get_template("reword.jinja").module
+    return (
+        Message(role="system", content=words.system()),  # type: ignore[attr-defined]
+        Message(role="user", content=words.ask(question)),  # type: ignore[attr-defined]
+    )
+
+
+def _groups(inputs: Inputs) -> Iterator[tuple[list[Fact], list[Document]]]:
+    """The facts of one subject and relation, and what stands near them but is not true."""
+    groups: dict[tuple[str, str], list[Fact]] = defaultdict(list)
+    near: dict[str, list[Document]] = defaultdict(list)
+    for fact in inputs.facts:
+        groups[fact.subject, fact.relation].append(fact)
+    for document in inputs.seeds:
+        if document.kind == "distractor":
+            near[document.parents[0]].append(document)
+    for facts in groups.values():
+        yield facts, [document for fact in facts for document in near[fact.id]]
+
+
+def _about(
+    facts: Sequence[Fact], distractors: Sequence[Document], wordings: Wordings, options: SelfKG, rng: random.Random
+) -> Iterator[Candidate]:
+    """Open questions about all facts together; for each fact choices, and as many questions to answer with no as with yes."""
+
+    def some(form: str, count: int) -> list[Document]:
+        found = wordings.of(form, facts[0].relation)
+        return rng.sample(found, min(count, len(found)))
+
+    for wording in some("open", options.open):
+        yield open_ended(wording, facts), None
+    few = ("distractors", f"only {len(distractors)} of {WRONG}") if len(distractors) < WRONG else None
+    for fact in facts:
+        for wording in some("choice", options.choice):
+            others = [document.text for document in rng.sample(list(distractors), min(WRONG, len(distractors)))]
+            yield choice(wording, rng.choice(wordings.of("frame", fact.relation)), fact, others, rng), few
+    asked = [(wording, fact) for fact in facts for wording in some("yes_no", options.yes_no)]
+    for (wording, fact), distractor in zip_longest(asked, distractors[: len(asked)]):
+        yield yes_no(wording, fact), None if distractor else ("distractors", "none is left for a question to answer with no")
+        if distractor:
+            yield yes_no(wording, fact, distractor), None
+
+
+def _reworded(pairs: Sequence[Pair], teacher: Teacher, options: SelfKG) -> Iterator[Candidate]:
+    calls = teacher.answer([Ask(prompt(pair.ask), options.sampling) for pair in pairs])
+    for pair, call in zip(pairs, calls, strict=True):
+        if call:  # else the budget ended before it
+            yield replace(pair, ask=call.text, parents=(*pair.parents, call.id)), _lost(pair, call)
+
+
+def _lost(pair: Pair, call: Call) -> Failure | None:
+    """What did not survive the rewording: the end of the question, an entity, a number."""
+    if not call.stopped or "\n" in call.text or not call.text.endswith(tuple("?.:？。：")):
+        return "finished", "not one finished question"
+    if lost := [name for name in pair.names if name in pair.ask and name.lower() not in call.text.lower()]:
+        return "entities_survived", f"without {lost[0]!r}"
+    if Counter(NUMBER.findall(pair.ask)) != Counter(NUMBER.findall(call.text)):
+        return "numbers_survived", f"other numbers than in {pair.ask!r}"
+    return None
+
+
+def _filtered(candidates: Sequence[Candidate], inputs: Inputs) -> Made:
+    made, seen = Made(filters=FILTERS), set[str]()
+    for pair, failure in candidates:
+        text = f"{pair.question}\n{pair.answer}"
+        key = " ".join(pair.question.lower().split())
+        if failure is None and key in seen:
+            failure = ("duplicate", "asked before")
+        if failure:
+            made.rejected.append(Rejection(text=text, filter=failure[0], reason=failure[1], parents=pair.parents))
+            continue
+        seen.add(key)
+        made.kept.append(Document(text=text, kind=pair.form, source=pair.names[0], parents=pair.parents))
+        made.tasks.append(pair.task(inputs.data.system, (pair.form,)))
+    used = {parent for task in made.tasks for parent in task.parents}
+    made.figures = {
+        "facts": len(inputs.facts),
+        "facts_asked": sum(fact.id in used for fact in inputs.facts),
+        "rows_by_form": Counter(document.kind for document in made.kept),
+    }
+    return made
