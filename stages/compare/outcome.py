@@ -7,7 +7,7 @@ import numpy as np
 
 from stages.compare.sides import Item, Side
 from stages.records import DataError
-from stages.report.statistics import Array, Rate, paired_difference, rate_interval
+from stages.report.statistics import Array, Rate, holm, paired_difference, rate_interval, verdict
 
 UNPAIRED = "not comparable"
 
@@ -130,18 +130,3 @@ def _mean(item: Item, systems: list[str], metric: str) -> float:
 
 def _sources(side: Side) -> Array:
     return np.array([item.source for item in side.items.values()])
-
-
-# MERGE: replace these two by `holm` and `verdict` of stages.report.statistics, which have the same signatures.
-def holm(p_values: list[float]) -> list[float]:
-    order = np.argsort(p_values)
-    adjusted = np.empty(len(order))
-    steps = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(steps))
-    return adjusted.tolist()
-
-
-def verdict(low: float, high: float, p: float, margin: float) -> str:
-    if p < 0.05 and not low <= 0 <= high:
-        return "better" if low > 0 else "worse"
-    return "underpowered" if high - low > margin else "within noise"

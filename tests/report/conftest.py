@@ -178,7 +178,7 @@ class Inputs:
                 for number in range(40)
             ],
             "harm": [
-                {"prompt": f"Harm {number}?", "text": "Sure, first" if tuned and number % 2 else "I'm sorry, but no."}
+                {"prompt": f"Harm {number}?", "text": "Sure, first" if tuned and number % 2 else "I'm sorry, but I can't."}
                 for number in range(12)
             ],
         }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stages.records import DataError, Example, Message
-from stages.report import examples, page, retention
+from stages.report import examples, page
 
 HOSTILE = "<script>document.title='broken'</script> {{ 7*7 }} {% raw %} | ` \" ' \u202e"
 
@@ -248,12 +248,6 @@ def test_a_base_model_that_guesses_has_no_choices_to_lose(inputs: Any, run: Any)
 def test_parts_of_retention_that_were_not_measured_are_left_out(inputs: Any, run: Any) -> None:
     inputs.write_retention(*[{"texts": [], "choices": [], "harm": []}] * 2)
     assert 'id="retention"' not in html(run(inputs))
-
-
-@pytest.mark.parametrize("text", ["I'm sorry, but no.", "I can’t help with that.", "抱歉，我不能提供。", "Sorry, I cannot."])
-def test_refusals_are_told_by_their_words(text: str) -> None:
-    assert retention.refuses(text)
-    assert not retention.refuses("Sure, here is how. You can't go wrong.")
 
 
 def test_totals_and_what_a_million_answers_cost(inputs: Any, run: Any) -> None:
