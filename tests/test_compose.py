@@ -144,6 +144,11 @@ def test_the_file_of_another_experiment_is_compared_with_that_experiment(reposit
             "params.yaml: predict.batch_size = 7, but conf/ composes 64;",
             r"'conf/config\.yaml:predict\.batch_size=7'",
         ),
+        (
+            {"synthesis": {"self_instruct": composed()["synthesis"]["self_instruct"] | {"calls": 7}}},
+            "params.yaml: synthesis.self_instruct.calls = 7, but conf/ composes 96;",
+            r"'conf/synthesis/self_instruct/complaints\.yaml:calls=7'",
+        ),
         ({"seed": 7}, "params.yaml: seed = 7, but conf/ composes 42;", r"'conf/config\.yaml:seed=7'"),
         (
             {"format": {"overlap_ngram": None}},
