@@ -301,6 +301,7 @@ def load_tuned(
     if not (adapter / "adapter_config.json").is_file():  # the whole model is stored
         return load_base(adapter, device)
     from peft import PeftModel
+    from safetensors.torch import load_file
 
     loftq = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("loftq_config")
     if loftq and (quantization is None or quantization.type == "none"):
@@ -308,6 +309,10 @@ def load_tuned(
     else:
         base = load_base(folder, device, quantization)
     tuned = PeftModel.from_pretrained(base, adapter)
+    if tuned.active_peft_config.peft_type == "ADALORA":  # PEFT makes its matrices anew while loading, rounded to bf16
+        stored = load_file(adapter / "adapter_model.safetensors", device=device)
+        for name, weight in tuned.named_parameters():
+            weight.data = stored.get(name.replace(".default", ""), weight.data)
     if merge and not tuned.active_peft_config.is_prompt_learning:
         return tuned.merge_and_unload()
     for name, weight in tuned.named_parameters():

@@ -760,7 +760,12 @@ class Params(Section):
             ),
             (
                 dora and init != "default",
-                f"lora.use_dora with lora.init = {init}: DoRA's magnitudes are those of the plain base; use lora.init=default",
+                f"lora.use_dora with lora.init = {init}: DoRA's magnitudes are those of the plain base; use default",
+            ),
+            (
+                dora and bits == "int8",
+                "lora.use_dora with quantization.type = int8: DoRA needs the norms of the base's rows, which cannot be read back "
+                "from bitsandbytes' 8 bits on a CPU; use quantization=nf4",
             ),
             (
                 kind == "prefix_tuning" and train.gradient_checkpointing,

@@ -23,7 +23,7 @@ def loftq(model: "PeftModel") -> None:
 
     whole = models.load_base(Path(model.name_or_path), "cpu", precision="fp32")
     for name, module in model.base_model.model.named_modules():
-        if not hasattr(module, "lora_A"):
+        if not hasattr(module, "lora_A") or not hasattr(module.base_layer.weight, "quant_state"):  # T5 keeps some unrounded
             continue
         four_bit = module.base_layer.weight
         rounded = bnb.functional.dequantize_4bit(four_bit.data, four_bit.quant_state).float()
