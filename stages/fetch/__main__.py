@@ -24,14 +24,16 @@ def main() -> None:
     else:
         splits = rows.tasks(p.data, p.seed)
     held_out = [record for kind in (texts, facts) for split in ("valid", "test") for record in kind.get(split, [])]
+    pool, kept = authored.seed_tasks(SEEDS), general.tasks(p.retention)
+
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
     records.write(RAW / "seeds.jsonl", texts.get("train", []))
     records.write(RAW / "held_out.jsonl", held_out)  # for the trail alone
-    records.write(RAW / "pool.jsonl", authored.seed_tasks(SEEDS))
+    records.write(RAW / "pool.jsonl", pool)
     records.write(RAW / "documents.jsonl", whole)
     records.write(RAW / "facts.jsonl", facts.get("train", []))
-    records.write(RAW / "general.jsonl", general.tasks(p.retention))
+    records.write(RAW / "general.jsonl", kept)
     records.write_text(models.MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     counts = ", ".join(f"{len(tasks)} {split}" for split, tasks in splits.items())
     print(f"{manifest.model.name}: {manifest.parameters:,} parameters; rows: {counts}")

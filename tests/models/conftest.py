@@ -108,6 +108,7 @@ def furnish(manifest, rows) -> Callable[..., Path]:
             records.write(root / "data/formatted" / f"{split}.jsonl", examples)
         for empty in ("data/replay.jsonl", "data/raw/documents.jsonl"):
             records.write(root / empty, [])
+        (root / "data/authored").symlink_to(compose.ROOT / "data/authored")
         return root
 
     return make

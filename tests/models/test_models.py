@@ -102,7 +102,7 @@ def test_a_full_disk_ends_with_one_line_and_no_half_model(room, python, tmp_path
     assert re.search(r"cannot store the model|a file cannot be stored", the_line(run))
     assert "too large" in run.stderr
     assert left_in(tmp_path / "cache") == []
-    assert not (root / models.MANIFEST).exists() and not (root / "data/raw").exists()
+    assert not (root / models.MANIFEST).exists() and not (root / "data/raw/train.jsonl").exists()
 
 
 # A folder of one's own ----------------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def test_fetch_ends_with_one_line_and_writes_nothing_where_the_folder_is_unusabl
     root = room("model=path", f"model.path={mine.path}", *AUTHORED)
     before = (root / models.MANIFEST).read_bytes()
     assert f"{mine.path}: has no tokenizer" in the_line(python(root, "-m", "stages.fetch"))
-    assert (root / models.MANIFEST).read_bytes() == before and not (root / "data/raw").exists()
+    assert (root / models.MANIFEST).read_bytes() == before and not (root / "data/raw/train.jsonl").exists()
 
 
 # A wheel ------------------------------------------------------------------------------------------------------------------
@@ -365,4 +365,4 @@ def test_an_unreachable_hub_ends_with_one_line_that_names_a_model_without_hub(ro
     assert f"model.repo = acme/tiny at {revision}: cannot be fetched" in line
     assert "model=smollm2" in line
     assert left_in(tmp_path / "cache") == []
-    assert not (root / "data/raw").exists()
+    assert not (root / "data/raw/train.jsonl").exists()
