@@ -102,8 +102,8 @@ def page(seen: dict[tuple[str, str, str], str]) -> Iterator[str]:
     reasons = list(dict.fromkeys(said for said in seen.values() if said != "works"))
     yield "# What works with what\n"
     yield "Written by `make matrix` (bench/matrix.py) from what it saw on tiny random models on a CPU: each cell trained two"
-    yield "steps, stored the result, loaded it again and compared what the model says. **Not tried** there: CUDA, several machines,"
-    yield "other architectures. The refusals hold everywhere.\n"
+    yield "steps, stored the result, loaded it again and compared what the model says. **Not tried** there: CUDA, several"
+    yield "machines, other architectures. The refusals hold everywhere.\n"
     for architecture, title in ARCHITECTURES.items():
         yield f"## {title}\n"
         yield f"| adapter | {' | '.join(QUANTIZATIONS)} |"

@@ -760,12 +760,12 @@ class Params(Section):
             ),
             (
                 dora and init != "default",
-                f"lora.use_dora with lora.init = {init}: DoRA's magnitudes are those of the plain base; use default",
+                f"lora.use_dora with lora.init = {init}: DoRA starts from the plain base; use lora.init=default",
             ),
             (
                 dora and bits == "int8",
-                "lora.use_dora with quantization.type = int8: DoRA needs the norms of the base's rows, which cannot be read back "
-                "from bitsandbytes' 8 bits on a CPU; use quantization=nf4",
+                "lora.use_dora with quantization.type = int8: DoRA needs the norms of the base's rows, which on a CPU cannot be "
+                "read back from bitsandbytes' 8 bits; use quantization=nf4",
             ),
             (
                 kind == "prefix_tuning" and train.gradient_checkpointing,

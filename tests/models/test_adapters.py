@@ -17,8 +17,6 @@ SMALL = {"num_virtual_tokens": 5, "encoder_hidden_size": 8}
 CASES = {  # adapter, quantization, changes
     "full": ("full", "none", {}),
     "selective": ("selective", "none", {"train.trainable": ["*layers.1.*"]}),
-    "dora": ("lora", "none", {"lora.use_dora": True}),
-    "rslora": ("lora", "none", {"lora.use_rslora": True}),
     "pissa": ("lora", "none", {"lora.init": "pissa"}),
     "adalora": ("adalora", "none", {"train.learning_rate": 0.9}),
     "ia3": ("ia3", "none", {"train.learning_rate": 0.9}),
@@ -30,7 +28,7 @@ CASES = {  # adapter, quantization, changes
     "lora nf4": ("lora", "nf4", {}),
     "lora int8": ("lora", "int8", {}),
     "loftq nf4": ("lora", "nf4", {"lora.init": "loftq"}),
-    "dora nf4": ("lora", "nf4", {"lora.use_dora": True}),
+    "dora and rslora nf4": ("lora", "nf4", {"lora.use_dora": True, "lora.use_rslora": True}),
     "adalora nf4": ("adalora", "nf4", {"train.learning_rate": 0.9}),
     "ia3 nf4": ("ia3", "nf4", {"train.learning_rate": 0.9}),
     "prompt_tuning nf4": ("prompt_tuning", "nf4", {}),
@@ -41,7 +39,7 @@ GENERAL = [
     Example(kind="text", messages=(Message(role="user", content=asked), Message(role="assistant", content=told)), source=asked)
     for asked, told in (("Who?", "Me."), ("Why?", "So."))
 ]
-SEQ2SEQ = ["full", "lora nf4", "ia3", "prompt_tuning", "prefix_tuning", "p_tuning"]
+SEQ2SEQ = ["full", "lora nf4", "prompt_tuning", "prefix_tuning"]
 
 
 @pytest.fixture(scope="session")
@@ -212,7 +210,7 @@ def weights_of(model) -> dict:
     return {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-@pytest.mark.parametrize("case", ["p_tuning", "ia3 nf4", "pissa", "selective", "llama_pro"])
+@pytest.mark.parametrize("case", ["p_tuning", "ia3 nf4", "pissa", "llama_pro"])
 def test_a_resumed_run_equals_an_uninterrupted_one_for_every_kind_of_weights(
     case, chosen, trained, weights, tmp_path, monkeypatch
 ):
