@@ -57,9 +57,8 @@ def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> J
         "answer": _pairs(*(side.cost.get("serving", {}).get(side.tuned[0], {}) for side in (base, head))),
         "cost": [row for row in _pairs(_steps(base), _steps(head)) if row[1] != row[2]],
         "stages": changes.run_again(base, head),
-        "fixed": texts(base, head, fixed),
-        "broken": texts(base, head, broken),
-        "shown": SHOWN,
+        "fixed": texts(base, head, fixed[:SHOWN]),
+        "broken": texts(base, head, broken[:SHOWN]),
     }
 
 
