@@ -3,58 +3,54 @@
 The sheets of all raters hold the same rows, each in an order of its own; which system wrote a row stands in the key alone.
 """
 
-import csv
-import io
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stages import params, records
+from stages import params, records, sheet
 from stages.records import DataError, Example, Prediction
 from stages.report.statistics import Array
 
 CRITERIA = ("relevance", "accuracy", "fluency")
 SCALE = ("1", "2", "3", "4", "5")
 COLUMNS = ("row", "question", "reference", "answer", *CRITERIA, "comment")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute instead of showing
+KEY = ("row", "example", "system")
 
 
 def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Path) -> None:
-    """Write <folder>/<rater>.csv for each rater and the key beside the folder; DataError where a sheet is there already."""
+    """Write <folder>/<rater>.csv for each rater and the key beside the folder; DataError where one is there already."""
     p = params.read("seed", "predict.split")
     examples = list(records.read(Path("data/formatted") / f"{p.split}.jsonl", Example))
     answers = {
-        system: {row.example: row.text for row in records.read(Path("data/predictions") / f"{system}.jsonl", Prediction)}
+        (system, answer.example): answer.text
         for system in systems
+        for answer in records.read(Path("data/predictions") / f"{system}.jsonl", Prediction)
     }
-    if there := [path for path in [*(_sheet(folder, rater) for rater in raters), _key(folder)] if path.exists()]:
-        raise DataError(f"{there[0]}: is there already and may hold ratings; choose another --output")
     generator = np.random.default_rng(p.seed)
     chosen = [examples[i] for i in generator.permutation(len(examples))[:count]]
     pairs = [(example, system) for example in chosen for system in systems]
-    if unanswered := [(e.id, system) for e, system in pairs if e.id not in answers[system]]:
-        raise DataError("data/predictions/{1}.jsonl: no answer to {0}; run `dvc repro`".format(*unanswered[0]))
-    rows = dict(enumerate((pairs[i] for i in generator.permutation(len(pairs))), start=1))
-    cells = {number: _cells(e.prompt[-1].content, e.reference, answers[system][e.id]) for number, (e, system) in rows.items()}
+    rows = {number: pairs[i] for number, i in enumerate(generator.permutation(len(pairs)), start=1)}
+    if lacking := [(system, example.id) for example, system in pairs if (system, example.id) not in answers]:
+        raise DataError("data/predictions/{}.jsonl: no answer to {}; run `dvc repro`".format(*lacking[0]))
+    texts = {n: (e.prompt[-1].content, e.reference, answers[system, e.id]) for n, (e, system) in rows.items()}
     for rater in raters:
         order = [int(number) for number in generator.permutation(list(rows))]
-        _write(_sheet(folder, rater), COLUMNS, ([number, *cells[number]] for number in order))
-    _write(_key(folder), ("row", "example", "system"), ((number, e.id, system) for number, (e, system) in rows.items()))
-    print(f"{len(rows)} answers for {len(raters)} raters in {folder}/; keep {_key(folder)} from them")
+        sheet.write(folder / f"{rater}.csv", COLUMNS, ([n, *texts[n], *[""] * len(CRITERIA), ""] for n in order))
+    sheet.write(_key(folder), KEY, ([n, example.id, system] for n, (example, system) in rows.items()))
+    print(f"{len(rows)} answers for {len(raters)} raters in {folder}; keep {_key(folder)} from them")
 
 
 def read_back(folder: Path, output: Path | None) -> None:
     """Read the filled sheets of a folder and show, and store as JSON, means by system and agreement by criterion."""
-    systems = {row["row"]: row["system"] for row in _read(_key(folder), "row", "system")}
-    sheets = sorted(folder.glob("*.csv"))
-    if not sheets:
+    systems = {row["row"]: row["system"] for _, row in sheet.read(_key(folder), KEY)}
+    filled = sorted(folder.glob("*.csv"))
+    if not filled:
         raise DataError(f"{folder}: holds no sheets (*.csv)")
-    ratings = {sheet.stem: _ratings(sheet, systems) for sheet in sheets}
-    found = summarize(ratings, systems)
+    found = summarize({path.stem: _ratings(path, systems) for path in filled}, systems)
     if output:
         records.write_json(output, found)
     print(json.dumps(found, ensure_ascii=False, indent=2))
@@ -64,7 +60,7 @@ def summarize(ratings: dict[str, dict[str, dict[str, int]]], systems: dict[str, 
     """From ratings[rater][row][criterion]: mean, standard deviation and number by system, and alpha over all rows."""
     found: dict[str, Any] = {"raters": list(ratings), "systems": {}, "krippendorff_alpha": {}}
     for criterion in CRITERIA:
-        table = np.array([[sheet.get(row, {}).get(criterion, np.nan) for row in systems] for sheet in ratings.values()])
+        table = np.array([[rows.get(row, {}).get(criterion, np.nan) for row in systems] for rows in ratings.values()])
         alpha = krippendorff_alpha(table)
         found["krippendorff_alpha"][criterion] = None if alpha is None else round(alpha, 4)
         by_system: dict[str, list[float]] = defaultdict(list)
@@ -97,13 +93,13 @@ def krippendorff_alpha(ratings: Array) -> float | None:
     return 1 - (totals.sum() - 1) * float((coincidences * distance).sum()) / expected if expected else None
 
 
-def _ratings(sheet: Path, systems: dict[str, str]) -> dict[str, dict[str, int]]:
+def _ratings(path: Path, systems: dict[str, str]) -> dict[str, dict[str, int]]:
     """Row to criterion to rating of one sheet; an empty cell is no rating."""
     found: dict[str, dict[str, int]] = {}
-    for row in _read(sheet, "row", *CRITERIA):
-        number, where = row["row"], f"{sheet}: row {row['row']}"
+    for where, row in sheet.read(path, ("row", *CRITERIA)):
+        number = row["row"]
         if number not in systems or number in found:
-            raise DataError(f"{where}: {'there twice' if number in found else 'not in the key'}")
+            raise DataError(f"{where}: row {number} is {'there twice' if number in found else 'not in the key'}")
         given = {criterion: row[criterion].strip() for criterion in CRITERIA if row[criterion].strip()}
         if wrong := [criterion for criterion, value in given.items() if value not in SCALE]:
             raise DataError(f"{where}: {wrong[0]} = {given[wrong[0]]!r}: must be {SCALE[0]} to {SCALE[-1]}, whole, or empty")
@@ -111,35 +107,5 @@ def _ratings(sheet: Path, systems: dict[str, str]) -> dict[str, dict[str, int]]:
     return found
 
 
-def _cells(*texts: str) -> list[str]:
-    """Question, reference and answer, then empty cells to fill."""
-    return [*("'" + text if text.startswith(FORMULA) else text for text in texts), *("" for _ in CRITERIA), ""]
-
-
-def _sheet(folder: Path, rater: str) -> Path:
-    return folder / f"{rater}.csv"
-
-
 def _key(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.key.csv")
-
-
-def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """With a byte order mark, without which Excel takes UTF-8 for something else."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    records.write_text(path, "\ufeff" + text.getvalue())
-
-
-def _read(path: Path, *columns: str) -> list[dict[str, str]]:
-    """The rows of a sheet or key by column; Excel writes semicolons where the comma is the decimal sign."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; `tunetrail rate export` writes it") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not UTF-8; save the sheet as CSV UTF-8") from None
-    table = csv.DictReader(io.StringIO(text), delimiter=";" if text.startswith("row;") else ",", restval="")
-    if lacking := [name for name in columns if name not in (table.fieldnames or ())]:
-        raise DataError(f"{path}: has no column {lacking[0]}; keep the sheet's first line as it was")
-    return list(table)

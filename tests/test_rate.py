@@ -3,15 +3,13 @@
 import csv
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stages import cli, rate, records
+from stages import cli, compose, rate, records
 from stages.records import DataError, Example, Message, Prediction
 
-ROOT = Path(__file__).parents[1]
 NAN = float("nan")
 # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section E: four observers, twelve units, 41 of 48 values.
 WORKED = np.array(
@@ -43,7 +41,7 @@ def folder(tmp_path, monkeypatch):
             for e in examples
         ]
         records.write(tmp_path / f"data/predictions/{system}.jsonl", answers)
-    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    compose.compose(["experiment=smoke"], tmp_path / "params.yaml")
     return tmp_path / "ratings"
 
 
@@ -90,7 +88,7 @@ def test_the_same_seed_gives_the_same_sheets_and_filled_ones_are_not_overwritten
     export(monkeypatch, folder)
     export(monkeypatch, folder.with_name("again"))
     assert (folder / "ann.csv").read_bytes() == (folder.with_name("again") / "ann.csv").read_bytes()
-    with pytest.raises(SystemExit, match="is there already and may hold ratings"):
+    with pytest.raises(SystemExit, match="exists and may hold answers"):
         export(monkeypatch, folder)
 
 
@@ -120,10 +118,10 @@ def test_an_empty_cell_is_no_rating_and_semicolons_are_read(folder, monkeypatch,
 
 
 @pytest.mark.parametrize("rating", ["6", "0", "3.5", "good"])
-def test_a_rating_outside_the_scale_is_named_by_sheet_and_row(folder, monkeypatch, rating):
+def test_a_rating_outside_the_scale_is_named_by_sheet_and_line(folder, monkeypatch, rating):
     export(monkeypatch, folder)
     fill(folder / "ann.csv", lambda row: rating if row["row"] == "3" else 1)
-    with pytest.raises(DataError, match=rf"ann\.csv: row 3: relevance = '{rating}': must be 1 to 5"):
+    with pytest.raises(DataError, match=rf"ann\.csv:\d+: relevance = '{rating}': must be 1 to 5"):
         rate.read_back(folder, None)
 
 

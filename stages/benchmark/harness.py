@@ -61,7 +61,8 @@ def process_results(doc: dict[str, Any], results: Sequence[str]) -> dict[str, fl
     example = Example.model_validate_json(doc["example"])
     text = results[0].strip()
     answer = Prediction(example=example.id, system="lm-eval", text=text, stopped=True, prompt_tokens=0, new_tokens=0)
-    return {name: value for name, value in score(example, answer).items() if name != "stop_rate"}
+    scores, _ = score(example, answer)
+    return {name: value for name, value in scores.items() if name != "stop_rate"}
 
 
 def run(tasks: Sequence[str], systems: Sequence[str], shots: int | None, limit: int | None, chat: bool, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """`tunetrail compare`: what a pull request did to the model, as one Markdown page made from git alone."""
 
 import json
-import math
 import statistics
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,10 @@ from typing import Any
 from stages import records
 from stages.compare import changes, outcome, sides
 from stages.compare.sides import Side
-from stages.params import flatten
 from stages.records import DataError
 from stages.report import page
 from stages.report.evidence import Json
+from stages.report.statistics import rows_needed
 
 HERE = Path(__file__).parent
 CACHE = Path(".dvc/cache/files/md5")
@@ -47,18 +46,19 @@ def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> J
         "rows": rows,
         "paired": paired,
         "margin": margin,
-        "needed": math.ceil(headline.head.n * ((headline.high - headline.low) / margin) ** 2),
+        "needed": rows_needed(headline.head.n, headline.low, headline.high, margin),
         "spread": [_spread([outcome.overall(side, system, headline.metric) for system in side.tuned]) for side in (base, head)],
         "untuned": outcome.untuned(base, head, headline.metric),
         "variables": changes.variables(base, head, changed_files(base, head)),
         "beside": changes.beside(base, head),
         "data": data_rows(base, head),
-        "retention": _pairs(*(dict(flatten(side.metrics.get("retention", {}))) for side in (base, head))),
+        "totals": [row for row in _pairs(_totals(base), _totals(head)) if row[1] != row[2]],
+        "retention": _pairs(_retention(base), _retention(head)),
+        "answer": _pairs(*(side.cost.get("serving", {}).get(side.tuned[0], {}) for side in (base, head))),
         "cost": [row for row in _pairs(_steps(base), _steps(head)) if row[1] != row[2]],
         "stages": changes.run_again(base, head),
-        "fixed": texts(base, head, fixed),
-        "broken": texts(base, head, broken),
-        "shown": SHOWN,
+        "fixed": texts(base, head, fixed[:SHOWN]),
+        "broken": texts(base, head, broken[:SHOWN]),
     }
 
 
@@ -109,6 +109,19 @@ def _cached(side: Side, path: str) -> list[Json]:
     md5 = side.outputs().get(path, {}).get("md5", "")
     file = CACHE / md5[:2] / md5[2:]
     return [json.loads(line) for line in records.lines(file)] if md5 and file.is_file() else []
+
+
+def _totals(side: Side) -> Json:
+    """Numbers of the first tuned model that are no means over rows and so have no interval, e.g. BLEU."""
+    found = side.metrics.get("totals", {}).get(side.tuned[0], {})
+    return {name: value for name, value in found.items() if isinstance(value, int | float | str)}
+
+
+def _retention(side: Side) -> dict[str, tuple[float, str]]:
+    """What is left of general abilities, each with the verdict of that side's report against its untuned model."""
+    found = side.metrics.get("retention", {})
+    verdicts = {name: found["difference"].get(f"{name}_verdict") for name in found.get("tuned", {})}
+    return {name: (found["tuned"][name], verdict) for name, verdict in verdicts.items() if verdict}
 
 
 def _steps(side: Side) -> Json:

@@ -16,8 +16,9 @@ UNPAIRED = "not comparable"
 class Row:
     """One metric of the tuned models of both runs, head minus base.
 
-    `p` is adjusted for the number of metrics by Holm's method, and `outcome` uses it. Where the runs answered different rows
-    `p` is None and the interval is Newcombe's (1998, method 10) for two independent rates. `better` and `worse` count rows.
+    The headline keeps its own `p`, since it was named before the scores were seen; that of any other metric is adjusted by
+    Holm's method, as in the report. Where the runs answered different rows `p` is None and the interval is Newcombe's (1998,
+    method 10) for two independent rates. `better` and `worse` count rows.
     """
 
     metric: str
@@ -48,7 +49,7 @@ def rows(base: Side, head: Side, headline: str, resamples: int, margin: float, s
         return [_unpaired(metric, _answered(base, metric), _answered(head, metric)) for metric in shared]
     pairs = [_pairs(base, head, metric) for metric in shared]
     found = [paired_difference(b, a, sources, resamples, np.random.default_rng(seed)) for a, b, sources in pairs]
-    adjusted = holm([difference.p for difference in found])
+    p_values = [found[0].p, *holm([difference.p for difference in found])[1:]]
     return [
         Row(
             metric=metric,
@@ -62,7 +63,7 @@ def rows(base: Side, head: Side, headline: str, resamples: int, margin: float, s
             better=int(np.sum(b > a)),
             worse=int(np.sum(b < a)),
         )
-        for metric, (a, b, sources), difference, p in zip(shared, pairs, found, adjusted, strict=True)
+        for metric, (a, b, sources), difference, p in zip(shared, pairs, found, p_values, strict=True)
     ]
 
 

@@ -29,7 +29,6 @@ class Item(BaseModel):
 
     id: str
     source: str
-    slices: tuple[str, ...] = ()
     scores: dict[str, dict[str, float]]
 
 

@@ -80,7 +80,7 @@ class Repository:
         untuned: int = 10,
         versions: dict[str, str] | None = None,
         adapter: str = "",
-        retention: dict[str, Any] | None = None,
+        metrics: dict[str, Any] | None = None,
         cache: bool = False,
     ) -> None:
         """One run whose tuned models have `count` rows right, of those named by `questions`; `changed` are parameters."""
@@ -119,7 +119,6 @@ class Repository:
         machine = {"device_name": "a CPU", "versions": versions or {"torch": "2.0"}}
         predictions = {system: md5(files[f"data/predictions/{system}.jsonl"])["md5"] for system in systems}
         cost = {"machine": machine, "train_42": {"seconds": 9.0 + len(train)}, "predictions_md5": predictions}
-        metrics = {"split": "test", **({"retention": retention} if retention else {})}
 
         def stage(deps: list[str], outs: list[str], keys: list[str]) -> dict[str, Any]:
             known = {**files, "adapter": adapter + json.dumps(values["lora"]), f"{folder}/items.jsonl": items}
@@ -146,7 +145,7 @@ class Repository:
             with (self.root / path).open("w", encoding="utf-8") as file:
                 yaml.dump(value, file)
         self.write(f"{folder}/items.jsonl", items)
-        self.write(f"{folder}/metrics.json", json.dumps(metrics))
+        self.write(f"{folder}/metrics.json", json.dumps({"split": "test", **(metrics or {})}))
         self.write(f"{folder}/cost.json", json.dumps(cost))
         for content in files.values() if cache else ():
             key = md5(content)["md5"]
