@@ -16,7 +16,7 @@ def row(question: str, answer: str, *earlier: str) -> Example:
 
 
 def limits(max_length: int, overlong: str = "drop") -> Format:
-    return Format(max_length=max_length, overlong=overlong, overlap_ngram=None, shots=0)
+    return Format(authored=True, max_length=max_length, overlong=overlong, overlap_ngram=None, shots=0)
 
 
 def length(tokenizer, example: Example) -> int:
