@@ -4,7 +4,7 @@ Every record names its parents by id; this module finds the files of a run that 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ def trace(id: str, data: Path = Path("data")) -> Iterator[str]:
     yield from _tree(found[0], index, "")
 
 
-def read(data: Path) -> dict[str, dict[str, Any]]:
-    """Every record of the run below `data` by its id, with the file it stands in as `file`."""
+def read(data: Path, places: Sequence[str] = FOLDERS) -> dict[str, dict[str, Any]]:
+    """Every record in these files and folders below `data` by its id, with the file it stands in as `file`."""
     index: dict[str, dict[str, Any]] = {}
-    for name in FOLDERS:
+    for name in places:
         place = data / name
         for path in [place] if place.is_file() else sorted(place.rglob("*.jsonl")):
             for line in lines(path):

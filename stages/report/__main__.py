@@ -8,12 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from stages import params, records, stage
+from stages import lineage, params, records, stage
 from stages.records import DataError, Example, Prediction, Score
 from stages.report import evidence, examples, page, retention, summary, table
 from stages.report.evidence import Evidence
+from stages.report.nearest import nearest
 
 DATA, MODELS = Path("data"), Path("models")
+NEAREST = 2  # training examples shown beside an error
 ALWAYS = ("none", "synthesize_none", "base_passage", "predict_base_passage")  # written whether asked for or not
 
 
@@ -97,6 +99,8 @@ def page_content(p: SimpleNamespace, found: Evidence, scored: summary.Table, met
     best, first = metrics["difference"]["against"], next(iter(scored.seeds.values()))
     chosen = examples.choose(scored, best, first, p.report.headline, p.report.examples, p.seed)
     errors = examples.errors(scored, found.examples, found.predictions[first], first, p.report.headline)
+    train = list(records.read(DATA / "formatted" / "train.jsonl", Example))
+    trail = lineage.read(DATA, ("formatted/train.jsonl", "synthetic", "raw"))
     return {
         "name": p.name,
         "seed": p.seed,
@@ -109,6 +113,9 @@ def page_content(p: SimpleNamespace, found: Evidence, scored: summary.Table, met
         "systems": [*scored.bases, summary.TUNED],
         "best": best,
         "examples": examples.before_after(scored, found.examples, found.predictions, best, chosen),
+        "nearest": [
+            nearest(found.examples[row], train, trail, NEAREST) if outcome != "fixed" else [] for row, outcome in chosen
+        ],
         "errors": errors[: p.report.errors],
         "error_count": len(errors),
         "script_hash": page.script_hash(),

@@ -23,6 +23,13 @@ METRICS = {
     "record_exact": ("records exact", "every field of the record equals the reference"),
     "exact_match": ("exact match", "the answer equals the reference"),
     "token_f1": ("token F1", "overlap of the words of answer and reference"),
+    "schema_valid": ("schema valid", "the object has exactly the reference's keys, with values of their kinds"),
+    "rouge_l": ("ROUGE-L", "longest common subsequence of words, as F1"),
+    "answered": ("answered", "the answer does not decline, on questions that have one"),
+    "declined": ("declined", "the answer declines, on questions that have none"),
+    "accuracy": ("accuracy", "the answer written names the right choice"),
+    "logprob_accuracy": ("log-likelihood accuracy", "the right choice is the likeliest as a whole"),
+    "logprob_accuracy_norm": ("log-likelihood accuracy by token", "the right choice is the likeliest by its mean token"),
     "stop_rate": ("stopped by itself", "the answer ended before the limit of new tokens"),
 }
 MINUS, SPACE = "\u2212", "\u202f"  # a true minus sign and a narrow no-break space

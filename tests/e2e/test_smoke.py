@@ -18,7 +18,8 @@ pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ("exp", "run", "-S", "experiment=smoke")
-STAGES = {"validate", "fetch", "synthesize", "format", "train", "predict_base", "predict_tuned", "evaluate", "report"}
+ROOMS = {"validate", "fetch", "synthesize", "replay", "format", "train", "evaluate", "report"}
+STAGES = ROOMS | {"predict_base", "predict_passage", "predict_tuned", "retention_base", "retention_tuned"}
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def test_another_rank_trains_and_predicts_anew_and_nothing_before_that(smoked):
     changed = smoked.dvc(*SMOKE, "-S", "lora.r=8")
     assert changed.status == 0, changed.text
     evaluated = {"evaluate"} if smoked.files("data/predictions") != answers else set()
-    assert changed.ran == {"validate", "train", "predict_tuned", "report"} | evaluated
+    assert changed.ran == {"validate", "train", "predict_tuned", "retention_tuned", "report"} | evaluated
     after = smoked.files("models/42/adapter")
     assert json.loads(after["adapter_config.json"])["r"] == 8
     assert len(after["adapter_model.safetensors"]) < len(before["adapter_model.safetensors"])

@@ -261,7 +261,7 @@ def test_early_stopping_stops_and_keeps_the_best_checkpoint(chosen, trained, wei
     import torch
     from safetensors.torch import load_file
 
-    every = {"train.eval_steps": 1, "train.save_steps": 1, "train.max_steps": 30, "train.learning_rate": 0.5}
+    every = {"train.eval_steps": 1, "train.save_steps": 1, "train.max_steps": 30, "train.learning_rate": 0.9}
     model, run = trained(chosen("lora", changes={**every, "train.early_stopping_patience": 2}), weights, tmp_path)
     losses = {entry["step"]: entry["loss"] for entry in run.figures["validation"]}
     best = min(losses, key=losses.__getitem__)
