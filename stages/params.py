@@ -764,8 +764,8 @@ class Params(Section):
             ),
             (
                 dora and bits == "int8",
-                "lora.use_dora with quantization.type = int8: DoRA needs the norms of the base's rows, which on a CPU cannot be "
-                "read back from bitsandbytes' 8 bits; use quantization=nf4",
+                "lora.use_dora with quantization.type = int8: DoRA needs the norms of the base's rows, which on a CPU cannot "
+                "be read back from bitsandbytes' 8 bits; use quantization=nf4",
             ),
             (
                 kind == "prefix_tuning" and train.gradient_checkpointing,
