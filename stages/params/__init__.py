@@ -45,6 +45,8 @@ from stages.params.training import WHOLE, Adapter, Format, Lora, Quantization, T
 from stages.params.whole import Params
 
 __all__ = [
+    "PARAMS",
+    "WHOLE",
     "Adapter",
     "Budget",
     "ComplaintInstruct",
@@ -63,7 +65,6 @@ __all__ = [
     "Lora",
     "Model",
     "OpenAITeacher",
-    "PARAMS",
     "Params",
     "Passage",
     "PathModel",
@@ -82,7 +83,6 @@ __all__ = [
     "Splits",
     "Teacher",
     "Train",
-    "WHOLE",
     "WheelDocuments",
     "WheelModel",
     "check",
