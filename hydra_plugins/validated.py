@@ -1,7 +1,7 @@
 """Makes a wrong `-S` fail while Hydra composes, before params.yaml is written and before anything runs.
 
 DVC imports this folder before it composes conf/. `schema: ${validated:}` in conf/config.yaml calls the resolver, which runs
-the schema of stages/params.py on everything that was composed.
+the schema of stages/params/ on everything that was composed.
 """
 
 import sys

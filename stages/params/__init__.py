@@ -1,0 +1,95 @@
+"""The typed schema of params.yaml, the one authority on what may be configured.
+
+conf/ holds every value and Hydra composes it into params.yaml; this module says which keys exist, what each may be and what
+cannot go together. It has no defaults on purpose: a key that conf/ forgets is an error, not a guess. The same check runs
+while Hydra composes (hydra_plugins/validated.py), in the validate stage and whenever a stage reads its sections.
+"""
+
+from stages.params.reading import PARAMS, check, check_file, flatten, load, parse, read, runtime
+from stages.params.results import Retention, Runtime
+from stages.params.sources import (
+    ComplaintsData,
+    Data,
+    DocumentsData,
+    FolderDocuments,
+    GraphData,
+    HpoFacts,
+    HubModel,
+    Items,
+    Model,
+    PathModel,
+    RandomModel,
+    RowsData,
+    Splits,
+    WheelDocuments,
+    WheelModel,
+)
+from stages.params.synthesis import (
+    Budget,
+    ComplaintInstruct,
+    GeneralInstruct,
+    InstanceFilter,
+    LocalTeacher,
+    OpenAITeacher,
+    Passage,
+    Price,
+    ReplayTeacher,
+    Sampling,
+    SelfInstruct,
+    SelfKG,
+    SelfQa,
+    Shares,
+    Teacher,
+)
+from stages.params.training import WHOLE, Adapter, Format, Lora, Quantization, Train
+from stages.params.whole import Params
+
+__all__ = [
+    "PARAMS",
+    "WHOLE",
+    "Adapter",
+    "Budget",
+    "ComplaintInstruct",
+    "ComplaintsData",
+    "Data",
+    "DocumentsData",
+    "FolderDocuments",
+    "Format",
+    "GeneralInstruct",
+    "GraphData",
+    "HpoFacts",
+    "HubModel",
+    "InstanceFilter",
+    "Items",
+    "LocalTeacher",
+    "Lora",
+    "Model",
+    "OpenAITeacher",
+    "Params",
+    "Passage",
+    "PathModel",
+    "Price",
+    "Quantization",
+    "RandomModel",
+    "ReplayTeacher",
+    "Retention",
+    "RowsData",
+    "Runtime",
+    "Sampling",
+    "SelfInstruct",
+    "SelfKG",
+    "SelfQa",
+    "Shares",
+    "Splits",
+    "Teacher",
+    "Train",
+    "WheelDocuments",
+    "WheelModel",
+    "check",
+    "check_file",
+    "flatten",
+    "load",
+    "parse",
+    "read",
+    "runtime",
+]

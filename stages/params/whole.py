@@ -1,0 +1,153 @@
+"""All sections together, and what cannot go together."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from stages.params.base import Name, Section, Seed
+from stages.params.results import Evaluate, Predict, Report, Retention, Runtime
+from stages.params.sources import Data, Model
+from stages.params.synthesis import Synthesis, Teacher
+from stages.params.training import PROMPTS, WHOLE, Adapter, Format, Lora, Quantization, Replay, Train
+
+
+class Params(Section):
+    schema_: Annotated[Literal["valid"], Field(alias="schema")]
+    name: Name
+    seed: Seed
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    model: Model
+    data: Data
+    teacher: Teacher
+    synthesis: Synthesis
+    format: Format
+    replay: Replay
+    quantization: Quantization
+    adapter: Adapter
+    lora: Lora
+    train: Train
+    predict: Predict
+    retention: Retention
+    evaluate: Evaluate
+    report: Report
+    runtime: Runtime
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        mistakes = self._adaptation()
+        if len(set(self.seeds)) < len(self.seeds):
+            mistakes.append("seeds must not repeat")
+        if max(self.predict.shots) > self.format.shots:
+            mistakes.append(f"predict.shots asks for {max(self.predict.shots)}, but format.shots keeps {self.format.shots}")
+        if len(set(self.predict.shots)) < len(self.predict.shots):
+            mistakes.append("predict.shots must not repeat")
+        if self.train.batch_size % self.runtime.micro_batch_size:
+            mistakes.append(
+                f"train.batch_size = {self.train.batch_size} is not a multiple of "
+                f"runtime.micro_batch_size = {self.runtime.micro_batch_size}"
+            )
+        complaints = "self_instruct" in self.synthesis.methods and self.synthesis.self_instruct.form == "complaints"
+        if self.data.kind != "complaints" and complaints:
+            instead = {"rows": "none or synthesis=self_instruct_general", "documents": "self_qa", "graph": "self_kg"}
+            mistakes.append(
+                "synthesis.methods: self_instruct in its form complaints writes complaint bodies; with "
+                f"data.kind = {self.data.kind} use synthesis={instead[self.data.kind]}"
+            )
+        if self.data.kind != "documents" and "self_qa" in self.synthesis.methods:
+            mistakes.append(f"synthesis.methods: self_qa needs documents; data.kind = {self.data.kind} has none")
+        if self.data.kind != "graph" and "self_kg" in self.synthesis.methods:
+            mistakes.append(f"synthesis.methods: self_kg needs a graph of facts; data.kind = {self.data.kind} has none")
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        return self
+
+    def _adaptation(self) -> list[str]:
+        """What of adapter, quantization, lora and train cannot go together, each with its reason."""
+        train, kind, bits = self.train, self.adapter.type, self.quantization.type
+        init = self.lora.init if kind == "lora" else "default"
+        dora = kind == "lora" and self.lora.use_dora
+        checks = [
+            (
+                bits != "none" and kind in WHOLE,
+                f"quantization.type = {bits} with adapter.type = {kind}: quantised weights cannot be trained; "
+                "use adapter=lora or quantization=none",
+            ),
+            (
+                kind == "selective" and not train.trainable,
+                "adapter.type = selective: train.trainable must name the weights, e.g. ['*.layers.29.*']",
+            ),
+            (
+                kind != "selective" and train.trainable,
+                f"train.trainable with adapter.type = {kind}: only adapter=selective reads it; set it to null",
+            ),
+            (
+                kind == "llama_pro" and train.start_from,
+                "train.start_from with adapter.type = llama_pro: blocks would be added again; name that model in model=path",
+            ),
+            (
+                init == "pissa" and bits != "none",
+                f"lora.init = pissa with quantization.type = {bits}: it takes weights out of the base, which would have to be "
+                "quantised after that; use quantization=none",
+            ),
+            (
+                init == "loftq" and bits not in ("nf4", "fp4"),
+                f"lora.init = loftq with quantization.type = {bits}: it makes up for 4-bit rounding; use quantization=nf4",
+            ),
+            (
+                dora and init != "default",
+                f"lora.use_dora with lora.init = {init}: DoRA starts from the plain base; use lora.init=default",
+            ),
+            (
+                dora and bits == "int8",
+                "lora.use_dora with quantization.type = int8: DoRA needs the norms of the base's rows, which on a CPU cannot "
+                "be read back from bitsandbytes' 8 bits; use quantization=nf4",
+            ),
+            (
+                kind == "prefix_tuning" and train.gradient_checkpointing,
+                "train.gradient_checkpointing with adapter.type = prefix_tuning: the prefix lives in the cache of keys and "
+                "values, which checkpointing switches off",
+            ),
+            (
+                kind in PROMPTS and train.packing,
+                f"train.packing with adapter.type = {kind}: the prompt would stand before the first of the packed rows alone",
+            ),
+            (
+                train.packing and train.group_by_length,
+                "train.packing with train.group_by_length: packed rows are of one length; switch one of them off",
+            ),
+            (
+                train.early_stopping_patience and train.save_steps != train.eval_steps,
+                f"train.early_stopping_patience with train.save_steps = {train.save_steps} and train.eval_steps = "
+                f"{train.eval_steps}: the best checkpoint must have been stored; make them equal",
+            ),
+            (
+                train.early_stopping_patience and kind == "adalora",
+                "train.early_stopping_patience with adapter.type = adalora: its ranks are settled at the planned end only",
+            ),
+            (
+                self.replay.ewc_lambda and (kind not in ("full", "selective", "lora") or dora or init != "default"),
+                f"replay.ewc_lambda with adapter.type = {kind}: the penalty needs an update added to weights that starts "
+                "at zero; use full, selective, or lora with lora.init=default and without DoRA",
+            ),
+            (
+                train.prompt_loss_weight and train.objective == "continued_pretraining",
+                "train.prompt_loss_weight with train.objective = continued_pretraining: documents have no prompt; set it to 0",
+            ),
+        ]
+        return [reason for refused, reason in checks if refused]
+
+    def advice(self) -> list[str]:
+        """Departures from the sources' advice: allowed, and said. Learning rates for LoRA and full tuning, 3 to 10 epochs."""
+        said, train = [], self.train
+        low, high = {"lora": (1e-4, 5e-4), "adalora": (1e-4, 5e-4)}.get(self.adapter.type, (3e-5, 5e-5))
+        if self.adapter.type in ("lora", "adalora", *WHOLE) and not low <= train.learning_rate <= high:
+            said.append(
+                f"train.learning_rate = {train.learning_rate:g} is outside {low:g} to {high:g}, the range advised for "
+                f"adapter.type = {self.adapter.type} (for models of a billion parameters; small ones often want more)"
+            )
+        if not train.max_steps and not 3 <= train.num_train_epochs <= 10:
+            said.append(
+                f"train.num_train_epochs = {train.num_train_epochs:g} is outside 3 to 10, the range advised (fewer learn the "
+                "rows half, more learn them by heart; rows of great variety need fewer passes)"
+            )
+        return said
