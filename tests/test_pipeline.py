@@ -20,7 +20,8 @@ PIPELINE: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").
 NAMES = sorted(PIPELINE)
 
 # Reads parameters, which DVC tracks by value, and ends the process: neither can change a result.
-WIRING = {Path("stages/stage.py"), *(path.relative_to(ROOT) for path in (ROOT / "stages/params").glob("*.py"))}
+SCHEMA = Path("stages/params")
+WIRING = {Path("stages/stage.py"), SCHEMA, *(path.relative_to(ROOT) for path in (ROOT / SCHEMA).glob("*.py"))}
 
 
 def room(name: str) -> Path:

@@ -20,7 +20,9 @@ ALWAYS = ("none", "synthesize_none", "base_passage", "predict_base_passage")  # 
 
 
 def main() -> None:
-    p = params.read("name", "seed", "seeds", "synthesis.methods", "predict.split", "predict.shots", "predict.passage", "report")
+    p = params.read(
+        "name", "seed", "seeds", "synthesis.methods", "predict.split", "predict.shots", "predict.passage", "report", "data"
+    )
     bases, tuned = (
         [f"base_{shots}shot" for shots in p.shots] + ["base_passage"] * p.passage,
         {seed: f"tuned_{seed}" for seed in p.seeds},
@@ -123,6 +125,7 @@ def page_content(p: SimpleNamespace, found: Evidence, scored: summary.Table, met
         "found": found,
         "audit_columns": list(dict.fromkeys(key for row in found.audit["splits"].values() for key in row)),
         "machine": evidence.cost(found.costs)["machine"],
+        "notice": getattr(p.data, "notice", ""),  # what the data's owners want said wherever it is used
     }
 
 

@@ -92,6 +92,7 @@ class Inputs:
             split="test",
             shots=[0, 3],
             passage=False,
+            data=SimpleNamespace(notice="Not medical advice."),
             report=SimpleNamespace(
                 headline="field_exact",
                 resamples=300,
