@@ -1,6 +1,6 @@
-"""What synthetic rows are worth: training on authored or rule-made rows only, on synthetic ones only, on both; equal steps.
+"""What synthetic rows are worth: training on authored rows only, on synthetic ones only, on both; equal steps.
 
-    python bench/synthesis.py complaints|handbook|medical [-S key=value ...]
+    python bench/synthesis.py complaints [-S key=value ...]
 
 Runs the arms below with `dvc exp run` in this repository (use a clone: the last arm stays in the workspace) on the validation
 split, then prints the metric of each with paired differences to the first arm, by source. Further -S go to every arm.
