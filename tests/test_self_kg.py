@@ -246,7 +246,7 @@ def test_without_training_facts_there_are_no_rows_and_no_crash(data: GraphData) 
 def test_one_fact_gives_open_questions_and_says_what_it_lacks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = settings(tmp_path / "g", [("Disease 1", "frequent feature", "feature a1")])
     fetched = graph.questions(data, 1)
-    assert "test: 0 of 100 items of trained_facts" in caplog.text
+    assert "test: 0 of 80 items of trained_facts" in caplog.text
     made = synthesized(data, fetched, declining=0)
     assert {form for task in made.tasks for form in task.slices} == {"open"}
     assert {rejection.filter for rejection in made.rejected} == {"distractors"}
