@@ -31,16 +31,17 @@ def export(path: Path, tasks: Mapping[str, Sequence[Task]], count: int, seed: in
 
 
 def answers(path: Path, tasks: Mapping[str, Sequence[Task]]) -> dict[str, Any]:
-    """Yes and answered, for each question and for all of them together; DataError names line and column of a bad answer."""
+    """Ids judged; yes and answered by question and for all together; DataError names a bad answer's line and column."""
     known = {task.id for own in tasks.values() for task in own}
-    judged = []
+    ids, judged = [], []
     for where, row in sheet.read(path, ("id", *QUESTIONS.values())):
         if row["id"] not in known:
             raise DataError(f"{where}: {row['id']!r} is no row of data/synthetic: export a new sheet")
+        ids.append(row["id"])
         judged.append([_answer(row[question], f"{where}: {question}") for question in QUESTIONS.values()])
     columns = dict(zip(QUESTIONS, zip(*judged, strict=True), strict=True)) if judged else dict.fromkeys(QUESTIONS, ())
     return {
-        "rows": len(judged),
+        "ids": ids,
         "questions": {name: {"question": QUESTIONS[name], **_counted(column)} for name, column in columns.items()},
         "all": _counted([None if None in row else all(row) for row in judged]),
     }

@@ -47,7 +47,7 @@ def main() -> None:
 
     audit = commands.add_parser("audit", help="a sheet of synthetic rows for people to judge, and their answers back")
     audit.add_argument(
-        "direction", choices=["export", "import"], help="write the sheet, or read it into reports/<name>/audit.json"
+        "direction", choices=["export", "import"], help="write the sheet, or read it into data/authored/audits/ for the report"
     )
     audit.add_argument("sheet", nargs="?", default="audit.csv", help="a CSV file, audit.csv unless told")
 
@@ -165,8 +165,9 @@ def audit(arguments: argparse.Namespace) -> None:
         print(f"{sheet}: {count} rows; answer its questions with yes or no, then run `tunetrail audit import {sheet}`")
     else:
         found = audit_sheet.answers(sheet, tasks)
-        records.write_json(Path("reports") / p.name / "audit.json", found)
-        print(f"reports/{p.name}/audit.json: {found['all']['of']} of {found['rows']} rows answered")
+        kept = Path("data/authored/audits") / f"{p.name}.json"
+        records.write_json(kept, found)
+        print(f"{kept}: {found['all']['of']} of {len(found['ids'])} rows answered; `dvc repro` puts it into the report")
 
 
 def compare(arguments: argparse.Namespace) -> None:

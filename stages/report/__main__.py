@@ -15,6 +15,7 @@ from stages.report.evidence import Evidence
 from stages.report.nearest import nearest
 
 DATA, MODELS = Path("data"), Path("models")
+AUDITS = DATA / "authored" / "audits"
 NEAREST = 2  # training examples shown beside an error
 ALWAYS = ("none", "synthesize_none", "base_passage", "predict_base_passage")  # written whether asked for or not
 
@@ -29,13 +30,14 @@ def main() -> None:
     )
     methods = [method for method in p.methods if method != "none"]
 
-    found = read_evidence(p.split, bases, tuned, methods)
+    found = read_evidence(p.name, p.split, bases, tuned, methods)
     scored = summary.tabulate(records.read(DATA / "scores.jsonl", Score), found.examples, bases, tuned)
     options, (before, *after) = p.report, found.retention.values()
     metrics = {
         **summary.summarize(scored, options.headline, options.resamples, p.seed, p.split, options.margin),
         "totals": found.totals,
         "retention": retention.compare(before, after, options.resamples, p.seed, options.margin),
+        "synthesis": evidence.synthesis(found.funnels),
     }
     losses = evidence.loss_rows(found.training)
     serving = evidence.serving(found.costs, f"base_{max(p.shots)}shot", tuned[p.seeds[0]], options)
@@ -56,7 +58,7 @@ def main() -> None:
     table.show(metrics, folder)
 
 
-def read_evidence(split: str, bases: list[str], tuned: dict[int, str], methods: list[str]) -> Evidence:
+def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str], methods: list[str]) -> Evidence:
     """Read exactly the files that the parameters name; others in the same folders are left over from other parameters."""
     systems = [*bases, *tuned.values()]
     predictions = {system: DATA / "predictions" / f"{system}.jsonl" for system in systems}
@@ -81,6 +83,7 @@ def read_evidence(split: str, bases: list[str], tuned: dict[int, str], methods: 
         retention={system: _json(path) for system, path in kept.items()},
         audit=_json(DATA / "formatted" / "audit.json"),
         funnels=[_json(path) for path in funnels.values()],
+        judged=_json(judged) if (judged := AUDITS / f"{name}.json").is_file() else None,
         training={seed: _json(path) for seed, path in training.items()},
         agreement={seed: _json(path) for seed, path in agreement.items()},
         costs={step: _json(path) for step, path in costs.items()},
@@ -123,6 +126,7 @@ def page_content(p: SimpleNamespace, found: Evidence, scored: summary.Table, met
         "script_hash": page.script_hash(),
         "total_names": list(dict.fromkeys(name for totals in found.totals.values() for name in totals)),
         "found": found,
+        "judged_here": len(set(found.judged["ids"] if found.judged else ()) & {task for row in train for task in row.parents}),
         "audit_columns": list(dict.fromkeys(key for row in found.audit["splits"].values() for key in row)),
         "machine": evidence.cost(found.costs)["machine"],
         "notice": getattr(p.data, "notice", ""),  # what the data's owners want said wherever it is used

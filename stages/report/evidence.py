@@ -14,7 +14,8 @@ class Evidence:
 
     `predictions` is keyed by system and example id, `hashes` by system and `data` by split (md5, as in dvc.lock), `totals` by
     system, `plots` by name (of those that evaluate makes), `retention` by base or tuned_<seed>, `training` and `agreement` by
-    seed, `costs` by name of the step, e.g. train_42. `funnels` is empty where nothing was synthesised.
+    seed, `costs` by name of the step, e.g. train_42. `funnels` is empty where nothing was synthesised,
+    `judged` None where no people judged synthetic rows.
     """
 
     examples: list[Example]
@@ -27,6 +28,7 @@ class Evidence:
     retention: dict[str, Json]
     audit: Json
     funnels: list[Json]
+    judged: Json | None
     training: dict[int, Json]
     agreement: dict[int, Json]
     costs: dict[str, Json]
@@ -47,6 +49,18 @@ def loss_rows(training: dict[int, Json]) -> list[Json]:
 
 def funnel_rows(funnels: list[Json]) -> list[Json]:
     return [{"method": funnel["method"], **stage} for funnel in funnels for stage in funnel["stages"]]
+
+
+def synthesis(funnels: list[Json]) -> Json:
+    """By method: candidates left after each filter, rows made of the kept, and the single numbers among its figures."""
+    return {
+        funnel["method"]: {
+            **{stage["stage"]: stage["count"] for stage in funnel["stages"]},
+            "rows": funnel["rows"],
+            **{name: value for name, value in funnel["figures"].items() if isinstance(value, int | float)},
+        }
+        for funnel in funnels
+    }
 
 
 def cost(costs: dict[str, Json]) -> Json:

@@ -255,6 +255,12 @@ class Inputs:
             },
             "rows": 20,
             "calls": 64,
+            "stopped_by": "",
+            "figures": {
+                "distinct_1": 0.41,
+                "distinct_2": 0.83,
+                "nearest_seed_rouge_l": [{"from": t / 10, "to": (t + 1) / 10, "count": 4 * (t == 2)} for t in range(10)],
+            },
         }
 
 

@@ -137,8 +137,40 @@ def test_text_tasks_without_synthesis_or_validation_rows(inputs: Any, run: Any) 
 
 def test_a_yield_of_zero_is_said(inputs: Any, run: Any) -> None:
     funnel = {"method": "self_instruct", "stages": [{"stage": "kept", "count": 0}], "rejected": {}, "rows": 0, "calls": 64}
+    funnel |= {"stopped_by": "", "figures": {}}
     inputs.json("data/synthetic/self_instruct/funnel.json", funnel)
     assert "nothing passed all filters" in html(run(inputs))
+
+
+def test_what_a_funnel_knows_is_shown_and_counted_in_the_metrics(inputs: Any, run: Any) -> None:
+    funnel = inputs.funnel("self_instruct")
+    coverage = {"fees.md": {"passages": 4, "covered": 3}, "cards.md": {"passages": 2, "covered": 0}}
+    counts = {"passages": 6, "passages_covered": 3, "documents": 2, "documents_covered": 1}
+    funnel["figures"] |= {**counts, "coverage": coverage, "pairs": {"rules": 5, "teacher": 2}}
+    funnel["figures"] |= {"facts": 30, "facts_asked": 28, "rows_by_form": {"open": 12, "yes_no": 8}}
+    inputs.json("data/synthetic/self_instruct/funnel.json", funnel)
+    folder = run(inputs)
+    text = " ".join(re.sub(r"<[^>]+>", " ", html(folder)).split())
+    assert "from 1 of 2 documents and 3 of 6 passages; written by rules (5), teacher (2)." in text
+    assert "cards.md 2 0" in text
+    assert "28 of 30 facts are asked about: open (12), yes no (8)." in text
+    assert "41.0&#8239;% of all words" in text
+    counted = json.loads((folder / "metrics.json").read_text())["synthesis"]["self_instruct"]
+    assert counted["generated"] == 64
+    assert counted["kept"] == counted["rows"] == 20
+    assert counted["distinct_2"] == 0.83
+    assert counted["documents_covered"] == 1
+    assert "coverage" not in counted
+
+
+def test_judgements_of_people_are_shown_where_there_are_some(inputs: Any, run: Any) -> None:
+    assert "Judged by people" not in html(run(inputs))
+    question = {"question": "Does the instruction describe a valid task?", "yes": 31, "of": 40}
+    found = {"ids": ["task-1", "task-2"], "questions": {"valid_task": question}, "all": {"yes": 22, "of": 40}}
+    inputs.json("data/authored/audits/complaints.json", found)
+    text = " ".join(re.sub(r"<[^>]+>", " ", html(run(inputs))).split())
+    assert "2 sampled synthetic rows, of which 0 were trained on in this run" in text
+    assert "Does the instruction describe a valid task? 31 40 All of them 22 40" in text
 
 
 def test_several_seeds_are_shown_one_by_one(inputs: Any, tmp_path: Path, run: Any) -> None:
