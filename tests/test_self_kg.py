@@ -300,6 +300,8 @@ def test_a_rewording_is_kept_if_every_entity_and_number_survived(data: GraphData
     assert len(new) == 20
     assert len(more.tasks) == len(made.tasks) + 20
     assert all(task.instruction.startswith("Kindly say: ") for task in new)
+    alone = synthesized(data, fetched, teacher, reword=20, templates=False)
+    assert [task.id for task in alone.tasks] == [task.id for task in new]
 
 
 @pytest.mark.parametrize(

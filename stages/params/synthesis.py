@@ -175,15 +175,22 @@ class SelfQa(Section):
 class SelfKG(Section):
     """Self-KG (Wang et al. 2023, arXiv:2304.06975): how many wordings of each form are asked, of each fact or group of facts.
 
-    `reword` pairs are asked again in the teacher's words.
+    `templates`: the pairs made by templates are rows; `reword` of them are asked again in the teacher's words.
     """
 
     open: Count
     yes_no: Count
     choice: Count
     declining: Count
+    templates: bool
     reword: Count
     sampling: Sampling
+
+    @model_validator(mode="after")
+    def _writes_something(self) -> Self:
+        if not self.templates and not self.reword:
+            raise ValueError("templates: false with reword: 0 leaves no rows; set one of them")
+        return self
 
 
 Method = Literal["self_instruct", "self_qa", "self_kg", "none"]

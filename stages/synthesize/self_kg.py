@@ -29,7 +29,7 @@ Candidate = tuple[Pair, Failure | None]
 
 
 def run(inputs: Inputs, teacher: Teacher, options: SelfKG, seed: int) -> Made:
-    """Pairs about every training fact, declining ones, and `options.reword` of them asked again in the teacher's words."""
+    """Pairs about every training fact and declining ones, by templates; `options.reword` of them in the teacher's words."""
     if not isinstance(inputs.data, GraphData):
         raise DataError("synthesis.methods: self_kg needs a graph of facts such as data=medical; else use another method")
     rng = random.Random(seed)
@@ -38,8 +38,8 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfKG, seed: int) -> Made:
     outside = declining(wordings, inputs.facts, options.declining, inputs.data.decline, rng)
     candidates += [(pair, None) for pair in outside]
     good = [pair for pair, failure in candidates if not failure]
-    candidates += _reworded(rng.sample(good, min(options.reword, len(good))), teacher, options)
-    return _filtered(candidates, inputs)
+    reworded = _reworded(rng.sample(good, min(options.reword, len(good))), teacher, options)
+    return _filtered([*(candidates if options.templates else ()), *reworded], inputs)
 
 
 def prompt(question: str) -> tuple[Message, ...]:

@@ -1,0 +1,155 @@
+"""Studies of one thing at a time: several runs ("arms") of an experiment, each compared with the first, item by item.
+
+    python bench/arms.py STUDY [--only NUMBER] [-S key=value ...]
+
+Runs the arms below with `dvc exp run` in this repository (use a clone: the last arm stays in the workspace), keeps the evidence
+of each in .tunetrail/arms/STUDY/, and prints the metric with paired differences to the first arm by source, what was
+forgotten, training time and peak memory. `--only` runs one arm, so that several clones can share the work; further -S go to
+every arm. The studies of one experiment compare arms at equal optimiser steps.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.report.statistics import paired_difference, rate_interval, rows_needed
+
+SHORT = ["predict.shots=[0]", "train.warmup_steps=5"]
+STUDIES: dict[str, dict[str, Any]] = {
+    "synthesis-complaints": {
+        "experiment": "complaints",
+        "metric": "field_exact",
+        "common": [*SHORT, "predict.split=valid", "train.max_steps=60"],
+        "arms": {
+            "authored bodies only": ["synthesis=none"],
+            "synthesized bodies only": ["format.authored=false", "synthesis.self_instruct.rows=240"],
+            "both": ["synthesis.self_instruct.rows=240"],
+        },
+    },
+    "synthesis-handbook": {
+        "experiment": "handbook",
+        "metric": "token_f1",
+        "common": [*SHORT, "predict.passage=false", "train.max_steps=60", "synthesis.budget.max_calls=240"],
+        "arms": {
+            "rule-made rows only": [],
+            "teacher's rows only": ["synthesis.self_qa.generator=teacher"],
+            "both": ["synthesis.self_qa.generator=both"],
+        },
+    },
+    "synthesis-medical": {
+        "experiment": "medical",
+        "metric": "logprob_accuracy",
+        "slice": "trained_facts",
+        "common": [*SHORT, "train.max_steps=60"],
+        "arms": {
+            "template rows only": [],
+            "teacher's rewordings only": ["synthesis.self_kg.templates=false", "synthesis.self_kg.reword=240"],
+            "both": ["synthesis.self_kg.reword=240"],
+        },
+    },
+    "adaptation": {
+        "experiment": "complaints",
+        "metric": "field_exact",
+        "common": ["predict.shots=[0]", "data.rows.test=500"],
+        "arms": {
+            "LoRA r 16 on nf4 (default)": [],
+            "LoRA r 16": ["quantization=none"],
+            "full": ["adapter=full", "quantization=none", "train.learning_rate=5e-5"],
+            "LoRA r 16 on nf4, q and v only": ["lora.target_modules=[q_proj,v_proj]"],
+            "LoRA r 2 on nf4": ["lora.r=2"],
+            "LoRA r 8 on nf4": ["lora.r=8"],
+            "LoRA r 32 on nf4": ["lora.r=32"],
+        },
+    },
+    "forgetting": {
+        "experiment": "complaints",
+        "metric": "field_exact",
+        "common": [*SHORT, "predict.split=valid", "train.max_steps=60"],
+        "arms": {
+            "no measure": [],
+            "replay 10 %": ["replay.fraction=0.1"],
+            "EWC": ["replay.ewc_lambda=1000"],
+            "full": ["adapter=full", "quantization=none", "train.learning_rate=5e-5"],
+        },
+    },
+}
+EVIDENCE = ("items.jsonl", "metrics.json", "cost.json")
+MARGIN = 0.02  # "equivalent": the whole interval of the difference lies within two points
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--only", type=int, metavar="NUMBER", help="run this arm alone, counted from 0")
+    parser.add_argument("-S", dest="overrides", action="append", default=[], metavar="key=value")
+    asked = parser.parse_args()
+    study = STUDIES[asked.study]
+    kept = [Path(".tunetrail/arms") / asked.study / str(number) for number in range(len(study["arms"]))]
+    for number, (folder, overrides) in enumerate(zip(kept, study["arms"].values(), strict=True)):
+        if asked.only in (None, number):
+            run([f"experiment={study['experiment']}", *study["common"], *overrides, *asked.overrides])
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in EVIDENCE:
+                shutil.copy(Path("reports") / study["experiment"] / name, folder)
+    print(table(study, kept))
+
+
+def run(overrides: list[str]) -> None:
+    subprocess.run(["dvc", "exp", "run", *(word for change in overrides for word in ("-S", change))], check=True)
+
+
+def table(study: dict[str, Any], kept: list[Path]) -> str:
+    """Markdown, a row an arm that was run; nothing is compared before the first arm is there."""
+    metric = study["metric"].replace("_", " ")
+    lines = [
+        f"| arm | {metric}, % | against the first arm | bits per byte of general text | training | peak memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    first = scores(kept[0], study) if kept[0].is_dir() else None
+    for arm, folder in zip(study["arms"], kept, strict=True):
+        if not folder.is_dir():
+            continue
+        (ids, values, sources), metrics, cost = scores(folder, study), read(folder, "metrics.json"), read(folder, "cost.json")
+        rate = rate_interval(values, sources)
+        told = difference(first[1], values, sources) if first and arm != next(iter(study["arms"])) else ""
+        assert first is None or ids == first[0], "the arms answered different rows"
+        training = next(entry for step, entry in cost.items() if step.startswith("train_"))
+        lost = metrics["retention"].get("tuned", {}).get("bits_per_byte", float("nan"))
+        lines.append(
+            f"| {arm} | {100 * rate.mean:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {told} | {lost:.3f} | "
+            f"{training['train_seconds']:.0f} s | {training['memory_peak_mb'] / 1000:.1f} GB |"
+        )
+    return "\n".join(lines)
+
+
+def difference(first: np.ndarray, values: np.ndarray, sources: np.ndarray) -> str:
+    """The paired difference with its interval, and whether it shows that the two are equivalent."""
+    gap = paired_difference(values, first, sources, 10_000, np.random.default_rng(0))
+    told = f"{100 * gap.mean:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+    if gap.low > -MARGIN and gap.high < MARGIN:
+        return f"{told}: equivalent"
+    if gap.low > 0 or gap.high < 0:
+        return f"{told}: {'better' if gap.mean > 0 else 'worse'}"
+    return f"{told}: open, about {rows_needed(len(values), gap.low, gap.high, 2 * MARGIN)} rows needed"
+
+
+def scores(folder: Path, study: dict[str, Any]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Ids, scores of the tuned system and sources of the items that have the metric and lie in the study's slice."""
+    rows = [json.loads(line) for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()]
+    system = next(name for name in rows[0]["scores"] if name.startswith("tuned_"))
+    rows = [row for row in rows if study["metric"] in row["scores"][system] and study.get("slice", "") in ("", *row["slices"])]
+    values = np.array([row["scores"][system][study["metric"]] for row in rows])
+    return [row["id"] for row in rows], values, np.array([row["source"] for row in rows])
+
+
+def read(folder: Path, name: str) -> dict[str, Any]:
+    return dict(json.loads((folder / name).read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()
