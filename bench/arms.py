@@ -19,12 +19,12 @@ import numpy as np
 
 from stages.report.statistics import paired_difference, rate_interval, rows_needed
 
-SHORT = ["predict.shots=[0]", "train.warmup_steps=5"]
+SHORT = ["predict.shots=[0]", "predict.split=valid", "train.max_steps=48", "train.warmup_steps=5"]
 STUDIES: dict[str, dict[str, Any]] = {
     "synthesis-complaints": {
         "experiment": "complaints",
         "metric": "field_exact",
-        "common": [*SHORT, "predict.split=valid", "train.max_steps=60"],
+        "common": [*SHORT, "data.rows.valid=132"],
         "arms": {
             "authored bodies only": ["synthesis=none"],
             "synthesized bodies only": ["format.authored=false", "synthesis.self_instruct.rows=240"],
@@ -34,18 +34,18 @@ STUDIES: dict[str, dict[str, Any]] = {
     "synthesis-handbook": {
         "experiment": "handbook",
         "metric": "token_f1",
-        "common": [*SHORT, "predict.passage=false", "train.max_steps=60", "synthesis.budget.max_calls=240"],
-        "arms": {
+        "common": ["predict.shots=[0]", "predict.passage=false", "synthesis.budget.max_calls=240"],
+        "arms": {  # the first is one epoch, which is 70 updates
             "rule-made rows only": [],
-            "teacher's rows only": ["synthesis.self_qa.generator=teacher"],
-            "both": ["synthesis.self_qa.generator=both"],
+            "teacher's rows only": ["synthesis.self_qa.generator=teacher", "train.max_steps=70"],
+            "both": ["synthesis.self_qa.generator=both", "train.max_steps=70"],
         },
     },
     "synthesis-medical": {
         "experiment": "medical",
         "metric": "logprob_accuracy",
         "slice": "trained_facts",
-        "common": [*SHORT, "train.max_steps=60"],
+        "common": ["predict.shots=[0]"],
         "arms": {
             "template rows only": [],
             "teacher's rewordings only": ["synthesis.self_kg.templates=false", "synthesis.self_kg.reword=240"],
@@ -69,7 +69,7 @@ STUDIES: dict[str, dict[str, Any]] = {
     "forgetting": {
         "experiment": "complaints",
         "metric": "field_exact",
-        "common": [*SHORT, "predict.split=valid", "train.max_steps=60"],
+        "common": [*SHORT, "data.rows.valid=132"],
         "arms": {
             "no measure": [],
             "replay 10 %": ["replay.fraction=0.1"],

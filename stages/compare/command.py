@@ -113,7 +113,7 @@ def _cached(side: Side, path: str) -> list[Json]:
 
 def _totals(side: Side) -> Json:
     """Numbers of the first tuned model that are no means over rows and so have no interval, e.g. BLEU."""
-    found = side.metrics.get("totals", {}).get(side.tuned[0], {})
+    found = side.details.get("totals", {}).get(side.tuned[0], {})
     return {name: value for name, value in found.items() if isinstance(value, int | float | str)}
 
 

@@ -7,7 +7,7 @@ together (a report older than its predictions, parameters that were never run) i
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class Side:
     params: Json
     lock: Json
     metrics: Json
+    details: Json
     cost: Json
     items: dict[str, Item]
 
@@ -75,6 +76,7 @@ def read(revision: str | None) -> Side:
         params=dict(params.flatten(values)),
         lock=lock,
         metrics=_json(content(f"{folder}/metrics.json"), f"{name}: {folder}/metrics.json"),
+        details=_details(content, f"{folder}/details.json", name),
         cost=_json(content(f"{folder}/cost.json"), f"{name}: {folder}/cost.json"),
         items={item.id: item for item in sorted(_items(items, f"{name}: {folder}/items.jsonl"), key=lambda item: item.id)},
     )
@@ -136,6 +138,15 @@ def _json(content: bytes, where: str) -> Any:
         return json.loads(content)
     except ValueError as error:
         raise DataError(f"{where}: not JSON: {error}") from None
+
+
+def _details(content: Callable[[str], bytes], path: str, name: str) -> Json:
+    """Nothing in reports older than this file, whose scores can be compared all the same."""
+    try:
+        found = content(path)
+    except DataError:
+        return {}
+    return dict(_json(found, f"{name}: {path}"))
 
 
 def _items(content: bytes, where: str) -> Iterator[Item]:

@@ -45,7 +45,9 @@ def main() -> None:
     folder = Path("reports") / p.name
     content = {**page_content(p, found, scored, metrics), "chart": page.chart(losses), "serving": serving, "prices": options}
     markdown, html = page.render("report.md.jinja", **content), page.render("page.html.jinja", **content)
-    records.write_json(folder / "metrics.json", metrics)
+    shown, details = summary.divided(metrics)
+    records.write_json(folder / "metrics.json", shown)
+    records.write_json(folder / "details.json", details)
     costs = {**evidence.cost(found.costs), "serving": serving, "predictions_md5": found.hashes}
     records.write_json(folder / "cost.json", costs)
     records.write_text(folder / "items.jsonl", "".join(_line(item) for item in summary.items(scored)))

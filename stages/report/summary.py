@@ -14,6 +14,8 @@ from stages.records import DataError, Example, Score
 from stages.report.statistics import Array, Difference, Rate, holm, paired_difference, rate_interval, rows_needed, verdict
 
 TUNED = "tuned"
+DETAILS = ("slices", "totals", "seeds")
+DETAIL = ("_mde", "_p_holm", "_rows_needed")  # endings of what a difference has beside interval, p and verdict
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,16 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
         }
     metrics["split"] = split
     return metrics
+
+
+def divided(metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What DVC shows as columns of `dvc exp show`, and what would drown it there: slices, totals, seeds, resolution."""
+    details = {name: value for name, value in metrics.items() if name in DETAILS}
+    difference = metrics["difference"]
+    details["difference"] = {name: value for name, value in difference.items() if name.endswith(DETAIL)}
+    shown = {name: value for name, value in metrics.items() if name not in DETAILS}
+    shown["difference"] = {name: value for name, value in difference.items() if not name.endswith(DETAIL)}
+    return shown, details
 
 
 def items(table: Table) -> list[dict[str, Any]]:

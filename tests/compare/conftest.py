@@ -81,6 +81,7 @@ class Repository:
         versions: dict[str, str] | None = None,
         adapter: str = "",
         metrics: dict[str, Any] | None = None,
+        details: dict[str, Any] | None = None,
         cache: bool = False,
     ) -> None:
         """One run whose tuned models have `count` rows right, of those named by `questions`; `changed` are parameters."""
@@ -146,6 +147,7 @@ class Repository:
                 yaml.dump(value, file)
         self.write(f"{folder}/items.jsonl", items)
         self.write(f"{folder}/metrics.json", json.dumps({"split": "test", **(metrics or {})}))
+        self.write(f"{folder}/details.json", json.dumps(details or {}))
         self.write(f"{folder}/cost.json", json.dumps(cost))
         for content in files.values() if cache else ():
             key = md5(content)["md5"]

@@ -134,11 +134,12 @@ def test_an_untuned_system_that_moved_is_a_warning(repository, compare):
 def test_totals_retention_and_cost_stand_side_by_side(repository, compare):
     def measured(bits: float, verdict: str, bleu: float) -> dict:
         kept = {"tuned": {"bits_per_byte": bits}, "difference": {"bits_per_byte_verdict": verdict}}
-        return {"retention": kept, "totals": {"tuned_42": {"bleu": bleu, "bleu_signature": "v2"}}}
+        totals = {"tuned_42": {"bleu": bleu, "bleu_signature": "v2"}}
+        return {"metrics": {"retention": kept}, "details": {"totals": totals}}
 
-    repository.run(60, metrics=measured(1.25, "within noise", 31.5))
+    repository.run(60, **measured(1.25, "within noise", 31.5))
     base = repository.commit()
-    repository.run(60, train=("a", "b", "c"), metrics=measured(1.5, "worse", 30))
+    repository.run(60, train=("a", "b", "c"), **measured(1.5, "worse", 30))
     page = compare(repository, "--base", base)
     assert "| bits per byte | 1.25 (within noise) | 1.5 (worse) |" in page
     assert "| bleu | 31.5 | 30 |" in page and "signature" not in page

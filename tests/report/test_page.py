@@ -49,7 +49,7 @@ def html(folder: Path) -> str:
 def test_the_stage_writes_every_file_and_twice_the_same_bytes(inputs: Any, run: Any) -> None:
     folder = run(inputs)
     plots = {f"plots/{name}.json" for name in ("loss", "funnel", "confusion", "reliability")}
-    names = {"metrics.json", "cost.json", "items.jsonl", "report.md", "index.html", "model_card.md", *plots}
+    names = {"metrics.json", "details.json", "cost.json", "items.jsonl", "report.md", "index.html", "model_card.md", *plots}
     first = {name: (folder / name).read_bytes() for name in names}
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == names
     run(inputs)
