@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from stages import compose
+from stages import compose, records
+from stages.records import Task
 
 COMMIT = "a" * 40
 ROWS = [{"question": f"Question {n}?", "options": {"A": "x", "B": "y"}, "answer_idx": "B"} for n in range(40)]
@@ -25,18 +26,6 @@ FILES = {
     "test.jsonl": json.dumps(ROWS[0]).encode() + b"\n",
     "loading.py": b"raise SystemExit('ran remote code')",
 }
-PROGRAM = """
-import json, sys
-from pathlib import Path
-from stages import params, stage
-from stages.fetch import hub, rows
-def main():
-    data = params.check(json.loads(sys.stdin.read())).data
-    snapshot = hub.download(data.hub, data.path)
-    print(json.dumps([snapshot.name, sorted(path.name for path in snapshot.iterdir()),
-                      [task.input for split in rows.tasks(data, 1, snapshot).values() for task in split]]))
-stage.run(main)
-"""
 
 
 @pytest.fixture
@@ -82,17 +71,15 @@ def endpoint() -> Iterator[str]:
     server.server_close()
 
 
-def fetched(endpoint: str, home: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
-    values = compose.composed("experiment=medqa", "data.hub.repo=acme/questions", *overrides)
-    environment = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
-    environment |= {"PYTHONPATH": str(compose.ROOT), "HF_HUB_DISABLE_TELEMETRY": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env={**os.environ, **environment},
-        input=json.dumps(values),
-        capture_output=True,
-        text=True,
-    )
+def fetched(endpoint: str, root: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
+    """The fetch stage of the medqa experiment in an empty folder, with a tiny model and a hub at `endpoint`."""
+    compose.compose(["experiment=medqa", "model=random", "data.hub.repo=acme/questions", *overrides], root / "params.yaml")
+    (root / "data").mkdir()
+    (root / "data/authored").symlink_to(compose.ROOT / "data/authored")
+    environment = {"HF_ENDPOINT": endpoint, "HF_HOME": str(root / "home"), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
+    environment |= {"PYTHONPATH": str(compose.ROOT), "TUNETRAIL_CACHE": str(root / "cache"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "stages.fetch"]
+    return subprocess.run(command, cwd=root, env={**os.environ, **environment}, capture_output=True, text=True)
 
 
 def the_line(run: "subprocess.CompletedProcess[str]") -> str:
@@ -102,13 +89,19 @@ def the_line(run: "subprocess.CompletedProcess[str]") -> str:
     return line
 
 
-def test_a_split_is_read_at_the_commit_of_its_branch_and_no_code_is_downloaded(endpoint: str, tmp_path: Path) -> None:
+@pytest.mark.model
+def test_a_split_is_read_at_the_commit_of_its_branch_which_is_kept_and_no_code_is_downloaded(
+    endpoint: str, tmp_path: Path
+) -> None:
     run = fetched(endpoint, tmp_path, "data.valid=0.2", "data.test=0.2")
     assert run.returncode == 0, run.stderr
-    commit, files, prompts = json.loads(run.stdout.splitlines()[-1])
-    assert (commit, files) == (COMMIT, ["README.md", "test.jsonl", "train.jsonl"])
-    assert len({prompt.split("\n")[0] for prompt in prompts}) == len(ROWS)
-    assert [prompt for prompt in prompts if "C. " in prompt] == [prompt for prompt in prompts if "third" in prompt]
+    pinned = json.loads((tmp_path / "data/raw/hub.json").read_text(encoding="utf-8"))
+    assert pinned == {"repo": "acme/questions", "revision": COMMIT, "split": "train"}
+    tasks = [task for split in ("train", "valid", "test") for task in records.read(tmp_path / f"data/raw/{split}.jsonl", Task)]
+    assert len({task.source for task in tasks}) == len(ROWS)
+    assert [task for task in tasks if len(task.choices) == 3] == [task for task in tasks if "third" in task.input]
+    assert list((tmp_path / "home").rglob("train.jsonl"))
+    assert list((tmp_path / "home").rglob("*.py")) == []
 
 
 def test_a_split_that_is_not_there_ends_with_one_line(endpoint: str, tmp_path: Path) -> None:
