@@ -14,7 +14,8 @@ GONE = object()
 
 HUB = {"source": "hub", "name": "m", "repo": "owner/m", "revision": "main", "chat_template": None, "license": "MIT"}
 WHEEL = {"source": "wheel", "name": "m", "package": "m==1", "file": "m.gguf", "sha256": "0" * 64, "license": "MIT"}
-COLUMNS = {"messages": None, "system": None, "instruction": None, "input": "question", "output": "answer", "group": None}
+COLUMNS = {"messages": None, "system": None, "instruction": None, "input": "question", "output": "answer"}
+COLUMNS |= {"options": None, "group": None}
 DOCUMENTS = {
     "kind": "documents",
     "path": "handbook",
@@ -25,7 +26,8 @@ DOCUMENTS = {
     "decline": "I do not know.",
 }
 SELF_QA = {"synthesis.methods": ["self_qa"]}
-ROWS = {"kind": "rows", "path": "x.csv", "task": "text", "system": "", "columns": COLUMNS, "valid": 0.1, "test": 0.2}
+ROWS = {"kind": "rows", "path": "x.csv", "hub": None, "task": "text", "system": "", "columns": COLUMNS, "also": [], "orders": 0}
+ROWS |= {"valid": 0.1, "test": 0.2}
 PREFIX = {"type": "prefix_tuning", "num_virtual_tokens": 5, "prefix_projection": False, "encoder_hidden_size": 8}
 ADALORA = {"type": "adalora", "init_r": 8, "target_r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}
 ADALORA |= {"tinit": 0.1, "tfinal": 0.3, "delta_t": 1, "orth_reg_weight": 0.5}
@@ -184,6 +186,13 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ({"data": ROWS | {"valid": 0.5, "test": 0.5}}, ["data", "nothing to train on", "below 1"]),
         ({"data": ROWS | {"columns": COLUMNS | {"messages": "chat"}}}, ["data.columns", "set those columns to null"]),
         ({"data": ROWS | {"columns": COLUMNS | {"output": None}}}, ["data.columns", "output together with"]),
+        ({"data": ROWS | {"task": "choice"}}, ["data", "task: choice and columns.options go together"]),
+        ({"data": ROWS | {"columns": COLUMNS | {"options": "o"}}}, ["data", "task: choice and columns.options go together"]),
+        ({"data": ROWS | {"orders": 2}}, ["data", "orders = 2 with task = text", "set it to 0"]),
+        (
+            {"data": ROWS | {"columns": dict.fromkeys(COLUMNS) | {"messages": "m"}, "also": [{"system": "s", "output": "o"}]}},
+            ["data", "columns.messages", "set it to []"],
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_one_line_that_names_them(changes: dict[str, Any], parts: list[str]) -> None:

@@ -14,6 +14,7 @@ NO_LABEL = "(none)"
 LETTER = re.compile(
     r"^\W*([A-Z])(?:[.):]|\W*$)|(?:answer is|answer:|答案[是为：:]|选择?)\s*\(?([B-Z]|A(?! \w))(?![\w-])", re.MULTILINE
 )
+LISTED = re.compile(r"^[A-Z]\. ", re.MULTILINE)
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
@@ -37,14 +38,40 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
 
 
 def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Of what was measured `disagreement`, `brier` and the ECE; of a classification macro F1."""
+    """Of what was measured `disagreement`, `brier` and the ECE; of a classification macro F1; and `order_agreement`."""
     measured = _measured(examples, predictions)
     numbers = {name: sum(m[name] for _, m in measured) / len(measured) for name in ("disagreement", "brier") if measured}
     if measured:
         numbers["ece"] = expected_calibration_error(reliability(examples, predictions))
     if rows := confusion(examples, predictions):
         numbers["macro_f1"] = macro_f1([(row["actual"], row["predicted"]) for row in rows])
-    return numbers
+    return numbers | order_agreement(examples, predictions)
+
+
+def order_agreement(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Share of the questions asked in several orders of their options for which the same option is chosen in all of them.
+
+    `order_agreement` goes by the answer, `logprob_order_agreement` by the likelihood; an answer that names no option agrees
+    with none. Nothing where no question is asked in several orders.
+    """
+    pairs = list(zip(examples, predictions, strict=True))
+    chosen = {"order_agreement": [named(p.text, e.choices, by_letter=e.kind == "choice") for e, p in pairs]}
+    if all(prediction.choice_logprobs for prediction in predictions):
+        chosen["logprob_order_agreement"] = [likeliest(p.choice_logprobs, p.choice_tokens)[0] for p in predictions]
+    found = {name: _same_in_all_orders(examples, positions) for name, positions in chosen.items()}
+    return {name: sum(same) / len(same) for name, same in found.items() if same}
+
+
+def _same_in_all_orders(examples: Sequence[Example], positions: Sequence[int | None]) -> list[bool]:
+    """For each question asked in several orders, which have its lines in common but for the letters before them."""
+    asked: dict[tuple[str, ...], dict[tuple[str, ...], str | None]] = {}
+    for example, position in zip(examples, positions, strict=True):
+        lines = LISTED.sub("", "\n".join(message.content for message in example.prompt)).split("\n")
+        chosen = None if position is None else example.choices[position]
+        asked.setdefault((*sorted(lines), *sorted(example.choices)), {})[example.choices] = chosen
+    return [
+        None not in by_order.values() and len(set(by_order.values())) == 1 for by_order in asked.values() if len(by_order) > 1
+    ]
 
 
 def confusion(examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[dict[str, str]]:

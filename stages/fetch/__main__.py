@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stages import models, params, records, stage
-from stages.fetch import authored, documents, general, graph, rows
+from stages.fetch import authored, documents, general, graph, hub, rows
 from stages.records import Document, Fact
 
 RAW, SEEDS = Path("data/raw"), Path("data/authored/self_instruct/seeds.jsonl")
@@ -11,10 +11,10 @@ RAW, SEEDS = Path("data/raw"), Path("data/authored/self_instruct/seeds.jsonl")
 
 def main() -> None:
     p = params.read("seed", "model", "data", "retention")
-    manifest = models.fetch(p.model)
     texts: dict[str, list[Document]] = {}
     facts: dict[str, list[Fact]] = {}
     whole: list[Document] = []
+    snapshot: Path | None = None
     if p.data.kind == "complaints":
         texts, splits = authored.complaints(p.data, p.seed)
     elif p.data.kind == "documents":
@@ -22,9 +22,11 @@ def main() -> None:
     elif p.data.kind == "graph":
         texts, facts, splits = graph.questions(p.data, p.seed)
     else:
-        splits = rows.tasks(p.data, p.seed)
+        snapshot = hub.download(p.data.hub, p.data.path) if p.data.hub else None
+        splits = rows.tasks(p.data, p.seed, snapshot)
     held_out = [record for kind in (texts, facts) for split in ("valid", "test") for record in kind.get(split, [])]
     pool, kept = authored.seed_tasks(SEEDS), general.tasks(p.retention)
+    manifest = models.fetch(p.model)  # the slowest comes last: a mistake in the data shows at once
 
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
@@ -34,6 +36,8 @@ def main() -> None:
     records.write(RAW / "documents.jsonl", whole)
     records.write(RAW / "facts.jsonl", facts.get("train", []))
     records.write(RAW / "general.jsonl", kept)
+    if snapshot:
+        records.write_json(RAW / "hub.json", {**p.data.hub.model_dump(), "revision": snapshot.name})
     records.write_text(models.MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     counts = ", ".join(f"{len(tasks)} {split}" for split, tasks in splits.items())
     print(f"{manifest.model.name}: {manifest.parameters:,} parameters; rows: {counts}")

@@ -1,4 +1,4 @@
-"""A user's own file (CSV, JSON or JSONL) becomes the tasks of the train, valid and test splits.
+"""A user's own file (CSV, JSON or JSONL) or a table of the hub becomes the tasks of the train, valid and test splits.
 
 What the file says is data: nothing in it is rendered as a template, and what is unclear is refused with its place, not guessed.
 """
@@ -13,13 +13,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.fetch import choices, hub
 from stages.params import RowsData
 from stages.records import DataError, Message, Role, Task, TaskKind
 
 Row = tuple[str, Mapping[str, Any]]  # the place to name in an error, and the values by column
 
 MESSAGES_LIKE = 'a list like [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
-NEEDED = ("messages", "output", "group")  # in every JSON object; a row may leave out the others
+OPTIONS_LIKE = 'an object like {"A": "…", "B": "…"}, or a list of pairs like ["A", "…"] or {"key": "A", "value": "…"}'
+NEEDED = ("messages", "output", "options", "group")  # in every JSON object; a row may leave out the others
 KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
 
 # NUL, and surrogates: what is left of bytes that are not UTF-8 and of half an escaped pair such as \ud83d in JSON.
@@ -28,23 +30,36 @@ UNUSABLE = re.compile("[\0\ud800-\udfff]")
 log = logging.getLogger(__name__)
 
 
-def tasks(data: RowsData, seed: int) -> dict[str, list[Task]]:
-    """The rows of `data.path` as tasks under train, valid and test, in the order of the file.
+def tasks(data: RowsData, seed: int, snapshot: Path | None = None) -> dict[str, list[Task]]:
+    """The rows of `data.path`, or those of `data.hub` in its `snapshot`, as tasks under train, valid and test, in their order.
 
     A row's split depends on the seed and on its group (else its prompt) alone: added rows leave the others where they are,
     and changing `data.valid` leaves the test rows. DataError for anything that cannot be a row, and for an empty split.
     """
-    path = Path(data.path)
+    columns = {field: name for field, name in data.columns if name}
+    columns |= {f"also.{number}.output": further.output for number, further in enumerate(data.also)}
+    if data.hub and snapshot:
+        path = Path(data.hub.repo)
+        found = _objects(path, columns, hub.rows(data.hub, snapshot))
+    else:
+        path = Path(data.path)
+        found = table(path, columns)
     splits: dict[str, list[Task]] = {"train": [], "valid": [], "test": []}
     seen: set[str] = set()
     repeated = 0
-    for place, row in table(path, {field: name for field, name in data.columns if name}):
+    for place, row in found:
         key, task = _task(place, row, data)
         if task.id in seen:
             repeated += 1
             continue
         seen.add(task.id)
-        splits[_split(key, data, seed)].append(task)
+        split = _split(key, data, seed)
+        if task.choices:
+            splits[split] += choices.asked(place, task, data.orders, max(data.orders, 1) if split == "test" else 1, seed)
+        else:
+            splits[split].append(task)
+        if split == "train":
+            splits[split] += _further(place, row, task, data)
     if repeated:
         log.warning("%s: %d rows left out, each an exact repetition of an earlier one", path, repeated)
     _refuse_empty(path, splits, data)
@@ -101,7 +116,7 @@ def _json(path: Path, columns: dict[str, str]) -> Iterator[Row]:
 
 
 def _objects(path: Path, columns: dict[str, str], values: Iterable[tuple[str, Any]]) -> Iterator[Row]:
-    needed = {field: name for field, name in columns.items() if field in NEEDED}
+    needed = {field: name for field, name in columns.items() if field in NEEDED or field.startswith("also.")}
     known: dict[str, None] = {}
     for place, value in values:
         if not isinstance(value, dict):
@@ -162,7 +177,8 @@ def _require(place: str, columns: Mapping[str, str], present: Collection[str]) -
             close = difflib.get_close_matches(name.lower(), folded, n=1)
             guess = f"did you mean {folded[close[0]]!r}? " if close else ""
             shown = ", ".join(repr(known[:40]) for known in list(present)[:30]) or "none"
-            raise DataError(f"{place}: no column {name!r}; {guess}There are {shown}; set data.columns.{field}")
+            key = field if field.startswith("also.") else f"columns.{field}"
+            raise DataError(f"{place}: no column {name!r}; {guess}There are {shown}; set data.{key}")
 
 
 def _task(place: str, row: Mapping[str, Any], data: RowsData) -> tuple[str, Task]:
@@ -186,7 +202,53 @@ def _from_columns(place: str, row: Mapping[str, Any], data: RowsData) -> dict[st
         empty = " and ".join(repr(name) for name in (columns.instruction, columns.input) if name)
         raise DataError(f"{place}: nothing is asked, {empty} empty; fill in or delete the row")
     name = columns.output or ""
+    if columns.options:
+        options = _options(place, columns.options, row[columns.options])
+        return asked | {"history": (), "output": _right(place, name, row[name], options), "choices": tuple(options.values())}
     return asked | {"history": (), "output": _output(place, name, row[name], data.task)}
+
+
+def _options(place: str, name: str, value: Any) -> dict[str, str]:
+    """Texts by letter. A null is no option: in a table of the hub every row has the letters of the row with the most."""
+    try:
+        found = _loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise DataError(f"{place}: {name!r} is not JSON: {error}; write {OPTIONS_LIKE}") from None
+    pairs = list(found.items()) if isinstance(found, dict) else found if isinstance(found, list) else []
+    pairs = [(pair.get("key"), pair.get("value")) if isinstance(pair, dict) else pair for pair in pairs]
+    if not pairs or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise DataError(f"{place}: {name!r} must be {OPTIONS_LIKE}, got {_kind(found)}")
+    given = [(as_text(place, name, letter), as_text(place, name, text).strip()) for letter, text in pairs if text is not None]
+    texts = {letter.strip(): text for letter, text in given}
+    if not 2 <= len(given) <= 26 or len(texts) < len(given) or len({text for text in texts.values() if text}) < len(given):
+        raise DataError(f"{place}: {name!r} must hold 2 to 26 options, no letter or text twice and none empty")
+    return texts
+
+
+def _right(place: str, name: str, value: Any, options: dict[str, str]) -> str:
+    """The text of the right option, which is named by its letter or by itself."""
+    said = as_text(place, name, value).strip()
+    named = {text for letter, text in options.items() if said in (letter, text)}
+    if len(named) != 1:
+        raise DataError(
+            f"{place}: {name!r} is {said[:40]!r}, which names {len(named)} of the options {', '.join(options)}; name one"
+        )
+    return named.pop()
+
+
+def _further(place: str, row: Mapping[str, Any], task: Task, data: RowsData) -> list[Task]:
+    """The tasks of `data.also` on the same row."""
+    return [
+        Task(
+            kind="text",
+            system=further.system,
+            instruction=task.instruction,
+            input=task.input,
+            output=_output(place, further.output, row[further.output], "text"),
+            source=task.source,
+        )
+        for further in data.also
+    ]
 
 
 def _from_messages(place: str, row: Mapping[str, Any], data: RowsData) -> dict[str, Any]:

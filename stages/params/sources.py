@@ -84,35 +84,72 @@ class ComplaintsData(Section):
         return self
 
 
+class HubRows(Section):
+    """A split of a data set of the Hugging Face hub; `revision` may be a branch, whose commit data/raw/hub.json keeps."""
+
+    repo: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: Text
+    split: Name
+
+
 class Columns(Section):
-    """Names of the columns; either `messages` or at least `input` or `instruction`, with `output`. null: no such column."""
+    """Names of the columns; either `messages` or at least `input` or `instruction`, with `output`. null: no such column.
+
+    `options` belongs to a multiple-choice question: an object of texts by letter, or a list of such pairs.
+    """
 
     messages: str | None
     system: str | None
     instruction: str | None
     input: str | None
     output: str | None
+    options: str | None
     group: str | None
 
     @model_validator(mode="after")
     def _one_shape(self) -> Self:
-        if self.messages and any((self.system, self.instruction, self.input, self.output)):
+        if self.messages and any((self.system, self.instruction, self.input, self.output, self.options)):
             raise ValueError("messages already hold system, input and output; set those columns to null")
         if not self.messages and not (self.output and (self.instruction or self.input)):
             raise ValueError("name either messages, or output together with instruction or input")
         return self
 
 
+class FurtherTask(Section):
+    """Another task on the training rows: its own system prompt, and the column with its answers."""
+
+    system: Text
+    output: Text
+
+
 class RowsData(Section):
-    """Your own rows from a CSV, JSON or JSONL file."""
+    """Your own rows from a CSV, JSON or JSONL file, or from the hub; then `path` is what stands in where there is none.
+
+    `orders`: in how many orders of its options a test question is asked, in training rows one is drawn; 0: all as in the file.
+    """
 
     kind: Literal["rows"]
     path: Text
-    task: Literal["extraction", "text"]
+    hub: HubRows | None
+    task: Literal["extraction", "text", "choice", "summary"]
     system: str
     columns: Columns
+    also: list[FurtherTask]
+    orders: Count
     valid: Fraction
     test: Fraction
+
+    @model_validator(mode="after")
+    def _options_belong_to_choices(self) -> Self:
+        if (self.task == "choice") != bool(self.columns.options):
+            raise ValueError(
+                "task: choice and columns.options go together: name the column with the options, or set it to null"
+            )
+        if self.orders and self.task != "choice":
+            raise ValueError(f"orders = {self.orders} with task = {self.task}: only task: choice has options; set it to 0")
+        if self.also and self.columns.messages:
+            raise ValueError("also asks other things of the column `input`, which columns.messages has not; set it to []")
+        return self
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> Self:

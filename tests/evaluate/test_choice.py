@@ -94,3 +94,42 @@ def test_classification_shows_its_confusion_and_every_label_weighs_the_same(item
     columns = tuple(zip(*rows, strict=True))
     assert [(row["actual"], row["predicted"]) for row in choice.confusion(*columns)] == [*said[:3], ("not spam", "(none)")]
     assert choice.totals(*columns) == {"macro_f1": pytest.approx((2 / 3 + 2 / 4) / 2)}
+
+
+PEAR, PLUM = "The correct answer is pear.", "The correct answer is plum."
+
+
+def in_order(item: Any, options: tuple[str, str], answer: str, likely: int, stem: str = "Which?") -> Any:
+    """A question that lists its options in this order, the answer to it, and the position of the likeliest option."""
+    example, prediction = item(
+        "choice",
+        PEAR,
+        answer,
+        choices=options,
+        choice_logprobs=tuple(-float(i != likely) for i in range(2)),
+        choice_tokens=(5, 5),
+    )
+    listed = "\n".join(f"{letter}. {option}" for letter, option in zip("AB", options, strict=True))
+    asked = example.messages[0].model_copy(update={"content": f"{stem}\n\nOptions:\n{listed}\n\nPlease choose."})
+    return example.model_copy(update={"messages": (asked, example.messages[1])}), prediction
+
+
+def test_several_orders_agree_where_the_same_option_not_the_same_letter_is_chosen(item: Any) -> None:
+    rows = [
+        in_order(item, (PEAR, PLUM), "A", likely=0),
+        in_order(item, (PLUM, PEAR), PEAR, likely=0),
+        in_order(item, (PEAR, PLUM), "A", likely=1, stem="Which other?"),
+        in_order(item, (PLUM, PEAR), "A", likely=0, stem="Which other?"),
+        in_order(item, (PEAR, PLUM), "no idea", likely=0, stem="And which?"),
+        in_order(item, (PLUM, PEAR), "no idea", likely=1, stem="And which?"),
+        in_order(item, (PEAR, PLUM), "A", likely=0, stem="In one order"),
+    ]
+    assert choice.order_agreement(*zip(*rows, strict=True)) == {
+        "order_agreement": pytest.approx(1 / 3),
+        "logprob_order_agreement": pytest.approx(2 / 3),
+    }
+
+
+def test_without_several_orders_there_is_no_agreement(item: Any) -> None:
+    row = in_order(item, (PEAR, PLUM), "A", likely=0)
+    assert choice.order_agreement([row[0]] * 2, [row[1]] * 2) == {}

@@ -11,13 +11,14 @@ from stages.fetch import rows
 from stages.params import RowsData
 from stages.records import DataError, Message, Task
 
-NO_COLUMNS: dict[str, str | None] = dict.fromkeys(("messages", "system", "instruction", "input", "output", "group"))
+NO_COLUMNS: dict[str, str | None] = dict.fromkeys(("messages", "system", "instruction", "input", "output", "options", "group"))
 ASKED = {"input": "input", "output": "output"}
 CHAT = {"messages": "messages"}
 
 
 def settings(path: Path, columns: dict[str, str], **changes: Any) -> RowsData:
-    values = {"kind": "rows", "path": str(path), "task": "text", "system": "", "valid": 0.0, "test": 0.0}
+    values = {"kind": "rows", "path": str(path), "hub": None, "task": "text", "system": "", "also": [], "orders": 0}
+    values |= {"valid": 0.0, "test": 0.0}
     return RowsData.model_validate(values | {"columns": NO_COLUMNS | columns} | changes)
 
 

@@ -1,0 +1,152 @@
+"""Multiple-choice rows: how options may be written, the prompt of them and its orders; and further tasks on the same rows."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages import compose, params
+from stages.fetch import rows
+from stages.params import RowsData
+from stages.records import DataError, Task
+
+COLUMNS = {"messages": None, "system": None, "instruction": None, "input": "question", "output": "answer_idx"}
+COLUMNS |= {"options": "options", "group": None}
+DRUGS = {"A": "Ampicillin", "B": "Nitrofurantoin", "C": "Ciprofloxacin", "D": "Doxycycline"}
+
+
+def cells(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row | {"options": json.dumps(row["options"])} for row in values]
+
+
+def read(folder: Path, values: list[dict[str, Any]], suffix: str = "jsonl", **changes: Any) -> dict[str, list[Task]]:
+    path = folder / f"mine.{suffix}"
+    if suffix == "csv":
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([[*values[0]], *([*row.values()] for row in cells(values))])
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in values), encoding="utf-8")
+    settings = {"kind": "rows", "path": str(path), "hub": None, "task": "choice", "system": "", "columns": COLUMNS, "also": []}
+    data = RowsData.model_validate(settings | {"orders": 0, "valid": 0.0, "test": 0.0} | changes)
+    return rows.tasks(data, seed=1)
+
+
+def asked(options: Any, answer: str = "B", question: str = "Which drug?") -> dict[str, Any]:
+    return {"question": question, "options": options, "answer_idx": answer}
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+@pytest.mark.parametrize(
+    "options",
+    [DRUGS, [{"key": k, "value": v} for k, v in DRUGS.items()], [[k, v] for k, v in DRUGS.items()], DRUGS | {"E": None}],
+    ids=["object", "keys and values", "pairs", "a letter that this row lacks"],
+)
+@pytest.mark.parametrize("answer", ["B", "Nitrofurantoin"])
+def test_a_question_becomes_a_prompt_with_letters_and_complete_answers(
+    tmp_path: Path, options: Any, suffix: str, answer: str
+) -> None:
+    (task,) = read(tmp_path, [asked(options, answer)], suffix)["train"]
+    assert task.input == (
+        "Which drug?\n\nOptions:\nA. Ampicillin\nB. Nitrofurantoin\nC. Ciprofloxacin\nD. Doxycycline\n\n"
+        "Please choose the correct answer."
+    )
+    assert (task.kind, task.instruction, task.output) == ("choice", "", "The correct answer is Nitrofurantoin.")
+    assert task.choices == tuple(f"The correct answer is {drug}." for drug in DRUGS.values())
+
+
+BAD: list[tuple[str, Any, str, str]] = [
+    ("not JSON", "A or B", "A", "'options' is not JSON"),
+    ("texts alone", ["x", "y"], "A", "'options' must be an object like"),
+    ("a number", 7, "A", "'options' must be an object like"),
+    ("empty", {}, "A", "'options' must be an object like"),
+    ("one option", {"A": "x"}, "A", "2 to 26 options"),
+    ("a text twice", {"A": "x", "B": "x "}, "A", "no letter or text twice"),
+    ("a letter twice", [["A", "x"], ["A", "y"]], "A", "no letter or text twice"),
+    ("an empty text", {"A": "x", "B": " "}, "A", "none empty"),
+    ("a number as text", {"A": "x", "B": 2}, "A", "'options' must be text"),
+    ("no such letter", {"A": "x", "B": "y"}, "C", "'answer_idx' is 'C', which names 0 of the options A, B"),
+    ("a letter that is another's text", {"A": "B", "B": "y"}, "B", "names 2 of the options A, B"),
+    ("blank", {"A": "x", "B": "y"}, " ", "names 0 of the options"),
+]
+
+
+@pytest.mark.parametrize(("options", "answer", "said"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_options_that_cannot_be_asked_are_refused_with_their_place(
+    tmp_path: Path, options: Any, answer: str, said: str
+) -> None:
+    with pytest.raises(DataError) as refusal:
+        read(tmp_path, [asked(DRUGS), asked(options, answer)])
+    message = str(refusal.value)
+    assert message.startswith(f"{tmp_path}/mine.jsonl:2: ")
+    assert said in message
+    assert "\n" not in message
+
+
+MANY = [asked(DRUGS, "A", f"Question {number}?") for number in range(200)]
+
+
+def test_a_test_question_is_asked_in_other_orders_with_each_option_elsewhere(tmp_path: Path) -> None:
+    found = read(tmp_path, MANY, orders=4, valid=0.2, test=0.3)
+    for split, times in (("train", 1), ("valid", 1), ("test", 4)):
+        sources = [task.source for task in found[split]]
+        assert len(sources) == times * len(set(sources)) > 0
+    first = [task for task in found["test"] if task.source == found["test"][0].source]
+    assert sorted(task.choices.index(task.output) for task in first) == [0, 1, 2, 3]
+    assert len({task.id for task in first}) == 4
+
+
+def test_the_drawn_order_gives_no_hint_and_depends_on_nothing_but_seed_and_question(tmp_path: Path) -> None:
+    train = read(tmp_path, MANY, orders=1)["train"]
+    places = [task.choices.index(task.output) for task in train]
+    assert all(30 < places.count(place) < 70 for place in range(4))
+    again = read(tmp_path, MANY[::-1], orders=1, system="Think.")["train"]
+    assert [task.choices for task in again] == [task.choices for task in train[::-1]]
+    assert {task.choices.index(task.output) for task in read(tmp_path, MANY)["train"]} == {0}
+
+
+def test_more_orders_than_options_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"mine\.jsonl:1: data\.orders = 5, but there are 4 options; lower it"):
+        read(tmp_path, [asked(DRUGS)], orders=5)
+
+
+def test_a_further_task_is_asked_of_training_rows_alone(tmp_path: Path) -> None:
+    also = [{"system": "Name the group.", "output": "group"}]
+    found = read(tmp_path, [row | {"group": "antibiotics"} for row in MANY], also=also, valid=0.2, test=0.3)
+    further = [task for task in found["train"] if task.system == "Name the group."]
+    assert len(found["train"]) == 2 * len(further)
+    assert {(task.kind, task.output) for task in further} == {("text", "antibiotics")}
+    assert [task.source for task in found["train"][::2]] == [task.source for task in further]
+    assert {task.kind for split in ("valid", "test") for task in found[split]} == {"choice"}
+
+
+def test_a_column_of_a_further_task_that_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no column 'grup'.*set data\.also\.0\.output"):
+        read(tmp_path, MANY, also=[{"system": "Name the group.", "output": "grup"}])
+
+
+def authored(*overrides: str) -> tuple[RowsData, dict[str, list[Task]]]:
+    data = params.check(compose.composed(*overrides)).data
+    assert isinstance(data, RowsData)
+    return data, rows.tasks(data.model_copy(update={"path": str(compose.ROOT / data.path)}), seed=42)
+
+
+def test_the_authored_medical_questions_have_both_answers_alike_and_right_ones_everywhere() -> None:
+    data, found = authored("experiment=medqa_offline")
+    lines = (compose.ROOT / data.path).read_text(encoding="utf-8").splitlines()
+    values = [json.loads(line) for line in lines]
+    assert len(values) >= 60
+    assert [row["question"] for row in values if row["options"][row["answer_idx"]] != row["answer"]] == []
+    assert {row["answer_idx"] for row in values} == set("ABCDE")
+    assert len({row["question"] for row in values}) == len(values) == len({t.source for s in found.values() for t in s})
+
+
+def test_the_authored_conversations_are_summarised_and_a_second_task_can_be_mixed_in() -> None:
+    _, alone = authored("experiment=dialogue_offline")
+    _, mixed = authored("experiment=dialogue_offline", "data=dialogue_mixed")
+    assert sum(map(len, alone.values())) >= 40
+    assert {(task.kind, task.system) for task in alone["test"]} == {("summary", "Summarize the following conversation.")}
+    assert (mixed["valid"], mixed["test"]) == (alone["valid"], alone["test"])
+    assert mixed["train"][::2] == alone["train"]
+    assert len(alone["valid"]) >= 2 * 3  # half of them are set apart, and three examples are shown
