@@ -1,6 +1,6 @@
 """Studies of one thing at a time: several runs ("arms") of an experiment, each compared with the first, item by item.
 
-    python bench/arms.py STUDY [--only NUMBER] [-S key=value ...]
+    python bench/arms.py STUDY [--only NUMBER | --show] [-S key=value ...]
 
 Runs the arms below with `dvc exp run` in this repository (use a clone: the last arm stays in the workspace), keeps the evidence
 of each in .tunetrail/arms/STUDY/, and prints the metric with paired differences to the first arm by source, what was
@@ -86,12 +86,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--only", type=int, metavar="NUMBER", help="run this arm alone, counted from 0")
+    parser.add_argument("--show", action="store_true", help="run nothing, print what was kept")
     parser.add_argument("-S", dest="overrides", action="append", default=[], metavar="key=value")
     asked = parser.parse_args()
     study = STUDIES[asked.study]
     kept = [Path(".tunetrail/arms") / asked.study / str(number) for number in range(len(study["arms"]))]
     for number, (folder, overrides) in enumerate(zip(kept, study["arms"].values(), strict=True)):
-        if asked.only in (None, number):
+        if not asked.show and asked.only in (None, number):
             run([f"experiment={study['experiment']}", *study["common"], *overrides, *asked.overrides])
             folder.mkdir(parents=True, exist_ok=True)
             for name in EVIDENCE:

@@ -22,7 +22,7 @@ def trace(id: str, data: Path = Path("data")) -> Iterator[str]:
         raise DataError(f"{id}: no record of this run has this id; run `dvc repro` or take one from items.jsonl or the report")
     if len(found) > 1:
         raise DataError(f"{id}: {len(found)} records begin like this, e.g. {', '.join(found[:3])}; write more of the id")
-    yield from _tree(found[0], index, "")
+    yield from _tree(found[0], index, "", set())
 
 
 def read(data: Path, places: Sequence[str] = FOLDERS) -> dict[str, dict[str, Any]]:
@@ -31,28 +31,43 @@ def read(data: Path, places: Sequence[str] = FOLDERS) -> dict[str, dict[str, Any
     for name in places:
         place = data / name
         for path in [place] if place.is_file() else sorted(place.rglob("*.jsonl")):
-            for line in lines(path):
-                record = json.loads(line)
-                index.setdefault(record["id"], {**record, "file": str(path)})
+            for number, line in enumerate(lines(path), start=1):
+                try:
+                    record = json.loads(line)
+                    index.setdefault(record["id"], {**record, "file": str(path)})
+                except (ValueError, TypeError, KeyError):
+                    raise DataError(f"{path}:{number}: no record; if it was edited, run `dvc checkout`") from None
     return index
 
 
 def sources(id: str, index: Mapping[str, dict[str, Any]]) -> list[str]:
     """The ids without parents that a record goes back to: seeds, documents, facts, calls."""
-    parents = [parent for parent in index.get(id, {}).get("parents", ()) if parent in index]
-    return list(dict.fromkeys(leaf for parent in parents for leaf in sources(parent, index))) or [id]
+    ends, seen, waiting = [], set[str](), [id]
+    while waiting:
+        one = waiting.pop()
+        if one not in seen:
+            seen.add(one)
+            parents = [parent for parent in index.get(one, {}).get("parents", ()) if parent in index]
+            ends += [] if parents else [one]
+            waiting += reversed(parents)
+    return ends
 
 
-def _tree(id: str, index: dict[str, dict[str, Any]], indent: str) -> Iterator[str]:
+def _tree(id: str, index: dict[str, dict[str, Any]], indent: str, shown: set[str]) -> Iterator[str]:
+    """A record that several others were made from is told once: made tasks show each other, so paths multiply by the round."""
     record = index.get(id)
     if record is None:
         yield f"{indent}{id}  (not in this run's files)"
         return
+    if id in shown:
+        yield f"{indent}{id}  (see above)"
+        return
+    shown.add(id)
     yield f"{indent}{id}  {record['file']}"
     for line in _told(record):
         yield f"{indent}    {line}"
     for parent in record.get("parents", ()):
-        yield from _tree(parent, index, indent + "  ")
+        yield from _tree(parent, index, indent + "  ", shown)
 
 
 def _told(record: dict[str, Any]) -> list[str]:

@@ -4,17 +4,19 @@ The methods run as they are, with a teacher that hands out stored answers only. 
 (answers to questions, checks of answers) they say themselves, as `follow_ups`.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from stages import params
+from stages.passages import CJK
 from stages.records import Call
 from stages.synthesize.__main__ import METHODS, read_inputs
 from stages.synthesize.backends import backend
-from stages.synthesize.teacher import Ask, Teacher
+from stages.synthesize.teacher import Ask, Teacher, numbered
 
-CHARACTERS_A_TOKEN = 4  # the usual estimate for English; before a request no server counts tokens
+CHARACTERS_A_TOKEN = 4  # the usual estimate for English; a Chinese character is about one; no server counts before a request
 
 
 def plan() -> dict[str, dict[str, Any]]:
@@ -37,20 +39,26 @@ class Planned(Teacher):
 
     def answer(self, asks: Sequence[Ask]) -> list[Call | None]:
         found: list[Call | None] = []
-        for wave in self.backend.waves(asks):
+        for wave in self.backend.waves(numbered(asks)[: self._left()]):
             for unit in wave:
                 known = self.stored(unit).is_file()
                 calls = self._read(unit) if known else [None] * len(unit)
                 self.wanted += [] if known else unit
                 self.calls += [call for call in calls if call]
                 found += calls
-        return found
+        return found + [None] * (len(asks) - len(found))
+
+    def _left(self) -> int | None:
+        """How many requests the budget still allows."""
+        limit = self.budget.max_calls
+        return None if limit is None else max(0, limit - len(self.calls) - len(self.wanted))
 
     def figures(self) -> dict[str, Any]:
         """Of one method: requests now and at most later, tokens and cost at most; later ones are taken to be as long."""
-        prompt = sum(len(message.content) for ask in self.wanted for message in ask.messages) // CHARACTERS_A_TOKEN
+        prompt = sum(_tokens(message.content) for ask in self.wanted for message in ask.messages)
         new = sum(ask.sampling.max_new_tokens for ask in self.wanted)
         later = sum(ask.follow_ups for ask in self.wanted)
+        later = later if self.budget.max_calls is None else min(later, self._left() or 0)
         growth = 1 + later / len(self.wanted) if self.wanted else 1
         return {
             "answered already": len(self.calls),
@@ -60,3 +68,8 @@ class Planned(Teacher):
             "new tokens, at most": round(new * growth),
             "USD, at most": round(self.backend.usd(round(prompt * growth), round(new * growth)), 4),
         }
+
+
+def _tokens(text: str) -> int:
+    characters = len(re.findall(f"[{CJK}]", text))
+    return characters + (len(text) - characters) // CHARACTERS_A_TOKEN

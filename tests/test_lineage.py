@@ -9,7 +9,7 @@ from stages import lineage, records
 from stages.params import Budget, Sampling
 from stages.plan import Planned
 from stages.records import DataError, Document, Example, Fact, Message, Prediction, Task
-from stages.synthesize.teacher import Ask, Teacher
+from stages.synthesize.teacher import Ask, Teacher, numbered
 
 DOCUMENT = Document(text="The fee is $5. " * 40, kind="document", source="fees.md")
 FACT = Fact(subject="account", relation="has fee", object="$5", source="fees.md")
@@ -57,6 +57,25 @@ def test_the_beginning_of_an_id_suffices_while_it_is_unique(data: Path) -> None:
         list(lineage.trace("task-", data))
 
 
+def test_records_that_share_their_parents_are_told_once_each(tmp_path: Path) -> None:
+    """Sixteen rounds of tasks made from the two before have 65,536 paths, but 34 records."""
+    made = [Task(kind="text", instruction=f"seed {n}", output="x", source="s") for n in range(2)]
+    for round in range(16):
+        parents = (made[-1].id, made[-2].id)
+        made += [Task(kind="text", instruction=f"{round} {n}", output="x", source="s", parents=parents) for n in range(2)]
+    records.write(tmp_path / "raw/pool.jsonl", made)
+    lines = list(lineage.trace(made[-1].id, tmp_path))
+    assert sum("pool.jsonl" in line for line in lines) == 33
+    assert sum("(see above)" in line for line in lines) == 30
+    assert sorted(lineage.sources(made[-1].id, lineage.read(tmp_path))) == sorted(task.id for task in made[:2])
+
+
+def test_a_line_that_is_no_record_is_named(data: Path) -> None:
+    (data / "raw/facts.jsonl").write_text('{"id": 1}\n[]\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"facts\.jsonl:2: no record"):
+        list(lineage.trace("x", data))
+
+
 def test_sources_are_the_ends_of_the_way_back(data: Path) -> None:
     assert lineage.sources(ANSWER.id, lineage.read(data)) == [DOCUMENT.id, FACT.id]
 
@@ -101,6 +120,39 @@ def test_a_plan_asks_nothing_and_knows_what_is_answered(tmp_path: Path, monkeypa
         "USD, at most": 0.27,
     }
     assert Wire.sent == 2
+
+
+def test_a_plan_ends_where_the_budget_does_and_counts_chinese_by_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asks = [Ask((Message(role="user", content="账户费用" * (n + 1)),), SAMPLING, follow_ups=2) for n in range(5)]
+    planned = Planned(Wire(), Budget(max_calls=3, max_tokens=None, max_usd=None), seed=1)
+    assert planned.answer(asks) == [None] * 5
+    figures = planned.figures()
+    assert (figures["to ask now"], figures["to ask later, at most"], figures["prompt tokens, about"]) == (3, 0, 4 + 8 + 12)
+
+
+def test_equal_requests_are_sent_once_unless_their_answers_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Wire, "sent", 0)
+    wave = [[ask] for ask in ASKS[:1] * 4]
+    monkeypatch.setattr(Wire, "waves", lambda self, asks: iter([wave if asks == ASKS[:1] * 4 else [[ask] for ask in asks]]))
+    assert len({call.id for call in Teacher(Wire(), FREE, seed=1).answer(ASKS[:1] * 4) if call}) == 1
+    assert Wire.sent == 1
+    drawn = [Ask(ASKS[0].messages, SAMPLING.model_copy(update={"temperature": 0.7}))] * 4
+    assert [ask.sample for ask in numbered(drawn)] == [0, 1, 2, 3]
+    Teacher(Wire(), FREE, seed=1).answer(drawn)
+    assert Wire.sent == 5
+
+
+def test_a_damaged_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    teacher = Teacher(Wire(), FREE, seed=1)
+    teacher.answer(ASKS[:1])
+    teacher.stored(ASKS[:1]).write_text('[{"te', encoding="utf-8")
+    with pytest.raises(DataError, match=r"responses/\w+\.json: a damaged answer; delete this file"):
+        teacher.answer(ASKS[:1])
 
 
 def test_answers_are_counted_with_their_retries_and_price_and_a_budget_of_money_stops(

@@ -158,7 +158,8 @@ class SelfQa(Section):
     """Self-QA (Zhang and Yang 2023, arXiv:2305.11952): questions from passages, answers read from them.
 
     `wordings` a statement are the rules' own, `questions` a passage the teacher's; `min_f1` is the least token F1 between a
-    teacher's answer and its answer when asked again; `rows`: at most so many, null: all.
+    teacher's answer and its answer when asked again; `rows`: about so many, give or take
+    the rounding of the shares, null: all.
     """
 
     generator: Literal["rules", "teacher", "both"]

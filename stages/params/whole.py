@@ -57,9 +57,18 @@ class Params(Section):
             mistakes.append(f"synthesis.methods: self_qa needs documents; data.kind = {self.data.kind} has none")
         if self.data.kind != "graph" and "self_kg" in self.synthesis.methods:
             mistakes.append(f"synthesis.methods: self_kg needs a graph of facts; data.kind = {self.data.kind} has none")
+        if self.synthesis.budget.max_usd and not self._costs_money():
+            mistakes.append(
+                f"synthesis.budget.max_usd with teacher.kind = {self.teacher.kind}: its price is 0, so it would never stop; "
+                "set teacher.price or synthesis.budget.max_tokens"
+            )
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
+
+    def _costs_money(self) -> bool:
+        price = getattr(self.teacher, "price", None)
+        return bool(price and (price.usd_per_million_input or price.usd_per_million_output))
 
     def _adaptation(self) -> list[str]:
         """What of adapter, quantization, lora and train cannot go together, each with its reason."""

@@ -177,7 +177,8 @@ class Replay:
         if missing := found.count(None):
             raise DataError(
                 f"teacher.path = {self.path}: {missing} requests are not recorded there; "
-                "record them with teacher=local or teacher=openai, or undo what changed the prompts"
+                "record them with teacher=local or teacher=openai, or undo what changed the prompts; where a budget ended the "
+                f"recording: synthesis.budget.max_calls={len(self.recorded)}"
             )
         for number, call in enumerate(found):
             assert call is not None

@@ -7,15 +7,16 @@ smaller budget loses no answer. Answers come back in the order of the requests, 
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from rich.progress import track
 
 from stages.params import Budget, Sampling
-from stages.records import Call, Message, content_hash, write_text
+from stages.records import Call, DataError, Message, content_hash, write_text
 
 Answer = dict[str, Any]  # text, stopped, prompt_tokens, new_tokens, retries
 
@@ -37,6 +38,17 @@ class Ask:
 
 
 Unit = Sequence[Ask]
+
+
+def numbered(asks: Sequence[Ask]) -> list[Ask]:
+    """Equal requests whose answer is drawn become samples of their own; one without chance is sent once for all of them."""
+    before: Counter[str] = Counter()
+    found = []
+    for ask in asks:
+        key = content_hash(ask.request)
+        found.append(replace(ask, sample=ask.sample + before[key]) if ask.sampling.temperature else ask)
+        before[key] += 1
+    return found
 
 
 class Backend(Protocol):
@@ -65,7 +77,7 @@ class Teacher:
 
     def answer(self, asks: Sequence[Ask]) -> list[Call | None]:
         """One call a request, in order; None for those that the budget no longer covers."""
-        found: list[Call | None] = []
+        asks, found = numbered(asks), list[Call | None]()
         allowed = len(asks) if self.budget.max_calls is None else max(0, self.budget.max_calls - len(self.calls))
         if allowed < len(asks):
             self.spent = f"synthesis.budget.max_calls = {self.budget.max_calls}"
@@ -94,7 +106,7 @@ class Teacher:
         return Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "responses" / f"{content_hash(key)}.json"
 
     def _stored(self, wave: Sequence[Unit]) -> list[list[Call]]:
-        missing = [unit for unit in wave if not self.stored(unit).is_file()]
+        missing = list({self.stored(unit): unit for unit in wave if not self.stored(unit).is_file()}.values())
 
         def keep(number: int, answers: list[Answer]) -> None:
             write_text(self.stored(missing[number]), json.dumps(answers, ensure_ascii=False))
@@ -105,7 +117,11 @@ class Teacher:
         return [self._read(unit) for unit in wave]
 
     def _read(self, unit: Unit) -> list[Call]:
-        answers: list[Answer] = json.loads(self.stored(unit).read_text(encoding="utf-8"))
+        path = self.stored(unit)
+        try:
+            answers: list[Answer] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise DataError(f"{path}: a damaged answer; delete this file and run again") from None
         self.retries += sum(answer.pop("retries") for answer in answers)
         return [
             Call(messages=ask.messages, request=content_hash(ask.request), **answer)
