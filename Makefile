@@ -1,5 +1,6 @@
 # make repro   installs what is pinned into .venv and runs the pipeline
 # make experiment NAME=handbook   runs another experiment and keeps its evidence in reports/<name>/; the default stays in place
+#              SET="runtime.threads=1 seed=2"   overrides for it
 # make test    the whole test suite      make lint   ruff and mypy      make bench   side-by-side measurements
 # make matrix  which adapter works with which quantisation and class of model, written to docs/support-matrix.md
 # PIP_FLAGS    e.g. an index that has the CPU build of torch; without one, pip on Linux takes the build with CUDA
@@ -10,13 +11,14 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 NAME ?=
+SET ?=
 .PHONY: repro experiment test lint bench matrix lock
 repro: .venv/.ready
 	dvc repro
 	tunetrail summary
 
 experiment: .venv/.ready
-	.ci/experiment.sh "$(NAME)"
+	.ci/experiment.sh "$(NAME)" $(SET)
 
 test: .venv/.ready
 	pytest

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs an experiment of conf/experiment/ and keeps params.yaml and dvc.lock of its run beside its report; then puts the workspace
-# back as it was. Killed or failed, it leaves the old files in .tunetrail/before/ until they are put back.
+# Runs an experiment of conf/experiment/, with the overrides that follow its name, and keeps params.yaml and dvc.lock of its run beside
+# its report; then puts the workspace back. Killed or failed, it leaves the old files in .tunetrail/before/ until they are put back.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=${1:-}
@@ -18,7 +18,7 @@ if [ -d "$before" ]; then put_back; fi # an earlier run was killed
 mkdir -p "$before"
 cp params.yaml dvc.lock "$before/"
 trap put_back EXIT
-tunetrail compose "experiment=$name"
+tunetrail compose "experiment=$name" "${@:2}"
 dvc repro
 tunetrail summary
 cp params.yaml dvc.lock "reports/$name/"
