@@ -83,6 +83,8 @@ def test_a_small_change_is_noise_or_underpowered_and_passes_the_gate(repository,
     page = compare(repository, "--base", base, "--gate")
     assert page.startswith("# Underpowered: exact 50.0 % before, 50.0 % after")
     assert "would narrow it" in page
+    repository.run(60, {"report.margin": 0.9})
+    base = repository.commit()
     repository.run(60, {"lora.r": 16, "report.margin": 0.9}, shift=7)
     assert compare(repository, "--base", base, "--gate").startswith("# Within noise")
 
@@ -98,10 +100,34 @@ def test_the_gate_fails_on_a_significant_loss_beyond_the_margin_and_still_writes
 
 
 def test_the_gate_lets_a_significant_loss_within_the_margin_pass(repository, compare):
-    repository.run(110)
+    repository.run(110, {"report.margin": 0.9})
     base = repository.commit()
     repository.run(50, {"lora.r": 1, "report.margin": 0.9})
-    assert compare(repository, "--base", base, "--gate").startswith("# Worse")
+    page = compare(repository, "--base", base, "--gate")
+    assert page.startswith("# Worse") and "Judged as base says" not in page
+
+
+def test_a_change_is_judged_by_the_yardstick_of_its_base(repository, compare):
+    repository.run(110)
+    base = repository.commit()
+    repository.run(50, {"lora.r": 1, "report.margin": 0.9, "report.headline": "stop_rate"})
+    said = refusal(compare, repository, "--base", base, "--output", "compare.md", "--gate")
+    assert "exact fell" in said and "beyond report.margin = 0.05" in said
+    assert (
+        "Judged as base says: `report.headline` = exact (head has stop_rate), `report.margin` = 0.05 (head has 0.9).\n"
+        in repository.read("compare.md")
+    )
+
+
+def test_a_base_older_than_the_margin_is_judged_by_that_of_the_head(repository, compare):
+    repository.run(110)
+    params, lock = (repository.read(file) for file in ("params.yaml", "dvc.lock"))
+    for file, text in (("params.yaml", params), ("dvc.lock", lock)):
+        repository.write(file, "".join(line for line in text.splitlines(keepends=True) if "margin:" not in line))
+    base = repository.commit()
+    repository.run(50, {"lora.r": 1, "report.margin": 0.9})
+    page = compare(repository, "--base", base, "--gate")
+    assert page.startswith("# Worse") and "Judged as base says" not in page
 
 
 def test_other_test_rows_are_said_and_only_unpaired_intervals_given(repository, compare):
