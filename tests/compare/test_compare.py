@@ -212,6 +212,13 @@ def test_an_unknown_revision_is_one_line_that_names_known_ones(repository, compa
     assert refusal(compare, repository, "--base", "mian") == "error: mian: unknown revision; known are main"
 
 
+@pytest.mark.parametrize("arguments", [["--base", ""], ["--base", "main", "--head", ""]])
+def test_an_empty_revision_is_not_the_working_tree(repository, compare, arguments):
+    repository.run(60)
+    repository.commit()
+    assert refusal(compare, repository, *arguments) == "error: an empty revision; name one, e.g. main"
+
+
 def test_a_shallow_clone_says_how_to_get_the_history(repository, compare, tmp_path):
     repository.run(60)
     base = repository.commit()
