@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from markdown_it import MarkdownIt
 
 from stages import records
 
@@ -196,6 +197,17 @@ def test_texts_that_others_wrote_cannot_become_markup(repository, compare):
     repository.run(90, {"lora.r": 16}, cache=True)
     page = compare(repository, "--base", base)
     assert "&lt;b&gt;Who?&lt;/b&gt;" in page and "<b>" not in page
+
+
+def test_texts_with_blank_lines_stay_as_they_are(repository, compare):
+    repository.run(60, cache=True)
+    base = repository.commit()
+    repository.run(90, {"lora.r": 16}, cache=True)
+    blocks = [token.content for token in MarkdownIt("commonmark").parse(compare(repository, "--base", base)) if token.content]
+    texts = [block for block in blocks if "Who?" in block]
+    assert len(texts) == 5
+    for text in texts:
+        assert text.startswith("<pre>") and "\n\n# Really?" in text and "head       right" in text and "</pre>" in text
 
 
 def test_a_broken_row_is_shown_before_a_fixed_one(repository, compare):
