@@ -68,6 +68,28 @@ def test_another_result_from_equal_inputs_counts_as_a_variable(repository, compa
     )
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("cmd: run", "cmd: run fast", "code `dvc.yaml: cmd of train@42`"),
+        (
+            "    - path: stages/train\n",
+            "    - path: extra.txt\n      md5: x\n      size: 3\n    - path: stages/train\n",
+            "data `extra.txt` absent → 3 bytes",
+        ),
+        ("      params.yaml:\n", "      params.yaml:\n        dropout: 0.1\n", "parameter `dropout` absent → 0.1"),
+    ],
+)
+def test_what_one_stage_alone_was_given_counts_where_nothing_else_explains_it(repository, compare, old, new, said):
+    repository.run(60)
+    base = repository.commit()
+    repository.run(90, adapter="other")
+    before, mark, train = repository.read("dvc.lock").partition("  train@42:")
+    assert old in train
+    repository.write("dvc.lock", before + mark + train.replace(old, new, 1))
+    assert f"**Exactly one variable changed**: {said}." in compare(repository, "--base", base)
+
+
 def test_two_equal_runs_show_no_difference(repository, compare):
     repository.run(60)
     base = repository.commit()
