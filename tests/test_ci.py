@@ -36,7 +36,11 @@ def ci(tmp_path):
 
 
 PAGE = 'while [ "$1" != --output ]; do shift; done; echo "# Better" > "$2"'
-GH = 'echo "$@" >> gh.log; while [ "$1" != --body-file ]; do shift; done; cat "$2" > comment.md'
+GH = """case "$*" in *--jq*) cat listed 2>/dev/null; exit 0 ;; esac
+echo "$@" >> gh.log; while [ "$1" != -F ]; do shift; done; cat "${2#body=@}" > comment.md"""
+OTHERS = "11\tgithub-actions[bot]\tcoverage\n12\tsomeone\t<!-- tunetrail -->\\nquoted\n"
+OURS = "13\tgithub-actions[bot]\t<!-- tunetrail -->\\n# Worse\n"
+LATER = "14\tgithub-actions[bot]\tlinks, <!-- tunetrail -->\n"
 
 
 def test_the_workflow_runs_scripts_only_and_takes_nothing_from_others_into_a_shell_line() -> None:
@@ -51,13 +55,19 @@ def test_the_workflow_has_the_whole_history_and_may_write_nothing_but_the_commen
 
 
 def test_the_comparison_goes_into_the_summary_and_one_comment_that_is_edited(ci, tmp_path) -> None:
-    for _ in range(2):
+    for listed in ("", OTHERS, OTHERS + OURS + LATER):
+        (tmp_path / "listed").write_text(listed)
         done = ci("compare.sh", "origin/main", "7", tunetrail=PAGE, gh=GH)
         assert done.returncode == 0, done.stderr
     assert "# Better" in (tmp_path / "summary").read_text()
-    assert (tmp_path / "comment.md").read_text().count("# Better") == 1
+    comment = (tmp_path / "comment.md").read_text()
+    assert comment.startswith("<!-- tunetrail -->\n") and comment.count("# Better") == 1
     calls = (tmp_path / "gh.log").read_text().splitlines()
-    assert len(calls) == 2 and all(call.startswith("pr comment 7 --edit-last --create-if-none") for call in calls)
+    assert [call.partition(" -F ")[0] for call in calls] == [
+        "api --silent --method POST repos/{owner}/{repo}/issues/7/comments",
+        "api --silent --method POST repos/{owner}/{repo}/issues/7/comments",
+        "api --silent --method PATCH repos/{owner}/{repo}/issues/comments/13",
+    ]
 
 
 def test_a_fork_whose_token_may_not_comment_fails_nothing(ci, tmp_path) -> None:

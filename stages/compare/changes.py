@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from stages import params
 from stages.compare.sides import SHOWN_ONLY, Side, locked_params
 
 ABSENT = "absent"
@@ -30,7 +31,7 @@ def variables(base: Side, head: Side, files: dict[str, str]) -> list[Change]:
     """Everything that may be the cause of a difference; `files` are the paths that git sees changed, with what it says of each.
 
     A key that only one side has comes with another change (an option that was chosen, code that was written) and is no
-    variable of its own; all code together is one.
+    variable of its own, unless nothing else explains its stage; all code together is one.
     """
     before, after = locked_params(base), locked_params(head)
     found = [
@@ -47,6 +48,12 @@ def variables(base: Side, head: Side, files: dict[str, str]) -> list[Change]:
         else:
             lines = "; ".join(f"{file} {files[file]}" for file in inside if file in files)
             found.append(Change("data", path, "" if lines else old, lines or new))
+    for name in sorted(base.lock.keys() & head.lock.keys() - set(SHOWN_ONLY)):
+        if base.lock[name].get("cmd") != head.lock[name].get("cmd"):
+            code.append(f"dvc.yaml: cmd of {name}")
+    alone = list(_alone(base, head))
+    code += [change.name for change in alone if change.kind == "code"]
+    found += [change for change in alone if change.kind != "code"]
     if code:
         found.append(Change("code", ", ".join(sorted(set(code))), "", ""))
     found += _libraries(base, head)
@@ -55,7 +62,7 @@ def variables(base: Side, head: Side, files: dict[str, str]) -> list[Change]:
 
 def beside(base: Side, head: Side) -> list[Change]:
     """Parameters that differ without deciding any score: of the report and the machine, and keys that only one side has."""
-    decisive = locked_params(base).keys() & locked_params(head).keys()
+    decisive = locked_params(base).keys() & locked_params(head).keys() | {change.name for change in _alone(base, head)}
     return [
         Change("parameter", key, shown(base.params.get(key, ABSENT)), shown(head.params.get(key, ABSENT)))
         for key in sorted(base.params.keys() | head.params.keys())
@@ -88,6 +95,36 @@ def _sources(base: Side, head: Side) -> Iterable[tuple[str, str, str]]:
             yield name, f"{before[name]['size']:,} bytes", f"{after[name]['size']:,} bytes"
 
 
+def _alone(base: Side, head: Side) -> Iterable[Change]:
+    """Parameters and dependencies of one side alone, of a stage with other outputs that nothing else of its own explains."""
+    new = base.outputs().keys() ^ head.outputs().keys()
+    for name in sorted(base.lock.keys() & head.lock.keys() - set(SHOWN_ONLY)):
+        before, after = base.lock[name], head.lock[name]
+        reads = [
+            (
+                dict(params.flatten(stage.get("params", {}).get("params.yaml", {}))),
+                {dep["path"]: dep for dep in stage.get("deps", [])},
+            )
+            for stage in (before, after)
+        ]
+        (old, old_deps), (values, deps) = reads
+        touched = before.get("cmd") != after.get("cmd") or any(old[key] != values[key] for key in old.keys() & values.keys())
+        touched = touched or any(path in old_deps.keys() & deps.keys() for path, _, _ in _sources(base, head))
+        if touched or not list(_other_outputs(before, after)):
+            continue
+        for key in sorted(old.keys() ^ values.keys()):
+            yield Change("parameter", key, shown(old.get(key, ABSENT)), shown(values.get(key, ABSENT)))
+        for path in sorted((old_deps.keys() ^ deps.keys()) - new):
+            sizes = [f"{side[path]['size']:,} bytes" if path in side else ABSENT for side in (old_deps, deps)]
+            yield Change("code" if path.startswith("stages/") else "data", path, *sizes)
+
+
+def _other_outputs(before: Any, after: Any) -> Iterable[str]:
+    for out in after.get("outs", []):
+        if out not in before.get("outs", []) and not out["path"].startswith(FOLLOWS):
+            yield out["path"]
+
+
 def _dependencies(side: Side) -> dict[str, Any]:
     return {dep["path"]: dep for name, stage in side.lock.items() if name not in SHOWN_ONLY for dep in stage.get("deps", [])}
 
@@ -104,9 +141,8 @@ def _libraries(base: Side, head: Side) -> list[Change]:
 def _unexplained(base: Side, head: Side) -> list[Change]:
     """Outputs that differ although everything the stage reads is equal: a hub's branch moved, or the machine decided."""
     return [
-        Change("unexplained", f"{out['path']} (of {name}, from equal inputs)", "", "")
+        Change("unexplained", f"{path} (of {name}, from equal inputs)", "", "")
         for name, stage in head.lock.items()
         if name in base.lock and all(base.lock[name].get(key) == stage.get(key) for key in ("cmd", "deps", "params"))
-        for out in stage.get("outs", [])
-        if out not in base.lock[name]["outs"] and not out["path"].startswith(FOLLOWS)
+        for path in _other_outputs(base.lock[name], stage)
     ]

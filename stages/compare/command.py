@@ -17,14 +17,20 @@ HERE = Path(__file__).parent
 CACHE = Path(".dvc/cache/files/md5")
 FORMATTED, PREDICTIONS = "data/formatted", "data/predictions"
 SHOWN = 5  # fixed and broken rows on the page, each
+YARDSTICK = ("report.headline", "report.margin", "report.resamples", "seed")
 MARGIN = 0.05  # of runs that had no report.margin yet
 
 
 def compare(base: str, head: str | None, output: str | None, gate: bool) -> None:
-    """Write the comparison to `output` or print it; with `gate`, DataError on a significant loss beyond report.margin."""
+    """Write the comparison to `output` or print it; with `gate`, DataError on a significant loss beyond report.margin.
+
+    The yardstick is base's: a change cannot loosen what it is judged by.
+    """
     before, after = sides.read(base), sides.read(head)
-    headline, margin = after.params["report.headline"], after.params.get("report.margin", MARGIN)
-    rows = outcome.rows(before, after, headline, after.params["report.resamples"], margin, after.params["seed"])
+    yardstick = {key: before.params.get(key, after.params.get(key)) for key in YARDSTICK}
+    headline, resamples, seed = (yardstick[key] for key in ("report.headline", "report.resamples", "seed"))
+    margin = MARGIN if yardstick["report.margin"] is None else yardstick["report.margin"]
+    rows = outcome.rows(before, after, headline, resamples, margin, seed)
     text = page.render("compare.md.jinja", HERE, **content(before, after, rows, margin))
     if output:
         records.write_text(Path(output), text)
@@ -46,6 +52,11 @@ def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> J
         "rows": rows,
         "paired": paired,
         "margin": margin,
+        "yardstick": [
+            (key, base.params[key], head.params[key])
+            for key in YARDSTICK
+            if key in base.params and key in head.params and base.params[key] != head.params[key]
+        ],
         "needed": rows_needed(headline.head.n, headline.low, headline.high, margin),
         "spread": [_spread([outcome.overall(side, system, headline.metric) for system in side.tuned]) for side in (base, head)],
         "untuned": outcome.untuned(base, head, headline.metric),

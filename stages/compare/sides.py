@@ -60,11 +60,13 @@ class Side:
 
 def read(revision: str | None) -> Side:
     """The run of a revision, or of the working tree where there is none; DataError where it is absent or not of one piece."""
-    commit = _resolved(revision or "HEAD")
-    name = revision or WORKING_TREE
+    if revision == "":
+        raise DataError("an empty revision; name one, e.g. main")
+    commit = _resolved("HEAD" if revision is None else revision)
+    name = WORKING_TREE if revision is None else revision
 
     def content(path: str) -> bytes:
-        return _show(commit, path, name) if revision else _file(Path(path), name)
+        return _file(Path(path), name) if revision is None else _show(commit, path, name)
 
     values = params.parse(content("params.yaml"), f"{name}: params.yaml")
     lock = params.parse(content("dvc.lock"), f"{name}: dvc.lock").get("stages", {})

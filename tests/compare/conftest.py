@@ -103,7 +103,7 @@ class Repository:
                 for row, id in enumerate(ids)
             ]
         )
-        turns = [("user", "<b>Who?</b> {}"), ("assistant", "Anna {}")]
+        turns = [("user", "<b>Who?</b>\n\n# Really? {}"), ("assistant", "Anna {}")]
         files = {
             "data/formatted/train.jsonl": jsonl([{"id": f"ex-{name}"} for name in train]),
             "data/formatted/test.jsonl": jsonl(

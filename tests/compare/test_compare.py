@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from markdown_it import MarkdownIt
 
 from stages import records
 
@@ -67,6 +68,28 @@ def test_another_result_from_equal_inputs_counts_as_a_variable(repository, compa
     )
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("cmd: run", "cmd: run fast", "code `dvc.yaml: cmd of train@42`"),
+        (
+            "    - path: stages/train\n",
+            "    - path: extra.txt\n      md5: x\n      size: 3\n    - path: stages/train\n",
+            "data `extra.txt` absent → 3 bytes",
+        ),
+        ("      params.yaml:\n", "      params.yaml:\n        dropout: 0.1\n", "parameter `dropout` absent → 0.1"),
+    ],
+)
+def test_what_one_stage_alone_was_given_counts_where_nothing_else_explains_it(repository, compare, old, new, said):
+    repository.run(60)
+    base = repository.commit()
+    repository.run(90, adapter="other")
+    before, mark, train = repository.read("dvc.lock").partition("  train@42:")
+    assert old in train
+    repository.write("dvc.lock", before + mark + train.replace(old, new, 1))
+    assert f"**Exactly one variable changed**: {said}." in compare(repository, "--base", base)
+
+
 def test_two_equal_runs_show_no_difference(repository, compare):
     repository.run(60)
     base = repository.commit()
@@ -83,6 +106,8 @@ def test_a_small_change_is_noise_or_underpowered_and_passes_the_gate(repository,
     page = compare(repository, "--base", base, "--gate")
     assert page.startswith("# Underpowered: exact 50.0 % before, 50.0 % after")
     assert "would narrow it" in page
+    repository.run(60, {"report.margin": 0.9})
+    base = repository.commit()
     repository.run(60, {"lora.r": 16, "report.margin": 0.9}, shift=7)
     assert compare(repository, "--base", base, "--gate").startswith("# Within noise")
 
@@ -98,10 +123,34 @@ def test_the_gate_fails_on_a_significant_loss_beyond_the_margin_and_still_writes
 
 
 def test_the_gate_lets_a_significant_loss_within_the_margin_pass(repository, compare):
-    repository.run(110)
+    repository.run(110, {"report.margin": 0.9})
     base = repository.commit()
     repository.run(50, {"lora.r": 1, "report.margin": 0.9})
-    assert compare(repository, "--base", base, "--gate").startswith("# Worse")
+    page = compare(repository, "--base", base, "--gate")
+    assert page.startswith("# Worse") and "Judged as base says" not in page
+
+
+def test_a_change_is_judged_by_the_yardstick_of_its_base(repository, compare):
+    repository.run(110)
+    base = repository.commit()
+    repository.run(50, {"lora.r": 1, "report.margin": 0.9, "report.headline": "stop_rate"})
+    said = refusal(compare, repository, "--base", base, "--output", "compare.md", "--gate")
+    assert "exact fell" in said and "beyond report.margin = 0.05" in said
+    assert (
+        "Judged as base says: `report.headline` = exact (head has stop_rate), `report.margin` = 0.05 (head has 0.9).\n"
+        in repository.read("compare.md")
+    )
+
+
+def test_a_base_older_than_the_margin_is_judged_by_that_of_the_head(repository, compare):
+    repository.run(110)
+    params, lock = (repository.read(file) for file in ("params.yaml", "dvc.lock"))
+    for file, text in (("params.yaml", params), ("dvc.lock", lock)):
+        repository.write(file, "".join(line for line in text.splitlines(keepends=True) if "margin:" not in line))
+    base = repository.commit()
+    repository.run(50, {"lora.r": 1, "report.margin": 0.9})
+    page = compare(repository, "--base", base, "--gate")
+    assert page.startswith("# Worse") and "Judged as base says" not in page
 
 
 def test_other_test_rows_are_said_and_only_unpaired_intervals_given(repository, compare):
@@ -172,6 +221,17 @@ def test_texts_that_others_wrote_cannot_become_markup(repository, compare):
     assert "&lt;b&gt;Who?&lt;/b&gt;" in page and "<b>" not in page
 
 
+def test_texts_with_blank_lines_stay_as_they_are(repository, compare):
+    repository.run(60, cache=True)
+    base = repository.commit()
+    repository.run(90, {"lora.r": 16}, cache=True)
+    blocks = [token.content for token in MarkdownIt("commonmark").parse(compare(repository, "--base", base)) if token.content]
+    texts = [block for block in blocks if "Who?" in block]
+    assert len(texts) == 5
+    for text in texts:
+        assert text.startswith("<pre>") and "\n\n# Really?" in text and "head       right" in text and "</pre>" in text
+
+
 def test_a_broken_row_is_shown_before_a_fixed_one(repository, compare):
     repository.run(60)
     base = repository.commit()
@@ -184,6 +244,13 @@ def test_an_unknown_revision_is_one_line_that_names_known_ones(repository, compa
     repository.run(60)
     repository.commit()
     assert refusal(compare, repository, "--base", "mian") == "error: mian: unknown revision; known are main"
+
+
+@pytest.mark.parametrize("arguments", [["--base", ""], ["--base", "main", "--head", ""]])
+def test_an_empty_revision_is_not_the_working_tree(repository, compare, arguments):
+    repository.run(60)
+    repository.commit()
+    assert refusal(compare, repository, *arguments) == "error: an empty revision; name one, e.g. main"
 
 
 def test_a_shallow_clone_says_how_to_get_the_history(repository, compare, tmp_path):
