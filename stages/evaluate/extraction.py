@@ -7,6 +7,8 @@ from typing import Any
 
 from stages.records import Example, Prediction
 
+NO_OBJECT = ""  # the value of an answer that is no object, equal to none
+
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
     """Fields are equal after parsing; null equals only null. No object: every field is wrong, every measure 0.
@@ -32,21 +34,29 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
 def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
     """Precision, recall and F1 of the values: of each field, over all values (`field_`), and as mean of the fields (`_macro`).
 
-    An answer that is no object gives no values: it misses all of the reference's. The fields are those of the references.
+    An answer that is no object misses all of the reference's values and counts as a wrong one in each of its fields. Fields
+    that only answers have are no totals of their own, but count in the means.
     """
-    rows = [(values(parsed(p.text) or {}), values(json.loads(e.reference))) for e, p in zip(examples, predictions, strict=True)]
+    references = [json.loads(example.reference) for example in examples]
+    rows = [(_given(p.text, right), values(right)) for p, right in zip(predictions, references, strict=True)]
     both = Counter(field for given, right in rows for field, _ in given & right)
     given = Counter(field for given, _ in rows for field, _ in given)
     right = Counter(field for _, right in rows for field, _ in right)
     micro = rates("field", both.total(), given.total(), right.total())
-    fields = {field: rates("", both[field], given[field], right[field]) for field in sorted(right)}
-    named = {f"{field}{rate}": value for field, found in fields.items() for rate, value in found.items()}
+    fields = {field: rates("", both[field], given[field], right[field]) for field in sorted(right | given)}
+    known: set[str] = set().union(*references)
+    named = {f"{field}{rate}": value for field in fields if field in known for rate, value in fields[field].items()}
     macro = {
         f"field_{rate}_macro": sum(found[f"_{rate}"] for found in fields.values()) / len(fields)
         for rate in ("precision", "recall", "f1")
         if fields
     }
     return {**named, **micro, **macro}
+
+
+def _given(answer: str, right: dict[str, Any]) -> set[tuple[str, str]]:
+    found = parsed(answer)
+    return {(field, NO_OBJECT) for field in right or [""]} if found is None else values(found)
 
 
 def parsed(answer: str) -> dict[str, Any] | None:

@@ -165,17 +165,23 @@ def test_totals_weigh_values_in_micro_and_fields_in_macro() -> None:
     ]
     found = extraction.totals(*zip(*rows, strict=True))
     expected = {
-        "name_precision": 1 / 2,
-        "name_recall": 1 / 3,
-        "name_f1": 2 / 5,
-        "tags_precision": 1 / 2,
-        "tags_recall": 1 / 3,
-        "tags_f1": 2 / 5,
-        "field_precision": 2 / 5,
+        **dict.fromkeys(("name_precision", "name_recall", "name_f1"), 1 / 3),
+        **dict.fromkeys(("tags_precision", "tags_recall", "tags_f1"), 1 / 3),
+        "field_precision": 2 / 7,
         "field_recall": 2 / 6,
-        "field_f1": 4 / 11,
-        "field_precision_macro": 1 / 2,
-        "field_recall_macro": 1 / 3,
-        "field_f1_macro": 2 / 5,
+        "field_f1": 4 / 13,
+        **dict.fromkeys(("field_precision_macro", "field_recall_macro", "field_f1_macro"), 2 / 9),
     }
     assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("gold", [{"a": None}, {"a": "x"}, {"a": []}, {}])
+def test_an_answer_that_cannot_be_parsed_counts_as_0_in_total(gold: Any) -> None:
+    example, prediction = item("garbage", gold)
+    assert set(extraction.totals([example], [prediction]).values()) == {0.0}
+
+
+def test_an_invented_value_costs_in_micro_and_in_macro() -> None:
+    example, prediction = item('{"a": "halluc", "b": "x"}', {"a": None, "b": "x"})
+    found = extraction.totals([example], [prediction])
+    assert (found["field_precision"], found["field_f1_macro"], found["a_f1"], found["b_f1"]) == (1 / 2, 1 / 2, 0, 1)
