@@ -17,7 +17,7 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
     rows have the same fields); `record_exact` asks for all of them and no other field; `schema_valid` for these fields with
     values of the right type. Measured: precision, recall and F1 of the row's values, see `values`.
     """
-    right, found = json.loads(example.reference), parsed(prediction.text)
+    right, found = json.loads(example.reference, parse_float=_number), parsed(prediction.text)
     exact = {key: float(found is not None and key in found and same(found[key], value)) for key, value in right.items()}
     scores = {
         "json_valid": float(found is not None),
@@ -37,7 +37,7 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> di
     An answer that is no object misses all of the reference's values and counts as a wrong one in each of its fields. Fields
     that only answers have are no totals of their own, but count in the means.
     """
-    references = [json.loads(example.reference) for example in examples]
+    references = [json.loads(example.reference, parse_float=_number) for example in examples]
     rows = [(_given(p.text, right), values(right)) for p, right in zip(predictions, references, strict=True)]
     both = Counter(field for given, right in rows for field, _ in given & right)
     given = Counter(field for given, _ in rows for field, _ in given)
@@ -62,10 +62,16 @@ def _given(answer: str, right: dict[str, Any]) -> set[tuple[str, str]]:
 def parsed(answer: str) -> dict[str, Any] | None:
     """The answer as a JSON object, or None; text around the object makes it invalid."""
     try:
-        value = json.loads(answer, parse_constant=_refuse)
+        value = json.loads(answer, parse_float=_number, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _number(text: str) -> int | float:
+    """1.0 is 1, as in JSON Schema."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _refuse(constant: str) -> None:
