@@ -7,11 +7,11 @@ from typing import Any
 
 from stages.records import Example, Prediction
 
-NO_OBJECT = ""  # the value of an answer that is no object, equal to none
+WRONG = ""  # equals no value: given by an answer that is no object, or is nested too deep to compare
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
-    """Fields are equal after parsing; null equals only null. No object: every field is wrong, every measure 0.
+    """Fields are equal after parsing, lists as sets; null equals only null. No object: every field is wrong, every measure 0.
 
     `field_exact` is the share of the reference's fields that are right (its mean over rows is the micro average where all
     rows have the same fields); `record_exact` asks for all of them and no other field; `schema_valid` for these fields with
@@ -56,7 +56,7 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> di
 
 def _given(answer: str, right: dict[str, Any]) -> set[tuple[str, str]]:
     found = parsed(answer)
-    return {(field, NO_OBJECT) for field in right or [""]} if found is None else values(found)
+    return {(field, WRONG) for field in right or [""]} if found is None else values(found)
 
 
 def parsed(answer: str) -> dict[str, Any] | None:
@@ -79,12 +79,19 @@ def _refuse(constant: str) -> None:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal as JSON: true is not 1."""
-    return _canonical(a) == _canonical(b)
+    """Equal as JSON, lists as sets: true is not 1, order and repetition do not count."""
+    return isinstance(a, list) == isinstance(b, list) and _elements(a) == _elements(b)
+
+
+def _elements(value: Any) -> set[str]:
+    return {_canonical(element) for element in (value if isinstance(value, list) else [value])}
 
 
 def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
+    try:
+        return json.dumps(value, sort_keys=True)
+    except RecursionError:
+        return WRONG
 
 
 def fits(found: dict[str, Any], right: dict[str, Any]) -> bool:
@@ -100,8 +107,7 @@ def _type(value: Any) -> type:
 
 def values(record: dict[str, Any]) -> set[tuple[str, str]]:
     """(field, value) of all values: a list is the set of its elements, null is none."""
-    listed = ((field, value if isinstance(value, list) else [value]) for field, value in record.items() if value is not None)
-    return {(field, _canonical(element)) for field, elements in listed for element in elements}
+    return {(field, element) for field, value in record.items() if value is not None for element in _elements(value)}
 
 
 def rates(name: str, both: int, given: int, right: int) -> dict[str, float]:

@@ -82,13 +82,20 @@ def test_each_field_has_a_score_of_its_own() -> None:
         (False, "null", False),
         ({"a": 1, "b": [True]}, '{"b": [true], "a": 1}', True),
         ({"a": 1, "b": [True]}, '{"b": [1], "a": 1}', False),
-        ([1, 2], "[2, 1]", False),
+        ([1, 2], "[2, 1]", True),
+        ([1, 2], "[2, 1, 2]", True),
+        ([1, 2], "[1]", False),
+        ([1, 2], "[1, 2, 3]", False),
+        ([1], "[true]", False),
+        ([1], "1", False),
+        ([], "null", False),
+        ([{"a": 1}, {"b": 2}], '[{"b": 2}, {"a": 1}]', True),
         ("你好，世界", '"你好，世界"', True),
         ("你好，世界", '"你好,世界"', False),
         ("你好", '"\\u4f60\\u597d"', True),
     ],
 )
-def test_values_are_equal_as_json(gold: Any, given: str, equal: bool) -> None:
+def test_values_are_equal_as_json_and_lists_as_sets(gold: Any, given: str, equal: bool) -> None:
     assert scores(f'{{"x": {given}}}', {"x": gold}) == (1, float(equal), float(equal))
 
 
