@@ -69,3 +69,27 @@ def test_another_file_is_refused_by_name(tmp_path, text, said):
     (tmp_path / "other.json").write_text(text)
     with pytest.raises(DataError, match=said):
         results.read(tmp_path / "other.json")
+
+
+def test_what_is_no_number_is_left_out(files):
+    files[0].write_text(json.dumps({"results": {"rte": {"acc,none": None, "f1,none": True, "mcc,none": [1], "bleu,none": 3}}}))
+    assert [(result.metric, result.value) for result in results.read(files[0])] == [("bleu", 3)]
+    files[1].write_text(json.dumps([{**stat, "mean": None} for stat in HELM_STATS]))
+    assert results.read(files[1]) == []
+
+
+@pytest.mark.parametrize("content", [{"results": {"mmlu": 3}}, {"results": {"mmlu": {"acc,none": 1}}, "n-samples": 3}])
+def test_results_of_another_shape_are_refused_by_name(files, content):
+    files[0].write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"results\.json: not in the shape of results of lm-eval"):
+        results.read(files[0])
+
+
+@pytest.mark.parametrize("name", ["run_spec.json", "stats.json"])
+@pytest.mark.parametrize(
+    "content", [{}, [3], [{"name": "x", "count": 1, "mean": 1}], {"name": 1, "adapter_spec": {"model": "m"}}]
+)
+def test_a_helm_run_of_another_shape_is_refused_by_name(files, name, content):
+    files[1].with_name(name).write_text(json.dumps(content))
+    with pytest.raises(DataError, match=name.replace(".", r"\.")):
+        results.read(files[1])

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,25 @@ def read(path: Path) -> list[Result]:
     """A results file of lm-eval, or a run of HELM (stats.json beside its run_spec.json); DataError for anything else."""
     content = _json(path)
     if isinstance(content, dict) and isinstance(content.get("results"), dict):
-        return list(_lm_eval(content, path.stem))
+        with _shape(path, "results of lm-eval"):
+            return list(_lm_eval(content, path.stem))
     if path.name == "stats.json" and isinstance(content, list):
-        return list(_helm(content, _json(path.with_name("run_spec.json"))))
+        model, task = _helm_run(path.with_name("run_spec.json"))
+        with _shape(path, "a HELM run's stats.json"):
+            return list(_helm(content, model, task))
     raise DataError(f"{path}: neither results of lm-eval (an object with results) nor a HELM run's stats.json")
+
+
+@contextmanager
+def _shape(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError):
+        raise DataError(f"{path}: not in the shape of {what}") from None
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _lm_eval(content: dict[str, Any], stem: str) -> Iterator[Result]:
@@ -57,23 +73,33 @@ def _lm_eval(content: dict[str, Any], stem: str) -> Iterator[Result]:
         n = content.get("n-samples", {}).get(task, {}).get("effective")
         for key, value in numbers.items():
             metric, _, how = key.partition(",")
-            if not how or metric.endswith("_stderr") or isinstance(value, str):
+            if not how or metric.endswith("_stderr") or not _number(value):
                 continue
             error = numbers.get(f"{metric}_stderr,{how}")
             name = metric if how == "none" else f"{metric} ({how})"
             yield Result("lm-eval", model, task, name, value, error if isinstance(error, float) else None, n)
 
 
-def _helm(stats: list[dict[str, Any]], spec: dict[str, Any]) -> Iterator[Result]:
+def _helm_run(path: Path) -> tuple[str, str]:
+    """Model and scenario, the scenario without the model's name."""
+    with _shape(path, "a HELM run's run_spec.json"):
+        spec = _json(path)
+        return spec["adapter_spec"]["model"], re.sub(r",?model(_deployment)?=[^,]*", "", spec["name"]).rstrip(":")
+
+
+def _helm(stats: list[dict[str, Any]], model: str, task: str) -> Iterator[Result]:
     """The mean over the test instances of each metric, plain and under each perturbation (robustness, fairness)."""
-    model = spec["adapter_spec"]["model"]
-    task = re.sub(r",?model(_deployment)?=[^,]*", "", spec["name"])
     for stat in stats:
         name = stat["name"]
-        if stat.get("count") and name.get("split") == "test" and not HELM_COUNTS.match(name["name"]):
+        if (
+            stat.get("count")
+            and _number(stat.get("mean"))
+            and name.get("split") == "test"
+            and not HELM_COUNTS.match(name["name"])
+        ):
             changed = name.get("perturbation")
             metric = f"{name['name']} ({changed['name']}, {changed['computed_on']})" if changed else name["name"]
-            yield Result("helm", model, task.rstrip(":"), metric, stat["mean"], None, None)
+            yield Result("helm", model, task, metric, stat["mean"], None, None)
 
 
 def _json(path: Path) -> Any:

@@ -10,9 +10,12 @@ from stages.records import DataError, Example, Prediction
 
 BINS = 10
 NO_LABEL = "(none)"
-# "B", "B. text", "the answer is B"; an A before a word is an article.
+# "B", "B. text", "the answer is: B", "option B", "Answer: b)"; an A before a word is an article, but not after "option".
 LETTER = re.compile(
-    r"^\W*([A-Z])(?:[.):]|\W*$)|(?:answer is|answer:|答案[是为：:]|选择?)\s*\(?([B-Z]|A(?! \w))(?![\w-])", re.MULTILINE
+    r"""^\W*([A-Z])(?:[.):]|\W*$)
+    | (?:\b(?i:answer(?:\ is|:)|option(?:\ is)?)|答案[是为：:]|选择?) [\s:：*_"'(（]*
+      ([B-Z](?![\w-])|A(?!\ \w|[\w-])|(?<=ption\ )A(?![\w-])|[a-z](?=[.):](?!\w)|\W*$))""",
+    re.MULTILINE | re.VERBOSE,
 )
 LISTED = re.compile(r"^[A-Z]\. ", re.MULTILINE)
 
@@ -120,7 +123,7 @@ def named(answer: str, choices: Sequence[str], by_letter: bool) -> int | None:
     words, listed = tokens(answer), [tokens(choice) for choice in choices]
     if words in listed:
         return listed.index(words)
-    letters = {ord(a or b) - ord("A") for a, b in LETTER.findall(answer)} if by_letter else set()
+    letters = {ord((a or b).upper()) - ord("A") for a, b in LETTER.findall(answer)} if by_letter else set()
     listed_letters = [position for position in sorted(letters) if position < len(choices)]
     for found in (_held(listed, words), listed_letters, _held(_apart(listed), words)):
         if found:

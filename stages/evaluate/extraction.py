@@ -7,15 +7,17 @@ from typing import Any
 
 from stages.records import Example, Prediction
 
+WRONG = ""  # equals no value: given by an answer that is no object, or is nested too deep to compare
+
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
-    """Fields are equal after parsing; null equals only null. No object: every field is wrong, every measure 0.
+    """Fields are equal after parsing, lists as sets; null equals only null. No object: every field is wrong, every measure 0.
 
     `field_exact` is the share of the reference's fields that are right (its mean over rows is the micro average where all
     rows have the same fields); `record_exact` asks for all of them and no other field; `schema_valid` for these fields with
     values of the right type. Measured: precision, recall and F1 of the row's values, see `values`.
     """
-    right, found = json.loads(example.reference), parsed(prediction.text)
+    right, found = json.loads(example.reference, parse_float=_number), parsed(prediction.text)
     exact = {key: float(found is not None and key in found and same(found[key], value)) for key, value in right.items()}
     scores = {
         "json_valid": float(found is not None),
@@ -32,15 +34,18 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
 def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
     """Precision, recall and F1 of the values: of each field, over all values (`field_`), and as mean of the fields (`_macro`).
 
-    An answer that is no object gives no values: it misses all of the reference's. The fields are those of the references.
+    An answer that is no object misses all of the reference's values and counts as a wrong one in each of its fields. Fields
+    that only answers have are no totals of their own, but count in the means.
     """
-    rows = [(values(parsed(p.text) or {}), values(json.loads(e.reference))) for e, p in zip(examples, predictions, strict=True)]
+    references = [json.loads(example.reference, parse_float=_number) for example in examples]
+    rows = [(_given(p.text, right), values(right)) for p, right in zip(predictions, references, strict=True)]
     both = Counter(field for given, right in rows for field, _ in given & right)
     given = Counter(field for given, _ in rows for field, _ in given)
     right = Counter(field for _, right in rows for field, _ in right)
     micro = rates("field", both.total(), given.total(), right.total())
-    fields = {field: rates("", both[field], given[field], right[field]) for field in sorted(right)}
-    named = {f"{field}{rate}": value for field, found in fields.items() for rate, value in found.items()}
+    fields = {field: rates("", both[field], given[field], right[field]) for field in sorted(right | given)}
+    known: set[str] = set().union(*references)
+    named = {f"{field}{rate}": value for field in fields if field in known for rate, value in fields[field].items()}
     macro = {
         f"field_{rate}_macro": sum(found[f"_{rate}"] for found in fields.values()) / len(fields)
         for rate in ("precision", "recall", "f1")
@@ -49,13 +54,24 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> di
     return {**named, **micro, **macro}
 
 
+def _given(answer: str, right: dict[str, Any]) -> set[tuple[str, str]]:
+    found = parsed(answer)
+    return {(field, WRONG) for field in right or [""]} if found is None else values(found)
+
+
 def parsed(answer: str) -> dict[str, Any] | None:
     """The answer as a JSON object, or None; text around the object makes it invalid."""
     try:
-        value = json.loads(answer, parse_constant=_refuse)
+        value = json.loads(answer, parse_float=_number, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _number(text: str) -> int | float:
+    """1.0 is 1, as in JSON Schema."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _refuse(constant: str) -> None:
@@ -63,12 +79,19 @@ def _refuse(constant: str) -> None:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal as JSON: true is not 1."""
-    return _canonical(a) == _canonical(b)
+    """Equal as JSON, lists as sets: true is not 1, order and repetition do not count."""
+    return isinstance(a, list) == isinstance(b, list) and _elements(a) == _elements(b)
+
+
+def _elements(value: Any) -> set[str]:
+    return {_canonical(element) for element in (value if isinstance(value, list) else [value])}
 
 
 def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
+    try:
+        return json.dumps(value, sort_keys=True)
+    except RecursionError:
+        return WRONG
 
 
 def fits(found: dict[str, Any], right: dict[str, Any]) -> bool:
@@ -84,8 +107,7 @@ def _type(value: Any) -> type:
 
 def values(record: dict[str, Any]) -> set[tuple[str, str]]:
     """(field, value) of all values: a list is the set of its elements, null is none."""
-    listed = ((field, value if isinstance(value, list) else [value]) for field, value in record.items() if value is not None)
-    return {(field, _canonical(element)) for field, elements in listed for element in elements}
+    return {(field, element) for field, value in record.items() if value is not None for element in _elements(value)}
 
 
 def rates(name: str, both: int, given: int, right: int) -> dict[str, float]:

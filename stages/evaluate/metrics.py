@@ -21,6 +21,7 @@ TOTALS: list[tuple[set[TaskKind], Callable[[Sequence[Example], Sequence[Predicti
     ({"extraction"}, extraction.totals),
     ({"text"}, answering.totals),
     ({"choice", "classification"}, choice.totals),
+    ({"summary"}, rouge.totals),
     ({"translation"}, translation.totals),
 ]
 

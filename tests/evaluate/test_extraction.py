@@ -72,18 +72,30 @@ def test_each_field_has_a_score_of_its_own() -> None:
         (True, "1", False),
         (1, "1", True),
         (1, '"1"', False),
+        (1, "1.0", True),
+        (1.0, "1", True),
+        (1200, "1.2e3", True),
+        (1, "1.5", False),
+        (True, "1.0", False),
         (None, '"null"', False),
         (None, "null", True),
         (False, "null", False),
         ({"a": 1, "b": [True]}, '{"b": [true], "a": 1}', True),
         ({"a": 1, "b": [True]}, '{"b": [1], "a": 1}', False),
-        ([1, 2], "[2, 1]", False),
+        ([1, 2], "[2, 1]", True),
+        ([1, 2], "[2, 1, 2]", True),
+        ([1, 2], "[1]", False),
+        ([1, 2], "[1, 2, 3]", False),
+        ([1], "[true]", False),
+        ([1], "1", False),
+        ([], "null", False),
+        ([{"a": 1}, {"b": 2}], '[{"b": 2}, {"a": 1}]', True),
         ("你好，世界", '"你好，世界"', True),
         ("你好，世界", '"你好,世界"', False),
         ("你好", '"\\u4f60\\u597d"', True),
     ],
 )
-def test_values_are_equal_as_json(gold: Any, given: str, equal: bool) -> None:
+def test_values_are_equal_as_json_and_lists_as_sets(gold: Any, given: str, equal: bool) -> None:
     assert scores(f'{{"x": {given}}}', {"x": gold}) == (1, float(equal), float(equal))
 
 
@@ -145,6 +157,7 @@ def test_a_valid_schema_has_the_fields_of_the_reference_with_their_types(answer:
         ('{"a": "x", "b": "z"}', {"a": "x", "b": None}, 1 / 2, 1, 2 / 3),
         ('{"a": ["x", "y", "y"]}', {"a": ["y", "x", "z", "w"]}, 1, 1 / 2, 2 / 3),
         ('{"b": "x"}', {"a": "x"}, 0, 0, 0),
+        ('{"a": [1.0, 2]}', {"a": [2.0, 1]}, 1, 1, 1),
         ('{"a": null}', {"a": None}, 1, 1, 1),
         ('{"a": []}', {"a": None}, 1, 1, 1),
         ('{"a": "x"}', {"a": None}, 0, 0, 0),
@@ -165,17 +178,23 @@ def test_totals_weigh_values_in_micro_and_fields_in_macro() -> None:
     ]
     found = extraction.totals(*zip(*rows, strict=True))
     expected = {
-        "name_precision": 1 / 2,
-        "name_recall": 1 / 3,
-        "name_f1": 2 / 5,
-        "tags_precision": 1 / 2,
-        "tags_recall": 1 / 3,
-        "tags_f1": 2 / 5,
-        "field_precision": 2 / 5,
+        **dict.fromkeys(("name_precision", "name_recall", "name_f1"), 1 / 3),
+        **dict.fromkeys(("tags_precision", "tags_recall", "tags_f1"), 1 / 3),
+        "field_precision": 2 / 7,
         "field_recall": 2 / 6,
-        "field_f1": 4 / 11,
-        "field_precision_macro": 1 / 2,
-        "field_recall_macro": 1 / 3,
-        "field_f1_macro": 2 / 5,
+        "field_f1": 4 / 13,
+        **dict.fromkeys(("field_precision_macro", "field_recall_macro", "field_f1_macro"), 2 / 9),
     }
     assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("gold", [{"a": None}, {"a": "x"}, {"a": []}, {}])
+def test_an_answer_that_cannot_be_parsed_counts_as_0_in_total(gold: Any) -> None:
+    example, prediction = item("garbage", gold)
+    assert set(extraction.totals([example], [prediction]).values()) == {0.0}
+
+
+def test_an_invented_value_costs_in_micro_and_in_macro() -> None:
+    example, prediction = item('{"a": "halluc", "b": "x"}', {"a": None, "b": "x"})
+    found = extraction.totals([example], [prediction])
+    assert (found["field_precision"], found["field_f1_macro"], found["a_f1"], found["b_f1"]) == (1 / 2, 1 / 2, 0, 1)

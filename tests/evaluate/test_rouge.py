@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stages.evaluate import rouge
+from stages.evaluate import metrics, rouge
 from stages.evaluate.words import sentences, tokens
 
 SAMPLE = "Amanda baked cookies, and she'll bring Jerry some tomorrow! It is 5.30 p.m. - don't wait; re-read e_mail 2."
@@ -41,6 +41,16 @@ def test_a_text_agrees_fully_with_itself_in_any_language(text: str, item: Any) -
     scores, measures = rouge.score(*item("summary", text, text))
     assert scores == pytest.approx(dict.fromkeys(("rouge_1", "rouge_2", "rouge_l", "rouge_lsum", "rouge_s"), 1.0))
     assert set(measures.values()) == {1.0}
+
+
+def test_totals_are_the_means_of_precision_and_recall(item: Any) -> None:
+    rows = [item("summary", "a b c d", "a b"), item("summary", "a b", "a b c d")]
+    found = metrics.totals(*zip(*rows, strict=True))
+    assert (found["rouge_1_precision"], found["rouge_1_recall"]) == (0.75, 0.75)
+    assert found["rouge_2_recall"] == pytest.approx((1 / 3 + 1) / 2, abs=1e-6)
+    assert found["rouge_s_precision"] == pytest.approx((1 + 1 / 6) / 2, abs=1e-6)
+    names = {f"rouge_{kind}_{rate}" for kind in ("1", "2", "l", "lsum", "s") for rate in ("precision", "recall")}
+    assert {name for name in found if name.startswith("rouge")} == names
 
 
 @pytest.mark.parametrize("answer", ["", "。", "word", "完全不同"])
