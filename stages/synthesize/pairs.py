@@ -109,6 +109,8 @@ def self_contained(question: str, subject: set[str]) -> str | None:
 
 
 def grounded(answer: str, passage: str) -> str | None:
+    if not words(answer):
+        return "has no word"
     said, parts = set(words(passage.lower())), stems(passage)
     for position, word in enumerate(words(answer)):
         exact = word[0].isdigit() or (position > 0 and word[0].isupper())

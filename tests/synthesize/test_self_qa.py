@@ -8,7 +8,7 @@ import pytest
 
 from stages.params import Budget, DocumentsData, FolderDocuments, Passage, Sampling, SelfQa, Shares
 from stages.records import DataError, Document
-from stages.synthesize import rules, self_qa
+from stages.synthesize import pairs, rules, self_qa
 from stages.synthesize.made import Inputs, Made, funnel
 from stages.synthesize.teacher import Answer, Ask, Teacher, Unit
 
@@ -275,6 +275,14 @@ def test_chinese_passages_are_asked_about_in_chinese() -> None:
     made = run([document("# 金账户\n月费为10元，按月收取。")], chinese, generator="teacher")
     assert asked(made) == {"金账户的月费是多少？": "10元"}
     assert chinese.backend.prompts[0].startswith("背景知识")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [("...", "has no word"), ("。", "has no word"), ("10元", None), ("20元", "'20' is not in the passage")],
+)
+def test_an_answer_stands_in_its_passage(answer: str, reason: str | None) -> None:
+    assert pairs.grounded(answer, "# 金账户\nATM取款费为10元。") == reason
 
 
 # Rows ----------------------------------------------------------------------------------------------------------------------
