@@ -14,7 +14,7 @@ from stages.params import DocumentsData
 from stages.passages import CJK, headings
 from stages.records import Document, Rejection
 
-WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_]+")
+WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_{CJK}]+")
 POINTING = re.compile(
     r"\b(?:this|these|those)\b|\bthat (?:amount|level|day|rate|date|limit|case|period)\b|\bif (?:it|they)\b|"
     r"^(?:\w+ )?(?:do|does|did|is|are|was|can|will) (?:it|they|he|she)\b|\b(?:above|below|aforementioned|mentioned)[,?.]|"

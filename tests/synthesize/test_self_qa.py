@@ -279,7 +279,7 @@ def test_chinese_passages_are_asked_about_in_chinese() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [("...", "has no word"), ("。", "has no word"), ("10元", None), ("20元", "'20' is not in the passage")],
+    [("...", "has no word"), ("。", "has no word"), ("10元", None), ("ATM", None), ("20元", "'20' is not in the passage")],
 )
 def test_an_answer_stands_in_its_passage(answer: str, reason: str | None) -> None:
     assert pairs.grounded(answer, "# 金账户\nATM取款费为10元。") == reason
