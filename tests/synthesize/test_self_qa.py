@@ -145,6 +145,14 @@ def test_chinese_documents_give_chinese_questions() -> None:
     assert all("金账户" in question and not question.isascii() for question in questions)
 
 
+def test_chinese_statements_get_no_english_wordings() -> None:
+    rows = "| 卡 | 月费 |\n|---|---|\n| 白金卡 | 20元 |"
+    made = run([document(f"# 金账户\n## 费用\n- 月费：10元\n- APP：支持\n- 如何开户？\n  - 到网点办理\n\n{rows}")], wordings=9)
+    questions = asked(made)
+    assert {"10元", "20元", "到网点办理"} <= set(questions.values())
+    assert [question for question in questions if "?" in question or "What" in question or " " in question] == []
+
+
 @pytest.mark.parametrize(
     "text", ["One line of text that says nothing to ask.", "# Only a heading", "x", "# Gold Account\n\n\n"]
 )
