@@ -293,6 +293,26 @@ def test_an_answer_stands_in_its_passage(answer: str, reason: str | None) -> Non
     assert pairs.grounded(answer, "# 金账户\nATM取款费为10元。") == reason
 
 
+@pytest.mark.parametrize(
+    ("question", "points"),
+    [
+        *[(text, True) for text in ("What is its monthly fee?", "Is that account free?", "How much does it cost?")],
+        *[
+            (text, True)
+            for text in ("该账户的月费是多少？", "此产品收费吗？", "那个账户收费吗？", "它的月费是多少？", "其利率是多少？")
+        ],
+        *[(text, True) for text in ("根据以上内容，月费是多少？", "文章中的月费是多少？")],
+        *[
+            (text, False)
+            for text in ("18岁以上能开金账户吗？", "金账户的中文中怎么说？", "金账户有文章收藏吗？", "应该开其他账户吗？")
+        ],
+        ("How long does it take to close the Gold Account?", False),
+    ],
+)
+def test_what_points_outside_the_question_is_told_from_what_does_not(question: str, points: bool) -> None:
+    assert bool(pairs.self_contained(question, set())) == points
+
+
 # Rows ----------------------------------------------------------------------------------------------------------------------
 
 
