@@ -103,7 +103,7 @@ def _text(path: Path) -> tuple[str, str]:
 
 
 def _table(path: Path, name: str) -> Iterator[tuple[str, str, str]]:
-    """One sentence an attribute, as Self-QA does with tables; a row is named by its first cell, without which nothing asks for it."""
+    """One sentence an attribute, as Self-QA does with tables; a row is named by its first cell and left out without."""
     (_, header), *rows = [*cells(path)]
     wording = "{name}的{column}是{value}。" if is_cjk("".join(header)) else "The {column} of {name} is {value}."
     nameless = 0

@@ -81,7 +81,9 @@ def test_a_chinese_table_gives_chinese_sentences(folder: Path) -> None:
 def test_rows_without_a_name_are_left_out_and_counted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "documents" / "plans.csv").write_text("plan,fee\n,$1\nRed,$2\n ,$3\n", encoding="utf-8")
     with caplog.at_level(logging.WARNING):
-        assert {name: text for name, text in texts(folder).items() if name != "a.md"} == {"plans.csv:2": "# Red\nThe fee of Red is $2."}
+        assert {name: text for name, text in texts(folder).items() if name != "a.md"} == {
+            "plans.csv:2": "# Red\nThe fee of Red is $2."
+        }
     assert "plans.csv: 2 rows left out" in caplog.text
 
 
