@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from stages import records, wheel
 from stages.fetch.rows import cells
 from stages.params import DocumentsData
+from stages.passages import is_cjk
 from stages.records import UNANSWERABLE, DataError, Document, Task
 
 log = logging.getLogger(__name__)
@@ -102,14 +103,22 @@ def _text(path: Path) -> tuple[str, str]:
 
 
 def _table(path: Path, name: str) -> Iterator[tuple[str, str, str]]:
-    """One sentence an attribute, as Self-QA does with tables; a row is named by its first cell."""
+    """One sentence an attribute, as Self-QA does with tables; a row is named by its first cell and left out without."""
     (_, header), *rows = [*cells(path)]
+    wording = "{name}的{column}是{value}。" if is_cjk("".join(header)) else "The {column} of {name} is {value}."
+    nameless = 0
     for number, (place, row) in enumerate(rows, start=1):
         if len(row) != len(header):
             log.warning("%s: left out: %d cells, but the header has %d", place, len(row), len(header))
             continue
-        sentences = [f"The {column} of {row[0]} is {value}." for column, value in zip(header, row, strict=True) if value]
-        yield f"{name}:{number}", row[0], "\n".join(sentences[1:])
+        if not row[0].strip():
+            nameless += 1
+            continue
+        attributes = zip(header[1:], row[1:], strict=True)
+        sentences = [wording.format(name=row[0], column=column, value=value) for column, value in attributes if value]
+        yield f"{name}:{number}", row[0], "\n".join(sentences)
+    if nameless:
+        log.warning("%s: %d rows left out: their first cell, which would name them, is empty", name, nameless)
 
 
 def _wheel(data: DocumentsData) -> list[tuple[str, str, str]]:

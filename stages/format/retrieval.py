@@ -27,7 +27,7 @@ class BM25:
     def __init__(self, passages: Sequence[Document]) -> None:
         self.passages = passages
         self.counts = [Counter(words(passage.text)) for passage in passages]
-        self.mean = sum(count.total() for count in self.counts) / max(1, len(passages))
+        self.mean = max(1, sum(count.total() for count in self.counts)) / max(1, len(passages))  # 1: all may be wordless
         self.holding = Counter(word for count in self.counts for word in count)
 
     def best(self, question: str) -> Document:

@@ -14,12 +14,15 @@ from stages.params import DocumentsData
 from stages.passages import CJK, headings
 from stages.records import Document, Rejection
 
-WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_]+")
+WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_{CJK}]+")
 POINTING = re.compile(
     r"\b(?:this|these|those)\b|\bthat (?:amount|level|day|rate|date|limit|case|period)\b|\bif (?:it|they)\b|"
+    r"\bthat (?:account|card|plan|product|loan|fee)\b(?! holders?)|^(?:what|who|when|where) (?:is|are|was|were) its\b|"
+    r"^how \w+ (?:do|does|did|is|are|was|can|will) (?:it|they)\b(?! take )|"
     r"^(?:\w+ )?(?:do|does|did|is|are|was|can|will) (?:it|they|he|she)\b|\b(?:above|below|aforementioned|mentioned)[,?.]|"
     r"\b(?:the|above|given|following|provided) (?:article|author|document|excerpt|page|passage|section|table|text|above)\b|"
-    r"这|那些|本文|上文|上述|下文|以上|该文|文中|文章|根据(?:文本|段落)",
+    r"这|那[些个]|本文|上文|上述|下文|(?:根据|如)以上|以上(?:内容|所述|文)|(?<![^在据从问，。])文(?:中|章[中里])|(?:根据|本|该)文[本章]|根据段落|"
+    r"(?<![应因如彼])[该此](?:账户|产品|卡|服务|业务|计划|贷款|公司|银行|文)|(?<!其)它|^(?:请问)?其(?![他它中实次间])",
     re.IGNORECASE,
 )
 STOP_WORDS = """
@@ -109,6 +112,8 @@ def self_contained(question: str, subject: set[str]) -> str | None:
 
 
 def grounded(answer: str, passage: str) -> str | None:
+    if not words(answer):
+        return "has no word"
     said, parts = set(words(passage.lower())), stems(passage)
     for position, word in enumerate(words(answer)):
         exact = word[0].isdigit() or (position > 0 and word[0].isupper())

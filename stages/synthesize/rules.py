@@ -54,12 +54,18 @@ def pairs(passage: Document, wordings: int) -> list[tuple[str, str]]:
     over = {"subject": known[0], "title": known[min(1, len(known) - 1)]}
     found = []
     for statement in statements(passage):
-        matched = [(rule, match) for rule in _rules()["statements"] if (match := rule.match.fullmatch(statement))]
-        matched = matched or [(rule, match) for rule in _rules()["otherwise"] if (match := rule.match.fullmatch(statement))]
+        chinese = is_cjk(passage.text) or is_cjk(statement)  # "APP | 支持" is Chinese by its passage alone
+        matched = _matched("statements", statement, chinese) or _matched("otherwise", statement, chinese)
         turn = int(content_hash(statement)[:4], 16)
         made = [_worded(rule, {**match.groupdict(""), **over}, turn) for rule, match in matched]
         found += [pair for tier in zip_longest(*made) for pair in tier if pair][:wordings]
     return [(question, answer) for question, answer in found if len(WORD.findall(answer)) <= LONGEST]
+
+
+def _matched(sort: str, statement: str, chinese: bool) -> list[tuple[Rule, re.Match[str]]]:
+    """The rules that fit and ask in the statement's language: an English wording around Chinese words is no question."""
+    fitting = ((rule, match) for rule in _rules()[sort] if (match := rule.match.fullmatch(statement)))
+    return [(rule, match) for rule, match in fitting if is_cjk(rule.ask[0]) == chinese]
 
 
 def statements(passage: Document) -> list[str]:

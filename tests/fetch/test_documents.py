@@ -71,6 +71,22 @@ def test_a_table_is_a_document_a_row_and_a_sentence_an_attribute(folder: Path) -
     assert "plans.csv:3" not in found
 
 
+def test_a_chinese_table_gives_chinese_sentences(folder: Path) -> None:
+    (folder / "documents" / "plans.csv").write_text("账户,月费,说明\n金账户,10元,\n银账户,{name},ATM", encoding="utf-8")
+    found = texts(folder)
+    assert found["plans.csv:1"] == "# 金账户\n金账户的月费是10元。"
+    assert found["plans.csv:2"] == "# 银账户\n银账户的月费是{name}。\n银账户的说明是ATM。"
+
+
+def test_rows_without_a_name_are_left_out_and_counted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "documents" / "plans.csv").write_text("plan,fee\n,$1\nRed,$2\n ,$3\n", encoding="utf-8")
+    with caplog.at_level(logging.WARNING):
+        assert {name: text for name, text in texts(folder).items() if name != "a.md"} == {
+            "plans.csv:2": "# Red\nThe fee of Red is $2."
+        }
+    assert "plans.csv: 2 rows left out" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [("b.txt", b"\xff\xfe\x00", "not UTF-8"), ("b.md", b"", "empty"), ("b.md", b" \r\n", "empty"), ("b.csv", b"", "empty")],

@@ -36,3 +36,8 @@ def test_the_question_stays_above_its_passage_and_leads_back_to_its_example() ->
 
 def test_without_passages_nothing_is_shown() -> None:
     assert with_passages([], PASSAGES) == with_passages([Example(kind="text", messages=(), source="d")], []) == []
+
+
+def test_of_passages_without_a_word_the_first_is_shown() -> None:
+    wordless = [passage("!!!"), passage("…")]
+    assert BM25(wordless).best("What is the fee?") == wordless[0]

@@ -8,7 +8,7 @@ import pytest
 
 from stages.params import Budget, DocumentsData, FolderDocuments, Passage, Sampling, SelfQa, Shares
 from stages.records import DataError, Document
-from stages.synthesize import rules, self_qa
+from stages.synthesize import pairs, rules, self_qa
 from stages.synthesize.made import Inputs, Made, funnel
 from stages.synthesize.teacher import Answer, Ask, Teacher, Unit
 
@@ -145,6 +145,14 @@ def test_chinese_documents_give_chinese_questions() -> None:
     assert all("金账户" in question and not question.isascii() for question in questions)
 
 
+def test_chinese_statements_get_no_english_wordings() -> None:
+    rows = "| 卡 | 月费 |\n|---|---|\n| 白金卡 | 20元 |"
+    made = run([document(f"# 金账户\n## 费用\n- 月费：10元\n- APP：支持\n- 如何开户？\n  - 到网点办理\n\n{rows}")], wordings=9)
+    questions = asked(made)
+    assert {"10元", "20元", "到网点办理"} <= set(questions.values())
+    assert [question for question in questions if "?" in question or "What" in question or " " in question] == []
+
+
 @pytest.mark.parametrize(
     "text", ["One line of text that says nothing to ask.", "# Only a heading", "x", "# Gold Account\n\n\n"]
 )
@@ -275,6 +283,34 @@ def test_chinese_passages_are_asked_about_in_chinese() -> None:
     made = run([document("# 金账户\n月费为10元，按月收取。")], chinese, generator="teacher")
     assert asked(made) == {"金账户的月费是多少？": "10元"}
     assert chinese.backend.prompts[0].startswith("背景知识")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [("...", "has no word"), ("。", "has no word"), ("10元", None), ("ATM", None), ("20元", "'20' is not in the passage")],
+)
+def test_an_answer_stands_in_its_passage(answer: str, reason: str | None) -> None:
+    assert pairs.grounded(answer, "# 金账户\nATM取款费为10元。") == reason
+
+
+@pytest.mark.parametrize(
+    ("question", "points"),
+    [
+        *[(text, True) for text in ("What is its monthly fee?", "Is that account free?", "How much does it cost?")],
+        *[
+            (text, True)
+            for text in ("该账户的月费是多少？", "此产品收费吗？", "那个账户收费吗？", "它的月费是多少？", "其利率是多少？")
+        ],
+        *[(text, True) for text in ("根据以上内容，月费是多少？", "文章中的月费是多少？")],
+        *[
+            (text, False)
+            for text in ("18岁以上能开金账户吗？", "金账户的中文中怎么说？", "金账户有文章收藏吗？", "应该开其他账户吗？")
+        ],
+        ("How long does it take to close the Gold Account?", False),
+    ],
+)
+def test_what_points_outside_the_question_is_told_from_what_does_not(question: str, points: bool) -> None:
+    assert bool(pairs.self_contained(question, set())) == points
 
 
 # Rows ----------------------------------------------------------------------------------------------------------------------
