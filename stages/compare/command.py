@@ -27,9 +27,10 @@ def compare(base: str, head: str | None, output: str | None, gate: bool) -> None
     The yardstick is base's: a change cannot loosen what it is judged by.
     """
     before, after = sides.read(base), sides.read(head)
-    yardstick = {key: before.params.get(key, after.params.get(key)) for key in YARDSTICK}
-    headline, resamples, seed = (yardstick[key] for key in ("report.headline", "report.resamples", "seed"))
-    margin = MARGIN if yardstick["report.margin"] is None else yardstick["report.margin"]
+    yardstick: Json = {"report.margin": MARGIN} | {
+        key: side.params[key] for side in (after, before) for key in YARDSTICK if key in side.params
+    }
+    headline, margin, resamples, seed = (yardstick[key] for key in YARDSTICK)
     rows = outcome.rows(before, after, headline, resamples, margin, seed)
     text = page.render("compare.md.jinja", HERE, **content(before, after, rows, margin))
     if output:
