@@ -201,11 +201,11 @@ def test_a_left_over_prediction_of_another_seed_changes_no_number(smoked):
 
 MINE = """\
 # My questions about capitals:  dvc exp run -S data=mine -S synthesis=none -S name=mine
-kind: rows
+defaults: [rows]
 path: data/authored/mine.csv
 task: text
 system: Answer in one word.
-columns: {messages: null, system: null, instruction: instruction, input: input, output: output, group: null}
+columns: {instruction: instruction, input: input, output: output}
 valid: 0.2
 test: 0.3
 """
