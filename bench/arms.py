@@ -19,12 +19,13 @@ import numpy as np
 
 from stages.report.statistics import paired_difference, rate_interval, rows_needed
 
-SHORT = ["predict.shots=[0]", "predict.split=valid", "train.max_steps=48", "train.warmup_steps=5"]
+UPDATES = ["predict.shots=[0]", "train.max_steps=48", "train.warmup_steps=5"]
+SHORT = [*UPDATES, "predict.split=valid", "data.rows.valid=132"]
 STUDIES: dict[str, dict[str, Any]] = {
     "synthesis-complaints": {
         "experiment": "complaints",
         "metric": "field_exact",
-        "common": [*SHORT, "data.rows.valid=132"],
+        "common": SHORT,
         "arms": {
             "authored bodies only": ["synthesis=none"],
             "synthesized bodies only": ["format.authored=false", "synthesis.self_instruct.rows=240"],
@@ -55,26 +56,26 @@ STUDIES: dict[str, dict[str, Any]] = {
     "adaptation": {
         "experiment": "complaints",
         "metric": "field_exact",
-        "common": ["predict.shots=[0]", "data.rows.test=500"],
+        "common": [*UPDATES, "data.rows.test=500", "lora.r=8"],
         "arms": {
-            "LoRA r 16 on nf4 (default)": [],
-            "LoRA r 16": ["quantization=none"],
-            "full": ["adapter=full", "quantization=none", "train.learning_rate=5e-5"],
-            "LoRA r 16 on nf4, q and v only": ["lora.target_modules=[q_proj,v_proj]"],
+            "LoRA r 8 on nf4": [],
+            "LoRA r 8": ["quantization=none"],
+            "full": ["adapter=full", "quantization=none", "train.learning_rate=2e-4"],
+            "LoRA r 8 on nf4, q and v only": ["lora.target_modules=[q_proj,v_proj]"],
             "LoRA r 2 on nf4": ["lora.r=2"],
-            "LoRA r 8 on nf4": ["lora.r=8"],
             "LoRA r 32 on nf4": ["lora.r=32"],
         },
     },
     "forgetting": {
         "experiment": "complaints",
         "metric": "field_exact",
-        "common": [*SHORT, "data.rows.valid=132"],
+        "common": SHORT,
         "arms": {
             "no measure": [],
             "replay 10 %": ["replay.fraction=0.1"],
             "EWC": ["replay.ewc_lambda=1000"],
-            "full": ["adapter=full", "quantization=none", "train.learning_rate=5e-5"],
+            "full, learning rate 5e-5": ["adapter=full", "quantization=none", "train.learning_rate=5e-5"],
+            "full, learning rate 2e-4": ["adapter=full", "quantization=none", "train.learning_rate=2e-4"],
         },
     },
 }

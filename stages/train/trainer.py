@@ -229,18 +229,20 @@ def response_loss_trainer(options: Train, encoder_decoder: bool = False, penalty
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # type: ignore[no-untyped-def]
             labels = inputs.pop("labels")
             weight = options.prompt_loss_weight if model.training else 0.0
-            first = 1 if weight else int((labels != IGNORE).any(dim=0).int().argmax())
-            tail = labels.shape[1] - first + 1  # the token before the first label predicts it
+            first = 1 if weight else max(1, int((labels != IGNORE).any(dim=0).int().argmax()))
             with torch.autocast(labels.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
                 if encoder_decoder:
                     decoder_ids = model.prepare_decoder_input_ids_from_labels(labels)
                     logits, wanted = model(**inputs, decoder_input_ids=decoder_ids, use_cache=False).logits, labels
                 else:
-                    logits = model(**inputs, use_cache=False, logits_to_keep=tail).logits[:, :-1]
-                    wanted = labels[:, -(tail - 1) :]
+                    # The token before each label predicts it. Positions as a tensor, not as a count: what reaches the head has
+                    # no gaps in memory then, and the head's weights are not copied for each row (a seventh of a step).
+                    predicting = torch.arange(first - 1, labels.shape[1] - 1, device=labels.device)
+                    logits = model(**inputs, use_cache=False, logits_to_keep=predicting).logits
+                    wanted = labels[:, first:]
             loss = summed(logits, wanted)
             if weight:
-                loss = loss + weight * summed(logits, prompt_labels(inputs, labels)[:, -(tail - 1) :])
+                loss = loss + weight * summed(logits, prompt_labels(inputs, labels)[:, first:])
             loss = loss / ((wanted != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch)
             if penalty and model.training:  # once an update, however many micro-batches it is split into
                 loss = loss + penalty() / (1 if num_items_in_batch is None else self.args.gradient_accumulation_steps)
