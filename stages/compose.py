@@ -46,7 +46,7 @@ def differences() -> list[str]:
 
 
 def _shown(values: dict[str, Any], key: str) -> str:
-    return json.dumps(values[key], ensure_ascii=False) if key in values else "absent"
+    return json.dumps(values[key], ensure_ascii=False, sort_keys=True) if key in values else "absent"
 
 
 def _home(key: str, there: dict[str, Any]) -> str:

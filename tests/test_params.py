@@ -13,7 +13,8 @@ COMMITTED = params.load(Path(__file__).parents[1] / params.PARAMS)
 GONE = object()
 
 HUB = {"source": "hub", "name": "m", "repo": "owner/m", "revision": "main", "chat_template": None, "license": "MIT"}
-WHEEL = {"source": "wheel", "name": "m", "package": "m==1", "file": "m.gguf", "sha256": "0" * 64, "license": "MIT"}
+PART = {"package": "m==1", "file": "m.gguf"}
+WHEEL = {"source": "wheel", "name": "m", "parts": [PART], "sha256": "0" * 64, "chat_template": None, "license": "MIT"}
 COLUMNS = {"messages": None, "system": None, "instruction": None, "input": "question", "output": "answer"}
 COLUMNS |= {"options": None, "group": None}
 DOCUMENTS = {
@@ -84,7 +85,7 @@ def test_committed_params_are_valid() -> None:
         ({"predict.shots": [-1]}, "predict.shots.0 = -1: input should be greater than or equal to 0"),
         ({"model": {**HUB, "repo": "???"}}, "model.repo = ???: must be set"),
         ({"model": HUB | {"reop": "x/y"}}, "model.reop = 'x/y': unknown key; did you mean repo?"),
-        ({"model": WHEEL | {"pakage": "m==1"}}, "model.pakage = 'm==1': unknown key; did you mean package?"),
+        ({"model": WHEEL | {"pats": "m==1"}}, "model.pats = 'm==1': unknown key; did you mean parts?"),
         ({"model": WHEEL | {"sha256": "abc"}}, "model.sha256 = 'abc': string should match pattern"),
         (
             {"data": ROWS | {"columns": COLUMNS | {"outptu": "a"}}},

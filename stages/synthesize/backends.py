@@ -10,7 +10,7 @@ from typing import Any
 from stages import chat, generate, models, provenance
 from stages.params import LocalTeacher, OpenAITeacher, ReplayTeacher, Runtime, Teacher
 from stages.records import Call, DataError, content_hash, file_hash, read
-from stages.synthesize.teacher import Answer, Ask, Unit
+from stages.synthesize.teacher import Answer, Ask, Unit, about
 
 Keep = Callable[[int, list[Answer]], None]
 
@@ -62,7 +62,8 @@ class OpenAI:
     """Any server with OpenAI's chat completions: vLLM, llama.cpp, Ollama, `transformers serve`, a vendor.
 
     The client repeats a request after 408, 409, 429, 5xx and broken connections and waits as long as Retry-After says; a body
-    that is no answer is repeated likewise. The key is read from the environment and kept nowhere.
+    that is no answer is repeated likewise. The key is read from the environment and kept nowhere. Tokens are those that the
+    server reports, or estimated where it reports none.
     """
 
     def __init__(self, options: OpenAITeacher, runtime: Runtime) -> None:
@@ -144,10 +145,10 @@ class OpenAI:
             body = raw.parse()
             choice = body.choices[0]
             return {
-                "text": choice.message.content.strip(),
+                "text": (choice.message.content or "").strip(),  # a model that says nothing: for the filters
                 "stopped": choice.finish_reason == "stop",
-                "prompt_tokens": body.usage.prompt_tokens,
-                "new_tokens": body.usage.completion_tokens,
+                "prompt_tokens": body.usage.prompt_tokens if body.usage else sum(about(m.content) for m in ask.messages),
+                "new_tokens": body.usage.completion_tokens if body.usage else about(choice.message.content or ""),
                 "retries": raw.retries_taken,
             }
         except (ValueError, AttributeError, IndexError, TypeError) as error:

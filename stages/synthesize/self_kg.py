@@ -16,13 +16,16 @@ from jinja2 import FileSystemLoader
 from jinja2.sandbox import SandboxedEnvironment
 
 from stages.params import GraphData, SelfKG
+from stages.passages import CJK
 from stages.questions import WRONG, Pair, Wordings, choice, declining, open_ended, yes_no
 from stages.records import Call, DataError, Document, Fact, Message, Rejection
 from stages.synthesize.made import Inputs, Made
 from stages.synthesize.teacher import Ask, Teacher
 
-FILTERS = ("distractors", "finished", "entities_survived", "numbers_survived", "duplicate")
+FILTERS = ("distractors", "finished", "entities_survived", "numbers_survived", "negation_survived", "duplicate")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+NEITHER = re.compile(r"(\w)[不没]\1|能否|是否|有没有")  # "whether or not": Chinese asks so without denying anything
+NEGATION = re.compile(r"\b(?:not|no|never|without|nor|cannot)\b|n['’]t\b|[不没无非未]", re.IGNORECASE)
 
 Failure = tuple[str, str]  # the filter that a pair does not pass, and why
 Candidate = tuple[Pair, Failure | None]
@@ -94,14 +97,31 @@ def _reworded(pairs: Sequence[Pair], teacher: Teacher, options: SelfKG) -> Itera
 
 
 def _lost(pair: Pair, call: Call) -> Failure | None:
-    """What did not survive the rewording: the end of the question, an entity, a number."""
-    if not call.stopped or "\n" in call.text or not call.text.endswith(tuple("?.:？。：")):
+    """What did not survive the rewording: that it asks, an entity, a number, whether it denies."""
+    marks = "?？" if pair.ask.endswith(tuple("?？")) else "?.:？。："
+    if not call.stopped or "\n" in call.text or not call.text.endswith(tuple(marks)):
         return "finished", "not one finished question"
-    if lost := [name for name in pair.names if name in pair.ask and name.lower() not in call.text.lower()]:
+    names = [name for name in pair.names if name in pair.ask]
+    if lost := [name for name in names if not _whole(name).search(call.text)]:
         return "entities_survived", f"without {lost[0]!r}"
     if Counter(NUMBER.findall(pair.ask)) != Counter(NUMBER.findall(call.text)):
         return "numbers_survived", f"other numbers than in {pair.ask!r}"
+    if _denies(pair.ask, names) != _denies(call.text, names):
+        return "negation_survived", f"denies, or no longer denies, what {pair.ask!r} says"
     return None
+
+
+def _whole(name: str) -> re.Pattern[str]:
+    """The name in any case, not inside a longer word; Chinese has no border between words."""
+    letter = rf"[^\W{CJK}]"
+    return re.compile(f"(?<!{letter}){re.escape(name)}(?!{letter})", re.IGNORECASE)
+
+
+def _denies(text: str, names: Sequence[str]) -> bool:
+    """Whether a negation stands outside the names, some of which hold one."""
+    for name in names:
+        text = _whole(name).sub(" ", text)
+    return bool(NEGATION.search(NEITHER.sub(" ", text)))
 
 
 def _filtered(candidates: Sequence[Candidate], inputs: Inputs) -> Made:

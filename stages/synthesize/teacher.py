@@ -7,6 +7,7 @@ smaller budget loses no answer. Answers come back in the order of the requests, 
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,9 +17,17 @@ from typing import Any, Protocol
 from rich.progress import track
 
 from stages.params import Budget, Sampling
+from stages.passages import CJK
 from stages.records import Call, DataError, Message, content_hash, write_text
 
 Answer = dict[str, Any]  # text, stopped, prompt_tokens, new_tokens, retries
+CHARACTERS_A_TOKEN = 4  # the usual estimate for English; a Chinese character is about one; no server counts before a request
+
+
+def about(text: str) -> int:
+    """Tokens of a text, estimated."""
+    characters = len(re.findall(f"[{CJK}]", text))
+    return characters + (len(text) - characters) // CHARACTERS_A_TOKEN
 
 
 @dataclass(frozen=True)

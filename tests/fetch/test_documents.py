@@ -71,6 +71,16 @@ def test_a_table_is_a_document_a_row_and_a_sentence_an_attribute(folder: Path) -
     assert "plans.csv:3" not in found
 
 
+def test_a_graph_is_a_document_a_subject_and_a_sentence_a_fact(folder: Path) -> None:
+    facts = "subject,relation,object,source\nFlu,sign,fever,x\nCold,sign,cough,x\nFlu,cause,virus,x\nFlu,sign,,x\n"
+    facts += "流感,症状,发热,x\n"
+    (folder / "documents" / "graph.csv").write_text(facts, encoding="utf-8")
+    found = texts(folder)
+    assert found["graph.csv:Flu"] == "# Flu\nThe sign of Flu is fever.\nThe cause of Flu is virus."
+    assert found["graph.csv:Cold"] == "# Cold\nThe sign of Cold is cough."
+    assert found["graph.csv:流感"] == "# 流感\n流感的症状是发热。"
+
+
 def test_a_chinese_table_gives_chinese_sentences(folder: Path) -> None:
     (folder / "documents" / "plans.csv").write_text("账户,月费,说明\n金账户,10元,\n银账户,{name},ATM", encoding="utf-8")
     found = texts(folder)

