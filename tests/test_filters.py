@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
@@ -17,6 +18,7 @@ from stages.synthesize.made import Inputs, Made, funnel
 from stages.synthesize.teacher import Ask
 
 BODIES, LAYOUTS = authored.documents(Path(__file__).parents[1] / "data/authored/complaints", "train")
+FILTERS = ["finished", "length", "leftovers", "repetition", "novelty"]
 WORDS = ("the", "parcel", "was", "late", "and", "nobody", "called", "me", "back", "about", "refund")
 GOOD = (
     "The kettle I ordered whistles even when nobody has filled it with water.",
@@ -219,9 +221,10 @@ class Script:
         return fresh
 
 
-def options_for(**given: int) -> ComplaintInstruct:
+def options_for(**given: Any) -> ComplaintInstruct:
     sampling = Sampling(temperature=1.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=1)
-    return ComplaintInstruct(form="complaints", max_rouge_l=0.7, max_repetition=0.2, sampling=sampling, **given)
+    fixed = {"form": "complaints", "max_rouge_l": 0.7, "max_repetition": 0.2, "filters": FILTERS, "sampling": sampling}
+    return ComplaintInstruct.model_validate(fixed | given)
 
 
 def inputs(seeds: Sequence[Document], data: ComplaintsData | None) -> Inputs:
@@ -277,11 +280,11 @@ def test_the_funnel_adds_up() -> None:
     made, teacher = run(MIXED, calls=20)
     told = funnel("self_instruct", made, len(teacher.calls), "")
     names, counts = [step["stage"] for step in told["stages"]], [step["count"] for step in told["stages"]]
-    assert names == ["generated", *self_instruct.FILTERS, "kept"]
+    assert names == ["generated", *FILTERS, "kept"]
     assert counts[0] == told["calls"] == 20
     assert counts[-1] == counts[-2] == len(made.kept)
     lost = [before - after for before, after in pairwise(counts[:-1])]
-    assert lost == [told["rejected"][name]["count"] for name in self_instruct.FILTERS]
+    assert lost == [told["rejected"][name]["count"] for name in FILTERS]
     assert min(lost) >= 1
     assert told["rows"] == len(made.tasks) == 5
     assert told["rejected"]["length"]["examples"][0] == "Too short."

@@ -63,7 +63,10 @@ class Budget(Section):
 
 
 class ComplaintInstruct(Section):
-    """Self-Instruct (Wang et al. 2023, arXiv:2212.10560) in its complaint form: new bodies from sampled demonstrations."""
+    """Self-Instruct (Wang et al. 2023, arXiv:2212.10560) in its complaint form: new bodies from sampled demonstrations.
+
+    Here and below, `filters` judge in this order; one that is not named is off.
+    """
 
     form: Literal["complaints"]
     calls: Positive
@@ -72,6 +75,7 @@ class ComplaintInstruct(Section):
     max_words: Positive
     max_rouge_l: Fraction
     max_repetition: Fraction
+    filters: list[Literal["finished", "length", "leftovers", "repetition", "novelty"]]
     rows: Count
     sampling: Sampling
 
@@ -166,6 +170,7 @@ class SelfQa(Section):
     passage: Passage
     wordings: Positive
     questions: Positive
+    filters: list[Literal["self_contained", "grounded", "round_trip", "duplicates"]]
     min_f1: Fraction
     rows: Positive | None
     shares: Shares
@@ -185,6 +190,7 @@ class SelfKG(Section):
     declining: Count
     templates: bool
     reword: Count
+    filters: list[Literal["finished", "entities_survived", "numbers_survived", "negation_survived", "duplicate"]]
     sampling: Sampling
 
     @model_validator(mode="after")

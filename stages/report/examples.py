@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.evaluate.extraction import parsed, same
 from stages.records import Example, Prediction
 from stages.report.summary import Table
 
@@ -62,8 +63,8 @@ def _fields(expected: dict[str, Any], objects: dict[str, dict[str, Any] | None])
     for name in names:
         row: dict[str, Any] = {"name": printable(name), "reference": _shown(expected, name)}
         for side, answer in objects.items():
-            same = answer is not None and name in answer and name in expected and answer[name] == expected[name]
-            row[side] = None if answer is None else {"right": same, "words": marked(_shown(answer, name), row["reference"])}
+            right = answer is not None and name in answer and name in expected and same(answer[name], expected[name])
+            row[side] = None if answer is None else {"right": right, "words": marked(_shown(answer, name), row["reference"])}
         rows.append(row)
     return rows
 
@@ -73,15 +74,6 @@ def _shown(answer: dict[str, Any], name: str) -> str:
         return "(no such field)"
     value = answer[name]
     return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-
-
-def parsed(text: str) -> dict[str, Any] | None:
-    """The JSON object that the whole text is, or None."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def marked(answer: str, reference: str) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Who answers a teacher's requests: a model on this machine, a server that speaks OpenAI's protocol, or a recording."""
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -50,9 +51,11 @@ class Local:
         tokenizer, model = self._loaded
         for number, (unit, seed) in enumerate(zip(units, seeds, strict=True)):
             prompts = [chat.prompt_ids(tokenizer, ask.messages) for ask in unit]
+            started = time.monotonic()
             answers = generate.sample(model, tokenizer, prompts, unit[0].sampling, seed)
+            spent = {"retries": 0, "seconds": round((time.monotonic() - started) / len(unit), 3)}
             counted = zip(prompts, answers, strict=True)
-            keep(number, [{**asdict(answer), "prompt_tokens": len(prompt), "retries": 0} for prompt, answer in counted])
+            keep(number, [{**asdict(answer), "prompt_tokens": len(prompt), **spent} for prompt, answer in counted])
 
     def usd(self, prompt_tokens: int, new_tokens: int) -> float:
         return 0.0
@@ -128,8 +131,10 @@ class OpenAI:
             before_sleep=count,
             reraise=True,
         )
+        started = time.monotonic()
         answer = again(self._once, client, ask, seed)
-        return {**answer, "retries": answer["retries"] + retries}
+        seconds = round(time.monotonic() - started, 3)
+        return {**answer, "retries": answer["retries"] + retries, "seconds": seconds}
 
     def _once(self, client: Any, ask: Ask, seed: int) -> Answer:
         raw = client.chat.completions.with_raw_response.create(

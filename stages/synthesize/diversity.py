@@ -12,10 +12,14 @@ def figures(texts: Sequence[str], seeds: Sequence[str]) -> dict[str, Any]:
     novelty = Novelty(seeds, highest=1.0)
     tenths = Counter(min(int(10 * novelty.nearest(text)), 9) for text in texts)
     return {
-        "distinct_1": distinct(texts, 1),
-        "distinct_2": distinct(texts, 2),
+        **distinct_figures(texts),
         "nearest_seed_rouge_l": [{"from": tenth / 10, "to": (tenth + 1) / 10, "count": tenths[tenth]} for tenth in range(10)],
     }
+
+
+def distinct_figures(texts: Sequence[str]) -> dict[str, float]:
+    """Distinct-1 and distinct-2 alone, for what is made from facts or passages and has no seeds."""
+    return {f"distinct_{n}": distinct(texts, n) for n in (1, 2)}
 
 
 def distinct(texts: Sequence[str], n: int) -> float:

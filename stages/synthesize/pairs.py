@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from stages.params import DocumentsData
+from stages.params import DocumentsData, SelfQa
 from stages.passages import CJK, headings
 from stages.records import Document, Rejection
 
@@ -58,24 +58,26 @@ class Pair:
 class Sieve:
     """The filters by name, in their order, and what they threw out. Of two pairs with one question the first stays."""
 
-    def __init__(self, passages: Sequence[Document], data: DocumentsData, min_f1: float) -> None:
-        self.decline, self.min_f1 = data.decline, min_f1
+    def __init__(self, passages: Sequence[Document], data: DocumentsData, options: SelfQa) -> None:
+        self.decline, self.min_f1 = data.decline, options.min_f1
         self.rejected: list[Rejection] = []
         self.asked: set[tuple[str, ...]] = set()
         self.naming = {subject: set(words(subject.lower())) for subject in {headings(passage)[0] for passage in passages}}
         shared = set.intersection(*self.naming.values()) if len(self.naming) > 1 else set()
         self.naming = {subject: named - shared if data.subject else set() for subject, named in self.naming.items()}
-        self.filters: dict[str, Callable[[Pair], str | None]] = {
+        judges: dict[str, Callable[[Pair], str | None]] = {
             "parsed": _parsed,
             "self_contained": lambda pair: self_contained(pair.question, self.naming[pair.subject]),
             "grounded": self._grounded,
             "round_trip": self._round_trip,
             "duplicates": self._duplicate,
         }
+        self.filters = {name: judges[name] for name in ("parsed", *options.filters)}
 
     def through(self, pairs: Iterable[Pair], *names: str) -> list[Pair]:
-        """The pairs that pass the named filters."""
-        return [pair for pair in pairs if all(self._passes(pair, name) for name in names)]
+        """The pairs that pass those of the named filters that are on."""
+        on = [name for name in self.filters if name in names]
+        return [pair for pair in pairs if all(self._passes(pair, name) for name in on)]
 
     def _passes(self, pair: Pair, name: str) -> bool:
         if reason := self.filters[name](pair):

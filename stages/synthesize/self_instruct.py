@@ -5,7 +5,7 @@ The kept bodies are composed into rows with the authored training layouts, exact
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jinja2 import FileSystemLoader
@@ -18,11 +18,9 @@ from stages.synthesize import diversity, filters, general_instruct
 from stages.synthesize.made import Inputs, Made
 from stages.synthesize.teacher import Ask, Teacher
 
-FILTERS = ("finished", "length", "leftovers", "repetition", "novelty")
-
 
 def run(inputs: Inputs, teacher: Teacher, options: SelfInstruct, seed: int) -> Made:
-    """New bodies from the teacher, filtered in the order of FILTERS, and `options.rows` tasks composed from the kept ones."""
+    """New bodies from the teacher, filtered, and `options.rows` tasks composed from the kept ones."""
     if isinstance(options, GeneralInstruct):
         return general_instruct.run(inputs, teacher, options, seed)
     bodies = [document for document in inputs.seeds if document.kind == "body"]
@@ -54,7 +52,7 @@ def prompt(demonstrations: Sequence[Document]) -> tuple[Message, ...]:
 def _filtered(
     calls: Sequence[Call | None], shown: Sequence[Sequence[Document]], bodies: Sequence[Document], options: ComplaintInstruct
 ) -> Made:
-    made = Made(filters=FILTERS)
+    made = Made(filters=options.filters)
     novelty = filters.Novelty([body.text for body in bodies], options.max_rouge_l)
     for call, demonstrations in zip(calls, shown, strict=True):
         if call is None:  # the budget ended before it
@@ -71,15 +69,12 @@ def _filtered(
 
 def _rejected_by(call: Call, options: ComplaintInstruct, novelty: filters.Novelty) -> tuple[str, str] | None:
     """The first filter that throws the answer out, and why."""
-    reasons = zip(
-        FILTERS,
-        (
-            filters.finished(call.text, call.stopped),
-            filters.length(call.text, options.min_words, options.max_words),
-            filters.leftovers(call.text),
-            filters.repetition(call.text, options.max_repetition),
-            novelty.check(call.text),
-        ),
-        strict=True,
-    )
+    judges: dict[str, Callable[[], str | None]] = {
+        "finished": lambda: filters.finished(call.text, call.stopped),
+        "length": lambda: filters.length(call.text, options.min_words, options.max_words),
+        "leftovers": lambda: filters.leftovers(call.text),
+        "repetition": lambda: filters.repetition(call.text, options.max_repetition),
+        "novelty": lambda: novelty.check(call.text),
+    }
+    reasons = ((name, judges[name]()) for name in options.filters)
     return next(((name, reason) for name, reason in reasons if reason), None)

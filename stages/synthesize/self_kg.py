@@ -19,10 +19,10 @@ from stages.params import GraphData, SelfKG
 from stages.passages import CJK
 from stages.questions import WRONG, Pair, Wordings, choice, declining, open_ended, yes_no
 from stages.records import Call, DataError, Document, Fact, Message, Rejection
+from stages.synthesize.diversity import distinct_figures
 from stages.synthesize.made import Inputs, Made
 from stages.synthesize.teacher import Ask, Teacher
 
-FILTERS = ("distractors", "finished", "entities_survived", "numbers_survived", "negation_survived", "duplicate")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 NEITHER = re.compile(r"(\w)[不没]\1|能否|是否|有没有")  # "whether or not": Chinese asks so without denying anything
 NEGATION = re.compile(r"\b(?:not|no|never|without|nor|cannot)\b|n['’]t\b|[不没无非未]", re.IGNORECASE)
@@ -42,7 +42,7 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfKG, seed: int) -> Made:
     candidates += [(pair, None) for pair in outside]
     good = [pair for pair, failure in candidates if not failure]
     reworded = _reworded(rng.sample(good, min(options.reword, len(good))), teacher, options)
-    return _filtered([*(candidates if options.templates else ()), *reworded], inputs)
+    return _filtered([*(candidates if options.templates else ()), *reworded], inputs, options)
 
 
 def prompt(question: str) -> tuple[Message, ...]:
@@ -93,22 +93,22 @@ def _reworded(pairs: Sequence[Pair], teacher: Teacher, options: SelfKG) -> Itera
     calls = teacher.answer([Ask(prompt(pair.ask), options.sampling) for pair in pairs])
     for pair, call in zip(pairs, calls, strict=True):
         if call:  # else the budget ended before it
-            yield replace(pair, ask=call.text, parents=(*pair.parents, call.id)), _lost(pair, call)
+            yield replace(pair, ask=call.text, parents=(*pair.parents, call.id)), _lost(pair, call, options.filters)
 
 
-def _lost(pair: Pair, call: Call) -> Failure | None:
+def _lost(pair: Pair, call: Call, filters: Sequence[str]) -> Failure | None:
     """What did not survive the rewording: that it asks, an entity, a number, whether it denies."""
     marks = "?？" if pair.ask.endswith(tuple("?？")) else "?.:？。："
-    if not call.stopped or "\n" in call.text or not call.text.endswith(tuple(marks)):
-        return "finished", "not one finished question"
     names = [name for name in pair.names if name in pair.ask]
-    if lost := [name for name in names if not _whole(name).search(call.text)]:
-        return "entities_survived", f"without {lost[0]!r}"
-    if Counter(NUMBER.findall(pair.ask)) != Counter(NUMBER.findall(call.text)):
-        return "numbers_survived", f"other numbers than in {pair.ask!r}"
-    if _denies(pair.ask, names) != _denies(call.text, names):
-        return "negation_survived", f"denies, or no longer denies, what {pair.ask!r} says"
-    return None
+    lost = next((name for name in names if not _whole(name).search(call.text)), None)
+    whole = call.stopped and "\n" not in call.text and call.text.endswith(tuple(marks))
+    reasons = {
+        "finished": not whole and "no whole question",
+        "entities_survived": lost and f"without {lost!r}",
+        "numbers_survived": Counter(NUMBER.findall(pair.ask)) != Counter(NUMBER.findall(call.text)) and "other numbers",
+        "negation_survived": _denies(pair.ask, names) != _denies(call.text, names) and "denies more or less",
+    }
+    return next(((name, f"{reason}; was {pair.ask!r}") for name in filters if (reason := reasons.get(name))), None)
 
 
 def _whole(name: str) -> re.Pattern[str]:
@@ -124,12 +124,12 @@ def _denies(text: str, names: Sequence[str]) -> bool:
     return bool(NEGATION.search(NEITHER.sub(" ", text)))
 
 
-def _filtered(candidates: Sequence[Candidate], inputs: Inputs) -> Made:
-    made, seen = Made(filters=FILTERS), set[str]()
+def _filtered(candidates: Sequence[Candidate], inputs: Inputs, options: SelfKG) -> Made:
+    made, seen = Made(filters=("distractors", *options.filters)), set[str]()
     for pair, failure in candidates:
         text = f"{pair.question}\n{pair.answer}"
         key = " ".join(pair.question.lower().split())
-        if failure is None and key in seen:
+        if failure is None and key in seen and "duplicate" in options.filters:
             failure = ("duplicate", "asked before")
         if failure:
             made.rejected.append(Rejection(text=text, filter=failure[0], reason=failure[1], parents=pair.parents))
@@ -142,5 +142,6 @@ def _filtered(candidates: Sequence[Candidate], inputs: Inputs) -> Made:
         "facts": len(inputs.facts),
         "facts_asked": sum(fact.id in used for fact in inputs.facts),
         "rows_by_form": Counter(document.kind for document in made.kept),
+        **distinct_figures([document.text for document in made.kept]),
     }
     return made

@@ -20,6 +20,7 @@ from stages.params import DocumentsData, SelfQa
 from stages.passages import cut, headings, is_cjk
 from stages.records import Call, DataError, Document, Message
 from stages.synthesize import rows, rules
+from stages.synthesize.diversity import distinct_figures
 from stages.synthesize.made import Inputs, Made
 from stages.synthesize.pairs import Pair, Sieve
 from stages.synthesize.teacher import Ask, Teacher
@@ -34,7 +35,7 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfQa, seed: int) -> Made:
     if not isinstance(data, DocumentsData):
         raise DataError(f"synthesis.methods: self_qa needs documents; data.kind = {data.kind} has none")
     passages = by_rank([cut(document, options.passage) for document in inputs.documents])
-    sieve = Sieve(passages, data, options.min_f1)
+    sieve = Sieve(passages, data, options)
     kept: list[Pair] = []
     if options.generator != "teacher":
         written = [
@@ -140,6 +141,7 @@ def _figures(documents: Sequence[Document], passages: Sequence[Document], kept: 
         "passages_covered": used.total(),
         "documents": len(documents),
         "documents_covered": len(used),
+        **distinct_figures([pair.document.text for pair in kept]),
         "coverage": {
             document.source: {"passages": there[document.source], "covered": used[document.source]} for document in documents
         },

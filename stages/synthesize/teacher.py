@@ -20,7 +20,7 @@ from stages.params import Budget, Sampling
 from stages.passages import CJK
 from stages.records import Call, DataError, Message, content_hash, write_text
 
-Answer = dict[str, Any]  # text, stopped, prompt_tokens, new_tokens, retries
+Answer = dict[str, Any]  # text, stopped, prompt_tokens, new_tokens, retries, seconds
 CHARACTERS_A_TOKEN = 4  # the usual estimate for English; a Chinese character is about one; no server counts before a request
 
 
@@ -74,7 +74,10 @@ class Backend(Protocol):
 
 @dataclass
 class Teacher:
-    """`calls` are all that it answered; `asked` counts those not read from the store; `spent`: a budget is used up."""
+    """`calls` are all that it answered; `asked` counts those not read from the store; `spent`: a budget is used up.
+
+    `retries` and `seconds` are those of all calls, when they were asked; requests under way together are added up.
+    """
 
     backend: Backend
     budget: Budget
@@ -82,6 +85,7 @@ class Teacher:
     calls: list[Call] = field(default_factory=list)
     asked: int = 0
     retries: int = 0
+    seconds: float = 0.0
     spent: str = ""
 
     def answer(self, asks: Sequence[Ask]) -> list[Call | None]:
@@ -104,6 +108,7 @@ class Teacher:
             "calls": len(self.calls),
             "asked": self.asked,
             "retries": self.retries,
+            "teacher_seconds": round(self.seconds, 1),
             "prompt_tokens": prompt,
             "new_tokens": new,
             "usd": round(self.backend.usd(prompt, new), 6),
@@ -132,6 +137,7 @@ class Teacher:
         except ValueError:
             raise DataError(f"{path}: a damaged answer; delete this file and run again") from None
         self.retries += sum(answer.pop("retries") for answer in answers)
+        self.seconds += sum(answer.pop("seconds", 0.0) for answer in answers)  # answers of an older version have none
         return [
             Call(messages=ask.messages, request=content_hash(ask.request), **answer)
             for ask, answer in zip(unit, answers, strict=True)

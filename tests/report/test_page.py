@@ -317,9 +317,9 @@ def test_differences_are_marked_by_word_and_in_chinese_by_character() -> None:
     assert ("少", "extra") in examples.marked("家父是少卿", "家父是正卿")
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", "null", "[" * 100_000])
-def test_what_is_not_one_json_object_does_not_parse(text: str) -> None:
-    assert examples.parsed(text) is None
+def test_an_example_is_judged_as_its_score_is() -> None:
+    (row,) = examples._fields({"tags": ["a", "b"]}, {"base": {"tags": ["b", "a"]}, "tuned": {"tags": ["a"]}})
+    assert (row["base"]["right"], row["tuned"]["right"]) == (True, False)
 
 
 def browse(page: Path, profile: Path, query: str = "") -> str:

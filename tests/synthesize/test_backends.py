@@ -1,7 +1,9 @@
 """Teachers behind a server and in a recording: what goes wrong on the wire loses nothing and ends clearly."""
 
 import json
+import multiprocessing
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +21,7 @@ from stages.synthesize.teacher import Ask, Teacher
 SAMPLING = Sampling(temperature=0.7, top_p=0.5, presence_penalty=2.0, max_new_tokens=20)
 FREE = Budget(max_calls=None, max_tokens=None, max_usd=None)
 RUNTIME: Any = None  # neither backend looks at it
+TIMEOUT = 2.0  # seconds
 
 
 def asks(count: int) -> list[Ask]:
@@ -38,8 +41,12 @@ def completion(text: str, finish: str = "stop") -> dict[str, Any]:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
-    """A server on loopback whose `trouble` lists what it answers first to each question: status, body, headers."""
-    state = SimpleNamespace(trouble={}, seen=[], keys=set())
+    """A server on loopback whose `trouble` lists what it answers first to each question: status, body, headers.
+
+    Status "slow" is an answer that comes too late, "cut" one whose connection breaks in the middle; `slept` is how long the
+    client waited before each retry.
+    """
+    state = SimpleNamespace(trouble={}, seen=[], keys=set(), slept=[])
 
     class Answer(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -49,11 +56,18 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNa
             state.keys.add(self.headers["Authorization"])
             troubles = state.trouble.get(question, [])
             status, content, headers = troubles.pop(0) if troubles else (200, json.dumps(completion(f"re: {question}")), {})
+            if status == "slow":
+                threading.Event().wait(2 * TIMEOUT)
+                self.close_connection = True
+                return
+            cut = status == "cut"
+            status = 200 if cut else status
             self.send_response(status)
             for name, value in {"Content-Type": "application/json", **headers}.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content.encode())))
+            self.send_header("Content-Length", str(len(content.encode()) + 100 * cut))
             self.end_headers()
+            self.close_connection = cut
             self.wfile.write(content.encode())
 
         def log_message(self, *_: Any) -> None: ...
@@ -63,7 +77,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNa
     state.url = f"http://127.0.0.1:{listening.server_port}/v1"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # back-off, of the client's and of ours
+    monkeypatch.setattr("time.sleep", state.slept.append)  # back-off, of the client's and of ours
     yield state
     listening.shutdown()
     listening.server_close()
@@ -76,7 +90,7 @@ def teacher(server: SimpleNamespace, budget: Budget = FREE, key: str | None = No
         model="m",
         api_key_env=key,
         concurrency=4,
-        timeout_seconds=5.0,
+        timeout_seconds=TIMEOUT,
         max_retries=retries,
         price=Price(usd_per_million_input=1.0, usd_per_million_output=2.0),
     )
@@ -95,15 +109,19 @@ NO_CHOICES = json.dumps({**completion(""), "choices": []})
         (200, '{"id": "x", "choi', {}),
         (200, NO_CHOICES, {}),
         (200, "null", {}),
+        ("slow", "", {}),
+        ("cut", '{"id": "x"', {}),
     ],
-    ids=["429", "500", "not JSON", "cut short", "empty choices", "null"],
+    ids=["429", "500", "not JSON", "cut short", "empty choices", "null", "too late", "broken connection"],
 )
 def test_trouble_that_passes_is_retried_and_counted(server: SimpleNamespace, trouble: Any) -> None:
     server.trouble = {"question 1": [trouble, trouble]}
     one = teacher(server)
     calls = one.answer(asks(6))
     assert [call.text for call in calls if call] == [f"re: question {i}" for i in range(6)]
-    assert one.cost() == {
+    spent = one.cost()
+    assert spent.pop("teacher_seconds") >= 0
+    assert spent == {
         "calls": 6,
         "asked": 6,
         "retries": 2,
@@ -138,6 +156,30 @@ def test_a_server_without_usage_or_with_nothing_to_say_ends_no_run(server: Simpl
     assert nothing and estimated
     assert nothing.text == ""
     assert (estimated.prompt_tokens, estimated.new_tokens) == (len("question 1") // 4, 3)
+
+
+def test_the_client_waits_as_long_as_the_server_asks(server: SimpleNamespace) -> None:
+    server.trouble = {"question 0": [(429, "{}", {"Retry-After": "7"}), (503, "{}", {"Retry-After": "11"})]}
+    teacher(server).answer(asks(1))
+    assert server.slept == [7.0, 11.0]
+
+
+def test_after_kill_9_only_what_had_not_arrived_is_asked_again(server: SimpleNamespace) -> None:
+    server.trouble = {"question 5": [("slow", "", {})] * 9}  # holds up the second wave of four
+    killed = multiprocessing.get_context("fork").Process(target=lambda: teacher(server).answer(asks(12)))
+    killed.start()
+    store, deadline = Path(".tunetrail/responses"), time.monotonic() + 60
+    while len(list(store.glob("*.json"))) < 7 and time.monotonic() < deadline:
+        threading.Event().wait(0.02)
+    killed.kill()
+    killed.join()
+    server.trouble, before = {}, len(server.seen)
+    again = teacher(server)
+    calls = again.answer(asks(12))
+    assert [call.text for call in calls if call] == [f"re: question {i}" for i in range(12)]
+    asked = {body["messages"][-1]["content"] for body in server.seen[before:]}
+    assert asked == {"question 5", *(f"question {i}" for i in range(8, 12))}
+    assert again.asked == len(server.seen) - before == 5
 
 
 def test_what_is_sent_is_what_was_asked_for(server: SimpleNamespace) -> None:

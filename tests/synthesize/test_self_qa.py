@@ -28,6 +28,7 @@ OPTIONS = SelfQa(
     passage=Passage(words=60, overlap=10),
     wordings=3,
     questions=2,
+    filters=["self_contained", "grounded", "round_trip", "duplicates"],
     min_f1=0.6,
     rows=None,
     shares=Shares(with_passage=0.1, unanswerable=0.1, wrong_passage=0.05),
@@ -229,6 +230,16 @@ def test_a_weak_teacher_yields_nothing_and_breaks_nothing_and_rules_still_do() -
     assert funnel("self_qa", made, len(weak.calls), "")["rows"] == 0
     both = run(many(3), weak, generator="both")
     assert {pair.kind for pair in both.kept} == {"rules"}
+
+
+def test_a_filter_that_is_not_named_is_off() -> None:
+    def lies(sort: str, prompt: str) -> str:
+        return plan_teacher(sort, prompt) if sort == "question" else "Seven pounds"
+
+    strict = run(many(1), teacher(lies), generator="teacher")
+    assert not strict.kept and [rejection.filter for rejection in strict.rejected] == ["grounded"]
+    loose = run(many(1), teacher(lies), generator="teacher", filters=["self_contained"])
+    assert (loose.filters, len(loose.kept)) == (("parsed", "self_contained"), 1)
 
 
 def test_which_generator_made_a_pair_is_recorded() -> None:
