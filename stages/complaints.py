@@ -46,10 +46,18 @@ def people(count: int, locale: str, seed: int) -> list[Person]:
 
 
 def compose(
-    bodies: Sequence[Document], layouts: Sequence[Document], count: int, locale: str, mix: Mix, system: str, seed: int
+    bodies: Sequence[Document],
+    layouts: Sequence[Document],
+    count: int,
+    locale: str,
+    mix: Mix,
+    system: str,
+    indent: int | None,
+    seed: int,
 ) -> list[Task]:
     """`count` extraction tasks; bodies and layouts are dealt out evenly, hard features in exact shares.
 
+    `indent`: spaces by which the answer's JSON is indented, a field a line; None writes it on one line.
     Each task's `source` is its layout, its `parents` are body and layout, its `slices` the hard features or "clean".
     """
     rng = random.Random(seed)
@@ -76,7 +84,7 @@ def compose(
                 kind="extraction",
                 system=system,
                 input=text,
-                output=json.dumps({key: values[key] for key in FIELDS}, ensure_ascii=False),
+                output=json.dumps({key: values[key] for key in FIELDS}, ensure_ascii=False, indent=indent),
                 source=layout.source,
                 slices=tuple(features or ["clean"]),
                 parents=(body.id, layout.id),

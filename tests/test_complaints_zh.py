@@ -68,6 +68,7 @@ def test_rows_hold_what_is_to_be_extracted_under_the_prompt_of_the_source(rows: 
             "将文本中的name、address、email、question提取出来，以json格式输出，字段为name、address、email、question，"
             "值为文本中提取出来的内容。"
         )
+        assert row.output.startswith('{\n    "name": ')  # indented by 4, as in the source
         values = [value for value in json.loads(row.output).values() if value is not None]
         assert [value for value in values if " ".join(value.split()) not in " ".join(row.input.split())] == []
     assert len({row.source for row in rows["test"]}) >= 10  # below that an interval by layout is worth little

@@ -238,6 +238,7 @@ def run(answers: Sequence[tuple[str, bool]], calls: int, rows: int = 5, seed: in
         path="unused",
         locale="en_US",
         system="Extract.",
+        indent=None,
         rows=Splits(train=1, valid=1, test=1),
         missing=0.2,
         second_email=0.2,

@@ -30,7 +30,7 @@ def complaints(data: ComplaintsData, seed: int) -> tuple[dict[str, list[Document
         count = getattr(data.rows, split)
         own_seed = int(content_hash([seed, split])[:8], 16)
         own_mix = mix.times(data.train_hard) if split == "train" else mix
-        splits[split] = compose(bodies, layouts, count, data.locale, own_mix, data.system, own_seed)
+        splits[split] = compose(bodies, layouts, count, data.locale, own_mix, data.system, data.indent, own_seed)
     return found, splits
 
 

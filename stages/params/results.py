@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from stages.params.base import Count, Name, Positive, Section, Text
+from stages.params.base import Count, Positive, Section, Text
 from stages.params.synthesis import Price
 
 
@@ -33,7 +33,9 @@ class Evaluate(Section):
 
 
 class Report(Section):
-    headline: Name
+    """`headline` is a metric, or metric@slice for the rows of one slice alone."""
+
+    headline: Annotated[str, StringConstraints(pattern=r"^\w+(@\w+)?$")]
     resamples: Annotated[int, Field(ge=100)]
     margin: Annotated[float, Field(gt=0, le=1)]
     examples: Count

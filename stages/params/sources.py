@@ -76,6 +76,7 @@ class ComplaintsData(Section):
     path: Text
     locale: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}_[A-Z]{2}$")]
     system: Text
+    indent: Positive | None
     rows: Splits
     missing: Fraction
     second_email: Fraction

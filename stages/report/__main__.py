@@ -31,8 +31,9 @@ def main() -> None:
     methods = [method for method in p.methods if method != "none"]
 
     found = read_evidence(p.name, p.split, bases, tuned, methods)
-    scored = summary.tabulate(records.read(DATA / "scores.jsonl", Score), found.examples, bases, tuned)
     options, (before, *after) = p.report, found.retention.values()
+    scored = summary.tabulate(records.read(DATA / "scores.jsonl", Score), found.examples, bases, tuned)
+    scored = summary.narrowed(scored, options.headline)
     metrics = {
         **summary.summarize(scored, options.headline, options.resamples, p.seed, p.split, options.margin),
         "totals": found.totals,
@@ -112,6 +113,7 @@ def page_content(p: SimpleNamespace, found: Evidence, scored: summary.Table, met
         "name": p.name,
         "seed": p.seed,
         "headline": p.report.headline,
+        "sliced": p.report.headline.partition("@")[0],
         "resamples": p.report.resamples,
         "margin": p.report.margin,
         "verdict": page.verdict(metrics, p.report.headline, found.model["name"], p.report.margin),

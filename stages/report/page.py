@@ -39,13 +39,17 @@ LONGEST = 2000  # characters of one text on the page
 
 
 def metric_name(metric: str) -> str:
+    """`metric@slice` reads as metric, slice."""
+    metric, _, only = metric.partition("@")
+    if only:
+        return f"{metric_name(metric)}, {only.replace('_', ' ')}"
     if metric in METRICS:
         return METRICS[metric][0]
     return f"{metric.removesuffix('_exact')} exact" if metric.endswith("_exact") else metric.replace("_", " ")
 
 
 def metric_help(metric: str) -> str:
-    return METRICS.get(metric, ("", ""))[1]
+    return METRICS.get(metric.partition("@")[0], ("", ""))[1]
 
 
 def system_name(system: str) -> str:
@@ -192,4 +196,6 @@ def render(template: str, folder: Path = HERE, **content: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {function.__name__: function for function in FILTERS}
-    return environment.get_template(template).render(**content)
+    text = environment.get_template(template).render(**content)
+    # A terminal and a code span show entities as they stand; quotes need none where nothing is written into an attribute.
+    return text.replace("&#34;", '"').replace("&#39;", "'") if template.endswith(".md.jinja") else text

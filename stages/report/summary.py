@@ -5,7 +5,7 @@ with a base system on the same items.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,20 @@ def tabulate(scores: Iterable[Score], examples: Sequence[Example], bases: Sequen
         seeds=seeds,
         values=values,
     )
+
+
+def narrowed(table: Table, headline: str) -> Table:
+    """With a headline of the form metric@slice: the metric once more, first, for the items of that slice alone."""
+    metric, _, only = headline.partition("@")
+    if not only or metric not in table.metrics:
+        return table
+    inside = np.array([only in slices for slices in table.slices])
+    if not inside.any():
+        known = ", ".join(sorted({name for slices in table.slices for name in slices})) or "none"
+        raise DataError(f"report.headline = {headline}: no row is in the slice {only}; there are {known}")
+    columns = {system: np.where(inside, table.column(system, metric), np.nan) for system in table.values}
+    values = {system: np.column_stack([columns[system], values]) for system, values in table.values.items()}
+    return replace(table, metrics=(headline, *table.metrics), values=values)
 
 
 def best_base(table: Table, headline: str) -> str:
@@ -178,7 +192,8 @@ def _differences(
 def _slices(table: Table, headline: str, best: str) -> dict[str, Any]:
     names = dict.fromkeys(name for slices in table.slices for name in slices)
     rows = {name: np.array([name in slices for slices in table.slices]) for name in names}
-    return {name: {s: _rates(table, s, [headline], rows[name]) for s in (TUNED, best)} for name in sorted(names)}
+    metric = headline.partition("@")[0]
+    return {name: {s: _rates(table, s, [metric], rows[name]) for s in (TUNED, best)} for name in sorted(names)}
 
 
 def flat(name: str, found: Rate | Difference) -> dict[str, float]:

@@ -35,7 +35,7 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfInstruct, seed: int) -> M
     made.figures = diversity.figures([document.text for document in made.kept], [body.text for body in bodies])
     if made.kept:
         mix = Mix(data.missing, data.second_email, data.noise).times(data.train_hard)
-        made.tasks = compose(made.kept, layouts, options.rows, data.locale, mix, data.system, seed + 1)
+        made.tasks = compose(made.kept, layouts, options.rows, data.locale, mix, data.system, data.indent, seed + 1)
     return made
 
 

@@ -48,6 +48,14 @@ def test_several_changes_are_named_and_the_effect_is_not_attributed(repository, 
     assert "- library `torch` 2.0 → 2.1" in page
 
 
+def test_quotes_stay_quotes_in_a_terminal(repository, compare):
+    repository.run(60, {"lora.target_modules": "all-linear"})
+    base = repository.commit()
+    repository.run(60, {"lora.target_modules": ["q_proj", "v_proj"]})
+    page = compare(repository, "--base", base)
+    assert '**Exactly one variable changed**: parameter `lora.target_modules` all-linear → ["q_proj", "v_proj"].' in page
+
+
 def test_what_decides_no_score_is_told_but_is_no_variable(repository, compare):
     repository.run(60)
     base = repository.commit()

@@ -322,6 +322,13 @@ def test_an_example_is_judged_as_its_score_is() -> None:
     assert (row["base"]["right"], row["tuned"]["right"]) == (True, False)
 
 
+def test_a_headline_of_one_slice_leads_the_page(inputs: Any, run: Any) -> None:
+    inputs.params.report.headline = "field_exact@missing"
+    folder = run(inputs)
+    assert "fields exact, missing" in html(folder).partition("</h1>")[0]
+    assert "| fields exact, missing | " in (folder / "report.md").read_text(encoding="utf-8")
+
+
 def browse(page: Path, profile: Path, query: str = "") -> str:
     """The page as headless Chromium leaves it after its script ran; fails on any word on the console."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -360,6 +367,21 @@ def test_the_page_opens_in_a_browser_and_its_filters_work(inputs: Any, run: Any,
         id for id, row in scores.items() if row["name_exact"] < 1 and "missing" in slices[id]
     }
     assert listed("?text=zanzibar") == [inputs.examples[0].id]
+
+    page.write_text(by_hand(page.read_text(encoding="utf-8"), slices="missing", metrics="name_exact"), encoding="utf-8")
+    assert set(listed("")) == {id for id, row in scores.items() if row["name_exact"] < 1 and "missing" in slices[id]}
+
+
+def by_hand(page: str, **chosen: str) -> str:
+    """The page, allowed to run a script more, which chooses as a reader does: a value in a list, then its event."""
+    chooses = "".join(
+        f"form.elements.{name}.value = '{value}'; form.elements.{name}.dispatchEvent(new Event('input', {{bubbles: true}}));"
+        for name, value in chosen.items()
+    )
+    assert "script-src 'sha256-" in page
+    return re.sub("script-src '[^']+'", "script-src 'unsafe-inline'", page).replace(
+        "</body>", f"<script>{{ {chooses} }}</script></body>"
+    )
 
 
 def test_what_a_row_holds_cannot_run_in_the_browser(inputs: Any, run: Any, tmp_path: Path) -> None:
