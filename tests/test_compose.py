@@ -89,6 +89,12 @@ def test_every_option_of_every_group_composes_and_is_valid(option: str) -> None:
     params.check(composed(*overrides))
 
 
+@pytest.mark.parametrize("kind", ["fp4", "int8", "none"])
+def test_another_quantisation_is_one_changed_parameter(kind: str) -> None:
+    nf4, other = (dict(params.flatten(composed(*chosen))) for chosen in ((), (f"quantization={kind}",)))
+    assert {key: value for key, value in other.items() if nf4[key] != value} == {"quantization.type": kind}
+
+
 @pytest.mark.parametrize(
     ("option", "key"), [("model=hub", "model.repo"), ("model=path", "model.path"), ("data=rows", "data.path")]
 )

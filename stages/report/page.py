@@ -39,10 +39,10 @@ LONGEST = 2000  # characters of one text on the page
 
 
 def metric_name(metric: str) -> str:
-    """`metric@slice` reads as metric, slice."""
+    """`metric@slice` reads as metric on slice."""
     metric, _, only = metric.partition("@")
     if only:
-        return f"{metric_name(metric)}, {only.replace('_', ' ')}"
+        return f"{metric_name(metric)} on {only.replace('_', ' ')}"
     if metric in METRICS:
         return METRICS[metric][0]
     return f"{metric.removesuffix('_exact')} exact" if metric.endswith("_exact") else metric.replace("_", " ")

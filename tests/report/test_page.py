@@ -325,8 +325,8 @@ def test_an_example_is_judged_as_its_score_is() -> None:
 def test_a_headline_of_one_slice_leads_the_page(inputs: Any, run: Any) -> None:
     inputs.params.report.headline = "field_exact@missing"
     folder = run(inputs)
-    assert "fields exact, missing" in html(folder).partition("</h1>")[0]
-    assert "| fields exact, missing | " in (folder / "report.md").read_text(encoding="utf-8")
+    assert "fields exact on missing" in html(folder).partition("</h1>")[0]
+    assert "| fields exact on missing | " in (folder / "report.md").read_text(encoding="utf-8")
 
 
 def browse(page: Path, profile: Path, query: str = "") -> str:

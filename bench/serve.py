@@ -1,0 +1,80 @@
+"""Whether an exported model answers through `transformers serve` as it does here, by the teacher that talks to servers.
+
+    pip install 'transformers[serving]' && tunetrail export --output exported
+    python bench/serve.py exported [rows, 50 by default]
+
+Starts the server on loopback, asks it the first test prompts with stages/synthesize/backends.py, one after the other, and prints
+how many answers equal those of the same folder loaded here (also one by one) and those in data/predictions (made in batches,
+which rounds otherwise). Run it in a clone: the answers are kept in .tunetrail/responses like those of any teacher.
+"""
+
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stages import chat, generate, models, params, provenance
+from stages.params import Budget, OpenAITeacher, Price, Sampling
+from stages.records import Example, Prediction, read
+from stages.synthesize.backends import OpenAI
+from stages.synthesize.teacher import Ask, Teacher
+
+PORT = 8017
+STARTS_WITHIN = 300  # seconds
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    command = ["transformers", "serve", str(folder), "--port", str(PORT), "--device", "cpu", "--dtype", "bfloat16"]
+    server = subprocess.Popen(command)
+    try:
+        for _ in range(STARTS_WITHIN):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health").close()
+                break
+            except urllib.error.URLError:
+                if server.poll() is not None:
+                    sys.exit(f"error: {' '.join(command)} ended with exit status {server.returncode}")
+                time.sleep(1)
+        yield f"http://127.0.0.1:{PORT}/v1"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def main() -> None:
+    folder, count = Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 50
+    p, runtime = params.read("seed", "seeds", "predict.split", "predict.max_new_tokens"), params.runtime()
+    examples = list(read(Path("data/formatted") / f"{p.split}.jsonl", Example))[:count]
+    greedy = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=p.max_new_tokens)
+    with serving(folder) as url:
+        options = OpenAITeacher(
+            kind="openai",
+            base_url=url,
+            model=str(folder),
+            api_key_env=None,
+            concurrency=1,
+            timeout_seconds=300,
+            max_retries=2,
+            price=Price(usd_per_million_input=0.0, usd_per_million_output=0.0),
+        )
+        teacher = Teacher(OpenAI(options, runtime), Budget(max_calls=None, max_tokens=None, max_usd=None), p.seed)
+        served = [call.answer if call else "" for call in teacher.answer([Ask(row.prompt, greedy) for row in examples])]
+    print(f"{len(served)} answers of the server, {teacher.asked} asked now, {teacher.retries} retries: {teacher.cost()}")
+
+    provenance.prepare(runtime)
+    tokenizer, model = models.load_tokenizer(folder), models.load_base(folder, provenance.device(runtime))
+    prompts = [chat.prompt_ids(tokenizer, row.prompt) for row in examples]
+    here = [generate.greedy(model, tokenizer, [prompt], p.max_new_tokens)[0].text for prompt in prompts]
+    kept = {row.example: row.text for row in read(Path(f"data/predictions/tuned_{p.seeds[0]}.jsonl"), Prediction)}
+    batched = [kept[row.id] for row in examples]
+    for name, texts in (("the same folder, one by one", here), ("data/predictions, in batches", batched)):
+        print(f"{sum(a == b for a, b in zip(served, texts, strict=True))} of {len(served)} equal to {name}")
+
+
+if __name__ == "__main__":
+    main()
