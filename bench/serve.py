@@ -3,9 +3,9 @@
     pip install 'transformers[serving]' && tunetrail export --output exported
     python bench/serve.py exported [rows, 50 by default]
 
-Starts the server on loopback, asks it the first test prompts with stages/synthesize/backends.py, one after the other, and prints
-how many answers equal those of the same folder loaded here (also one by one) and those in data/predictions (made in batches,
-which rounds otherwise). Run it in a clone: the answers are kept in .tunetrail/responses like those of any teacher.
+Starts the server on loopback, asks it the first test prompts with stages/synthesize/backends.py, one after the other, and
+prints how many answers equal those of the same folder loaded here (also one by one) and those in data/predictions (made in
+batches, which rounds otherwise). Run it in a clone: the answers are kept in .tunetrail/responses like those of any teacher.
 """
 
 import subprocess

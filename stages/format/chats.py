@@ -46,7 +46,7 @@ def replayed(general: Sequence[Example], rows: int, fraction: float, seed: int) 
     count = round(rows * fraction / (1 - fraction))
     if count > len(general):
         raise DataError(
-            f"replay.fraction = {fraction:g}: wants {count} general examples, but the base model answered {len(general)} prompts "
-            "of replay.path to the end; lower it, or add prompts"
+            f"replay.fraction = {fraction:g}: wants {count} general examples, but the base model answered {len(general)} of "
+            "the prompts in replay.path to the end; lower it, or add prompts"
         )
     return random.Random(seed).sample(list(general), count)
