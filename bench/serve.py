@@ -63,7 +63,7 @@ def main() -> None:
             price=Price(usd_per_million_input=0.0, usd_per_million_output=0.0),
         )
         teacher = Teacher(OpenAI(options, runtime), Budget(max_calls=None, max_tokens=None, max_usd=None), p.seed)
-        served = [call.answer if call else "" for call in teacher.answer([Ask(row.prompt, greedy) for row in examples])]
+        served = [call.text if call else "" for call in teacher.answer([Ask(row.prompt, greedy) for row in examples])]
     print(f"{len(served)} answers of the server, {teacher.asked} asked now, {teacher.retries} retries: {teacher.cost()}")
 
     provenance.prepare(runtime)

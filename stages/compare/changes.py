@@ -1,7 +1,7 @@
 """What differs between two runs, and whether the difference in scores can be attributed to one thing.
 
-A *variable* is what no stage made: a parameter, a source of data, a prompt, the code, a library. What stages made of them
-(rows, weights, predictions) follows from the variables and is no cause of its own.
+A *variable* is what no stage made: a parameter, a source of data, a prompt, the code, a library, the machine. What stages made
+of them (rows, weights, predictions) follows from the variables and is no cause of its own.
 """
 
 import json
@@ -12,14 +12,16 @@ from typing import Any
 
 from stages import params
 from stages.compare.sides import SHOWN_ONLY, Side, locked_params
+from stages.report.evidence import Json
 
 ABSENT = "absent"
+DEVICE = ("device", "device_name")
 FOLLOWS = ("data/cost", "reports")  # outputs that differ between two equal runs: seconds, and what is made from them
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that differs; `kind` is parameter, data, prompt, code, library or unexplained."""
+    """One thing that differs; `kind` is parameter, data, prompt, code, library, machine or unexplained."""
 
     kind: str
     name: str
@@ -56,7 +58,7 @@ def variables(base: Side, head: Side, files: dict[str, str]) -> list[Change]:
     found += [change for change in alone if change.kind != "code"]
     if code:
         found.append(Change("code", ", ".join(sorted(set(code))), "", ""))
-    found += _libraries(base, head)
+    found += _machine(base, head)
     return list(dict.fromkeys([*found, *_unexplained(base, head)]))
 
 
@@ -129,13 +131,17 @@ def _dependencies(side: Side) -> dict[str, Any]:
     return {dep["path"]: dep for name, stage in side.lock.items() if name not in SHOWN_ONLY for dep in stage.get("deps", [])}
 
 
-def _libraries(base: Side, head: Side) -> list[Change]:
-    before, after = (side.cost.get("machine", {}).get("versions", {}) for side in (base, head))
-    return [
-        Change("library", name, before[name], after[name])
-        for name in sorted(before.keys() & after.keys())
-        if before[name] != after[name]
-    ]
+def _machine(base: Side, head: Side) -> Iterable[Change]:
+    """Libraries of other versions and another device, which rounds otherwise: greedy texts differ between devices."""
+    before, after = (side.cost.get("machine", {}) for side in (base, head))
+    yield from _differing("library", before.get("versions", {}), after.get("versions", {}))
+    yield from _differing("machine", *({key: side[key] for key in DEVICE if key in side} for side in (before, after)))
+
+
+def _differing(kind: str, before: Json, after: Json) -> Iterable[Change]:
+    for name in sorted(before.keys() & after.keys()):
+        if before[name] != after[name]:
+            yield Change(kind, name, before[name], after[name])
 
 
 def _unexplained(base: Side, head: Side) -> list[Change]:

@@ -30,6 +30,8 @@ def compare(base: str, head: str | None, output: str | None, gate: bool) -> None
     yardstick: Json = {"report.margin": MARGIN} | {
         key: side.params[key] for side in (after, before) for key in YARDSTICK if key in side.params
     }
+    if unknown := [key for key in YARDSTICK if key not in yardstick]:
+        raise DataError(f"params.yaml: {unknown[0]} is on neither side; run `tunetrail compose` and `dvc repro`")
     headline, margin, resamples, seed = (yardstick[key] for key in YARDSTICK)
     rows = outcome.rows(before, after, headline, resamples, margin, seed)
     text = page.render("compare.md.jinja", HERE, **content(before, after, rows, margin))
@@ -60,6 +62,8 @@ def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> J
         ],
         "needed": rows_needed(headline.head.n, headline.low, headline.high, margin),
         "spread": [_spread([outcome.overall(side, system, headline.metric) for system in side.tuned]) for side in (base, head)],
+        "lone": outcome.on_one_side(base, head),
+        "few": page.FEW_CLUSTERS,
         "untuned": outcome.untuned(base, head, headline.metric),
         "variables": changes.variables(base, head, changed_files(base, head)),
         "beside": changes.beside(base, head),

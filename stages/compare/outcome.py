@@ -67,6 +67,12 @@ def rows(base: Side, head: Side, headline: str, resamples: int, margin: float, s
     ]
 
 
+def on_one_side(base: Side, head: Side) -> list[tuple[str, str]]:
+    """Metrics that only one run has, each with the name of that side."""
+    before, after = (dict.fromkeys(_metrics(side)) for side in (base, head))
+    return [(m, base.name) for m in before if m not in after] + [(m, head.name) for m in after if m not in before]
+
+
 def untuned(base: Side, head: Side, metric: str) -> list[tuple[str, float, float]]:
     """Untuned systems whose mean moved: then prompts, rows, scoring or the model changed, not only the training."""
     shared = [name for name in _systems(base) if name in _systems(head) and not name.startswith("tuned_")]

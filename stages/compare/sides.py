@@ -10,7 +10,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -65,11 +64,14 @@ def read(revision: str | None) -> Side:
     commit = _resolved("HEAD" if revision is None else revision)
     name = WORKING_TREE if revision is None else revision
 
+    read: dict[str, bytes] = {}
+
     def content(path: str) -> bytes:
-        return _file(Path(path), name) if revision is None else _show(commit, path, name)
+        read[path] = _file(Path(path), name) if revision is None else _show(commit, path, name)
+        return read[path]
 
     values = params.parse(content("params.yaml"), f"{name}: params.yaml")
-    lock = params.parse(content("dvc.lock"), f"{name}: dvc.lock").get("stages", {})
+    lock = params.parse(content("dvc.lock"), f"{name}: dvc.lock").get("stages") or {}
     folder = f"reports/{values.get('name')}"
     items = content(f"{folder}/items.jsonl")
     side = Side(
@@ -82,7 +84,7 @@ def read(revision: str | None) -> Side:
         cost=_json(content(f"{folder}/cost.json"), f"{name}: {folder}/cost.json"),
         items={item.id: item for item in sorted(_items(items, f"{name}: {folder}/items.jsonl"), key=lambda item: item.id)},
     )
-    _check_of_one_piece(side, f"{folder}/items.jsonl", items)
+    _check_of_one_piece(side, folder, read)
     return side
 
 
@@ -135,11 +137,14 @@ def _absent(name: str, path: str) -> DataError:
     return DataError(f"{name}: {path} is not there; run `dvc repro` and commit what it writes")
 
 
-def _json(content: bytes, where: str) -> Any:
+def _json(content: bytes, where: str) -> Json:
     try:
-        return json.loads(content)
+        found = json.loads(content)
     except ValueError as error:
         raise DataError(f"{where}: not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{where}: not a JSON object; run `dvc repro` and commit what it writes")
+    return found
 
 
 def _details(content: Callable[[str], bytes], path: str, name: str) -> Json:
@@ -148,7 +153,7 @@ def _details(content: Callable[[str], bytes], path: str, name: str) -> Json:
         found = content(path)
     except DataError:
         return {}
-    return dict(_json(found, f"{name}: {path}"))
+    return _json(found, f"{name}: {path}")
 
 
 def _items(content: bytes, where: str) -> Iterator[Item]:
@@ -169,16 +174,21 @@ def _items(content: bytes, where: str) -> Iterator[Item]:
         raise DataError(f"{where}: no scores of a tuned system; run `dvc repro`")
 
 
-def _check_of_one_piece(side: Side, path: str, items: bytes) -> None:
-    """The report was made from the locked predictions, and both with the parameters that stand beside them."""
-    outputs = side.outputs()
-    if outputs.get(path, {}).get("md5") != hashlib.md5(items, usedforsecurity=False).hexdigest():
-        raise DataError(f"{side.name}: {path} is not the one in dvc.lock; run `dvc repro` and commit both")
+def _check_of_one_piece(side: Side, folder: str, read: dict[str, bytes]) -> None:
+    """The report is the locked one, made from the locked predictions, with the parameters that stand beside them.
+
+    `read` are the files that were read, by path. An old lock file may not list all of the report's, but always its items.
+    """
+    outputs, items = side.outputs(), f"{folder}/items.jsonl"
+    locked = {path: outputs.get(path, {}).get("md5") for path in read if path == items or path in outputs}
+    for path, md5 in locked.items():
+        if md5 != hashlib.md5(read[path], usedforsecurity=False).hexdigest():
+            raise DataError(f"{side.name}: {path} is not the one in dvc.lock; run `dvc repro` and commit both")
     for system, md5 in side.cost.get("predictions_md5", {}).items():
         predictions = f"data/predictions/{system}.jsonl"
         if outputs.get(predictions, {}).get("md5") != md5:
             raise DataError(
-                f"{side.name}: {path} was not made from the {predictions} in dvc.lock; run `dvc repro` and commit both"
+                f"{side.name}: {items} was not made from the {predictions} in dvc.lock; run `dvc repro` and commit both"
             )
     for key, value in (locked_params(side) | locked_params(side, shown=True)).items():
         if key in side.params and side.params[key] != value:

@@ -25,7 +25,7 @@ def main() -> None:
         "name", "seed", "seeds", "synthesis.methods", "predict.split", "predict.shots", "predict.passage", "report", "data"
     )
     bases, tuned = (
-        [f"base_{shots}shot" for shots in p.shots] + ["base_passage"] * p.passage,
+        [f"base_{shots}shot" for shots in p.shots] + [summary.PASSAGE] * p.passage,
         {seed: f"tuned_{seed}" for seed in p.seeds},
     )
     methods = [method for method in p.methods if method != "none"]
@@ -41,7 +41,8 @@ def main() -> None:
         "synthesis": evidence.synthesis(found.funnels),
     }
     losses = evidence.loss_rows(found.training)
-    serving = evidence.serving(found.costs, f"base_{max(p.shots)}shot", tuned[p.seeds[0]], options)
+    others = [summary.PASSAGE] * p.passage
+    serving = evidence.serving(found.costs, f"base_{max(p.shots)}shot", tuned[p.seeds[0]], others, options)
 
     folder = Path("reports") / p.name
     content = {**page_content(p, found, scored, metrics), "chart": page.chart(losses), "serving": serving, "prices": options}
@@ -82,7 +83,10 @@ def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str]
         data={name: _md5(DATA / "formatted" / f"{name}.jsonl") for name in ("train", split)},
         commit=_commit(),
         totals={system: totals[system] for system in systems},
-        plots={name: totals[name] for name in ("confusion", "reliability")},
+        plots={
+            "confusion": totals["confusion"],
+            "reliability": [row for row in totals["reliability"] if row["system"] in tuned.values()],
+        },
         retention={system: _json(path) for system, path in kept.items()},
         audit=_json(DATA / "formatted" / "audit.json"),
         funnels=[_json(path) for path in funnels.values()],

@@ -1,5 +1,6 @@
 """Everything the report is made from, as one object, and the plain rows that plots and cost.json are made of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,14 +74,15 @@ def cost(costs: dict[str, Json]) -> Json:
     return {"machine": machine, **steps}
 
 
-def serving(costs: dict[str, Json], before: str, after: str, prices: Any) -> Json:
-    """What an answer takes with the prompt of `before` and with `after`, and a million of them on this machine and on an API.
+def serving(costs: dict[str, Json], before: str, after: str, others: Sequence[str], prices: Any) -> Json:
+    """What an answer of each system takes, and a million of them on this machine; and on an API with the prompt of `before`.
 
-    Seconds are those of the predict stage, loading included. The API is taken to read the prompt of `before`, examples and
-    all, and to write answers as long as those of `after`, both counted by this model's tokenizer. `prices`: the section report.
+    Seconds are those of the predict stage: loading, and scoring of references and choices, included. The API is taken to read
+    the prompt of `before`, examples and all, and to write answers as long as those of `after`, both counted by this model's
+    tokenizer. `prices`: the section report.
     """
     found: Json = {}
-    for system in (before, after):
+    for system in (before, after, *others):
         entry = costs[f"predict_{system}"]
         each = {key: round(entry[key] / entry["rows"], 4) for key in ("seconds", "prompt_tokens", "new_tokens")}
         hours = each["seconds"] * 1e6 / 3600

@@ -107,7 +107,19 @@ def cell(text: Any) -> str:
     return " ".join(str(text).split()).replace("|", "¦").replace("`", "'")
 
 
-FILTERS = (metric_name, metric_help, system_name, percent, signed, probability, number, duration, size, figure, clip, cell)
+def card(cost: Json) -> str:
+    """What training took of a GPU: its memory, what was reserved before and at the peak, the time in seconds and minutes."""
+    before, peak, total = (cost[f"memory_{name}_mb"] * 1e6 for name in ("before", "reserved", "total"))
+    seconds = cost["train_seconds"]
+    return (
+        f"{size(total)} of GPU memory; reserved before training {size(before)}, at the peak {size(peak)} "
+        f"({percent(peak / total)}{SPACE}%), of which for training {size(peak - before)} "
+        f"({percent((peak - before) / total)}{SPACE}%); trained in {seconds:.1f}{SPACE}s, {seconds / 60:.2f} minutes"
+    )
+
+
+WORDS = (metric_name, metric_help, system_name, card)
+FILTERS = (*WORDS, percent, signed, probability, number, duration, size, figure, clip, cell)
 
 
 def verdict(metrics: Json, headline: str, model: str, margin: float) -> Json:
@@ -124,7 +136,7 @@ def verdict(metrics: Json, headline: str, model: str, margin: float) -> Json:
         f"{metrics['split']} split, 95{SPACE}% interval {signed(low)} to {signed(high)}, {probability(p)}: the interval {zero}."
     )
     if not changed:
-        found = percent(difference[f"{headline}_mde"])
+        found = percent(min(1.0, difference[f"{headline}_mde"]))
         evidence += f" A difference of {found} points would have been found four times in five, smaller ones less often."
     if outcome == "underpowered":
         rows = number(difference[f"{headline}_rows_needed"])
@@ -145,10 +157,14 @@ def _limits(metrics: Json, headline: str) -> Iterator[str]:
         yield "There was one training run: how much the result varies between training seeds is unknown."
     if metrics["split"] == "valid":
         yield "These are validation rows, on which choices were made: expect less on new data."
-    if tuned["clusters"] < 2:
+    clusters = tuned.get(f"{headline}_clusters", tuned["clusters"])
+    if clusters < 2:
         yield "All rows come from one source: the intervals treat rows as independent and are too narrow if they are not."
-    elif tuned["clusters"] < FEW_CLUSTERS:
-        yield f"There are only {tuned['clusters']} clusters of rows: take the intervals as rough."
+    elif clusters < FEW_CLUSTERS:
+        yield f"There are only {clusters} clusters of rows: take the intervals as rough."
+    few = [key.removesuffix("_clusters") for key, found in tuned.items() if key.endswith("_clusters") and found < FEW_CLUSTERS]
+    if others := [metric_name(metric) for metric in few if metric != headline]:
+        yield f"Fewer than {FEW_CLUSTERS} clusters, so rough too: {', '.join(others)}."
 
 
 def chart(rows: list[Json]) -> Json | None:

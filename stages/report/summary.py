@@ -13,7 +13,7 @@ import numpy as np
 from stages.records import DataError, Example, Score
 from stages.report.statistics import Array, Difference, Rate, holm, paired_difference, rate_interval, rows_needed, verdict
 
-TUNED = "tuned"
+TUNED, PASSAGE = "tuned", "base_passage"
 DETAILS = ("slices", "totals", "seeds")
 DETAIL = ("_mde", "_p_holm", "_rows_needed")  # endings of what a difference has beside interval, p and verdict
 
@@ -93,10 +93,15 @@ def best_base(table: Table, headline: str) -> str:
 
 
 def summarize(table: Table, headline: str, resamples: int, seed: int, split: str, margin: float) -> dict[str, Any]:
-    """The nested numbers of metrics.json: rates by system, tuned minus best base, slices, and seeds where there are several."""
+    """The nested numbers of metrics.json: rates by system, tuned minus best base, slices, and seeds where there are several.
+
+    `passage`: the headline of tuned, closed-book, minus that of the base with the passage in its prompt, where it was asked.
+    """
     best = best_base(table, headline)
     metrics: dict[str, Any] = {system: _rates(table, system) for system in (TUNED, *table.bases)}
     metrics["difference"] = {"against": best, **_differences(table, best, headline, resamples, seed, margin)}
+    if PASSAGE in table.bases and best != PASSAGE:
+        metrics["passage"] = _differences(table, PASSAGE, headline, resamples, seed, margin, [headline])
     metrics["slices"] = _slices(table, headline, best)
     if len(table.seeds) > 1:
         means = np.array([np.nanmean(table.values[system], axis=0) for system in table.seeds.values()])
@@ -113,10 +118,11 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
 def divided(metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What DVC shows as columns of `dvc exp show`, and what would drown it there: slices, totals, seeds, resolution."""
     details = {name: value for name, value in metrics.items() if name in DETAILS}
-    difference = metrics["difference"]
-    details["difference"] = {name: value for name, value in difference.items() if name.endswith(DETAIL)}
     shown = {name: value for name, value in metrics.items() if name not in DETAILS}
-    shown["difference"] = {name: value for name, value in difference.items() if not name.endswith(DETAIL)}
+    for name in ("difference", "passage"):
+        if name in metrics:
+            details[name] = {key: value for key, value in metrics[name].items() if key.endswith(DETAIL)}
+            shown[name] = {key: value for key, value in metrics[name].items() if not key.endswith(DETAIL)}
     return shown, details
 
 
@@ -150,7 +156,7 @@ def _complete(system: str, scores: dict[str, Score], ids: list[str]) -> None:
 
 
 def _rates(table: Table, system: str, metrics: Sequence[str] = (), rows: Array | None = None) -> dict[str, Any]:
-    """`<metric>`, `_lo`, `_hi` of each metric over the chosen rows, then n and clusters; `_n` where it has fewer items."""
+    """`<metric>`, `_lo`, `_hi` of each metric over the chosen rows, then n and clusters; its own where it has fewer items."""
     rows = np.full(len(table.ids), True) if rows is None else rows
     numbers: dict[str, Any] = {}
     for metric in metrics or table.metrics:
@@ -161,19 +167,19 @@ def _rates(table: Table, system: str, metrics: Sequence[str] = (), rows: Array |
         rate = rate_interval(scores[applies], table.sources[applies])
         numbers |= flat(metric, rate)
         if rate.n < rows.sum():
-            numbers[f"{metric}_n"] = rate.n
+            numbers |= {f"{metric}_n": rate.n, f"{metric}_clusters": rate.clusters}
     return numbers | {"n": int(rows.sum()), "clusters": len(set(table.sources[rows]))}
 
 
 def _differences(
-    table: Table, best: str, headline: str, resamples: int, seed: int, margin: float
+    table: Table, best: str, headline: str, resamples: int, seed: int, margin: float, metrics: Sequence[str] = ()
 ) -> dict[str, float | int | str]:
     """Each metric starts from the same seed: all see the same resamples, and a new metric leaves the others as they were.
 
     The headline was named before the scores were seen, so its verdict rests on its own p; that of any other on Holm's.
     """
     found, rows = {}, {}
-    for metric in table.metrics:
+    for metric in metrics or table.metrics:
         tuned, base = table.column(TUNED, metric), table.column(best, metric)
         applies, generator = ~np.isnan(tuned), np.random.default_rng(seed)
         found[metric] = paired_difference(tuned[applies], base[applies], table.sources[applies], resamples, generator)

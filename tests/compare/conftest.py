@@ -82,6 +82,7 @@ class Repository:
         adapter: str = "",
         metrics: dict[str, Any] | None = None,
         details: dict[str, Any] | None = None,
+        device: str = "a CPU",
         cache: bool = False,
     ) -> None:
         """One run whose tuned models have `count` rows right, of those named by `questions`; `changed` are parameters."""
@@ -117,13 +118,20 @@ class Repository:
             },
         }
         folder = f"reports/{values['name']}"
-        machine = {"device_name": "a CPU", "versions": versions or {"torch": "2.0"}}
+        machine = {"device_name": device, "versions": versions or {"torch": "2.0"}}
         predictions = {system: md5(files[f"data/predictions/{system}.jsonl"])["md5"] for system in systems}
         cost = {"machine": machine, "train_42": {"seconds": 9.0 + len(train)}, "predictions_md5": predictions}
 
+        report = {
+            f"{folder}/items.jsonl": items,
+            f"{folder}/metrics.json": json.dumps({"split": "test", **(metrics or {})}),
+            f"{folder}/details.json": json.dumps(details or {}),
+            f"{folder}/cost.json": json.dumps(cost),
+        }
+
         def stage(deps: list[str], outs: list[str], keys: list[str]) -> dict[str, Any]:
-            known = {**files, "adapter": adapter + json.dumps(values["lora"]), f"{folder}/items.jsonl": items}
-            known["data/scores.jsonl"] = items
+            known = {**files, "adapter": adapter + json.dumps(values["lora"])}
+            known |= {"data/scores.jsonl": items, **report}
             sources = {path: "".join(self.read(str(f.relative_to(self.root))) for f in self.files(path)) for path in deps}
             return {
                 "cmd": "run",
@@ -139,16 +147,14 @@ class Repository:
             "train@42": stage(["data/formatted/train.jsonl", "stages/train"], ["adapter"], ["lora", "train"]),
             "predict@42": stage(["data/formatted/test.jsonl", "adapter"], answers, []),
             "evaluate": stage(answers, ["data/scores.jsonl"], ["seeds"]),
-            "report": stage(["data/scores.jsonl"], [f"{folder}/items.jsonl"], ["name", "report"]),
+            "report": stage(["data/scores.jsonl"], list(report), ["name", "report"]),
         }
         yaml = YAML()
         for path, value in (("params.yaml", values), ("dvc.lock", {"schema": "2.0", "stages": lock})):
             with (self.root / path).open("w", encoding="utf-8") as file:
                 yaml.dump(value, file)
-        self.write(f"{folder}/items.jsonl", items)
-        self.write(f"{folder}/metrics.json", json.dumps({"split": "test", **(metrics or {})}))
-        self.write(f"{folder}/details.json", json.dumps(details or {}))
-        self.write(f"{folder}/cost.json", json.dumps(cost))
+        for path, text in report.items():
+            self.write(path, text)
         for content in files.values() if cache else ():
             key = md5(content)["md5"]
             self.write(f".dvc/cache/files/md5/{key[:2]}/{key[2:]}", content)

@@ -6,6 +6,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from stages import records
+from tests.compare.conftest import md5
 
 
 def refusal(compare, repository, *arguments) -> str:
@@ -62,8 +63,8 @@ def test_what_decides_no_score_is_told_but_is_no_variable(repository, compare):
     repository.run(60, {"lora.r": 16, "runtime.threads": 4, "report.margin": 0.1, "lora.new": None})
     page = compare(repository, "--base", base)
     assert "**Exactly one variable changed**: parameter `lora.r`" in page
-    assert "- `runtime.threads` 2 → 4, which decides no score" in page
-    assert "- `report.margin` 0.05 → 0.1, which decides no score" in page
+    assert "- `runtime.threads` 2 → 4, which decides no score beyond rounding" in page
+    assert "- `report.margin` 0.05 → 0.1, which decides no score beyond rounding" in page
     assert "- `lora.new` absent → null, with another change" in page
 
 
@@ -289,18 +290,45 @@ def test_predictions_other_than_the_locked_ones_are_refused(repository, compare)
     repository.run(60)
     base = repository.commit()
     cost = json.loads(repository.read("reports/letters/cost.json"))
-    cost["predictions_md5"]["tuned_42"] = "0" * 32
+    old, cost["predictions_md5"]["tuned_42"] = json.dumps(cost), "0" * 32
     repository.write("reports/letters/cost.json", json.dumps(cost))
+    locked = repository.read("dvc.lock")
+    repository.write("dvc.lock", locked.replace(md5(old)["md5"], md5(json.dumps(cost))["md5"]))
     said = refusal(compare, repository, "--base", base)
     assert "working tree: reports/letters/items.jsonl was not made from the data/predictions/tuned_42.jsonl in dvc.lock" in said
 
 
-def test_a_report_other_than_the_locked_one_is_refused(repository, compare):
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("items.jsonl", '"exact": 1.0', '"exact": 0.0'),
+        ("metrics.json", '"test"', '"valid"'),
+        ("details.json", "{}", '{"totals": null}'),
+        ("cost.json", '"tuned_42"', '"tuned_43"'),
+    ],
+)
+def test_a_report_other_than_the_locked_one_is_refused(repository, compare, file, old, new):
     repository.run(60)
     base = repository.commit()
-    lines = repository.read("reports/letters/items.jsonl").splitlines(keepends=True)
-    repository.write("reports/letters/items.jsonl", "".join(lines[:-1]))
-    assert "reports/letters/items.jsonl is not the one in dvc.lock" in refusal(compare, repository, "--base", base)
+    text = repository.read(f"reports/letters/{file}")
+    assert old in text
+    repository.write(f"reports/letters/{file}", text.replace(old, new, 1))
+    assert f"reports/letters/{file} is not the one in dvc.lock" in refusal(compare, repository, "--base", base)
+
+
+def test_a_file_that_holds_no_object_is_named(repository, compare):
+    repository.run(60)
+    base = repository.commit()
+    repository.write("reports/letters/metrics.json", "[]")
+    assert "reports/letters/metrics.json: not a JSON object" in refusal(compare, repository, "--base", base)
+
+
+def test_another_device_is_a_variable(repository, compare):
+    repository.run(60)
+    base = repository.commit()
+    repository.run(90, {"lora.r": 16}, device="a GPU")
+    page = compare(repository, "--base", base)
+    assert "**2 variables changed**" in page and "- machine `device_name` a CPU → a GPU" in page
 
 
 def test_parameters_that_were_never_run_are_refused(repository, compare):
@@ -331,6 +359,25 @@ def test_a_headline_that_one_side_does_not_measure_is_named(repository, compare)
     base = repository.commit()
     said = refusal(compare, repository, "--base", base)
     assert f"{base}: report.headline = bleu is not among the metrics of its items" in said
+
+
+def test_a_metric_of_one_side_alone_is_named(repository, compare):
+    repository.run(60)
+    base = repository.commit()
+    old = repository.read("reports/letters/items.jsonl")
+    new = old.replace('"stop_rate"', '"rouge_l"')
+    repository.write("reports/letters/items.jsonl", new)
+    repository.write("dvc.lock", repository.read("dvc.lock").replace(md5(old)["md5"], md5(new)["md5"]))
+    page = compare(repository, "--base", base)
+    assert f"Measured on one side only: stopped by itself ({base}),\nROUGE-L (working tree)." in page
+
+
+def test_few_clusters_are_a_warning(repository, compare, monkeypatch):
+    repository.run(60)
+    base = repository.commit()
+    assert "fewer than" not in compare(repository, "--base", base)
+    monkeypatch.setattr("stages.report.page.FEW_CLUSTERS", 25)
+    assert "These are fewer than 25 clusters: intervals and p rest on very little." in compare(repository, "--base", base)
 
 
 def test_the_page_is_plain_text_that_git_can_diff(repository, compare):

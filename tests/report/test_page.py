@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from stages.records import DataError, Example, Message
+from stages import records
+from stages.records import DataError, Example, Message, Score
 from stages.report import examples, page
 
 HOSTILE = "<script>document.title='broken'</script> {{ 7*7 }} {% raw %} | ` \" ' \u202e"
@@ -327,6 +328,53 @@ def test_a_headline_of_one_slice_leads_the_page(inputs: Any, run: Any) -> None:
     folder = run(inputs)
     assert "fields exact on missing" in html(folder).partition("</h1>")[0]
     assert "| fields exact on missing | " in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_base_with_the_passage_is_compared_beside_the_best_base(inputs: Any, run: Any) -> None:
+    inputs.params.passage = True
+    inputs.systems.insert(2, "base_passage")
+    inputs.answers["base_passage"] = inputs.answers["base_0shot"]
+    inputs.scores["base_passage"] = inputs.scores["base_0shot"]
+    inputs.write()
+    inputs.json("data/cost/predict_base_passage.json", {**inputs.prediction_cost(), "prompt_tokens": 60 * 777})
+    folder = run(inputs)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["difference"]["against"] == "base_3shot"
+    assert metrics["passage"]["field_exact"] == round(metrics["tuned"]["field_exact"] - metrics["base_0shot"]["field_exact"], 6)
+    report = (folder / "report.md").read_text()
+    assert "Against the base with the passage in its prompt: +" in report
+    assert "base, passage in the prompt 777 prompt tokens" in report
+    assert "Against the base with the passage in its prompt" in html(folder)
+
+
+def test_few_clusters_are_those_of_the_headline(inputs: Any, run: Any) -> None:
+    assert "clusters of rows" not in (run(inputs) / "report.md").read_text()
+    inputs.params.report.headline = "field_exact@second_email"
+    for system in inputs.systems:
+        for row, example in enumerate(inputs.examples):
+            if example.source > "layout-04":
+                inputs.scores[system][row].pop("stop_rate")
+    inputs.write()
+    report = (run(inputs) / "report.md").read_text()
+    assert "Fewer than 10 clusters, so rough too: stopped by itself." in report
+    inputs.params.report.headline = "field_exact@rare"
+    scores = [row for system in inputs.systems for row in inputs.rows(system)]
+    rare = [row.model_dump(exclude={"id"}) | {"slices": ["rare"] if row.source < "layout-02" else []} for row in scores]
+    records.write(inputs.root / "data/scores.jsonl", [Score(**row) for row in rare])
+    assert "There are only 2 clusters of rows: take the intervals as rough." in (run(inputs) / "report.md").read_text()
+
+
+def test_what_training_took_of_a_gpu_is_told_as_the_sources_tell_it(inputs: Any, run: Any) -> None:
+    memory = {"before": 1000.0, "peak": 4000.0, "reserved": 4250.0, "total": 14700.0}
+    card = {f"memory_{name}_mb": megabytes for name, megabytes in memory.items()}
+    inputs.json("data/cost/train_42.json", {**inputs.training_cost(), **card, "train_seconds": 259.4})
+    folder = run(inputs)
+    told = (
+        "14.7 GB of GPU memory; reserved before training 1.0 GB, at the peak 4.2 GB (28.9 %), of which for training 3.2 GB "
+        "(22.1 %); trained in 259.4 s, 4.32 minutes"
+    )
+    for text in (html(folder), (folder / "report.md").read_text()):
+        assert told in text.replace("\u202f", " ")
 
 
 def browse(page: Path, profile: Path, query: str = "") -> str:
