@@ -10,11 +10,13 @@ from stages.records import DataError, Example, Prediction
 
 BINS = 10
 NO_LABEL = "(none)"
-# "B", "B. text", "the answer is: B", "option B", "Answer: b)"; an A before a word is an article, but not after "option".
+# "B", "B. text", "B is correct", "the answer is: B", "option B", "I choose B", "\boxed{B}", "Answer: b)"; an A before a word is
+# an article, but not after "option", nor before "is correct" or a reason ("because").
 LETTER = re.compile(
-    r"""^\W*([A-Z])(?:[.):]|\W*$)
-    | (?:\b(?i:answer(?:\ is|:)|option(?:\ is)?)|答案[是为：:]|选择?) [\s:：*_"'(（]*
-      ([B-Z](?![\w-])|A(?!\ \w|[\w-])|(?<=ption\ )A(?![\w-])|[a-z](?=[.):](?!\w)|\W*$))""",
+    r"""^\W*([A-Z])(?:[.):]|\W*$|\ is\ (?:correct|right)\b)
+    | (?<!not\ )(?<!n['’]t\ )(?:\b(?i:answer(?:\ is|:)|option(?:\ is)?|choose|it['’]s|it\ is)|\\boxed|答案[是为：:]|选择?)
+      [\s:：*_"'(（{]*
+      ([B-Z](?![\w-])|A(?![\w-]|\ (?!(?:because|since|as)\b)\w)|(?<=ption\ )A(?![\w-])|[a-z](?=[.):](?!\w)|\W*$))""",
     re.MULTILINE | re.VERBOSE,
 )
 LISTED = re.compile(r"^[A-Z]\. ", re.MULTILINE)
@@ -116,19 +118,28 @@ def _label(answer: str, choices: Sequence[str]) -> str:
 def named(answer: str, choices: Sequence[str], by_letter: bool) -> int | None:
     """The position of the one choice that the answer names, None where it names none or several.
 
-    It names a choice by being equal to it (signs and case aside), by holding it whole, by the letter under which it is listed
-    ("B", "B. text", "the answer is B"), or by holding what tells it apart, since all choices may be sentences like "The correct
-    answer is …". Of choices within each other the longest counts.
+    It names a choice by being equal to it (signs and case aside), by the one letter that it states ("B", "B. text", "the answer
+    is B") whatever else it holds, by holding the choice whole, or by holding what tells it apart, since all choices may be
+    sentences like "The correct answer is …". Of choices within each other the longest counts.
     """
     words, listed = tokens(answer), [tokens(choice) for choice in choices]
     if words in listed:
         return listed.index(words)
-    letters = {ord((a or b).upper()) - ord("A") for a, b in LETTER.findall(answer)} if by_letter else set()
-    listed_letters = [position for position in sorted(letters) if position < len(choices)]
-    for found in (_held(listed, words), listed_letters, _held(_apart(listed), words)):
+    letters = _letters(answer, choices) if by_letter else []
+    if len(letters) == 1:
+        return letters[0]
+    for found in (_held(listed, words), letters, _held(_apart(listed), words)):
         if found:
             return found[0] if len(found) == 1 else None
     return None
+
+
+def _letters(answer: str, choices: Sequence[str]) -> list[int]:
+    """Positions of the choices whose letter the answer states; the C of a choice "C. difficile" is none."""
+    texts = "|".join(re.escape(choice) for choice in sorted(choices, key=len, reverse=True))
+    rest = re.sub(rf"(?<!\w)(?:{texts})(?!\w)", "_", answer, flags=re.IGNORECASE)
+    positions = {ord((a or b).upper()) - ord("A") for a, b in LETTER.findall(rest)}
+    return [position for position in sorted(positions) if position < len(choices)]
 
 
 def _held(parts: Sequence[list[str]], words: list[str]) -> list[int]:

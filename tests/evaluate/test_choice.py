@@ -54,6 +54,35 @@ def test_an_answer_names_one_choice_or_none(answer: str, position: int | None) -
 
 
 @pytest.mark.parametrize(
+    ("answer", "position"),
+    [
+        ("The answer is B. Paris is in France.", 1),
+        ("B) because Paris is in France", 1),
+        ("B\n\nExplanation: Paris is not the capital", 1),
+        ("B. Berlin. Paris is the capital of France.", 1),
+        ("The answer is A because it is so", 0),
+        ("The answer is A, since Rome is in Italy.", 0),
+        ("C is correct", 2),
+        ("I would choose A.", 0),
+        ("It's C", 2),
+        (r"$\boxed{C}$", 2),
+        ("A river is in Paris and in Rome.", None),
+        ("It is A river town.", None),
+        ("C is not correct", None),
+        ("I would not choose A.", None),
+        ("B. Berlin\nC. Rome\nParis is the capital.", None),
+    ],
+)
+def test_one_letter_stated_outright_counts_before_the_options_of_its_explanation(answer: str, position: int | None) -> None:
+    assert choice.named(answer, ("Paris", "Berlin", "Rome", "Madrid"), by_letter=True) == position
+
+
+@pytest.mark.parametrize("answer", ["C. difficile is the cause", "The answer is C. difficile", "B. It is C. difficile"])
+def test_a_letter_within_an_option_is_not_stated(answer: str) -> None:
+    assert choice.named(answer, ("E. coli", "C. difficile", "S. aureus"), by_letter=True) == 1
+
+
+@pytest.mark.parametrize(
     ("answer", "position"), [("Spam!", 0), ("This is not spam.", 1), ("It is spam", 0), ("A", None), ("not clear", None)]
 )
 def test_labels_are_named_by_their_words_alone(answer: str, position: int | None) -> None:
