@@ -11,7 +11,7 @@ WRONG = ""  # equals no value: given by an answer that is no object, or is neste
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
-    """Fields are equal after parsing, lists as sets; null equals only null. No object: every field is wrong, every measure 0.
+    """Fields are equal after parsing, lists as sets (`same`); null equals only null. No object: all fields wrong, measures 0.
 
     `field_exact` is the share of the reference's fields that are right (its mean over rows is the micro average where all
     rows have the same fields); `record_exact` asks for all of them and no other field; `schema_valid` for these fields with
@@ -35,7 +35,7 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> di
     """Precision, recall and F1 of the values: of each field, over all values (`field_`), and as mean of the fields (`_macro`).
 
     An answer that is no object misses all of the reference's values and counts as a wrong one in each of its fields. Fields
-    that only answers have are no totals of their own, but count in the means.
+    that no reference has count over all values alone: one invented in one answer would weigh as much as a field of all rows.
     """
     references = [json.loads(example.reference, parse_float=_number) for example in examples]
     rows = [(_given(p.text, right), values(right)) for p, right in zip(predictions, references, strict=True)]
@@ -43,9 +43,9 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> di
     given = Counter(field for given, _ in rows for field, _ in given)
     right = Counter(field for _, right in rows for field, _ in right)
     micro = rates("field", both.total(), given.total(), right.total())
-    fields = {field: rates("", both[field], given[field], right[field]) for field in sorted(right | given)}
     known: set[str] = set().union(*references)
-    named = {f"{field}{rate}": value for field in fields if field in known for rate, value in fields[field].items()}
+    fields = {field: rates("", both[field], given[field], right[field]) for field in sorted(known & (right | given).keys())}
+    named = {f"{field}{rate}": value for field, found in fields.items() for rate, value in found.items()}
     macro = {
         f"field_{rate}_macro": sum(found[f"_{rate}"] for found in fields.values()) / len(fields)
         for rate in ("precision", "recall", "f1")
@@ -79,7 +79,7 @@ def _refuse(constant: str) -> None:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal as JSON, lists as sets: true is not 1, order and repetition do not count."""
+    """Equal as JSON, lists at any depth as sets: true is not 1, order and repetition do not count."""
     return isinstance(a, list) == isinstance(b, list) and _elements(a) == _elements(b)
 
 
@@ -89,9 +89,19 @@ def _elements(value: Any) -> set[str]:
 
 def _canonical(value: Any) -> str:
     try:
-        return json.dumps(value, sort_keys=True)
+        return json.dumps(_in_order(value), sort_keys=True)
     except RecursionError:
         return WRONG
+
+
+def _in_order(value: Any) -> Any:
+    """The same value, each list within it sorted and without repetition."""
+    if isinstance(value, dict):
+        return {key: _in_order(element) for key, element in value.items()}
+    if not isinstance(value, list):
+        return value
+    elements = {json.dumps(element, sort_keys=True): element for element in map(_in_order, value)}
+    return [elements[text] for text in sorted(elements)]
 
 
 def fits(found: dict[str, Any], right: dict[str, Any]) -> bool:

@@ -90,6 +90,11 @@ def test_each_field_has_a_score_of_its_own() -> None:
         ([1], "1", False),
         ([], "null", False),
         ([{"a": 1}, {"b": 2}], '[{"b": 2}, {"a": 1}]', True),
+        ([["a", "b"]], '[["b", "a", "b"]]', True),
+        ([["a"], ["b"]], '[["a", "b"]]', False),
+        ({"a": [1, 2]}, '{"a": [2, 1]}', True),
+        ([{"a": [1, 2]}], '[{"a": [2, 1]}, {"a": [1, 2]}]', True),
+        ({"a": [1]}, '{"a": [true]}', False),
         ("你好，世界", '"你好，世界"', True),
         ("你好，世界", '"你好,世界"', False),
         ("你好", '"\\u4f60\\u597d"', True),
@@ -183,7 +188,7 @@ def test_totals_weigh_values_in_micro_and_fields_in_macro() -> None:
         "field_precision": 2 / 7,
         "field_recall": 2 / 6,
         "field_f1": 4 / 13,
-        **dict.fromkeys(("field_precision_macro", "field_recall_macro", "field_f1_macro"), 2 / 9),
+        **dict.fromkeys(("field_precision_macro", "field_recall_macro", "field_f1_macro"), 1 / 3),
     }
     assert found == pytest.approx(expected)
 
@@ -192,6 +197,13 @@ def test_totals_weigh_values_in_micro_and_fields_in_macro() -> None:
 def test_an_answer_that_cannot_be_parsed_counts_as_0_in_total(gold: Any) -> None:
     example, prediction = item("garbage", gold)
     assert set(extraction.totals([example], [prediction]).values()) == {0.0}
+
+
+def test_invented_fields_of_one_answer_cost_in_micro_and_leave_macro_to_the_fields_of_the_references() -> None:
+    rows = [item('{"a": "x"}', {"a": "x"})] * 99 + [item('{"a": "x", "b": 1, "c": 2}', {"a": "x"})]
+    found = extraction.totals(*zip(*rows, strict=True))
+    assert (found["field_f1_macro"], found["field_precision"]) == (1.0, 100 / 102)
+    assert not {"b_f1", "c_f1"} & found.keys()
 
 
 def test_an_invented_value_costs_in_micro_and_in_macro() -> None:
