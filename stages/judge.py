@@ -34,15 +34,17 @@ def judge(systems: str | None, rows: int) -> None:
     examples = list(records.read(Path(f"data/formatted/{p.split}.jsonl"), Example))
     if len(pair) != 2 or rows < 1 or not examples:
         raise DataError("judge: needs two systems, e.g. --systems tuned_42,base_3shot, and at least one row")
-    chosen = random.Random(p.seed).sample(examples, min(rows, len(examples)))
-    first, second = (aligned(Path(f"data/predictions/{system.strip()}.jsonl"), chosen) for system in pair)
+    places = random.Random(p.seed).sample(range(len(examples)), min(rows, len(examples)))
+    chosen = [examples[place] for place in places]
+    given = [aligned(Path(f"data/predictions/{system.strip()}.jsonl"), examples) for system in pair]
+    first, second = ([answers[place] for place in places] for answers in given)
     teacher = Teacher(backend(p.teacher, params.runtime()), p.budget, p.seed)
     judged = {
         "split": p.split,
         "rows": len(chosen),
         "teacher": p.teacher.model_dump(),
         "pairwise": pairwise(chosen, first, second, teacher),
-        "rubric": {given[0].system: rubric(chosen, given, teacher) for given in (first, second)},
+        "rubric": {answers[0].system: rubric(chosen, answers, teacher) for answers in (first, second)},
         "cost": teacher.cost(),
     }
     records.write_json(Path("reports") / p.name / "judge.json", judged)
