@@ -4,6 +4,7 @@ The sheets of all raters hold the same rows, each in an order of its own; which 
 """
 
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,12 +46,20 @@ def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Pa
 
 
 def read_back(folder: Path, output: Path | None) -> None:
-    """Read the filled sheets of a folder and show, and store as JSON, means by system and agreement by criterion."""
+    """Read the filled sheets of a folder and show, and store as JSON, means by system and agreement by criterion.
+
+    On stderr: of each rater how many rows of the key the sheet lacks, and how many have no rating.
+    """
     systems = {row["row"]: row["system"] for _, row in sheet.read(_key(folder), KEY)}
     filled = sorted(folder.glob("*.csv"))
     if not filled:
         raise DataError(f"{folder}: holds no sheets (*.csv)")
-    found = summarize({path.stem: _ratings(path, systems) for path in filled}, systems)
+    ratings = {path.stem: _ratings(path, systems) for path in filled}
+    for rater, rows in ratings.items():
+        missing, unfilled = len(systems) - len(rows), sum(not given for given in rows.values())
+        if missing or unfilled:
+            print(f"{rater}: of {len(systems)} rows {missing} are missing and {unfilled} have no rating", file=sys.stderr)
+    found = summarize(ratings, systems)
     if output:
         records.write_json(output, found)
     print(json.dumps(found, ensure_ascii=False, indent=2))
@@ -97,15 +106,21 @@ def _ratings(path: Path, systems: dict[str, str]) -> dict[str, dict[str, int]]:
     """Row to criterion to rating of one sheet; an empty cell is no rating."""
     found: dict[str, dict[str, int]] = {}
     for where, row in sheet.read(path, ("row", *CRITERIA)):
-        number = row["row"]
+        number = _whole(row["row"])
         if number not in systems or number in found:
             raise DataError(f"{where}: row {number} is {'there twice' if number in found else 'not in the key'}")
-        given = {criterion: row[criterion].strip() for criterion in CRITERIA if row[criterion].strip()}
+        given = {criterion: _whole(row[criterion]) for criterion in CRITERIA if row[criterion].strip()}
         if wrong := [criterion for criterion, value in given.items() if value not in SCALE]:
             raise DataError(f"{where}: {wrong[0]} = {given[wrong[0]]!r}: must be {SCALE[0]} to {SCALE[-1]}, whole, or empty")
         found[number] = {criterion: int(value) for criterion, value in given.items()}
     return found
 
 
+def _whole(cell: str) -> str:
+    """5.0 is 5: a column with empty cells is saved so by some programs."""
+    return cell.strip().removesuffix(".0")
+
+
 def _key(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.key.csv")
+    folder = folder.resolve()  # "." has no name
+    return folder.parent / f"{folder.name}.key.csv"

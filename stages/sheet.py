@@ -21,16 +21,23 @@ def write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
 
 
 def read(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each row with its place, file and line; DataError where a column of the header is gone.
+    """Each row that is not empty with its place, file and line; DataError where a column of the header is gone.
 
-    Where the comma is the decimal sign, spreadsheets save with semicolons.
+    Where the comma is the decimal sign, spreadsheets save with semicolons, some with tabs.
     """
     text = "\n".join(lines(path))
-    reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in text.partition("\n")[0] else ",", restval="")
-    if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
-        raise DataError(f"{path}:1: no column {missing[0]!r}; keep the header that was exported")
-    for row in reader:
-        yield f"{path}:{reader.line_num}", row
+    header = text.partition("\n")[0]
+    delimiter = next((sign for sign in ";\t" if sign in header), ",")
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restval="")
+    try:
+        names = reader.fieldnames or ()
+        if missing := [name for name in columns if name not in names]:
+            raise DataError(f"{path}:1: no column {missing[0]!r}; keep the header that was exported")
+        for row in reader:
+            if any(row[name].strip() for name in names):
+                yield f"{path}:{reader.line_num}", row
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: no CSV: {error}; close its quotes or save the sheet anew") from error
 
 
 def _cell(value: Any) -> Any:

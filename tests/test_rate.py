@@ -117,6 +117,51 @@ def test_an_empty_cell_is_no_rating_and_semicolons_are_read(folder, monkeypatch,
     assert found["krippendorff_alpha"]["relevance"] is None
 
 
+def test_tabs_are_read_whole_numbers_with_a_decimal_count_and_empty_rows_do_not(folder, monkeypatch, capsys):
+    export(monkeypatch, folder)
+    for rater in ("ann", "ben"):
+        path = folder / f"{rater}.csv"
+        fill(path, lambda row: "5.0")
+        path.write_text(path.read_text(encoding="utf-8").replace(",", "\t") + "\t" * 7 + "\n \t\n", encoding="utf-8")
+    capsys.readouterr()
+    run(monkeypatch, "import", folder)
+    said = capsys.readouterr()
+    assert json.loads(said.out)["systems"]["tuned_42"]["accuracy"] == {"mean": 5.0, "sd": 0.0, "n": 8}
+    assert said.err == ""
+
+
+def test_rows_that_are_missing_or_unfilled_are_told_by_rater(folder, monkeypatch, capsys):
+    export(monkeypatch, folder)
+    fill(folder / "ann.csv", lambda row: "" if row["row"] == "1" else 4)
+    fill(folder / "ben.csv", lambda row: 4)
+    lines = (folder / "ben.csv").read_text(encoding="utf-8").splitlines()
+    lines[6] += '"an open quote'  # after the comma of the empty comment
+    (folder / "ben.csv").write_text("\n".join(lines), encoding="utf-8")
+    run(monkeypatch, "import", folder)
+    assert capsys.readouterr().err.splitlines() == [
+        "ann: of 8 rows 0 are missing and 1 have no rating",
+        "ben: of 8 rows 2 are missing and 0 have no rating",
+    ]
+
+
+def test_the_folder_itself_can_be_named_by_a_dot(folder, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match=r"\.key\.csv: no such file"):
+        run(monkeypatch, "import", ".")
+    export(monkeypatch, folder)
+    monkeypatch.chdir(folder)
+    capsys.readouterr()
+    run(monkeypatch, "import", ".")
+    assert json.loads(capsys.readouterr().out)["raters"] == ["ann", "ben"]
+
+
+def test_a_cell_that_is_too_long_is_told_in_one_line(folder, monkeypatch):
+    export(monkeypatch, folder)
+    path = folder / "ann.csv"
+    path.write_text(path.read_text(encoding="utf-8") + f'1,"{"x" * 200_000}"', encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"ann\.csv:\d+: no CSV: field larger than field limit"):
+        run(monkeypatch, "import", folder)
+
+
 @pytest.mark.parametrize("rating", ["6", "0", "3.5", "good"])
 def test_a_rating_outside_the_scale_is_named_by_sheet_and_line(folder, monkeypatch, rating):
     export(monkeypatch, folder)
