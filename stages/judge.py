@@ -23,7 +23,9 @@ from stages.synthesize.backends import backend
 from stages.synthesize.teacher import Ask, Teacher
 
 CRITERIA = ("relevance", "accuracy", "fluency")
-VERDICT = re.compile(r"^\W*verdict\W*(A|B|tie)\W*$", re.IGNORECASE | re.MULTILINE)
+# "Verdict: A", "Final verdict: **Answer A** (better)"; "4. relevance: 4/5", but not -1.
+VERDICT = re.compile(r"^\W*(?:final )?verdict\W*(?:answer )?(A|B|tie)\W*(?:\(.*\)\W*)?$", re.IGNORECASE | re.MULTILINE)
+MARK = r"^\W*(?:\d\W+)?{}\W*(?<![-−])([1-5])(?:/5)?\W*$"
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=256)
 
 
@@ -107,7 +109,7 @@ def _verdict(call: Call | None) -> int | None:
 
 
 def _marks(call: Call | None) -> dict[str, int] | None:
-    found = {name: re.search(rf"^\W*{name}\W*([1-5])(?:/5)?\W*$", call.text, re.I | re.M) for name in CRITERIA} if call else {}
+    found = {name: re.search(MARK.format(name), call.text, re.I | re.M) for name in CRITERIA} if call else {}
     return {name: int(match[1]) for name, match in found.items() if match} if found and all(found.values()) else None
 
 

@@ -86,10 +86,17 @@ def test_a_judge_that_likes_length_is_found_out() -> None:
     assert (found["wins"], found["longer_won"]) == ({"new": 2, "old": 2}, 1.0)
 
 
-@pytest.mark.parametrize("reply", [None, "", "Both are fine.", "Verdict: C", "The verdict: A is better"])
+@pytest.mark.parametrize("reply", [None, "", "Both are fine.", "Verdict: C", "The verdict: A is better", "Verdict: A or B"])
 def test_a_verdict_that_is_none_counts_as_unusable(reply: str | None) -> None:
     found = compared(lambda a, b: reply, ["x"] * 4, ["y"] * 4)
     assert (found["unusable"], found["consistency"], found["wins"]) == (4, None, {"new": 0, "old": 0})
+
+
+@pytest.mark.parametrize(
+    "reply", ["Final verdict: tie", "Verdict: tie (equal)", "Verdict: Answer A", "**Final Verdict: B (short).**"]
+)
+def test_a_verdict_may_have_words_around_it(reply: str) -> None:
+    assert compared(lambda a, b: reply, ["x"] * 4, ["y"] * 4)["unusable"] == 0
 
 
 def test_an_answer_cannot_give_the_verdict_nor_run_as_a_template() -> None:
@@ -111,8 +118,15 @@ def test_the_rubric_is_the_mean_of_whole_ratings() -> None:
     assert inside(prompts[0], "reference") == "Reference 0."
 
 
-def test_a_rating_outside_the_scale_is_unusable() -> None:
-    teacher: Any = Scripted(lambda prompt: "relevance: 9\naccuracy: 4\nfluency: 3")
+def test_a_numbered_rating_counts() -> None:
+    teacher: Any = Scripted(lambda prompt: "1. relevance: 4\n2) **Accuracy**: 3\n3. fluency - 5/5")
+    found = judge.rubric(ROWS, answers("new", *"abcd"), teacher)
+    assert found == {"relevance": 4.0, "accuracy": 3.0, "fluency": 5.0, "n": 4, "unusable": 0}
+
+
+@pytest.mark.parametrize("mark", ["9", "-1", "−1", "0"])
+def test_a_rating_outside_the_scale_is_unusable(mark: str) -> None:
+    teacher: Any = Scripted(lambda prompt: f"relevance: {mark}\naccuracy: 4\nfluency: 3")
     assert judge.rubric(ROWS, answers("new", *"abcd"), teacher) == {"n": 0, "unusable": 4}
 
 
