@@ -12,7 +12,7 @@ LM_EVAL = {
         "rte": {"name": "rte", "alias": "rte", "sample_len": 277, "acc,none": 0.54, "acc_stderr,none": 0.03},
         "gsm8k": {"exact_match,strict-match": 0.1, "exact_match_stderr,strict-match": "N/A"},
     },
-    "n-samples": {"rte": {"original": 277, "effective": 200}},
+    "n-samples": {"rte": {"original": 14042, "effective": 14042}},
     "model_name": "tiny tuned_42",
 }
 HELM_SPEC = {"name": "mmlu:subject=anatomy,model=openai_gpt2", "adapter_spec": {"model": "openai/gpt2"}}
@@ -39,7 +39,7 @@ def files(tmp_path):
 
 def test_lm_eval_gives_value_standard_error_and_number_of_each_metric(files):
     rte, gsm8k = results.read(files[0])
-    assert (rte.task, rte.metric, rte.value, rte.stderr, rte.n) == ("rte", "acc", 0.54, 0.03, 200)
+    assert (rte.task, rte.metric, rte.value, rte.stderr, rte.n) == ("rte", "acc", 0.54, 0.03, 14042)
     assert (gsm8k.metric, gsm8k.stderr, gsm8k.n) == ("exact_match (strict-match)", None, None)
     assert {rte.model, gsm8k.model} == {"tiny tuned_42"}
 
@@ -57,7 +57,7 @@ def test_both_stand_in_one_table(files, tmp_path, capsys):
         "| gsm8k | exact_match (strict-match) | tiny tuned_42 | 0.1000 | – | – | lm-eval |",
         "| mmlu:subject=anatomy | exact_match | openai/gpt2 | 0.2500 | – | – | helm |",
         "| mmlu:subject=anatomy | exact_match (dialect, worst) | openai/gpt2 | 0.2000 | – | – | helm |",
-        "| rte | acc | tiny tuned_42 | 0.5400 | 0.03 | 200 | lm-eval |",
+        "| rte | acc | tiny tuned_42 | 0.5400 | 0.03 | 14,042 | lm-eval |",
     ]
     assert len(json.loads((tmp_path / "table.json").read_text())) == 4
 

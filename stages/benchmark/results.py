@@ -37,7 +37,7 @@ def table(paths: Sequence[Path], output: Path | None) -> None:
         records.write_json(output, [asdict(result) for result in found])
     print("| task | metric | model | value | standard error | n | harness |\n|---|---|---|---:|---:|---:|---|")
     for row in sorted(found, key=lambda row: (row.task, row.metric, row.model)):
-        error, n = ("–" if value is None else f"{value:.4g}" for value in (row.stderr, row.n))
+        error, n = "–" if row.stderr is None else f"{row.stderr:.4g}", "–" if row.n is None else f"{row.n:,}"
         print(f"| {row.task} | {row.metric} | {row.model} | {row.value:.4f} | {error} | {n} | {row.harness} |")
 
 
