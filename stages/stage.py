@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from stages.records import DataError
 
+TORCH_FULL = ("PytorchStreamWriter", "unexpected pos", "iostream error")  # in what torch.save says when the disk is full
+
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; a DataError, a full disk or an interruption ends the process with a clear line."""
@@ -19,6 +21,11 @@ def run(main: Callable[[], None]) -> None:
     except zlib.error as error:
         raise SystemExit(f"error: a downloaded archive is damaged ({error}); clear pip's cache and run again") from None
     except Exception as error:
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in TORCH_FULL):
+            raise SystemExit(
+                f"error: a checkpoint cannot be stored: {str(error).splitlines()[0]}; make room on the disk and run again: "
+                "it resumes from the last whole checkpoint in .tunetrail/"
+            ) from None
         if "(os error " not in str(error):  # how tokenizers and safetensors, written in Rust, say that the disk is full
             raise
         raise SystemExit(f"error: a file cannot be stored: {error}; make room in the cache folder or on the disk") from None

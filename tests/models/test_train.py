@@ -43,6 +43,26 @@ main()
 """
 
 
+# In step 4 the disk is full for the optimiser's state, which is twice the adapter of 16 kB that is written before it.
+FULL_FROM_STEP_4 = """
+import resource, sys
+from transformers import Trainer
+from stages import stage
+from stages.train.__main__ import main
+
+step = Trainer.training_step
+
+def limited_step(self, *arguments, **named):
+    if self.state.global_step == 3:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (24_000, 24_000))
+    return step(self, *arguments, **named)
+
+Trainer.training_step = limited_step
+sys.argv = ["train", "42"]
+stage.run(main)
+"""
+
+
 @dataclass(frozen=True)
 class Runs:
     """Two folders with the same parameters and rows: one trained to the end, one killed on the way."""
@@ -112,6 +132,17 @@ def test_a_newest_checkpoint_that_was_cut_short_is_skipped(runs, tmp_path, rest)
     train(root)
     assert resumed_at(root) == 2
     assert contents(root / "models") == contents(runs.finished / "models")
+
+
+def test_a_disk_that_is_full_for_the_optimisers_state_ends_with_one_line_and_the_next_run_resumes(furnish, python, tmp_path):
+    root = furnish(tmp_path / "full", *SIX_STEPS, "quantization=none")
+    run = python(root, "-c", FULL_FROM_STEP_4)
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr, run.stderr
+    line = run.stderr.splitlines()[-1]
+    assert line.startswith("error: a checkpoint cannot be stored: ") and ".tunetrail/" in line
+    assert not (root / "models/42").exists()
+    assert resumed_at(train(root)) == 2
 
 
 def test_another_learning_rate_starts_anew_and_leaves_the_checkpoint_for_its_own_run(runs, tmp_path):
