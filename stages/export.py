@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 ROWS = 32
 TOLERANCE = 0.1  # merging rounds to bf16: at most this part of what tuning changed, as norms of differences of logits
+# What stages/chat.py passes to a template, by the name under which a template asks for it: a server passes none of it.
+DEFAULTS = {
+    "strftime_now": chat.FIXED_CLOCK,
+    "enable_thinking": "{% set enable_thinking = enable_thinking | default(false) %}",
+    "date_string": f"{{% set date_string = date_string | default('{chat.FIXED_DATE}') %}}",
+}
 
 
 def export(output: Path, adapter: Path | None) -> dict[str, Any]:
@@ -83,11 +89,15 @@ def compared(
 def _store(
     merged: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", card: Path, checked: dict[str, Any], output: Path
 ) -> None:
-    """Write beside, then rename."""
+    """Write beside, then rename; the folder says by itself where an answer ends and how a chat is rendered."""
     if not card.is_file():
         raise DataError(f"{card}: no such file; the report writes the model card, run `dvc repro` first")
     beside = output.with_name(f".{output.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
+    merged.generation_config.eos_token_id = chat.stop_ids(tokenizer)
+    merged.generation_config.pad_token_id = tokenizer.pad_token_id
+    template = str(tokenizer.chat_template)
+    tokenizer.chat_template = "".join(text for name, text in DEFAULTS.items() if name in template) + template
     try:
         merged.save_pretrained(beside)
         tokenizer.save_pretrained(beside)

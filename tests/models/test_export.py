@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stages import export, models, predict_file, records
-from stages.records import DataError
+from stages import chat, export, models, predict_file, records
+from stages.records import DataError, Message
 from stages.train import adapt
 
 pytestmark = pytest.mark.model
@@ -45,6 +45,33 @@ def test_the_exported_folder_is_the_merged_model_with_tokenizer_card_and_checks(
     places = (str(repository), str(weights))
     stored = [path for path in (repository / "out").iterdir() if path.suffix in (".json", ".jinja", ".md")]
     assert [path.name for path in stored if any(place in path.read_text(encoding="utf-8") for place in places)] == []
+
+
+THINKING = (  # asks for all that stages/chat.py passes
+    "{{ strftime_now('%d %b %Y') }} {{ date_string }}"
+    "{% if enable_thinking is defined and not enable_thinking %} briefly{% endif %}{{ '\n' }}"
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def test_the_exported_folder_alone_renders_and_ends_as_predict_does(repository, template, weights):
+    """As a server uses it: nothing is passed to the template, no end tokens to generate."""
+    tokenizer = template(THINKING)
+    tokenizer.eos_token = tokenizer.pad_token = "<|endoftext|>"  # not the end of a turn
+    asked = [Message(role="user", content="When?")]
+    expected = chat.prompt_ids(tokenizer, asked), chat.stop_ids(tokenizer)
+    export._store(models.load_base(weights, "cpu"), tokenizer, Path("reports/smoke/model_card.md"), {}, repository / "out")
+    stored, model = models.load_tokenizer(repository / "out"), models.load_base(repository / "out", "cpu")
+    given = stored.apply_chat_template([m.model_dump() for m in asked], add_generation_prompt=True, return_dict=False)
+    assert (given, model.generation_config.eos_token_id) == expected
+    assert model.generation_config.pad_token_id == stored.pad_token_id == 0 != stored.convert_tokens_to_ids("<|im_end|>")
+    assert chat.prompt_ids(stored, asked) == expected[0]
+
+
+def test_a_template_that_asks_for_nothing_is_stored_as_it_is(repository, tokenizer, adapter):
+    export.export(repository / "out", adapter)
+    assert models.load_tokenizer(repository / "out").chat_template == tokenizer.chat_template
 
 
 def test_a_folder_that_exists_is_left_alone(repository, adapter):
