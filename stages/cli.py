@@ -23,7 +23,7 @@ def main() -> None:
         type=Path,
         action="append",
         default=[],
-        help="a stored adapter instead of --system; several answer side by side",
+        help="a stored adapter instead of --system; several answer side by side, in this order",
     )
 
     export = commands.add_parser("export", help="the tuned model as one folder: merged safetensors, tokenizer, model card")

@@ -31,8 +31,7 @@ def answer(source: str, target: str, names: list[str], folders: Sequence[Path] =
     systems = {name: f"tuned_{p.seeds[0]}" if name == "tuned" else name for name in names}
     if missing := [str(folder) for folder in folders if not folder.is_dir()]:
         raise DataError(f"--adapter {missing[0]}: no such folder")
-    adapters: dict[str, Path | None] = {str(folder): folder for folder in folders}
-    adapters = adapters or {name: _adapter(system) for name, system in systems.items()}
+    adapters = _named(folders) or {name: _adapter(system) for name, system in systems.items()}
     tasks = _tasks(source, p.data.system)
     if source != "-" and not Path(source).is_file():
         raise DataError(f"--input {source}: no such file")
@@ -80,6 +79,12 @@ def _opened(adapters: dict[str, Path | None], p: SimpleNamespace) -> dict[str, A
         return ask
 
     return {name: opened(name, adapter) for name, adapter in adapters.items()}
+
+
+def _named(folders: Sequence[Path]) -> dict[str, Path | None]:
+    """The folders by their names; one that comes again has its number behind the name, so that it answers again."""
+    times = [folders[: place + 1].count(folder) for place, folder in enumerate(folders)]
+    return {f"{folder} ({n})" if n > 1 else str(folder): folder for folder, n in zip(folders, times, strict=True)}
 
 
 def _adapter(system: str) -> Path | None:

@@ -1,11 +1,12 @@
 """`tunetrail export`: the folder answers as base and adapter do, with the numbers of a check; what cannot merge is refused."""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
-from stages import chat, export, models, predict_file, records
+from stages import chat, cli, export, models, predict_file, records
 from stages.records import DataError, Message
 from stages.train import adapt
 
@@ -95,21 +96,35 @@ def test_a_prompt_cannot_be_merged(repository, manifest, weights, tokenizer, opt
         export.export(repository / "out", repository / "prompt")
 
 
-def test_one_adapter_then_another_then_the_first_gives_the_firsts_answers_again(
-    repository, adapter, manifest, weights, tokenizer, options
-):
+@pytest.fixture
+def other(repository, manifest, weights, tokenizer, options):
+    """A second adapter, with other answers."""
     p = options("quantization=none", "lora.r=4")
-    other = adapt.attach(models.load_base(weights, "cpu"), p.adapter, p.lora, 2)
-    for name, weight in other.named_parameters():
+    model = adapt.attach(models.load_base(weights, "cpu"), p.adapter, p.lora, 2)
+    for name, weight in model.named_parameters():
         if "lora_B" in name:
             weight.data.fill_(0.2)
-    adapt.save(other, tokenizer, repository / "other", manifest)
+    adapt.save(model, tokenizer, repository / "other", manifest)
+    return repository / "other"
+
+
+def test_one_adapter_then_another_then_the_first_gives_the_firsts_answers_again(repository, adapter, other):
     (repository / "in.txt").write_text("first\nsecond\n", encoding="utf-8")
     told = []
-    for folder in (adapter, repository / "other", adapter):
+    for folder in (adapter, other, adapter):
         predict_file.answer("in.txt", "out.jsonl", ["tuned"], [folder])
         told.append((repository / "out.jsonl").read_text(encoding="utf-8"))
     assert told[0] == told[2] != told[1]
+
+
+def test_adapters_of_one_call_answer_in_the_order_in_which_they_are_named(repository, adapter, other):
+    (repository / "in.txt").write_text("first\nsecond\n", encoding="utf-8")
+    cli.predict(Namespace(input="in.txt", output="out.jsonl", system="tuned", adapter=[adapter, other, adapter]))
+    for line in (repository / "out.jsonl").read_text(encoding="utf-8").splitlines():
+        _, *answers = json.loads(line).items()
+        assert [name for name, _ in answers] == [str(adapter), str(other), f"{adapter} (2)"]
+        (_, first), (_, second), (_, third) = answers
+        assert first == third != second
 
 
 def test_an_adapter_that_is_not_there_is_named(repository):
