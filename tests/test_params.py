@@ -159,9 +159,14 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ({"train.early_stopping_patience": 3}, ["train.save_steps = 40", "train.eval_steps = 50", "make them equal"]),
         ({"adapter": PREFIX, "replay.ewc_lambda": 1.0}, ["replay.ewc_lambda with adapter.type = prefix_tuning"]),
         (
-            {"train.prompt_loss_weight": 0.1, "train.objective": "continued_pretraining"},
+            {"train.prompt_loss_weight": 0.1, "train.objective": "continued_pretraining", "data": DOCUMENTS, **SELF_QA},
             ["train.prompt_loss_weight", "documents have no prompt"],
         ),
+        ({"train.objective": "continued_pretraining"}, ["train.objective", "data.kind = complaints has none", "use sft"]),
+        ({"train.start_from": "models/42/adapter"}, ["train.start_from = models/42/adapter", "copy", "adapters/pretrained"]),
+        ({"train.start_from": "./x/../models/42/adapter"}, ["train.start_from", "copy the folder"]),
+        ({"replay.ewc_lambda": 1.0, "lora.bias": "all"}, ["replay.ewc_lambda with lora.bias = all", "lora.bias=none"]),
+        ({"replay.ewc_lambda": 1.0, "train.start_from": "adapters/x"}, ["replay.ewc_lambda with train.start_from"]),
         ({"adapter": ADALORA | {"target_r": 9}}, ["target_r = 9 is above init_r = 8"]),
         ({"adapter": ADALORA | {"tinit": 0.8}}, ["tinit + tfinal leave no step"]),
         ({"format.shots": 2, "predict.shots": [0, 3]}, ["predict.shots asks for 3", "format.shots keeps 2"]),
@@ -221,6 +226,9 @@ def test_several_forbidden_combinations_are_reported_together() -> None:
         {"lora.target_modules": ["q_proj", "v_proj"]},
         {"lora.dropout": 0},
         {"train.max_steps": 10},
+        {"train.start_from": "adapters/pretrained"},
+        {"train.objective": "continued_pretraining", "data": DOCUMENTS, **SELF_QA},
+        {"replay.ewc_lambda": 1.0},
     ],
 )
 def test_every_offered_choice_is_accepted(changes: dict[str, Any]) -> None:

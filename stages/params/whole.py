@@ -1,5 +1,6 @@
 """All sections together, and what cannot go together."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -57,6 +58,10 @@ class Params(Section):
             mistakes.append(f"synthesis.methods: self_qa needs documents; data.kind = {self.data.kind} has none")
         if self.data.kind != "graph" and "self_kg" in self.synthesis.methods:
             mistakes.append(f"synthesis.methods: self_kg needs a graph of facts; data.kind = {self.data.kind} has none")
+        if self.data.kind != "documents" and self.train.objective == "continued_pretraining":
+            mistakes.append(
+                f"train.objective: continued_pretraining needs documents; data.kind = {self.data.kind} has none; use sft"
+            )
         if self.synthesis.budget.max_usd and not self._costs_money():
             mistakes.append(
                 f"synthesis.budget.max_usd with teacher.kind = {self.teacher.kind}: its price is 0, so it would never stop; "
@@ -71,7 +76,7 @@ class Params(Section):
         return bool(price and (price.usd_per_million_input or price.usd_per_million_output))
 
     def _adaptation(self) -> list[str]:
-        """What of adapter, quantization, lora and train cannot go together, each with its reason."""
+        """What of adapter, quantization, lora, train and replay cannot go together, each with its reason."""
         train, kind, bits = self.train, self.adapter.type, self.quantization.type
         init = self.lora.init if kind == "lora" else "default"
         dora = kind == "lora" and self.lora.use_dora
@@ -92,6 +97,11 @@ class Params(Section):
             (
                 kind == "llama_pro" and train.start_from,
                 "train.start_from with adapter.type = llama_pro: blocks would be added again; name that model in model=path",
+            ),
+            (
+                train.start_from and Path(train.start_from).resolve().is_relative_to(Path("models").resolve()),
+                f"train.start_from = {train.start_from}: DVC deletes what lies in models/ before it trains; copy the folder, "
+                "e.g. to adapters/pretrained, and name the copy",
             ),
             (
                 init == "pissa" and bits != "none",
@@ -137,6 +147,15 @@ class Params(Section):
                 self.replay.ewc_lambda and (kind not in ("full", "selective", "lora") or dora or init != "default"),
                 f"replay.ewc_lambda with adapter.type = {kind}: the penalty needs an update added to weights that starts "
                 "at zero; use full, selective, or lora with lora.init=default and without DoRA",
+            ),
+            (
+                self.replay.ewc_lambda and kind == "lora" and self.lora.bias != "none",
+                f"replay.ewc_lambda with lora.bias = {self.lora.bias}: the penalty does not hold biases; use lora.bias=none",
+            ),
+            (
+                self.replay.ewc_lambda and train.start_from,
+                "replay.ewc_lambda with train.start_from: the penalty holds the base's weights, not those that training starts "
+                "from; switch one of them off",
             ),
             (
                 train.prompt_loss_weight and train.objective == "continued_pretraining",

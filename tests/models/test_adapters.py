@@ -25,6 +25,7 @@ CASES = {  # adapter, quantization, changes
     "prefix_projection": ("prefix_tuning", "none", {"adapter.prefix_projection": True}),
     "p_tuning": ("p_tuning", "none", {}),
     "llama_pro": ("llama_pro", "none", {"adapter.blocks": 2}),
+    "full adamw_8bit": ("full", "none", {"train.optim": "adamw_8bit"}),  # keeps 8 bits of the embedding alone: 4,096 values up
     "lora nf4": ("lora", "nf4", {}),
     "lora int8": ("lora", "int8", {}),
     "loftq nf4": ("lora", "nf4", {"lora.init": "loftq"}),
@@ -189,7 +190,7 @@ def weights_of(model) -> dict:
     return {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-@pytest.mark.parametrize("case", ["p_tuning", "ia3 nf4", "pissa", "llama_pro"])
+@pytest.mark.parametrize("case", ["p_tuning", "ia3 nf4", "pissa", "llama_pro", "full adamw_8bit"])
 def test_a_resumed_run_equals_an_uninterrupted_one_for_every_kind_of_weights(
     case, chosen, trained, weights, tmp_path, monkeypatch
 ):

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages import chat, compose, models
-from stages.records import DataError
+from stages import chat, compose, models, records
+from stages.records import DataError, Document
 from stages.train import adapt, checkpoints, dataset, trainer
 
 pytestmark = pytest.mark.model
@@ -320,6 +320,29 @@ def test_full_tuning_trains_every_weight_and_loads_again(furnish, manifest, weig
     unchanged = [name for name, weight in tuned.named_parameters() if torch.equal(weight, before[name])]
     assert [name for name in unchanged if "norm" not in name] == []  # a norm's weights are 1, whose bf16 neighbours lie far off
     assert (logits(tuned) - logits(base)).abs().max() > 0
+
+
+def test_chats_go_on_from_a_copy_of_the_adapter_that_was_trained_on_whole_documents(furnish, weights, tmp_path):
+    """The recipe of docs/adaptation.md. DVC deletes models/42 between the two runs."""
+    from safetensors.torch import load_file
+
+    data = ["data=handbook", "synthesis=self_qa", "quantization=none", "lora.r=4", "train.max_steps=2"]
+    root = furnish(tmp_path / "root", *data, "train.objective=continued_pretraining", "train.learning_rate=0.05")
+    texts = [Document(text=f"Office {n} opens at {n}. " * 4, kind="document", source=f"{n}.md") for n in range(24)]
+    records.write(root / "data/raw/documents.jsonl", texts)
+    train(root)
+    assert training(root)["rows"] == 23  # every twentieth is kept to validate
+    pretrained = root / "adapters/pretrained"
+    shutil.copytree(root / "models/42/adapter", pretrained)
+    shutil.rmtree(root / "models/42")
+    again = [*data, "train.start_from=adapters/pretrained", "train.learning_rate=1e-4", "runtime.threads=1"]
+    compose.compose(["experiment=smoke", *again], root / "params.yaml")
+    train(root)
+    folder = root / "models/42/adapter"
+    before, after = (load_file(path / "adapter_model.safetensors") for path in (pretrained, folder))
+    changed = [(after[name] - before[name]).norm() / before[name].norm() for name in before]
+    assert min(changed) > 0 and max(changed) < 0.1
+    assert (logits(models.load_tuned(weights, folder, "cpu")) - logits(models.load_base(weights, "cpu"))).abs().max() > 0
 
 
 # A 4-bit base -------------------------------------------------------------------------------------------------------------
