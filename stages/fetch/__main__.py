@@ -4,13 +4,14 @@ from pathlib import Path
 
 from stages import models, params, records, stage
 from stages.fetch import authored, documents, general, graph, hub, rows
-from stages.records import Document, Fact
+from stages.records import DataError, Document, Fact
 
 RAW, SEEDS = Path("data/raw"), Path("data/authored/self_instruct/seeds.jsonl")
 
 
 def main() -> None:
     p = params.read("seed", "model", "data", "retention")
+    name = params.check_file().name  # for messages alone, so that dvc.yaml does not list it
     texts: dict[str, list[Document]] = {}
     facts: dict[str, list[Fact]] = {}
     whole: list[Document] = []
@@ -22,11 +23,14 @@ def main() -> None:
     elif p.data.kind == "graph":
         texts, facts, splits = graph.questions(p.data, p.seed)
     else:
-        snapshot = hub.download(p.data.hub, p.data.path) if p.data.hub else None
+        snapshot = hub.download(p.data.hub, name) if p.data.hub else None
         splits = rows.tasks(p.data, p.seed, snapshot)
     held_out = [record for kind in (texts, facts) for split in ("valid", "test") for record in kind.get(split, [])]
     pool, kept = authored.seed_tasks(SEEDS), general.tasks(p.retention)
-    manifest = models.fetch(p.model)  # the slowest comes last: a mistake in the data shows at once
+    try:
+        manifest = models.fetch(p.model)  # the slowest comes last: a mistake in the data shows at once
+    except DataError as error:  # with data of the hub another model alone would not do
+        raise DataError(str(error).replace("model=smollm2 needs no hub", hub.instead(name))) from None
 
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)

@@ -1,4 +1,7 @@
-"""A data set of the Hugging Face hub: downloaded at the commit that its revision stands for now, and read row by row."""
+"""A data set of the Hugging Face hub: downloaded at the commit that its revision stands for now, and read row by row.
+
+And what to run instead where the hub is out of reach.
+"""
 
 import tempfile
 from collections.abc import Iterator
@@ -9,10 +12,17 @@ from stages.params import HubRows
 from stages.records import DataError
 
 ALLOWED = ("*.parquet", "*.jsonl", "*.json", "*.csv", "README.md")  # the page may say which files make a split
+EXPERIMENTS = Path("conf/experiment")
 
 
-def download(hub: HubRows, instead: str) -> Path:
-    """The data set's folder in the hub's own cache, whose name is the commit; `instead` is the file to offer if it fails."""
+def instead(name: str) -> str:
+    """What runs without the hub, as the end of a line: the offline version of experiment `name`, else the default one."""
+    offline = f"{name}_offline"
+    return f"experiment={offline if (EXPERIMENTS / f'{offline}.yaml').is_file() else 'complaints'} needs no hub"
+
+
+def download(hub: HubRows, name: str) -> Path:
+    """The data set's folder in the hub's own cache, whose name is the commit; `name` is the experiment's."""
     from httpx2 import HTTPError
     from huggingface_hub import snapshot_download
 
@@ -21,8 +31,7 @@ def download(hub: HubRows, instead: str) -> Path:
     except (HTTPError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"data.hub.repo = {hub.repo} at {hub.revision}: cannot be fetched ({reason}); with data.hub=null and a model like "
-            f"model=smollm2 the experiment runs on {instead} and needs no hub"
+            f"data.hub.repo = {hub.repo} at {hub.revision}: cannot be fetched ({reason}); {instead(name)}"
         ) from None
     return Path(folder)
 

@@ -80,11 +80,13 @@ def test_a_repository_that_is_not_there_ends_with_one_line(endpoint: str, fetche
     assert "data.hub.repo = acme/other at main: cannot be fetched" in line
 
 
-def test_an_unreachable_hub_ends_with_one_line_that_says_what_runs_without_it(fetched: Callable[..., Run]) -> None:
+@pytest.mark.parametrize(("name", "offline"), [("medqa", "medqa_offline"), ("mine", "complaints")])
+def test_an_unreachable_hub_ends_with_one_line_that_names_the_experiment_without_it(
+    fetched: Callable[..., Run], tmp_path: Path, name: str, offline: str
+) -> None:
+    (tmp_path / "conf").symlink_to(compose.ROOT / "conf")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused, and nobody else gets the port
-        line = the_line(fetched(f"http://127.0.0.1:{taken.getsockname()[1]}"))
+        line = the_line(fetched(f"http://127.0.0.1:{taken.getsockname()[1]}", f"name={name}"))
     assert "data.hub.repo = acme/questions at main: cannot be fetched" in line
-    assert "data.hub=null" in line
-    assert "model=smollm2" in line
-    assert "data/authored/medqa/questions.jsonl" in line
+    assert line.endswith(f"; experiment={offline} needs no hub")

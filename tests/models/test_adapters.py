@@ -25,7 +25,11 @@ CASES = {  # adapter, quantization, changes
     "prefix_projection": ("prefix_tuning", "none", {"adapter.prefix_projection": True}),
     "p_tuning": ("p_tuning", "none", {}),
     "llama_pro": ("llama_pro", "none", {"adapter.blocks": 2}),
-    "full adamw_8bit": ("full", "none", {"train.optim": "adamw_8bit"}),  # of 8 bits is the state of the embedding: 4,096 values up
+    "full adamw_8bit": (
+        "full",
+        "none",
+        {"train.optim": "adamw_8bit"},
+    ),  # of 8 bits is the state of the embedding: 4,096 values up
     "lora nf4": ("lora", "nf4", {}),
     "lora int8": ("lora", "int8", {}),
     "loftq nf4": ("lora", "nf4", {"lora.init": "loftq"}),

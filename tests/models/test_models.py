@@ -317,13 +317,16 @@ def test_a_repository_that_is_not_there_ends_with_one_line(room, python, hub, re
 
 
 @pytest.mark.parametrize(("revision", "offline"), [("main", "0"), ("main", "1"), (FIRST, "1")])
-def test_an_unreachable_hub_ends_with_one_line_that_names_a_model_without_hub(room, python, reach, tmp_path, revision, offline):
+def test_an_unreachable_hub_ends_with_one_line_that_names_the_experiment_without_it(
+    room, python, reach, tmp_path, revision, offline
+):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused, and nobody else gets the port
         closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        root = room("model=hub", "model.repo=acme/tiny", f"model.revision={revision}", *AUTHORED)
+        root = room("name=dialogue", "model=hub", "model.repo=acme/tiny", f"model.revision={revision}", *AUTHORED)
+        (root / "conf").symlink_to(compose.ROOT / "conf")
         line = the_line(python(root, "-m", "stages.fetch", **reach(closed, tmp_path, offline)))
     assert f"model.repo = acme/tiny at {revision}: cannot be fetched" in line
-    assert "model=smollm2" in line
+    assert line.endswith("; experiment=dialogue_offline needs no hub")
     assert left_in(tmp_path / "cache") == []
     assert not (root / "data/raw/train.jsonl").exists()
