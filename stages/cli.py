@@ -28,7 +28,9 @@ def main() -> None:
 
     export = commands.add_parser("export", help="the tuned model as one folder: merged safetensors, tokenizer, model card")
     export.add_argument("--output", type=Path, required=True, help="a new folder")
-    export.add_argument("--adapter", type=Path, help="a stored adapter; the default is the first seed's")
+    export.add_argument(
+        "--adapter", type=Path, help="a stored adapter; the default is the first seed's; another gets no model card"
+    )
 
     compose = commands.add_parser("compose", help="write params.yaml from conf/, as `dvc exp run` does")
     compose.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. experiment=smoke lora.r=8")

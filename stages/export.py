@@ -28,7 +28,10 @@ DEFAULTS = {
 
 
 def export(output: Path, adapter: Path | None) -> dict[str, Any]:
-    """Merge the adapter (by default the first seed's) into the base and store it in `output`; returns the check's numbers."""
+    """Merge the adapter (by default the first seed's) into the base and store it in `output`; returns the check's numbers.
+
+    Model card and params.yaml go along where they describe the adapter: where it is one of models/.
+    """
     p, runtime = params.read("name", "seeds", "quantization", "predict.split"), params.runtime()
     adapter = adapter or Path("models") / str(p.seeds[0]) / "adapter"
     if output.exists():
@@ -46,7 +49,9 @@ def export(output: Path, adapter: Path | None) -> dict[str, Any]:
     checked = compared({**forms, "merged": merged}, tokenizer, examples)
     if checked["merge_error"] > TOLERANCE:
         raise DataError(f"{adapter}: merging loses {checked['merge_error']:.3f} of what was learnt, more than {TOLERANCE}")
-    _store(merged, tokenizer, Path("reports") / p.name / "model_card.md", checked, output)
+    own = adapter.resolve() in [Path("models", str(seed), "adapter").resolve() for seed in p.seeds]
+    described = {"README.md": Path("reports") / p.name / "model_card.md", "params.yaml": params.PARAMS} if own else {}
+    _store(merged, tokenizer, described, checked, output)
     return checked
 
 
@@ -87,11 +92,18 @@ def compared(
 
 
 def _store(
-    merged: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", card: Path, checked: dict[str, Any], output: Path
+    merged: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    described: dict[str, Path],
+    checked: dict[str, Any],
+    output: Path,
 ) -> None:
-    """Write beside, then rename; the folder says by itself where an answer ends and how a chat is rendered."""
-    if not card.is_file():
-        raise DataError(f"{card}: no such file; the report writes the model card, run `dvc repro` first")
+    """Write beside, then rename; the folder says by itself where an answer ends and how a chat is rendered.
+
+    `described`: files that go along, by the name that they get.
+    """
+    if missing := [path for path in described.values() if not path.is_file()]:
+        raise DataError(f"{missing[0]}: no such file; the report writes the model card, run `dvc repro` first")
     beside = output.with_name(f".{output.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     merged.generation_config.eos_token_id = chat.stop_ids(tokenizer)
@@ -101,7 +113,8 @@ def _store(
     try:
         merged.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
-        shutil.copyfile(card, beside / "README.md")
+        for name, path in described.items():
+            shutil.copyfile(path, beside / name)
         write_json(beside / "export.json", checked)
         beside.rename(output)
     finally:

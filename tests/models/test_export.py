@@ -1,6 +1,7 @@
 """`tunetrail export`: the folder answers as base and adapter do, with the numbers of a check; what cannot merge is refused."""
 
 import json
+import shutil
 from argparse import Namespace
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def said(model):
         return model(input_ids=torch.arange(3, 100)[None]).logits.float()
 
 
-def test_the_exported_folder_is_the_merged_model_with_tokenizer_card_and_checks(repository, adapter, weights):
+def test_the_exported_folder_is_the_merged_model_with_tokenizer_and_checks_and_no_card_of_another_adapter(
+    repository, adapter, weights
+):
     checked = export.export(repository / "out", adapter)
     assert json.loads((repository / "out/export.json").read_text(encoding="utf-8")) == checked
     assert checked["merge_error"] <= checked["tolerance"]
@@ -38,7 +41,7 @@ def test_the_exported_folder_is_the_merged_model_with_tokenizer_card_and_checks(
     assert set(checked["stop_rate"]) == {"base", "adapter", "nf4", "merged"}
     assert checked["top1_agreement"]["adapter/merged"] > checked["top1_agreement"]["base/merged"]
     assert checked["logit_difference"]["adapter/merged"] < checked["logit_difference"]["adapter/nf4"]
-    assert (repository / "out/README.md").read_text(encoding="utf-8") == "# A card\n"
+    assert not (repository / "out/README.md").exists() and not (repository / "out/params.yaml").exists()
     assert models.load_tokenizer(repository / "out").chat_template
     import torch
 
@@ -46,6 +49,18 @@ def test_the_exported_folder_is_the_merged_model_with_tokenizer_card_and_checks(
     places = (str(repository), str(weights))
     stored = [path for path in (repository / "out").iterdir() if path.suffix in (".json", ".jinja", ".md")]
     assert [path.name for path in stored if any(place in path.read_text(encoding="utf-8") for place in places)] == []
+
+
+def test_card_and_parameters_go_along_with_the_adapter_that_they_describe(repository, adapter):
+    with pytest.raises(DataError, match="models/42/adapter"):
+        export.export(repository / "out", None)
+    shutil.copytree(adapter, repository / "models/42/adapter")
+    export.export(repository / "out", None)
+    assert (repository / "out/README.md").read_text(encoding="utf-8") == "# A card\n"
+    assert (repository / "out/params.yaml").read_bytes() == (repository / "params.yaml").read_bytes()
+    (repository / "reports/smoke/model_card.md").unlink()
+    with pytest.raises(DataError, match=r"model_card\.md: no such file; .* run `dvc repro` first"):
+        export.export(repository / "again", Path("models/42/adapter"))
 
 
 THINKING = (  # asks for all that stages/chat.py passes
@@ -62,7 +77,7 @@ def test_the_exported_folder_alone_renders_and_ends_as_predict_does(repository, 
     tokenizer.eos_token = tokenizer.pad_token = "<|endoftext|>"  # not the end of a turn
     asked = [Message(role="user", content="When?")]
     expected = chat.prompt_ids(tokenizer, asked), chat.stop_ids(tokenizer)
-    export._store(models.load_base(weights, "cpu"), tokenizer, Path("reports/smoke/model_card.md"), {}, repository / "out")
+    export._store(models.load_base(weights, "cpu"), tokenizer, {}, {}, repository / "out")
     stored, model = models.load_tokenizer(repository / "out"), models.load_base(repository / "out", "cpu")
     given = stored.apply_chat_template([m.model_dump() for m in asked], add_generation_prompt=True, return_dict=False)
     assert (given, model.generation_config.eos_token_id) == expected

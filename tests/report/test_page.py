@@ -68,6 +68,26 @@ def test_the_page_is_well_formed_and_needs_nothing_from_outside(inputs: Any, run
     assert "prefers-color-scheme: dark" in text
 
 
+def test_the_card_says_what_the_model_was_made_of_and_how_sure_its_figures_are(inputs: Any, run: Any) -> None:
+    audit = inputs.audit()
+    audit["origin"] |= {"replayed": 80}
+    inputs.json("data/formatted/audit.json", audit)
+    card = (run(inputs) / "model_card.md").read_text(encoding="utf-8")
+    for said in (
+        "- **Base**: SmolLM2-135M-Instruct, licence Apache-2.0",
+        "- **Task**: extraction.",
+        "- **Data, train**: 720 rows, 171,000 tokens.",
+        "- **Training rows, not synthetic**: 700,",
+        "- **Training rows, synthetic, self instruct**: 20,",
+        "- **Training rows, the base's own general answers**: 80,",
+        "- **Licence of the data**: Apache-2.0 for what Tunetrail's `data/authored/` holds, else that of the source, see",
+        "**Not medical advice.**",
+        "## Limits",
+    ):
+        assert said in card
+    assert re.search(r"\| fields exact \| [\d.]+ \([\d.]+–[\d.]+\) \| [\d.]+ \([\d.]+–[\d.]+\) \|", card)
+
+
 def test_hostile_data_are_shown_not_executed(inputs: Any, run: Any) -> None:
     for system in inputs.systems:
         inputs.answers[system] = [HOSTILE] * len(inputs.examples)
