@@ -14,15 +14,26 @@ from stages.report import evidence, examples, page, retention, summary, table
 from stages.report.evidence import Evidence
 from stages.report.nearest import nearest
 
-DATA, MODELS = Path("data"), Path("models")
+DATA, MODELS, HUB = Path("data"), Path("models"), Path("data/raw/hub.json")
 AUDITS = DATA / "authored" / "audits"
+TRAINED_WITH = ("adapter", "lora", "quantization", "train")  # for the model card
+SOURCE = ("kind", "path", "locale", "hub.repo", "hub.revision", "documents.package", "facts.package")  # of data, likewise
 NEAREST = 2  # training examples shown beside an error
 ALWAYS = ("none", "synthesize_none", "base_passage", "predict_base_passage")  # written whether asked for or not
 
 
 def main() -> None:
     p = params.read(
-        "name", "seed", "seeds", "synthesis.methods", "predict.split", "predict.shots", "predict.passage", "report", "data"
+        "name",
+        "seed",
+        "seeds",
+        "synthesis.methods",
+        "predict.split",
+        "predict.shots",
+        "predict.passage",
+        "report",
+        "data",
+        *TRAINED_WITH,
     )
     bases, tuned = (
         [f"base_{shots}shot" for shots in p.shots] + [summary.PASSAGE] * p.passage,
@@ -137,8 +148,20 @@ def page_content(p: SimpleNamespace, found: Evidence, scored: summary.Table, met
         "judged_here": len(set(found.judged["ids"] if found.judged else ()) & {task for row in train for task in row.parents}),
         "audit_columns": list(dict.fromkeys(key for row in found.audit["splits"].values() for key in row)),
         "machine": evidence.cost(found.costs)["machine"],
+        "parameters": card_parameters(p),
         "notice": getattr(p.data, "notice", ""),  # what the data's owners want said wherever it is used
     }
+
+
+def card_parameters(p: SimpleNamespace) -> dict[str, Any]:
+    """What a model card tells of the configuration, by dotted key: where the data come from, and all of training."""
+    data = dict(params.flatten(p.data.model_dump()))
+    chosen = {f"data.{key}": data[key] for key in SOURCE if data.get(key) is not None}
+    if HUB.is_file():  # a branch was asked for, a commit was read
+        chosen["data.hub.revision"] = _json(HUB)["revision"]
+    for section in TRAINED_WITH:
+        chosen |= {f"{section}.{key}": value for key, value in params.flatten(getattr(p, section).model_dump())}
+    return chosen
 
 
 def _answers(path: Path, rows: list[Example]) -> dict[str, Prediction]:

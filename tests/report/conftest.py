@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import params, records
+from stages import compose, params, records
 from stages.records import Example, Message, Prediction, Score
 from stages.report import __main__ as report
 
+MEDICAL = params.check(compose.composed("experiment=medical"))
 FIELDS = ("name", "address", "email", "question")
 MACHINE = {
     "device": "cpu",
@@ -92,7 +93,8 @@ class Inputs:
             split="test",
             shots=[0, 3],
             passage=False,
-            data=SimpleNamespace(notice="Not medical advice."),
+            data=MEDICAL.data.model_copy(update={"notice": "Not medical advice."}),
+            **{section: getattr(MEDICAL, section) for section in report.TRAINED_WITH},
             report=SimpleNamespace(
                 headline="field_exact",
                 resamples=300,

