@@ -146,11 +146,22 @@ def test_equal_requests_are_sent_once_unless_their_answers_are_drawn(tmp_path: P
     assert Wire.sent == 5
 
 
-def test_a_damaged_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        '[{"te',
+        "null",
+        "[]",
+        '["text"]',
+        '[{"text": "x"}]',
+        '[{"text": "x", "stopped": true, "prompt_tokens": null, "new_tokens": 5, "retries": 0}]',
+    ],
+)
+def test_a_damaged_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str) -> None:
     monkeypatch.chdir(tmp_path)
     teacher = Teacher(Wire(), FREE, seed=1)
     teacher.answer(ASKS[:1])
-    teacher.stored(ASKS[:1]).write_text('[{"te', encoding="utf-8")
+    teacher.stored(ASKS[:1]).write_text(damaged, encoding="utf-8")
     with pytest.raises(DataError, match=r"responses/\w+\.json: a damaged answer; delete this file"):
         teacher.answer(ASKS[:1])
 

@@ -64,9 +64,9 @@ class Local:
 class OpenAI:
     """Any server with OpenAI's chat completions: vLLM, llama.cpp, Ollama, `transformers serve`, a vendor.
 
-    The client repeats a request after 408, 409, 429, 5xx and broken connections and waits as long as Retry-After says; a body
-    that is no answer is repeated likewise. The key is read from the environment and kept nowhere. Tokens are those that the
-    server reports, or estimated where it reports none.
+    The client repeats a request after 408, 409, 429, 5xx and broken connections and waits as long as Retry-After says, but
+    repeats none after one above two minutes; a body that is no answer is repeated likewise. The key is read from the
+    environment and kept nowhere. Tokens are those that the server reports, or estimated where it reports none.
     """
 
     def __init__(self, options: OpenAITeacher, runtime: Runtime) -> None:
@@ -99,8 +99,8 @@ class OpenAI:
         if failed:
             reason = (str(failed[0]).strip().splitlines() or [type(failed[0]).__name__])[0]
             raise DataError(
-                f"teacher.base_url = {self.options.base_url}: {len(failed)} of {len(units)} requests failed after "
-                f"{self.options.max_retries} retries ({reason}); every answer that arrived is kept: run again"
+                f"teacher.base_url = {self.options.base_url}: {len(failed)} of {len(units)} requests failed with "
+                f"teacher.max_retries = {self.options.max_retries} ({reason}); every answer that arrived is kept: run again"
             )
 
     def usd(self, prompt_tokens: int, new_tokens: int) -> float:
@@ -149,15 +149,23 @@ class OpenAI:
         try:
             body = raw.parse()
             choice = body.choices[0]
+            said = choice.message.content or ""  # a model that says nothing: for the filters
+            text = said.encode("utf-8", "replace").decode()  # half an escaped pair such as \ud83d cannot be stored
             return {
-                "text": (choice.message.content or "").strip(),  # a model that says nothing: for the filters
+                "text": text.strip(),
                 "stopped": choice.finish_reason == "stop",
-                "prompt_tokens": body.usage.prompt_tokens if body.usage else sum(about(m.content) for m in ask.messages),
-                "new_tokens": body.usage.completion_tokens if body.usage else about(choice.message.content or ""),
+                "prompt_tokens": _count(body.usage, "prompt_tokens", sum(about(m.content) for m in ask.messages)),
+                "new_tokens": _count(body.usage, "completion_tokens", about(text)),
                 "retries": raw.retries_taken,
             }
         except (ValueError, AttributeError, IndexError, TypeError) as error:
             raise _Unusable(f"the server sent no chat completion: {raw.text[:80]!r}") from error
+
+
+def _count(usage: Any, name: str, estimate: int) -> int:
+    """Servers leave out the usage, or a part of it, or send null."""
+    count = getattr(usage, name, None)
+    return count if isinstance(count, int) else estimate
 
 
 class _Unusable(Exception):

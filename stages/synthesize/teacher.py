@@ -134,14 +134,14 @@ class Teacher:
         path = self.stored(unit)
         try:
             answers: list[Answer] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+            self.retries += sum(answer.pop("retries") for answer in answers)
+            self.seconds += sum(answer.pop("seconds", 0.0) for answer in answers)  # answers of an older version have none
+            return [
+                Call(messages=ask.messages, request=content_hash(ask.request), **answer)
+                for ask, answer in zip(unit, answers, strict=True)
+            ]
+        except (ValueError, TypeError, KeyError, AttributeError):  # no JSON, or JSON that is no list of answers
             raise DataError(f"{path}: a damaged answer; delete this file and run again") from None
-        self.retries += sum(answer.pop("retries") for answer in answers)
-        self.seconds += sum(answer.pop("seconds", 0.0) for answer in answers)  # answers of an older version have none
-        return [
-            Call(messages=ask.messages, request=content_hash(ask.request), **answer)
-            for ask, answer in zip(unit, answers, strict=True)
-        ]
 
     def _tokens(self) -> tuple[int, int]:
         return sum(call.prompt_tokens for call in self.calls), sum(call.new_tokens for call in self.calls)

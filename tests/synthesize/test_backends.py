@@ -133,12 +133,18 @@ def test_trouble_that_passes_is_retried_and_counted(server: SimpleNamespace, tro
 
 
 @pytest.mark.parametrize(
-    "trouble", [(400, '{"error": {"message": "no such model"}}', {}), (200, NO_CHOICES, {}), (503, "{}", {})]
+    "trouble",
+    [
+        (400, '{"error": {"message": "no such model"}}', {}),
+        (200, NO_CHOICES, {}),
+        (503, "{}", {}),
+        (429, "{}", {"Retry-After": "600"}),  # longer than the client waits: it does not repeat the request at all
+    ],
 )
 def test_trouble_that_stays_ends_clearly_and_loses_no_answer(server: SimpleNamespace, trouble: Any) -> None:
     server.trouble = {"question 1": [trouble] * 99}
     with pytest.raises(
-        DataError, match=r"1 of 4 requests failed after 2 retries .*every answer that arrived is kept: run again"
+        DataError, match=r"1 of 4 requests failed with teacher\.max_retries = 2 .*every answer that arrived is kept: run again"
     ):
         teacher(server, retries=2).answer(asks(8))
     server.trouble, server.seen = {}, []
@@ -147,15 +153,27 @@ def test_trouble_that_stays_ends_clearly_and_loses_no_answer(server: SimpleNames
     assert (again.asked, len(server.seen)) == (5, 5)  # question 1 and the second wave; the other three were kept
 
 
-def test_a_server_without_usage_or_with_nothing_to_say_ends_no_run(server: SimpleNamespace) -> None:
-    silent = completion("")
-    silent["choices"][0]["message"]["content"] = None
-    uncounted = {key: value for key, value in completion("twelve chars").items() if key != "usage"}
-    server.trouble = {"question 0": [(200, json.dumps(silent), {})], "question 1": [(200, json.dumps(uncounted), {})]}
-    nothing, estimated = teacher(server).answer(asks(2))
-    assert nothing and estimated
-    assert nothing.text == ""
-    assert (estimated.prompt_tokens, estimated.new_tokens) == (len("question 1") // 4, 3)
+@pytest.mark.parametrize(
+    ("content", "usage", "expected"),
+    [
+        (None, {"prompt_tokens": 7, "completion_tokens": 0}, ("", 7, 0)),
+        ("twelve chars", None, ("twelve chars", 2, 3)),
+        ("twelve chars", {"prompt_tokens": None, "completion_tokens": 5}, ("twelve chars", 2, 5)),
+        ("twelve chars", {"prompt_tokens": 7}, ("twelve chars", 7, 3)),
+        ("twelve chars", "many", ("twelve chars", 2, 3)),
+        ("half \ud83d", {"prompt_tokens": 7, "completion_tokens": 5}, ("half ?", 7, 5)),
+    ],
+    ids=["no content", "no usage", "null", "part of the usage", "no object", "lone surrogate"],
+)
+def test_an_odd_answer_is_an_answer_and_what_is_not_counted_is_estimated(
+    server: SimpleNamespace, content: Any, usage: Any, expected: tuple[str, int, int]
+) -> None:
+    body = completion(content) | {"usage": usage}
+    server.trouble = {"question 0": [(200, json.dumps(body), {})]}
+    for _ in range(2):  # sent, then read from the store
+        (call,) = teacher(server).answer(asks(1))
+        assert call and (call.text, call.prompt_tokens, call.new_tokens) == expected
+    assert len(server.seen) == 1
 
 
 def test_the_client_waits_as_long_as_the_server_asks(server: SimpleNamespace) -> None:
