@@ -297,7 +297,6 @@ def examples(*pairs: tuple[str, str]) -> str:
         ("echo", [("same", "same"), ("a", "b")], ["b"]),
         ("empty", [("a", ""), ("b", "c")], ["c"]),
         ("colon", [("a", "as follows:"), ("Text:", "b"), ("c", "如下："), ("d", "e")], ["e"]),
-        ("conflict", [("a", "one"), ("a", "two"), ("b", "three")], ["three"]),
         ("duplicate", [("a", "b"), ("a", "b"), ("c", "d")], ["b", "d"]),
         ("surplus", [(f"i{n}", f"o{n}") for n in range(7)], [f"o{n}" for n in range(5)]),
     ],
@@ -309,6 +308,12 @@ def test_each_instance_filter_throws_out_what_it_is_for(name: str, pairs: list[t
     assert {rejection.filter for rejection in made.rejected} == {f"instance_{name}"}
     assert len(made.rejected) == len(pairs) - len(left)
     assert {rejection.parents for rejection in made.rejected} == {(teacher.calls[-1].id,)}
+
+
+def test_one_input_with_two_outputs_costs_the_instruction_all_its_instances() -> None:
+    made = run(Script([numbered(NEW[:1])], {NEW[0]: examples(("a", "one"), ("b", "three"), ("a", "two"))}))
+    assert not made.tasks
+    assert [rejection.filter for rejection in made.rejected] == ["instance_conflict"] * 3 + ["instances"]
 
 
 def test_outputs_without_input_may_differ() -> None:

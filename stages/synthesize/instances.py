@@ -69,13 +69,13 @@ def _judged(
     one: Instance, others: Sequence[Instance], before: Sequence[Instance], most: int
 ) -> dict[InstanceFilter, tuple[bool, str]]:
     """What each filter says of an instance, given all of its instruction and those before it that were kept."""
-    ends, rivals = (one.input[-1:], one.output[-1:]), {other.output for other in others if other.input == one.input}
+    ends, answered = (one.input[-1:], one.output[-1:]), {(other.input, other.output) for other in others if other.input}
     return {
         "finished": (not one.finished, "the answer ran into the token limit"),
         "echo": (one.input == one.output, "the output repeats the input"),
         "empty": (not one.output, "no output"),
         "colon": (":" in ends or "：" in ends, "input or output ends with a colon"),
-        "conflict": (one.input != "" and len(rivals) > 1, f"the same input has {len(rivals)} outputs"),
+        "conflict": (len(answered) > len({given for given, _ in answered}), "an input of the instruction has several outputs"),
         "duplicate": (one in before, "identical to an earlier one"),
         "surplus": (len(before) >= most, f"more than {most} instances"),
     }
