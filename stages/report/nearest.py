@@ -6,6 +6,7 @@ from typing import Any
 from rapidfuzz.distance import LCSseq
 
 from stages import lineage
+from stages.evaluate.words import tokens
 from stages.records import Example
 
 SOURCES = 3  # shown of each training example
@@ -30,7 +31,7 @@ def nearest(
 
 
 def _question(example: Example) -> list[str]:
-    return example.prompt[-1].content.lower().split()
+    return tokens(example.prompt[-1].content)
 
 
 def _rouge_l(a: Sequence[str], b: Sequence[str]) -> float:
