@@ -15,13 +15,22 @@ from stages.passages import CJK, headings
 from stages.records import Document, Rejection
 
 WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_{CJK}]+")
+DOES = "(?:do|does|did|is|are|was|were|has|have|had|can|could|will|would|must|may|might|should)"
+# "How long does it take to close the Gold Account?" says itself what it is about.
+NAMED_LATER = r"(?! take | (?:be )?(?:cost|possible|necessary|allowed|required|true)\b.* (?:to|that)\b)"
 POINTING = re.compile(
     r"\b(?:this|these|those)\b|\bthat (?:amount|level|day|rate|date|limit|case|period)\b|\bif (?:it|they)\b|"
     r"\bthat (?:account|card|plan|product|loan|fee)\b(?! holders?)|^(?:what|who|when|where) (?:is|are|was|were) its\b|"
-    r"^how \w+ (?:do|does|did|is|are|was|can|will) (?:it|they)\b(?! take )|"
-    r"^(?:\w+ )?(?:do|does|did|is|are|was|can|will) (?:it|they|he|she)\b|\b(?:above|below|aforementioned|mentioned)[,?.]|"
-    r"\b(?:the|above|given|following|provided) (?:article|author|document|excerpt|page|passage|section|table|text|above)\b|"
-    r"这|那[些个]|本文|上文|上述|下文|(?:根据|如)以上|以上(?:内容|所述|文)|(?<![^在据从问，。])文(?:中|章[中里])|(?:根据|本|该)文[本章]|根据段落|"
+    rf"^(?:\w+ ){{0,4}}{DOES} (?:it|they|he|she)\b{NAMED_LATER}|^\w+ {DOES} (?:i|you|we|one) \w+ (?:it|them)\b|"
+    r"(?:^|\b(?:happens|applies|advised|the case|i do) )(?:when|once|after|until|unless) (?:it|they)\b|"
+    r"\b(?:above|below|aforementioned|mentioned)[,?.]|"
+    r"\b(?:the|above|given|following|provided) "
+    r"(?:article|author|document|excerpt|page|paragraph|passage|section|table|text|above)\b|"
+    r"\b(?:the|given|provided) (?:background|context|materials?)\b(?! of\b| checks?\b)|"
+    r"\bthe information (?:provided|given)\b(?! (?:by|to)\b)|\b(?:given|provided) information\b|"
+    r"\baccording to the (?:guide|information|polic(?:y|ies))\b(?! (?:of|on|for)\b)|"
+    r"这|那[些个]|本文|上文|上述|下文|(?:根据|如)以上|以上(?:内容|所述|文)|(?<![^在据从问，。])文(?:中|章[中里])|(?:根据|本|该)文[本章]|"
+    r"根据(?:(?:所给|给定|给出|提供)的?)?(?:材料|背景|资料|段落)|背景知识|段落[中里]|"
     r"(?<![应因如彼])[该此](?:账户|产品|卡|服务|业务|计划|贷款|公司|银行|文)|(?<!其)它|^(?:请问)?其(?![他它中实次间])",
     re.IGNORECASE,
 )

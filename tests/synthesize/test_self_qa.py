@@ -317,7 +317,44 @@ def test_an_answer_stands_in_its_passage(answer: str, reason: str | None) -> Non
             (text, False)
             for text in ("18岁以上能开金账户吗？", "金账户的中文中怎么说？", "金账户有文章收藏吗？", "应该开其他账户吗？")
         ],
-        ("How long does it take to close the Gold Account?", False),
+        *[
+            (text, True)
+            for text in (
+                "What does the paragraph say about the Gold Account?",
+                "What is the fee of the Gold Account in the given context?",
+                "According to the background knowledge, what is the fee of the Gold Account?",
+                "What does the material say about the Gold Account?",
+                "Based on the information provided, what is the fee of the Gold Account?",
+                "According to the policy, what is the fee of the Gold Account?",
+                "According to the guide, who may open a Gold Account?",
+                "When must it be paid?",
+                "On which day would they be sent?",
+                "What fee does it charge?",
+                "Where can I renew them?",
+                "When it expires, what do I do?",
+                "What happens when it expires with the Gold Account?",
+            )
+        ],
+        *[(text, True) for text in ("根据材料，月费是多少？", "根据提供的资料，月费是多少？", "背景知识里的月费是多少？")],
+        *[(text, True) for text in ("段落中的月费是多少？", "根据上文，月费是多少？", "上述账户的月费是多少？")],
+        *[
+            (text, False)
+            for text in (
+                "How long does it take to close the Gold Account?",
+                "How much does it cost to close the Gold Account?",
+                "Is it possible to close the Gold Account online?",
+                "If a Gold Account is overdrawn, what must its owner do?",
+                "How can the holder of a Gold Card renew the card when it expires?",
+                "Gold Account: does it include free checks?",
+                "From which material is the card of the Gold Account made?",
+                "What is the background check of the Gold Account?",
+                "In the context of the Gold Account, what is a sweep?",
+                "According to the policy of Rho-Bank, who may open a Gold Account?",
+                "Who sees the information given to the Gold Account team?",
+                "开立金账户的申请材料中需要哪些证件？",
+                "金账户可以根据客户提供的材料开立吗？",
+            )
+        ],
     ],
 )
 def test_what_points_outside_the_question_is_told_from_what_does_not(question: str, points: bool) -> None:
