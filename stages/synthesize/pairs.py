@@ -1,7 +1,8 @@
 """Question–answer pairs and the filters that throw out what does not hold.
 
 A question must be understood without its passage (Zhang and Yang 2023, arXiv:2305.11952, forbid "this" and "the above
-article"), an answer must stand in it. Words are compared by a rough stem, numbers and names exactly.
+article"), an answer must stand in it. Words are compared without their inflections, amounts with their sign or unit and names
+exactly, and Chinese by pairs of neighbouring characters, of which two thirds must be found.
 """
 
 import re
@@ -15,6 +16,11 @@ from stages.passages import CJK, headings
 from stages.records import Document, Rejection
 
 WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_{CJK}]+")
+NUMERALS = "零一二三四五六七八九十百千万亿两"
+AMOUNT = re.compile(  # with its sign and, in Chinese, the unit's first character
+    rf"[$€£¥]?(?:\d+(?:[.,]\d+)*[{NUMERALS}]*|[{NUMERALS}]+)(?:%|(?![的是在和与及或])[{CJK}])?"
+)
+AMOUNT_SPACE = re.compile(rf"(?<=[$€£¥]) (?=\d)|(?<=\d) (?=[%{CJK}])")
 DOES = "(?:do|does|did|is|are|was|were|has|have|had|can|could|will|would|must|may|might|should)"
 # "How long does it take to close the Gold Account?" says itself what it is about.
 NAMED_LATER = r"(?! take | (?:be )?(?:cost|possible|necessary|allowed|required|true)\b.* (?:to|that)\b)"
@@ -123,14 +129,24 @@ def self_contained(question: str, subject: set[str]) -> str | None:
 
 
 def grounded(answer: str, passage: str) -> str | None:
+    """Why the answer does not stand in the passage: a number with its sign or unit, a name, another word, or Chinese."""
     if not words(answer):
         return "has no word"
+    answer, passage = AMOUNT_SPACE.sub("", answer), AMOUNT_SPACE.sub("", passage)
+    for amount in AMOUNT.findall(answer):
+        if not re.search(rf"(?<![\d{NUMERALS}])(?<!\d[.,]){re.escape(amount)}(?![.,]?\d)", passage):
+            return f"{amount!r} is not in the passage"
     said, parts = set(words(passage.lower())), stems(passage)
     for position, word in enumerate(words(answer)):
-        exact = word[0].isdigit() or (position > 0 and word[0].isupper())
-        lower = word.lower()
-        if lower not in STOP and lower not in said and (exact or stem(lower) not in parts):
+        if re.match(rf"[\d{CJK}]", word):
+            continue
+        is_name, lower = position > 0 and word[0].isupper(), word.lower()
+        if lower not in STOP and lower not in said and (is_name or stem(lower) not in parts):
             return f"{word!r} is not in the passage"
+    for run in re.findall(f"[{CJK}]+", AMOUNT.sub(" ", answer)):
+        grams = [run[start : start + 2] for start in range(len(run) - 1)] or [run]
+        if 3 * sum(gram in STOP or gram in passage for gram in grams) < 2 * len(grams):
+            return f"{run!r} is not in the passage"
     return None
 
 
@@ -140,12 +156,14 @@ def words(text: str) -> list[str]:
 
 
 def stems(text: str) -> set[str]:
-    """Content words, inflections thrown together roughly."""
+    """Content words without their inflections."""
     return {stem(word) for word in words(text.lower()) if word not in STOP}
 
 
 def stem(word: str) -> str:
-    return re.sub(r"(?:ing|ed)$", "", word).rstrip("es")[:5] or word
+    """Without its plural, -ed or -ing, and without a last e or a doubled letter, which these take away or bring."""
+    singular = re.sub(r"(?<=s)es$|(?<![us])s$", "", re.sub(r"ie[sd]$", "y", word))
+    return re.sub(r"(.)\1$", r"\1", re.sub(r"(?<=\w\w)(?:ing|(?<!e)ed|e)$", "", singular))
 
 
 def key(text: str) -> tuple[str, ...]:

@@ -298,10 +298,59 @@ def test_chinese_passages_are_asked_about_in_chinese() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [("...", "has no word"), ("。", "has no word"), ("10元", None), ("ATM", None), ("20元", "'20' is not in the passage")],
+    [
+        ("...", "has no word"),
+        ("。", "has no word"),
+        ("10元", None),
+        ("10 元", None),
+        ("ATM", None),
+        ("每次10元的取款费", None),
+        ("20元", "'20元' is not in the passage"),
+        ("三天", "'三天' is not in the passage"),
+        ("10天", "'10天' is not in the passage"),
+        ("十五天", "'十五天' is not in the passage"),
+        ("次日到账，费用十元", "'十元' is not in the passage"),
+        ("为每次取费", "'为每次取费' is not in the passage"),
+    ],
 )
 def test_an_answer_stands_in_its_passage(answer: str, reason: str | None) -> None:
-    assert pairs.grounded(answer, "# 金账户\nATM取款费为10元。") == reason
+    assert pairs.grounded(answer, "# 金账户\nATM取款费为每次10元，十三天内次日到账，限五天。") == reason
+
+
+@pytest.mark.parametrize(
+    ("answer", "missing"),
+    [
+        ("Transfer completed at $5.00, charging a fee of 2%", None),
+        ("bonuses for savings", None),
+        ("2 cards", None),
+        ("$ 5.00", None),
+        ("5%", "5%"),
+        ("$2", "$2"),
+        ("$5", "$5"),
+        ("Transactions", "Transactions"),
+        ("the internet", "internet"),
+    ],
+)
+def test_words_are_found_without_their_inflections_and_amounts_with_their_sign(answer: str, missing: str | None) -> None:
+    passage = "Transfers complete for $5.00. Interest of 2% is charged; save for a bonus, fees vary by card."
+    assert pairs.grounded(answer, passage) == (missing and f"{missing!r} is not in the passage")
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        "fee fees",
+        "process processes processed processing",
+        "charge charges charged charging",
+        "apply applies applied applying",
+        "transfer transfers transferred transferring",
+        "exceed exceeds exceeded exceeding",
+        "bonus bonuses",
+        "need needs needed",
+    ],
+)
+def test_inflections_have_one_stem(same: str) -> None:
+    assert len({pairs.stem(word) for word in same.split()}) == 1
 
 
 @pytest.mark.parametrize(
