@@ -153,7 +153,8 @@ def _filled(wording: str, values: dict[str, str], in_question: bool) -> str:
     if not in_question:
         return text
     if text.count(subject := values["subject"]) > 1:  # a group named it already
-        text = re.sub(rf" (?:with|on|for|of|\() ?(?:the )?{re.escape(subject)}\)?(?=\?$)", "", text)
+        name = re.escape(subject)
+        text = re.sub(rf" (?:with|on|for|of|\() ?(?:the )?{name}\)?(?=\?$)|(?:关于)?{name}[的，：](?={name})", "", text)
     return text[0].upper() + text[1:]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stages.fetch import documents
 from stages.params import Budget, DocumentsData, FolderDocuments, Passage, Sampling, SelfQa, Shares
 from stages.records import DataError, Document
 from stages.synthesize import pairs, rules, self_qa
@@ -144,6 +145,17 @@ def test_chinese_documents_give_chinese_questions() -> None:
     assert "10元" in questions.values()
     assert "5%" in questions.values()
     assert all("金账户" in question and not question.isascii() for question in questions)
+
+
+def test_the_sentences_of_a_chinese_table_name_the_subject_once(tmp_path: Path) -> None:
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents" / "plans.csv").write_text("账户,月费,说明\n金账户,10元,免费取款\n", encoding="utf-8")
+    for split in ("valid", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("", encoding="utf-8")
+    found, _ = documents.fetch(DATA.model_copy(update={"path": str(tmp_path), "subject": None}))
+    questions = asked(run(found, wordings=9))
+    assert questions["金账户的月费是什么？"] == "10元"
+    assert {question.count("金账户") for question in questions} == {1}
 
 
 def test_chinese_statements_get_no_english_wordings() -> None:
