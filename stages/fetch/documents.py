@@ -109,8 +109,13 @@ def _table(path: Path, name: str) -> Iterator[tuple[str, str, str]]:
     A row is named by its first cell and left out without. Rows of subject, relation and object are the facts of a graph: one
     document a subject.
     """
-    (_, header), *rows = [*cells(path)]
-    if header[:3] == ["subject", "relation", "object"]:
+    filled = [(place, row) for place, row in cells(path) if any(map(str.strip, row))]
+    if not filled:
+        raise Unreadable("empty")
+    header, rows = [cell.strip() for cell in filled[0][1]], filled[1:]
+    if len(header) == 1 and (found := re.search("[;\t]", header[0])):
+        raise Unreadable(f"separated by {found[0]!r}: save it with commas")
+    if [cell.casefold() for cell in header[:3]] == ["subject", "relation", "object"]:
         yield from _facts(rows, name)
         return
     wording = "{name}的{column}是{value}。" if is_cjk("".join(header)) else "The {column} of {name} is {value}."

@@ -81,6 +81,11 @@ def test_a_graph_is_a_document_a_subject_and_a_sentence_a_fact(folder: Path) -> 
     assert found["graph.csv:流感"] == "# 流感\n流感的症状是发热。"
 
 
+def test_the_header_of_a_graph_may_be_written_with_capitals_and_spaces(folder: Path) -> None:
+    (folder / "documents" / "graph.csv").write_text("Subject, Relation ,OBJECT\nFlu,sign,fever\n", encoding="utf-8")
+    assert texts(folder)["graph.csv:Flu"] == "# Flu\nThe sign of Flu is fever."
+
+
 def test_a_chinese_table_gives_chinese_sentences(folder: Path) -> None:
     (folder / "documents" / "plans.csv").write_text("账户,月费,说明\n金账户,10元,\n银账户,{name},ATM", encoding="utf-8")
     found = texts(folder)
@@ -99,7 +104,15 @@ def test_rows_without_a_name_are_left_out_and_counted(folder: Path, caplog: pyte
 
 @pytest.mark.parametrize(
     ("name", "content", "why"),
-    [("b.txt", b"\xff\xfe\x00", "not UTF-8"), ("b.md", b"", "empty"), ("b.md", b" \r\n", "empty"), ("b.csv", b"", "empty")],
+    [
+        ("b.txt", b"\xff\xfe\x00", "not UTF-8"),
+        ("b.md", b"", "empty"),
+        ("b.md", b" \r\n", "empty"),
+        ("b.csv", b"", "empty"),
+        ("b.csv", b",,\n , ,\n", "b.csv: left out: empty"),
+        ("b.csv", b"plan;fee\nBlue;$1\n", "b.csv: left out: separated by ';': save it with commas"),
+        ("b.csv", b"plan\tfee\nBlue\t$1,000\n", r"b.csv: left out: separated by '\t': save it with commas"),
+    ],
 )
 def test_one_bad_document_is_left_out_and_said(
     folder: Path, caplog: pytest.LogCaptureFixture, name: str, content: bytes, why: str
