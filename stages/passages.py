@@ -1,7 +1,8 @@
 """Documents cut into passages: at headings, then at so many words. Self-QA asks about them, retrieval looks among them.
 
 A passage repeats the headings above it, so that it says by itself what it is about. Words are counted as in a text with
-spaces; a Chinese, Japanese or Korean character counts as one.
+spaces; a Chinese, Japanese or Korean character counts as one, and so do four characters of a run too long to be a word, as
+in Thai.
 """
 
 import itertools
@@ -13,14 +14,17 @@ from stages.records import Document
 
 HEADING = re.compile(r"(#{1,6})\s+(.+)")
 CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-WORD = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
+LETTER = rf"[^\s{CJK}]"
+WORD = re.compile(rf"[{CJK}]|(?<!{LETTER}){LETTER}{{1,24}}(?!{LETTER})|{LETTER}{{1,4}}")
+FENCE = re.compile(r"\s*```[^`]*")
 SENTENCE_END = re.compile(r"(?<=[.!?]\s)|(?<=[。！？；])")
 
 
 def cut(document: Document, size: Passage) -> list[Document]:
     """Passages of at most `size.words` words below their headings, whole lines or sentences where these are short enough.
 
-    Neighbours under one heading share whole lines or sentences of together at most `size.overlap` words.
+    Neighbours under one heading share whole lines or sentences of together at most `size.overlap` words; where the last one is
+    longer, its last words, as many as there is room for.
     """
     found = [
         Document(text="\n".join([*headings, piece]), kind="passage", source=document.source, parents=(document.id,))
@@ -32,7 +36,7 @@ def cut(document: Document, size: Passage) -> list[Document]:
 
 def headings(passage: Document) -> list[str]:
     """What stands over a passage, from the document's own heading down; its source where it has none."""
-    lines = [line for line in passage.text.split("\n") if HEADING.fullmatch(line)]
+    lines = list(itertools.takewhile(HEADING.fullmatch, passage.text.split("\n")))
     return [HEADING.sub(r"\2", line) for line in lines] or [passage.source]
 
 
@@ -42,11 +46,13 @@ def is_cjk(text: str) -> bool:
 
 
 def _sections(text: str) -> Iterator[tuple[list[str], str]]:
-    """Each heading's path and the text below it; text before the first heading has none."""
+    """Each heading's path and the text below it; text before the first heading has none. Code between ``` has no headings."""
     path: list[str] = []
     body: list[str] = []
+    is_code = False
     for line in text.split("\n"):
-        if heading := HEADING.fullmatch(line.strip()):
+        is_code ^= bool(FENCE.fullmatch(line))
+        if not is_code and (heading := HEADING.fullmatch(line.strip())):
             yield path, "\n".join(body)
             path = [above for above in path if above.index(" ") < len(heading[1])] + [f"{heading[1]} {heading[2]}"]
             body = []
@@ -67,7 +73,16 @@ def _pieces(body: str, size: Passage) -> Iterator[str]:
         back = end
         while end < len(parts) and back - 1 > start and _words(parts[back - 1 : end]) <= size.overlap:
             back -= 1
+        last = next((part for part in reversed(parts[start:end]) if _words([part])), "")
+        if end < len(parts) and _words([last]) > size.overlap:
+            back = end
+            parts[end:end] = _tail(last, min(size.overlap, size.words - _words([parts[end]])))
         start = back
+
+
+def _tail(part: str, words: int) -> list[str]:
+    """Its last words as a part of their own; none where the part after it leaves them no room."""
+    return [part[[match.start() for match in WORD.finditer(part)][-words] :]] if words > 0 else []
 
 
 def _parts(line: str, size: Passage) -> list[str]:

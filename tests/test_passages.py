@@ -29,7 +29,7 @@ def test_a_passage_repeats_the_headings_above_it() -> None:
 def test_lines_stay_whole_and_neighbours_share_whole_lines() -> None:
     lines = [f"line {i} has five words" for i in range(5)]
     assert pieces("\n".join(lines), words=15, overlap=5) == ["\n".join(lines[:3]), "\n".join(lines[2:])]
-    assert pieces("\n".join(lines), words=15, overlap=4) == ["\n".join(lines[:3]), "\n".join(lines[3:])]
+    assert pieces("\n".join(lines), words=15, overlap=4) == ["\n".join(lines[:3]), "\n".join(["2 has five words", *lines[3:]])]
 
 
 def test_a_long_line_is_cut_between_sentences() -> None:
@@ -37,6 +37,32 @@ def test_a_long_line_is_cut_between_sentences() -> None:
         "One two three four.",
         "Five six seven eight. Nine ten.",
     ]
+
+
+def test_neighbours_share_the_last_words_of_a_line_that_is_longer_than_the_overlap() -> None:
+    lines = [" ".join(f"{name}{i}" for i in range(7)) for name in "ab"]
+    assert pieces("\n".join(lines), words=10, overlap=3) == [lines[0], f"a4 a5 a6\n{lines[1]}"]
+    assert pieces("\n\n".join(lines), words=10, overlap=3) == [lines[0], f"a4 a5 a6\n{lines[1]}"]
+    assert pieces("\n".join(lines), words=8, overlap=3) == [lines[0], f"a6\n{lines[1]}"]  # room for one
+    assert pieces("\n".join(lines), words=7, overlap=3) == lines
+    assert pieces("\n".join(lines), words=10, overlap=0) == lines
+
+
+def test_a_sign_of_a_comment_in_code_is_no_heading() -> None:
+    text = "# Setup\nrun\n```sh\n# first\nmake\n```\n## Next\n```one``` line\n## Last\nend"
+    assert pieces(text) == [
+        "# Setup\nrun\n```sh\n# first\nmake\n```",
+        "# Setup\n## Next\n```one``` line",
+        "# Setup\n## Last\nend",
+    ]
+    (first, *_) = cut(Document(text=text, kind="document", source="d"), Passage(words=10, overlap=3))
+    assert headings(first) == ["Setup"]
+
+
+def test_a_run_without_spaces_counts_by_its_characters() -> None:
+    assert [len(WORD.findall(text)) for text in ("x" * 24, "x" * 25, "x" * 20_000, "ก" * 101)] == [1, 7, 5000, 26]
+    text = "".join(chr(0xE01 + i) for i in range(46)) * 2
+    assert pieces(text, words=10, overlap=0) == [text[:40], text[40:80], text[80:]]
 
 
 @pytest.mark.parametrize("text", [" ".join(f"w{i}" for i in range(50)), "汉" * 20 + "字" * 30])
