@@ -50,17 +50,36 @@ class Planned(Teacher):
         return None if limit is None else max(0, limit - len(self.calls) - len(self.wanted))
 
     def figures(self) -> dict[str, Any]:
-        """Of one method: requests now and at most later, tokens and cost at most; later ones are taken to be as long."""
+        """Of one method: requests now and at most later, tokens and cost at most; later ones are taken to be as long.
+
+        Tokens and cost go no further than the budget; requests do, since answers may be shorter than they can be.
+        """
         prompt = sum(about(message.content) for ask in self.wanted for message in ask.messages)
         new = sum(ask.sampling.max_new_tokens for ask in self.wanted)
         later = sum(ask.follow_ups for ask in self.wanted)
         later = later if self.budget.max_calls is None else min(later, self._left() or 0)
         growth = 1 + later / len(self.wanted) if self.wanted else 1
+        share, limit = min([(1.0, ""), *self._covered(prompt * growth, new * growth)])
+        prompt, new = round(prompt * growth * share), round(new * growth * share)
         return {
             "answered already": len(self.calls),
             "to ask now": len(self.wanted),
             "to ask later, at most": later,
-            "prompt tokens, about": round(prompt * growth),
-            "new tokens, at most": round(new * growth),
-            "USD, at most": round(self.backend.usd(round(prompt * growth), round(new * growth)), 4),
+            "prompt tokens, about": prompt,
+            "new tokens, at most": new,
+            "USD, at most": round(self.backend.usd(prompt, new), 4),
+            "tokens and USD end with": limit,
         }
+
+    def _covered(self, prompt: float, new: float) -> list[tuple[float, str]]:
+        """Of each limit on tokens or money the share of what is still to be asked that it leaves room for, and its name."""
+        before = self._tokens()
+        amounts = {
+            "max_tokens": (sum(before), prompt + new),
+            "max_usd": (self.backend.usd(*before), self.backend.usd(round(prompt), round(new))),
+        }
+        return [
+            (max(0.0, limit - used) / wanted, f"synthesis.budget.{name} = {limit}")
+            for name, (used, wanted) in amounts.items()
+            if (limit := getattr(self.budget, name)) is not None and wanted
+        ]

@@ -118,6 +118,7 @@ def test_a_plan_asks_nothing_and_knows_what_is_answered(tmp_path: Path, monkeypa
         "prompt tokens, about": 3 * 10 * 3,
         "new tokens, at most": 3 * 20 * 3,
         "USD, at most": 0.27,
+        "tokens and USD end with": "",
     }
     assert Wire.sent == 2
 
@@ -131,6 +132,31 @@ def test_a_plan_ends_where_the_budget_does_and_counts_chinese_by_characters(
     assert planned.answer(asks) == [None] * 5
     figures = planned.figures()
     assert (figures["to ask now"], figures["to ask later, at most"], figures["prompt tokens, about"]) == (3, 0, 4 + 8 + 12)
+
+
+@pytest.mark.parametrize(
+    ("limit", "tokens", "usd", "ended_by"),
+    [
+        ({}, (90, 180), 0.27, ""),
+        ({"max_tokens": 165}, (45, 90), 0.135, "synthesis.budget.max_tokens = 165"),
+        ({"max_usd": 0.12}, (30, 60), 0.09, "synthesis.budget.max_usd = 0.12"),
+        ({"max_tokens": 165, "max_usd": 0.12}, (30, 60), 0.09, "synthesis.budget.max_usd = 0.12"),
+        ({"max_tokens": 20}, (0, 0), 0.0, "synthesis.budget.max_tokens = 20"),
+        ({"max_tokens": 300, "max_usd": 0.3}, (90, 180), 0.27, ""),
+    ],
+)
+def test_a_plan_goes_no_further_than_the_budget_of_tokens_and_money_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: dict, tokens: tuple[int, int], usd: float, ended_by: str
+) -> None:
+    """30 tokens are spent on stored answers; 270 are wanted."""
+    monkeypatch.chdir(tmp_path)
+    Teacher(Wire(), FREE, seed=1).answer(ASKS[:2])
+    planned = Planned(Wire(), FREE.model_copy(update=limit), seed=1)
+    planned.answer(ASKS)
+    figures = planned.figures()
+    assert (figures["prompt tokens, about"], figures["new tokens, at most"]) == tokens
+    assert (figures["USD, at most"], figures["tokens and USD end with"]) == (usd, ended_by)
+    assert figures["to ask now"] == 3
 
 
 def test_equal_requests_are_sent_once_unless_their_answers_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
