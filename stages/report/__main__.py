@@ -33,7 +33,10 @@ def main() -> None:
         "predict.passage",
         "report",
         "data",
-        *TRAINED_WITH,
+        "adapter",
+        "lora",
+        "quantization",
+        "train",
     )
     bases, tuned = (
         [f"base_{shots}shot" for shots in p.shots] + [summary.PASSAGE] * p.passage,
