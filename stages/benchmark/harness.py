@@ -76,7 +76,7 @@ def run(tasks: Sequence[str], systems: Sequence[str], shots: int | None, limit: 
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
     except ImportError:
-        raise DataError("lm-eval is not installed; pip install 'tunetrail[lm-eval]'") from None
+        raise DataError("lm-eval is not installed; pip install -e '.[lm-eval]'") from None
 
     p, runtime = params.read("model", "predict.batch_size"), params.runtime()
     provenance.prepare(runtime)
