@@ -67,7 +67,7 @@ def test_closed_questions_become_multiple_choice(furnished):
 def test_without_lm_eval_a_run_says_how_to_install_it(furnished, monkeypatch):
     furnished()
     monkeypatch.setitem(__import__("sys").modules, "lm_eval", None)
-    with pytest.raises(DataError, match=r"pip install 'tunetrail\[lm-eval\]'"):
+    with pytest.raises(DataError, match=r"pip install -e '\.\[lm-eval\]'"):
         harness.run(["mmlu"], ["base"], None, None, False, FOLDER)
 
 
