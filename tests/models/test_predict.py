@@ -126,6 +126,21 @@ def test_a_beginning_that_prompts_share_is_computed_once_and_changes_no_answer(e
     assert generate.greedy(exact, tokenizer, ALIKE, NEW_TOKENS) == shared
 
 
+@pytest.mark.parametrize("worth_sharing", [64, 10**6], ids=["shared", "apart"])
+def test_a_cache_with_room_answers_as_transformers_own(weights, adapter, tokenizer, monkeypatch, worth_sharing):
+    from transformers import DynamicCache
+
+    model = models.load_tuned(weights, adapter, "cpu")  # in bf16: the same numbers, not only nearly so
+    monkeypatch.setattr(generate, "WORTH_SHARING", worth_sharing)
+    monkeypatch.setattr(generate, "ROOM", 5)  # less than is answered, so that the cache grows more than once
+    roomy = generate.greedy(model, tokenizer, ALIKE, 3 * NEW_TOKENS)
+    likely = generate.log_likelihoods(model, tokenizer, ALIKE, ENDS)
+    monkeypatch.setattr(generate, "_cache", lambda _: DynamicCache(config=model.config))
+    assert generate.greedy(model, tokenizer, ALIKE, 3 * NEW_TOKENS) == roomy
+    assert generate.log_likelihoods(model, tokenizer, ALIKE, ENDS) == likely
+    assert max(answer.new_tokens for answer in roomy) > 10
+
+
 def test_references_are_scored_for_as_many_rows_as_asked_for_and_choices_for_all_that_have_them(exact, tokenizer, examples):
     closed = examples[3].model_copy(update={"id": "", "choices": ("reference", "other", "x")})
     rows = [*examples[:3], closed]
