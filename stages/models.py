@@ -40,6 +40,10 @@ GEMMA = (  # of Gemma's instruct models; what the system says begins the user's 
 TEMPLATES = {"chatml": CHATML, "plain": PLAIN, "gemma": GEMMA}
 
 
+class HubUnreachable(DataError):
+    """The Hugging Face hub gave no such model, or no answer at all."""
+
+
 class File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -157,7 +161,7 @@ def _resolved(model: HubModel) -> HubModel:
     try:
         commit = HfApi().model_info(model.repo, revision=model.revision).sha
     except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as error:
-        raise DataError(_hub_unreachable(model, error)) from None
+        raise _unreachable(model, error) from None
     return model.model_copy(update={"revision": commit})
 
 
@@ -169,7 +173,7 @@ def _hub(model: HubModel, folder: Path) -> None:
     try:
         snapshot_download(model.repo, revision=model.revision, allow_patterns=list(ALLOWED), local_dir=folder)
     except (HfHubHTTPError, LocalEntryNotFoundError, HTTPError) as error:
-        raise DataError(_hub_unreachable(model, error)) from None
+        raise _unreachable(model, error) from None
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     _add_template(model, folder)
 
@@ -179,9 +183,9 @@ def _add_template(model: HubModel | WheelModel, folder: Path) -> None:
         (folder / "chat_template.jinja").write_text(TEMPLATES[model.chat_template], encoding="utf-8")
 
 
-def _hub_unreachable(model: HubModel, error: Exception) -> str:
+def _unreachable(model: HubModel, error: Exception) -> HubUnreachable:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"model.repo = {model.repo} at {model.revision}: cannot be fetched ({reason}); model=smollm2 needs no hub"
+    return HubUnreachable(f"model.repo = {model.repo} at {model.revision}: cannot be fetched ({reason})")
 
 
 def _random(model: RandomModel, folder: Path) -> None:

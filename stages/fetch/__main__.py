@@ -29,8 +29,8 @@ def main() -> None:
     pool, kept = authored.seed_tasks(SEEDS), general.tasks(p.retention)
     try:
         manifest = models.fetch(p.model)  # the slowest comes last: a mistake in the data shows at once
-    except DataError as error:  # with data of the hub another model alone would not do
-        raise DataError(str(error).replace("model=smollm2 needs no hub", hub.instead(name))) from None
+    except models.HubUnreachable as error:
+        raise DataError(f"{error}; {hub.instead(name)}") from None
 
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
