@@ -63,6 +63,24 @@ def seq2seq(random_model) -> models.Manifest:
     return models.fetch(random_model.model_copy(update={"architecture": "t5"}))
 
 
+@pytest.fixture(scope="session")
+def mt5(seq2seq, tmp_path_factory) -> models.Manifest:
+    """The same shape as mT5 and mT0 have it: gated layers, and a head that shares no weights with the embeddings."""
+    import torch
+    from transformers import AutoConfig, MT5Config, MT5ForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("mt5")
+    models.load_tokenizer(models.ensure(seq2seq)).save_pretrained(folder)
+    t5 = AutoConfig.from_pretrained(models.ensure(seq2seq))
+    shape = {name: getattr(t5, name) for name in ("vocab_size", "d_model", "d_kv", "d_ff", "num_heads", "num_layers")}
+    ends = {"pad_token_id": t5.pad_token_id, "eos_token_id": t5.eos_token_id, "decoder_start_token_id": 0}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = MT5Config(**shape, **ends, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+        MT5ForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(folder)
+    return models.fetch(params.PathModel(source="path", name="mt5-tiny", path=str(folder), license="none"))
+
+
 @pytest.fixture
 def template(weights):
     """A tokenizer of the tiny model with another chat template."""

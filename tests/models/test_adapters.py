@@ -119,6 +119,11 @@ def test_the_same_for_an_encoder_decoder_model(case, chosen, trained, seq2seq, t
     check_it_trains_and_loads_again(chosen(*CASES[case]), trained, models.ensure(seq2seq), seq2seq, tmp_path / "adapter")
 
 
+@pytest.mark.parametrize("case", ["full", "lora nf4"])
+def test_the_same_for_mt5(case, chosen, trained, mt5, tmp_path):
+    check_it_trains_and_loads_again(chosen(*CASES[case]), trained, models.ensure(mt5), mt5, tmp_path / "adapter")
+
+
 # Counts -------------------------------------------------------------------------------------------------------------------
 
 LAYERS, HIDDEN, KEYS, INNER = 2, 32, 16, 64  # of the tiny model; keys and values have one head of 16

@@ -10,9 +10,9 @@ from stages.records import Example, Message
 pytestmark = pytest.mark.model
 
 
-@pytest.fixture(scope="module")
-def t5(seq2seq):
-    return models.load_base(models.ensure(seq2seq), "cpu").float()
+@pytest.fixture(scope="module", params=["seq2seq", "mt5"])
+def t5(request):
+    return models.load_base(models.ensure(request.getfixturevalue(request.param)), "cpu").float()
 
 
 @pytest.fixture(scope="module")
