@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Penalty = Callable[[], "Tensor"]
 TRAINED = "trained.safetensors"  # in a checkpoint: the weights that are trained, whatever kind of adapter they belong to
+TRACKERS = ("swanlab", "tensorboard")  # shown to write offline; the extra of this name installs them
 
 
 @dataclass
@@ -132,7 +133,8 @@ def _prepare_tracker(name: str, run: str) -> None:
             f"train.report_to = {name}: unknown; transformers knows none, {', '.join(sorted(INTEGRATION_TO_CALLBACK))}"
         )
     if name not in get_available_reporting_integrations():
-        raise DataError(f"train.report_to = {name}: not installed; pip install {name}")
+        package = "-e '.[trackers]'" if name in TRACKERS else name
+        raise DataError(f"train.report_to = {name}: not installed; pip install {package}")
     logs = Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "logs" / name / run
     logs.mkdir(parents=True, exist_ok=True)
     own = {"TENSORBOARD_LOGGING_DIR": str(logs), "SWANLAB_LOG_DIR": str(logs), "SWANLAB_MODE": "local"}

@@ -332,7 +332,7 @@ def test_a_tracker_that_is_unknown_or_not_installed_is_refused_with_what_to_do(c
     with pytest.raises(DataError, match=r"train.report_to = nope: unknown; transformers knows none, .*tensorboard"):
         trained(chosen("lora", changes={"train.report_to": "nope"}), weights)
     monkeypatch.setattr(integration_utils, "get_available_reporting_integrations", list)
-    with pytest.raises(DataError, match=r"train.report_to = swanlab: not installed; pip install swanlab"):
+    with pytest.raises(DataError, match=r"train.report_to = swanlab: not installed; pip install -e '\.\[trackers\]'"):
         trained(chosen("lora", changes={"train.report_to": "swanlab"}), weights)
 
 
@@ -341,6 +341,9 @@ def test_a_tracker_writes_below_tunetrail_without_a_network(tracker, chosen, tra
     pytest.importorskip(tracker)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    for name in ("TENSORBOARD_LOGGING_DIR", "SWANLAB_LOG_DIR", "SWANLAB_MODE"):  # training sets them, once a process
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     with monkeypatch.context() as patch:
         patch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
         trained(chosen("lora", changes={"train.report_to": tracker}), weights, tmp_path / "run")
