@@ -21,7 +21,7 @@ experiment: .venv/.ready
 	.ci/experiment.sh "$(NAME)" $(SET)
 
 test: .venv/.ready
-	pytest
+	pytest --numprocesses=auto --dist=loadfile
 
 lint: .venv/.ready
 	ruff check .
