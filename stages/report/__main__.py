@@ -50,7 +50,7 @@ def main() -> None:
     scored = summary.narrowed(scored, options.headline)
     metrics = {
         **summary.summarize(scored, options.headline, options.resamples, p.seed, p.split, options.margin),
-        "totals": found.totals,
+        "totals": {system: summary.with_interval(totals, scored, system) for system, totals in found.totals.items()},
         "retention": retention.compare(before, after, options.resamples, p.seed, options.margin),
         "synthesis": evidence.synthesis(found.funnels),
     }

@@ -98,6 +98,12 @@ def figure(value: float | str | None) -> str:
     return value if isinstance(value, str) else "–" if value is None else f"{value:.4g}".replace("-", MINUS)
 
 
+def bounds(numbers: dict[str, Any], total: str) -> str:
+    """The interval of a total that has one."""
+    ends = [figure(numbers[end]) for end in (f"{total}_lo", f"{total}_hi") if end in numbers]
+    return f" [{', '.join(ends)}]" if ends else ""
+
+
 def clip(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else f"{text[:longest]} … ({len(text) - longest:,} more characters)"
 
@@ -119,7 +125,7 @@ def card(cost: Json) -> str:
 
 
 WORDS = (metric_name, metric_help, system_name, card)
-FILTERS = (*WORDS, percent, signed, probability, number, duration, size, figure, clip, cell)
+FILTERS = (*WORDS, percent, signed, probability, number, duration, size, figure, bounds, clip, cell)
 
 
 def verdict(metrics: Json, headline: str, model: str, margin: float) -> Json:

@@ -11,9 +11,20 @@ from typing import Any
 import numpy as np
 
 from stages.records import DataError, Example, Score
-from stages.report.statistics import Array, Difference, Rate, holm, paired_difference, rate_interval, rows_needed, verdict
+from stages.report.statistics import (
+    Array,
+    Difference,
+    Rate,
+    holm,
+    mean_of_rates,
+    paired_difference,
+    rate_interval,
+    rows_needed,
+    verdict,
+)
 
 TUNED, PASSAGE = "tuned", "base_passage"
+BALANCED = "decline_balanced"
 DETAILS = ("slices", "totals", "seeds")
 DETAIL = ("_mde", "_p_holm", "_rows_needed")  # endings of what a difference has beside interval, p and verdict
 
@@ -113,6 +124,16 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
         }
     metrics["split"] = split
     return metrics
+
+
+def with_interval(totals: dict[str, Any], table: Table, system: str) -> dict[str, Any]:
+    """A system's totals, with the interval of the balanced accuracy of declining, which is the mean of two rates."""
+    if BALANCED not in totals:
+        return totals
+    columns = [table.column(system, metric) for metric in ("declined", "answered")]
+    rates = [rate_interval(column[~np.isnan(column)], table.sources[~np.isnan(column)]) for column in columns]
+    _, low, high = mean_of_rates(rates)
+    return totals | {f"{BALANCED}_lo": rounded(low), f"{BALANCED}_hi": rounded(high)}
 
 
 def divided(metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -309,6 +309,11 @@ def test_parts_of_retention_that_were_not_measured_are_left_out(inputs: Any, run
     assert 'id="retention"' not in html(run(inputs))
 
 
+def test_a_total_with_an_interval_shows_it() -> None:
+    assert page.bounds({"share": 0.5, "share_lo": 0.25, "share_hi": 0.75, "other": 2.0}, "share") == " [0.25, 0.75]"
+    assert page.bounds({"share": 0.5, "other": 2.0}, "other") == ""
+
+
 def test_totals_and_what_a_million_answers_cost(inputs: Any, run: Any) -> None:
     inputs.json("data/cost/predict_tuned_42.json", {**inputs.prediction_cost(), "seconds": 54.0, "prompt_tokens": 9000})
     folder = run(inputs)

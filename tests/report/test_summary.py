@@ -168,3 +168,20 @@ def test_scores_of_another_test_set_are_refused() -> None:
 def test_an_empty_split_is_refused() -> None:
     with pytest.raises(DataError, match="the split is empty"):
         summary.tabulate([], [], ["base_0shot"], {42: "tuned_42"})
+
+
+def test_the_balanced_accuracy_of_declining_has_an_interval_and_other_totals_stay_as_they_are() -> None:
+    kinds = ({"answered": 1.0}, {"answered": 0.0}, {"declined": 1.0}, {"declined": 1.0})
+    rows = [
+        Score(example=e.id, system=system, source=e.source, slices=(), scores=own)
+        for system in ("base_0shot", "tuned_42")
+        for e, own in zip(EXAMPLES, kinds, strict=True)
+    ]
+    made = summary.tabulate(rows, EXAMPLES, ["base_0shot"], {42: "tuned_42"})
+    found = summary.with_interval({"decline_balanced": 0.75, "perplexity": 2.0}, made, "tuned_42")
+    rates = summary.summarize(made, "declined", resamples=200, seed=1, split="test", margin=0.05)["tuned"]
+    assert found["decline_balanced_lo"] == pytest.approx(
+        0.75 - np.hypot(0.5 - rates["answered_lo"], 1 - rates["declined_lo"]) / 2, abs=1e-5
+    )
+    assert found["decline_balanced_hi"] == pytest.approx(0.75 + (rates["answered_hi"] - 0.5) / 2, abs=1e-5)
+    assert summary.with_interval({"perplexity": 2.0}, made, "tuned_42") == {"perplexity": 2.0}
