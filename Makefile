@@ -21,7 +21,7 @@ experiment: .venv/.ready
 	.ci/experiment.sh "$(NAME)" $(SET)
 
 test: .venv/.ready
-	pytest --numprocesses=auto --dist=loadfile
+	pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 lint: .venv/.ready
 	ruff check .
