@@ -6,8 +6,11 @@ once for the batch. A model with a trained prompt before its input is asked row 
 padding on the left is harmless.
 """
 
+import ctypes
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from stages import chat
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
 WORTH_SHARING = 64  # tokens; below it the second pass over the batch costs more than it saves
 ROOM = 64  # tokens by which a cache grows at once
+NUCLEUS = 512  # likeliest tokens looked at first; seldom more are needed
+
+Processor = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]  # ids and logits so far -> logits
 
 
 @dataclass(frozen=True)
@@ -40,20 +46,48 @@ def greedy(
 def sample(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[list[int]], sampling: Sampling, seed: int
 ) -> list[Answer]:
-    """A random continuation of each prompt; transformers draws from torch's global generator, so it is forked and seeded."""
+    """A random continuation of each prompt: nucleus sampling (Holtzman et al. 2020), drawn from `seed` alone."""
+    how: dict[str, Any] = {"do_sample": False, "max_new_tokens": sampling.max_new_tokens, "logits_processor": []}
+    if sampling.presence_penalty:
+        how["logits_processor"].append(_presence_penalty(max(map(len, prompts)), sampling.presence_penalty))
+    if sampling.temperature > 0:
+        how["logits_processor"].append(_draw(sampling.temperature, sampling.top_p, seed))
+    return _generate(model, tokenizer, prompts, **how)
+
+
+def _draw(temperature: float, top_p: float, seed: int) -> Processor:
+    """Leaves of each row's logits one token, drawn from its nucleus: the fewest tokens that hold `top_p` of the probability.
+
+    transformers' own sampling sorts the whole vocabulary and draws a number for each of its tokens, from the global generator:
+    on a CPU a third of the time of a batch. This one looks at the likeliest tokens and draws one number a row.
+    """
     import torch
 
-    how: dict[str, Any] = {"max_new_tokens": sampling.max_new_tokens, "do_sample": sampling.temperature > 0}
-    if sampling.temperature > 0:
-        how |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    if sampling.presence_penalty:
-        how["logits_processor"] = [_presence_penalty(max(map(len, prompts)), sampling.presence_penalty)]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return _generate(model, tokenizer, prompts, **how)
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(_: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
+        held, tokens = _likeliest((scores.float() / temperature).softmax(-1), top_p)
+        last = (held < top_p).sum(-1, keepdim=True).clamp(max=held.shape[1] - 1)
+        mark = held.gather(1, last) * torch.rand(len(held), 1, generator=generator).to(held.device)
+        drawn = torch.minimum((held <= mark).sum(-1, keepdim=True), last)
+        return torch.full_like(scores, -torch.inf).scatter(1, tokens.gather(1, drawn), 0.0)
+
+    return draw
 
 
-def _presence_penalty(prompt_width: int, penalty: float) -> "Callable[[torch.Tensor, torch.Tensor], torch.Tensor]":
+def _likeliest(probabilities: "torch.Tensor", top_p: float) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Each row's likeliest tokens, enough to hold `top_p`: the probability they hold together up to each, and the tokens."""
+    vocabulary = probabilities.shape[1]
+    width = min(NUCLEUS, vocabulary)
+    while True:
+        likely, tokens = probabilities.topk(width)
+        held = likely.cumsum(-1)
+        if width == vocabulary or bool((held[:, -1] >= top_p).all()):
+            return held, tokens
+        width = min(8 * width, vocabulary)
+
+
+def _presence_penalty(prompt_width: int, penalty: float) -> Processor:
     """Lowers the logit of every token that the answer holds already, as OpenAI's presence_penalty does."""
 
     def lower(ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
@@ -136,6 +170,7 @@ class _Batch:
 def _batch(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", rows: Sequence[list[int]]) -> _Batch:
     import torch
 
+    _keep_freed_memory()
     shortest = min(map(len, rows)) - 2  # a row keeps two tokens: one is predicted from the other
     shared = next((column for column, ids in enumerate(zip(*rows, strict=False)) if len(set(ids)) > 1), shortest)
     worth = len(rows) > 1 and min(shared, shortest) >= WORTH_SHARING and not model.config.is_encoder_decoder
@@ -150,6 +185,16 @@ def _batch(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", rows:
             model(input_ids=batch.ids[:1, :shared], past_key_values=batch.cache, use_cache=True, logits_to_keep=1)
         batch.cache.batch_repeat_interleave(len(rows))
     return batch
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """glibc hands blocks above 32 MB back to the kernel when they are freed and gets them again page by page: a third of the
+    time in which a wide batch reads its prompts."""
+    if platform.libc_ver()[0] == "glibc":
+        libc, mmap_threshold, trim_threshold = ctypes.CDLL(None), -3, -1  # their numbers in malloc.h
+        libc.mallopt(mmap_threshold, 2**30)
+        libc.mallopt(trim_threshold, -1)
 
 
 def _cache(model: "PreTrainedModel") -> Any:

@@ -249,6 +249,41 @@ def test_the_presence_penalty_lowers_what_was_written_and_not_the_prompt():
     assert scores.tolist() == [[0.0, 0.0, 0.0, -1.5]]
 
 
+@pytest.mark.parametrize("top_p", [0.5, 0.9, 1.0])
+@pytest.mark.parametrize("flatness", [0.3, 3.0])  # a nucleus of few tokens, and one of more than are looked at first
+def test_a_draw_comes_from_the_nucleus_as_often_as_its_probability_says(top_p, flatness):
+    import torch
+    from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+
+    logits = torch.randn(1, 1500, generator=torch.Generator().manual_seed(1)) * 2
+    stock = TopPLogitsWarper(top_p)(None, TemperatureLogitsWarper(flatness)(None, logits)).softmax(-1)[0]
+    left = generate._draw(flatness, top_p, seed=42)(None, logits.expand(20_000, -1))
+    assert (left.isfinite().sum(-1) == 1).all()
+    often = torch.bincount(left.argmax(-1), minlength=1500) / 20_000
+    assert not often[stock == 0].any()
+    likely = stock > 0.01
+    error = (stock * (1 - stock) / 20_000).sqrt()
+    assert ((often - stock).abs()[likely] <= 5 * error[likely]).all()
+    assert abs(often[likely].sum() - stock[likely].sum()) < 0.02
+
+
+def test_a_draw_follows_from_the_seed_and_leaves_the_global_generator_alone():
+    import torch
+
+    logits, before = torch.randn(8, 50), torch.get_rng_state()
+    first, again, other = (generate._draw(1.0, 0.95, seed)(None, logits) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_draw_without_doubt_is_the_likeliest_token():
+    import torch
+
+    sure = torch.full((3, 9), -torch.inf).scatter(1, torch.tensor([[4], [0], [8]]), 2.5)
+    assert generate._draw(0.7, 0.9, seed=1)(None, sure).argmax(-1).tolist() == [4, 0, 8]
+
+
 # tunetrail predict --------------------------------------------------------------------------------------------------------
 
 TEXTS = [f"{'long ' * (i % 3)}text {i}, 你好" for i in range(10)]
