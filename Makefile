@@ -30,6 +30,7 @@ lint: .venv/.ready
 
 bench: .venv/.ready
 	python bench/step.py
+	python bench/teacher.py
 	python bench/novelty.py
 
 matrix: .venv/.ready
