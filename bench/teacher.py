@@ -23,6 +23,8 @@ def seconds(stock: bool) -> float:
 
     runtime = params.runtime()
     sampling = params.read("synthesis").synthesis.self_instruct.sampling
+    if stock:
+        provenance._keep_freed_memory = lambda: None
     provenance.prepare(runtime)
     manifest = models.read_manifest()
     weights = models.ensure(manifest)
@@ -30,7 +32,6 @@ def seconds(stock: bool) -> float:
     prompts = [chat.prompt_ids(tokenizer, call.messages) for call in records.read(CALLS, Call)]
     started = time.monotonic()
     if stock:
-        generate._keep_freed_memory = lambda: None
         torch.manual_seed(0)
         how = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
         answers = generate._generate(model, tokenizer, prompts, do_sample=True, max_new_tokens=sampling.max_new_tokens, **how)

@@ -20,6 +20,7 @@ from stages.params import HubModel, Model, PathModel, Quantization, RandomModel,
 from stages.records import DataError, content_hash, file_hash
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MANIFEST = Path("models/base.json")
@@ -302,7 +303,15 @@ def load_base(
         # gradient passes through them (tests/models/test_train.py).
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+    if head := model.get_output_embeddings():
+        head.register_forward_pre_hook(_without_gaps)
     return model.eval()
+
+
+def _without_gaps(_: "torch.nn.Module", inputs: tuple["torch.Tensor", ...]) -> tuple["torch.Tensor", ...]:
+    """What reaches the head, laid out anew: `logits_to_keep` cuts it out of longer rows, and where its weights are frozen, as
+    under an adapter, torch would multiply row by row, each with a copy of the weights: 1.2 s instead of 6 ms for eight rows."""
+    return tuple(tensor.contiguous() for tensor in inputs)
 
 
 def load_tuned(

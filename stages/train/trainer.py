@@ -237,8 +237,7 @@ def response_loss_trainer(options: Train, encoder_decoder: bool = False, penalty
                     decoder_ids = model.prepare_decoder_input_ids_from_labels(labels)
                     logits, wanted = model(**inputs, decoder_input_ids=decoder_ids, use_cache=False).logits, labels
                 else:
-                    # The token before each label predicts it. Positions as a tensor, not as a count: what reaches the head has
-                    # no gaps in memory then, and the head's weights are not copied for each row (a seventh of a step).
+                    # The token before each label predicts it.
                     predicting = torch.arange(first - 1, labels.shape[1] - 1, device=labels.device)
                     logits = model(**inputs, use_cache=False, logits_to_keep=predicting).logits
                     wanted = labels[:, first:]

@@ -57,6 +57,17 @@ def test_a_random_model_made_twice_has_the_same_manifest(random_model, manifest,
     assert models.ensure(again).parent == cache
 
 
+def test_what_reaches_the_head_has_no_gaps(weights):
+    import torch
+
+    model, seen = models.load_base(weights, "cpu"), []
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].is_contiguous()))
+    ids = torch.arange(12).reshape(2, 6)
+    cut = model(input_ids=ids, logits_to_keep=2).logits
+    assert seen == [True]
+    torch.testing.assert_close(cut, model(input_ids=ids).logits[:, -2:])
+
+
 def test_the_manifest_counts_what_is_stored(manifest, weights):
     tied, layer = 259 * 32, 32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 64 + 2 * 32
     assert manifest.parameters == tied + 2 * layer + 32
