@@ -89,6 +89,11 @@ def test_every_option_of_every_group_composes_and_is_valid(option: str) -> None:
     params.check(composed(*overrides))
 
 
+def test_the_offline_dialogues_go_to_a_real_model_as_their_page_says() -> None:
+    model = params.check(compose.composed("experiment=dialogue_offline", "model=smollm2")).model
+    assert model.source == "wheel"
+
+
 @pytest.mark.parametrize("kind", ["fp4", "int8", "none"])
 def test_another_quantisation_is_one_changed_parameter(kind: str) -> None:
     nf4, other = (dict(params.flatten(composed(*chosen))) for chosen in ((), (f"quantization={kind}",)))
