@@ -43,7 +43,7 @@ def _keep_freed_memory() -> None:
     time in which a wide batch reads its prompts."""
     if platform.libc_ver()[0] == "glibc":
         libc, mmap_threshold, trim_threshold = ctypes.CDLL(None), -3, -1  # their numbers in malloc.h
-        libc.mallopt(mmap_threshold, 2**30)
+        libc.mallopt(mmap_threshold, 2**28)
         libc.mallopt(trim_threshold, -1)
 
 

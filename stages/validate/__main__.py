@@ -4,16 +4,25 @@ import os
 from pathlib import Path
 
 from stages import compose, params, records, stage
+from stages.records import DataError
 
 
 def main() -> None:
     checked = params.check_file()
+    _require_sources(checked)
     for line in checked.advice():
         print(f"advice: {line}")
     if "DVC_EXP_NAME" not in os.environ:  # an experiment differs from conf/ on purpose
         for line in compose.differences():
             print(f"warning: {line}")
     records.write_text(Path("data/validated.txt"), "params.yaml is valid\n")
+
+
+def _require_sources(checked: params.Params) -> None:
+    """DVC says of a missing source that a file or directory does not exist, and not which parameter names it."""
+    named = {"data.path": checked.data.path, "retention.path": checked.retention.path}
+    if missing := [f"{key}: {path}: no such file or folder; set {key}" for key, path in named.items() if not Path(path).exists()]:
+        raise DataError("\n".join(missing))
 
 
 if __name__ == "__main__":

@@ -211,6 +211,16 @@ test: 0.3
 """
 
 
+def test_own_rows_that_are_nowhere_fail_in_validate_which_names_the_parameter(smoked):
+    (smoked.root / "conf/data/mine.yaml").write_text(MINE, encoding="utf-8")
+    before = {folder: smoked.files(folder) for folder in ("models", "reports/smoke", "data/predictions")}
+    refused = smoked.dvc(*SMOKE, "-S", "data=mine", "-S", "synthesis=none", "-S", "report.headline=token_f1")
+    assert refused.status != 0
+    assert refused.ran == {"validate"}
+    assert "error: data.path: data/authored/mine.csv: no such file or folder; set data.path" in refused.text
+    assert {folder: smoked.files(folder) for folder in before} == before
+
+
 def test_own_rows_from_a_csv_go_through_the_whole_pipeline(smoked):
     (smoked.root / "conf/data/mine.yaml").write_text(MINE, encoding="utf-8")
     rows = [f'What is meant?,"word {i}, ""number {i}""",answer {i}' for i in range(30)]
