@@ -40,7 +40,8 @@ def prepare(runtime: Runtime) -> None:
 
 def _keep_freed_memory() -> None:
     """glibc hands blocks above 32 MB back to the kernel when they are freed and gets them again page by page: a third of the
-    time in which a wide batch reads its prompts."""
+    time in which a wide batch reads its prompts. Above 256 MB they still go back: kept, the logits of a vocabulary of 262,144
+    take training from 5.3 to 9.2 GB."""
     if platform.libc_ver()[0] == "glibc":
         libc, mmap_threshold, trim_threshold = ctypes.CDLL(None), -3, -1  # their numbers in malloc.h
         libc.mallopt(mmap_threshold, 2**28)
