@@ -152,6 +152,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ({"lora.init": "pissa"}, ["lora.init = pissa with quantization.type = nf4", "quantization=none"]),
         ({"lora.init": "loftq", "quantization.type": "int8"}, ["lora.init = loftq with quantization.type = int8", "nf4"]),
         ({"lora.init": "loftq", "lora.use_dora": True}, ["lora.use_dora with lora.init = loftq"]),
+        ({"adapter": PREFIX, "lora.use_dora": True}, ["lora.use_dora with adapter.type = prefix_tuning: only adapter=lora"]),
         ({"lora.use_dora": True, "quantization.type": "int8"}, ["lora.use_dora with quantization.type = int8", "nf4"]),
         ({"adapter": PREFIX, "train.gradient_checkpointing": True}, ["train.gradient_checkpointing", "prefix_tuning"]),
         ({"adapter": PREFIX, "train.packing": True, "train.group_by_length": False}, ["train.packing", "prefix_tuning"]),

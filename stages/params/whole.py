@@ -80,7 +80,13 @@ class Params(Section):
         train, kind, bits = self.train, self.adapter.type, self.quantization.type
         init = self.lora.init if kind == "lora" else "default"
         dora = kind == "lora" and self.lora.use_dora
+        forms = {"use_dora": self.lora.use_dora, "use_rslora": self.lora.use_rslora, "init": self.lora.init != "default"}
+        unread = [f"lora.{form}" for form, chosen in forms.items() if chosen and kind != "lora"]
         checks = [
+            (
+                bool(unread),
+                f"{', '.join(unread)} with adapter.type = {kind}: only adapter=lora reads the section lora; set it back",
+            ),
             (
                 bits != "none" and kind in WHOLE,
                 f"quantization.type = {bits} with adapter.type = {kind}: quantised weights cannot be trained; "
