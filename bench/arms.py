@@ -35,11 +35,8 @@ STUDIES: dict[str, dict[str, Any]] = {
     "synthesis-handbook": {
         "experiment": "handbook",
         "metric": "token_f1",
-        "common": [
-            *("predict.shots=[0]", "predict.passage=false", "synthesis.budget.max_calls=240"),
-            *("synthesis.self_qa.rows=560", "train.max_steps=70"),
-        ],
-        "arms": {
+        "common": ["predict.shots=[0]", "predict.passage=false", "synthesis.budget.max_calls=240", "train.max_steps=70"],
+        "arms": {  # one epoch of the first
             "rule-made rows only": [],
             "teacher's rows only": ["synthesis.self_qa.generator=teacher"],
             "both": ["synthesis.self_qa.generator=both"],
