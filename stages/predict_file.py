@@ -94,7 +94,10 @@ def _opened(adapters: dict[str, Path | None], p: SimpleNamespace) -> dict[str, A
 
 def _shots(system: str) -> list[Message]:
     """The examples before a base system's prompts, as many as its name says."""
-    turns, count = shots_of(system), int(system[len("base_") : -len("shot")])
+    count = int(system[len("base_") : -len("shot")])
+    if count and not SHOTS.is_file():
+        raise DataError(f"--system {system}: {SHOTS}: no such file; run `dvc repro format` first")
+    turns = shots_of(system)
     if (kept := sum(turn.role == "assistant" for turn in turns)) < count:
         raise DataError(f"--system {system}: {SHOTS} holds {kept} examples; raise format.shots and run `dvc repro`")
     return turns
