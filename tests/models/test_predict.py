@@ -117,6 +117,17 @@ def test_log_likelihoods_are_those_of_each_row_alone(exact, tokenizer, monkeypat
     assert found == pytest.approx([one_by_one(exact, p, e) for p, e in zip(ALIKE, ENDS, strict=True)], abs=1e-4)
 
 
+@pytest.mark.parametrize("worth_sharing", [4, 64], ids=["shared", "apart"])
+def test_options_that_begin_alike_are_scored_from_their_first_token_on(exact, tokenizer, monkeypatch, worth_sharing):
+    """ "The correct answer is …" five times: what the options share belongs to their likelihood, not to the prompt."""
+    monkeypatch.setattr(generate, "WORTH_SHARING", worth_sharing)
+    texts = ["The answer is anorexia.", "The answer is fever.", "The answer is a long name of something."]
+    found, tokens = generate.choices(exact, tokenizer, ALIKE[0], texts)
+    ends = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    assert found == pytest.approx([one_by_one(exact, ALIKE[0], end) for end in ends], abs=1e-3)
+    assert tokens == [len(end) for end in ends]
+
+
 def test_a_beginning_that_prompts_share_is_computed_once_and_changes_no_answer(exact, tokenizer, monkeypatch):
     widths = []
     exact.register_forward_pre_hook(lambda _, __, given: widths.append(tuple(given["input_ids"].shape)), with_kwargs=True)
