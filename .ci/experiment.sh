@@ -19,6 +19,7 @@ mkdir -p "$before"
 cp params.yaml dvc.lock "$before/"
 trap put_back EXIT
 tunetrail compose "experiment=$name" "${@:2}"
+rm -rf data/synthetic # what another experiment's method left there would be hashed with this one's
 dvc repro
 tunetrail summary
 cp params.yaml dvc.lock "reports/$name/"

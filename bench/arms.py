@@ -35,18 +35,18 @@ STUDIES: dict[str, dict[str, Any]] = {
     "synthesis-handbook": {
         "experiment": "handbook",
         "metric": "token_f1",
-        "common": ["predict.shots=[0]", "predict.passage=false", "synthesis.budget.max_calls=240"],
-        "arms": {  # the first is one epoch, which is 70 updates
+        "common": ["predict.shots=[0]", "predict.passage=false", "synthesis.budget.max_calls=240", "train.max_steps=70"],
+        "arms": {  # one epoch of the first
             "rule-made rows only": [],
-            "teacher's rows only": ["synthesis.self_qa.generator=teacher", "train.max_steps=70"],
-            "both": ["synthesis.self_qa.generator=both", "train.max_steps=70"],
+            "teacher's rows only": ["synthesis.self_qa.generator=teacher"],
+            "both": ["synthesis.self_qa.generator=both"],
         },
     },
     "synthesis-medical": {
         "experiment": "medical",
         "metric": "logprob_accuracy",
         "slice": "trained_facts",
-        "common": ["predict.shots=[0]"],
+        "common": ["predict.shots=[0]", "train.max_steps=64"],
         "arms": {
             "template rows only": [],
             "teacher's rewordings only": ["synthesis.self_kg.templates=false", "synthesis.self_kg.reword=240"],

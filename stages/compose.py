@@ -37,9 +37,15 @@ def differences() -> list[str]:
     experiments = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
     chosen = [f"experiment={here['name']}"] if here.get("name") in experiments else []
     there = dict(params.flatten(composed(*chosen)))
+
+    def keep(key: str) -> str:
+        """Nothing for a key that only one side has: it comes from another choice of its section, which no value promotes."""
+        both = key in here and key in there
+        return f"keep it with `dvc exp run -S '{_home(key, there)}={_shown(here, key)}'` or " if both else ""
+
     return [
-        f"params.yaml: {key} = {_shown(here, key)}, but conf/ composes {_shown(there, key)}; keep it with "
-        f"`dvc exp run -S '{_home(key, there)}={_shown(here, key)}'` or drop it with `tunetrail compose`"
+        f"params.yaml: {key} = {_shown(here, key)}, but conf/ composes {_shown(there, key)}; {keep(key)}drop it with "
+        "`tunetrail compose`"
         for key in sorted(here.keys() | there.keys())
         if _shown(here, key) != _shown(there, key)
     ]

@@ -6,6 +6,7 @@ once for the batch. A model with a trained prompt before its input is asked row 
 padding on the left is harmless.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -105,7 +106,8 @@ def log_likelihoods(
 
     if model.config.is_encoder_decoder or _prompted(model):
         return [_likelihood(model, *pair) for pair in zip(prompts, continuations, strict=True)]
-    batch = _batch(model, tokenizer, [prompt + added for prompt, added in zip(prompts, continuations, strict=True)])
+    rows = [prompt + added for prompt, added in zip(prompts, continuations, strict=True)]
+    batch = _batch(model, tokenizer, rows, at_most=min(map(len, prompts)) - 1)  # the last token before predicts the first
     longest = max(map(len, continuations))
     new = batch.ids[:, batch.shared :]
     with torch.inference_mode():
@@ -164,10 +166,13 @@ class _Batch:
     cache: Any
 
 
-def _batch(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", rows: Sequence[list[int]]) -> _Batch:
+def _batch(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", rows: Sequence[list[int]], at_most: int = sys.maxsize
+) -> _Batch:
+    """The rows share their common beginning, but no more than `at_most` tokens of it."""
     import torch
 
-    shortest = min(map(len, rows)) - 2  # a row keeps two tokens: one is predicted from the other
+    shortest = min(*map(len, rows), at_most + 2) - 2  # a row keeps two tokens: one is predicted from the other
     shared = next((column for column, ids in enumerate(zip(*rows, strict=False)) if len(set(ids)) > 1), shortest)
     worth = len(rows) > 1 and min(shared, shortest) >= WORTH_SHARING and not model.config.is_encoder_decoder
     shared = min(shared, shortest) if worth else 0

@@ -6,6 +6,7 @@ file, systems and weights goes on behind the last whole batch, so that it ends w
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -16,9 +17,10 @@ from typing import IO, Any
 from stages import chat, generate, models, params, provenance
 from stages.evaluate.extraction import parsed
 from stages.format.chats import question
-from stages.predict.answers import shots_of, with_shots
-from stages.records import DataError, Task, content_hash, file_hash, lines
+from stages.predict.answers import SHOTS, shots_of, with_shots
+from stages.records import DataError, Message, Task, content_hash, file_hash, lines
 
+SURROGATE = re.compile("[\ud800-\udfff]")
 Answers = Callable[[list[Task]], list[generate.Answer]]
 
 
@@ -28,6 +30,8 @@ def answer(source: str, target: str, names: list[str], folders: Sequence[Path] =
     "-" is standard input or output.
     """
     p = params.read("seeds", "data", "predict.batch_size", "predict.max_new_tokens")
+    if not (names or folders):
+        raise DataError("--system: names no system; use tuned, tuned_<seed> or base_<k>shot")
     systems = {name: f"tuned_{p.seeds[0]}" if name == "tuned" else name for name in names}
     if missing := [str(folder) for folder in folders if not folder.is_dir()]:
         raise DataError(f"--adapter {missing[0]}: no such folder")
@@ -35,14 +39,21 @@ def answer(source: str, target: str, names: list[str], folders: Sequence[Path] =
     tasks = _tasks(source, p.data.system)
     if source != "-" and not Path(source).is_file():
         raise DataError(f"--input {source}: no such file")
+    if Path(target).is_dir():
+        raise DataError(f"--output {target}: is a folder; name a file")
+    models.read_manifest()  # says what to do where there is none
     if target == "-":
         _write(sys.stdout, tasks, _opened(adapters, p), p.batch_size)
         return
     part = Path(target).with_name(f".{Path(target).name}.{_fingerprint(source, adapters, p)}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     tasks = islice(tasks, _whole_batches(part, p.batch_size), None)
-    with part.open("a", encoding="utf-8", newline="\n") as file:
-        _write(file, tasks, _opened(adapters, p), p.batch_size)
+    try:
+        with part.open("a", encoding="utf-8", newline="\n") as file:
+            _write(file, tasks, _opened(adapters, p), p.batch_size)
+    except DataError:  # the input or a system is wrong: with another one nothing goes on from here
+        part.unlink()
+        raise
     part.replace(target)
 
 
@@ -70,7 +81,7 @@ def _opened(adapters: dict[str, Path | None], p: SimpleNamespace) -> dict[str, A
 
     def opened(name: str, adapter: Path | None) -> Answers:
         model = models.load_tuned(weights, adapter, device) if adapter else models.load_base(weights, device)
-        shots = [] if adapter else shots_of(name)
+        shots = [] if adapter else _shots(name)
 
         def ask(tasks: list[Task]) -> list[generate.Answer]:
             prompts = [chat.prompt_ids(tokenizer, with_shots(question(task), shots)) for task in tasks]
@@ -79,6 +90,17 @@ def _opened(adapters: dict[str, Path | None], p: SimpleNamespace) -> dict[str, A
         return ask
 
     return {name: opened(name, adapter) for name, adapter in adapters.items()}
+
+
+def _shots(system: str) -> list[Message]:
+    """The examples before a base system's prompts, as many as its name says."""
+    count = int(system[len("base_") : -len("shot")])
+    if count and not SHOTS.is_file():
+        raise DataError(f"--system {system}: {SHOTS}: no such file; run `dvc repro format` first")
+    turns = shots_of(system)
+    if (kept := sum(turn.role == "assistant" for turn in turns)) < count:
+        raise DataError(f"--system {system}: {SHOTS} holds {kept} examples; raise format.shots and run `dvc repro`")
+    return turns
 
 
 def _named(folders: Sequence[Path]) -> dict[str, Path | None]:
@@ -101,7 +123,7 @@ def _adapter(system: str) -> Path | None:
 
 def _tasks(source: str, system: str) -> Iterator[Task]:
     """A task for each line that is not blank: {"input": ...}, perhaps with instruction and system, or the line's text."""
-    found: Iterable[str] = (line.rstrip("\r\n") for line in sys.stdin) if source == "-" else lines(Path(source))
+    found: Iterable[str] = _typed() if source == "-" else lines(Path(source))
     for number, line in enumerate(found, start=1):
         if not line.strip():
             continue
@@ -110,14 +132,26 @@ def _tasks(source: str, system: str) -> Iterator[Task]:
         if "input" not in row or wrong:
             raise DataError(f'{source}:{number}: must be a text or an object like {{"input": "..."}} whose values are texts')
         asked = {key: row[key] for key in ("instruction", "input") if key in row}
+        if any(SURROGATE.search(text) for text in asked.values()):
+            raise DataError(f"{source}:{number}: holds half of an escaped pair such as \\ud83d, which is no text")
         yield Task(kind="text", system=row.get("system", system), output="", source=str(number), **asked)
+
+
+def _typed() -> Iterator[str]:
+    """Lines of standard input, as `records.lines` reads them from a file."""
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise DataError(f"-:{number}: not UTF-8") from None
 
 
 def _fingerprint(source: str, adapters: dict[str, Path | None], p: SimpleNamespace) -> str:
     """Of everything that decides the answers; standard input is not known beforehand and gets the process's number."""
     texts = str(os.getpid()) if source == "-" else file_hash(Path(source))
     weights = {
-        name: [file_hash(path) for path in sorted(folder.iterdir())] if folder else [] for name, folder in adapters.items()
+        name: [file_hash(path) for path in (sorted(folder.iterdir()) if folder else [SHOTS] if SHOTS.is_file() else [])]
+        for name, folder in adapters.items()
     }
     return content_hash([texts, weights, file_hash(models.MANIFEST), p.data.system, p.batch_size, p.max_new_tokens])[:12]
 

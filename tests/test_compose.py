@@ -188,6 +188,8 @@ def test_every_difference_is_listed_added_and_removed_keys_too(repository: Path)
     YAML(typ="safe", pure=True).dump(values, params.PARAMS)
     keys = [line.split(" = ")[0].removeprefix("params.yaml: ") for line in compose.differences()]
     assert sorted(keys) == ["lora.extra", "lora.r", "seed", "train.optim"]
+    promoting = [line.split(" = ")[0] for line in compose.differences() if "dvc exp run -S" in line]
+    assert promoting == ["params.yaml: lora.r", "params.yaml: seed"]  # what one side lacks is no value to promote
 
 
 def test_a_file_without_a_name_is_compared_not_crashed_on(repository: Path) -> None:

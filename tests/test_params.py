@@ -164,6 +164,15 @@ def test_all_mistakes_are_reported_at_once() -> None:
             ["train.prompt_loss_weight", "documents have no prompt"],
         ),
         ({"train.objective": "continued_pretraining"}, ["train.objective", "data.kind = complaints has none", "use sft"]),
+        (
+            {"adapter": PREFIX, "train.start_from": "adapters/x"},
+            ["train.start_from with adapter.type = prefix_tuning", "lora.init=default"],
+        ),
+        ({"lora.init": "loftq", "train.start_from": "adapters/x"}, ["train.start_from", "lora.init = loftq"]),
+        (
+            {"train.objective": "continued_pretraining", "data": DOCUMENTS, **SELF_QA, "replay.fraction": 0.1},
+            ["replay.fraction with train.objective = continued_pretraining"],
+        ),
         ({"train.start_from": "models/42/adapter"}, ["train.start_from = models/42/adapter", "copy", "adapters/pretrained"]),
         ({"train.start_from": "./x/../models/42/adapter"}, ["train.start_from", "copy the folder"]),
         ({"replay.ewc_lambda": 1.0, "lora.bias": "all"}, ["replay.ewc_lambda with lora.bias = all", "lora.bias=none"]),
@@ -183,6 +192,10 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ({"synthesis.self_instruct.min_words": 61}, ["synthesis.self_instruct", "min_words must not be above max_words"]),
         ({"data": ROWS, "synthesis.methods": ["self_qa"]}, ["synthesis.methods", "self_qa needs documents", "rows has none"]),
         ({"data": DOCUMENTS}, ["synthesis.methods", "data.kind = documents", "synthesis=self_qa"]),
+        (
+            {"synthesis.self_qa.filters": ["duplicates", "grounded"]},
+            ["synthesis.self_qa", "self_contained, grounded, round_trip"],
+        ),
         ({"data": DOCUMENTS | {"subject": "doc_.+"}, **SELF_QA}, ["data", "subject must have one group", "it has 0"]),
         ({"data": DOCUMENTS | {"subject": "("}, **SELF_QA}, ["data", "subject is no regular expression"]),
         (

@@ -11,11 +11,16 @@ RAW, SYNTHETIC, REPLAY, FORMATTED = map(Path, ("data/raw", "data/synthetic", "da
 
 
 def main() -> None:
-    p = params.read("seed", "synthesis.methods", "synthesis.self_qa.passage", "format", "replay.fraction")
+    p = params.read("seed", "synthesis.methods", "synthesis.self_qa.passage", "format", "replay.fraction", "predict.shots")
     raw = {split: list(records.read(RAW / f"{split}.jsonl", Task)) for split in ("train", "valid", "test")}
     made = {method: list(records.read(SYNTHETIC / method / "tasks.jsonl", Task)) for method in p.methods}
     authored = raw["train"] if p.format.authored else []
     shots, valid = chats.set_apart(raw["valid"], p.format.shots, p.seed)
+    if len(shots) < max(p.shots):
+        raise DataError(
+            f"predict.shots: {max(p.shots)} examples are asked for, but of {len(raw['valid'])} validation rows only "
+            f"{len(shots)} can be set apart for that; raise data.valid or set predict.shots=[0]"
+        )
     train, removed = overlap.remove(
         authored + [task for tasks in made.values() for task in tasks], valid + shots + raw["test"], p.format.overlap_ngram
     )

@@ -177,6 +177,13 @@ class SelfQa(Section):
     question_sampling: Sampling
     answer_sampling: Sampling
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        possible = ["self_contained", "grounded", "round_trip", "duplicates"]  # a question comes before its answers
+        if self.filters != [name for name in possible if name in self.filters]:
+            raise ValueError(f"filters: the order is {', '.join(possible)}; leave out what is to be off")
+        return self
+
 
 class SelfKG(Section):
     """Self-KG (Wang et al. 2023, arXiv:2304.06975): how many wordings of each form are asked, of each fact or group of facts.

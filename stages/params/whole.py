@@ -110,6 +110,16 @@ class Params(Section):
                 "e.g. to adapters/pretrained, and name the copy",
             ),
             (
+                train.start_from and (kind in (*PROMPTS, "adalora") or init != "default"),
+                f"train.start_from with adapter.type = {kind} and lora.init = {init}: training goes on from ia3, whole models "
+                "and lora with lora.init=default only",
+            ),
+            (
+                self.replay.fraction and train.objective == "continued_pretraining",
+                "replay.fraction with train.objective = continued_pretraining: general rows are chats, and only documents are "
+                "read; set it to 0",
+            ),
+            (
                 init == "pissa" and bits != "none",
                 f"lora.init = pissa with quantization.type = {bits}: it takes weights out of the base, which would have to be "
                 "quantised after that; use quantization=none",

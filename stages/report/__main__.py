@@ -12,7 +12,7 @@ from stages import lineage, params, records, stage
 from stages.records import DataError, Example, Prediction, Score
 from stages.report import evidence, examples, page, retention, summary, table
 from stages.report.evidence import Evidence
-from stages.report.nearest import nearest
+from stages.report.nearest import Nearest
 
 DATA, MODELS, HUB = Path("data"), Path("models"), Path("data/raw/hub.json")
 AUDITS = DATA / "authored" / "audits"
@@ -126,7 +126,8 @@ def page_content(p: SimpleNamespace, found: Evidence, scored: summary.Table, met
     chosen = examples.choose(scored, best, first, p.report.headline, p.report.examples, p.seed)
     errors = examples.errors(scored, found.examples, found.predictions[first], first, p.report.headline)
     train = list(records.read(DATA / "formatted" / "train.jsonl", Example))
-    trail = lineage.read(DATA, ("formatted/train.jsonl", "synthetic", "raw"))
+    near = Nearest(train, lineage.read(DATA, ("formatted/train.jsonl", "synthetic", "raw")))
+    by_id = {row.id: row for row in found.examples}
     return {
         "name": p.name,
         "seed": p.seed,
@@ -140,10 +141,8 @@ def page_content(p: SimpleNamespace, found: Evidence, scored: summary.Table, met
         "systems": [*scored.bases, summary.TUNED],
         "best": best,
         "examples": examples.before_after(scored, found.examples, found.predictions, best, chosen),
-        "nearest": [
-            nearest(found.examples[row], train, trail, NEAREST) if outcome != "fixed" else [] for row, outcome in chosen
-        ],
-        "errors": errors[: p.report.errors],
+        "nearest": [near.to(found.examples[row], NEAREST) if outcome != "fixed" else [] for row, outcome in chosen],
+        "errors": [error | {"nearest": near.to(by_id[error["id"]], 1)} for error in errors[: p.report.errors]],
         "error_count": len(errors),
         "script_hash": page.script_hash(),
         "total_names": list(dict.fromkeys(name for totals in found.totals.values() for name in totals)),

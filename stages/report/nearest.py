@@ -3,39 +3,44 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rapidfuzz.distance import LCSseq
+from rapidfuzz import process
+from rapidfuzz.distance import Indel
 
 from stages import lineage
 from stages.evaluate.words import tokens
 from stages.records import Example
 
 SOURCES = 3  # shown of each training example
+FIRST = 0xE000  # of the characters that stand for tokens: behind the surrogates, which are no characters
 
 
-def nearest(
-    example: Example, train: Sequence[Example], records: Mapping[str, dict[str, Any]], count: int
-) -> list[dict[str, Any]]:
-    """The `count` training examples with the highest ROUGE-L F1 between the last questions, each with its sources."""
-    asked = _question(example)
-    ranked = sorted(train, key=lambda row: (-_rouge_l(asked, _question(row)), row.id))[:count]
-    return [
-        {
-            "id": row.id,
-            "similarity": round(_rouge_l(asked, _question(row)), 3),
-            "question": row.prompt[-1].content,
-            "answer": row.reference,
-            "sources": [_source(records[id]) for id in lineage.sources(row.id, records)[:SOURCES]],
-        }
-        for row in ranked
-    ]
+class Nearest:
+    """Training examples by how near their last questions come to another one's, in ROUGE-L F1."""
 
+    def __init__(self, train: Sequence[Example], records: Mapping[str, dict[str, Any]]) -> None:
+        self.train, self.records = sorted(train, key=lambda row: row.id), records
+        self._letters: dict[str, str] = {}
+        self._questions = [self._encoded(row) for row in self.train]
 
-def _question(example: Example) -> list[str]:
-    return tokens(example.prompt[-1].content)
+    def to(self, example: Example, count: int) -> list[dict[str, Any]]:
+        """The `count` nearest, each with its sources."""
+        found = process.extract(self._encoded(example), self._questions, scorer=Indel.normalized_similarity, limit=count)
+        return [
+            {
+                "id": self.train[place].id,
+                "similarity": round(similarity, 3),
+                "question": self.train[place].prompt[-1].content,
+                "answer": self.train[place].reference,
+                "sources": [_source(self.records[id]) for id in lineage.sources(self.train[place].id, self.records)[:SOURCES]],
+            }
+            for _, similarity, place in found
+        ]
 
-
-def _rouge_l(a: Sequence[str], b: Sequence[str]) -> float:
-    return 2 * LCSseq.similarity(a, b) / (len(a) + len(b)) if a and b else 0.0
+    def _encoded(self, example: Example) -> str:
+        """A character a token: then the similarity of Indel, 2·LCS / (m + n), is ROUGE-L's F1."""
+        return "".join(
+            self._letters.setdefault(token, chr(len(self._letters) + FIRST)) for token in tokens(example.prompt[-1].content)
+        )
 
 
 def _source(record: dict[str, Any]) -> dict[str, str]:

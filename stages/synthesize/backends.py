@@ -97,7 +97,7 @@ class OpenAI:
         with ThreadPoolExecutor(self.options.concurrency) as pool:
             list(pool.map(one, range(len(units))))
         if failed:
-            reason = (str(failed[0]).strip().splitlines() or [type(failed[0]).__name__])[0]
+            reason = (str(failed[0]).strip().splitlines() or [type(failed[0]).__name__])[0].replace(self._key(), "***")
             raise DataError(
                 f"teacher.base_url = {self.options.base_url}: {len(failed)} of {len(units)} requests failed with "
                 f"teacher.max_retries = {self.options.max_retries} ({reason}); every answer that arrived is kept: run again"

@@ -68,7 +68,8 @@ def _from_teacher(passages: Sequence[Document], asker: "Asker", sieve: Sieve) ->
     for block in _blocks(passages):
         asked = sieve.through(asker.questions(block), "parsed", "self_contained")
         answered = sieve.through(asker.answers(asked), "parsed", "grounded")
-        kept += sieve.through(asker.again(answered), "round_trip", "duplicates")
+        again = asker.again(answered) if "round_trip" in sieve.filters else answered
+        kept += sieve.through(again, "round_trip", "duplicates")
         if asker.teacher.spent:
             break
     return kept

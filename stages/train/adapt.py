@@ -37,10 +37,11 @@ def attach(
     if adapter.type in WHOLE:
         return _unfrozen(base, trainable or ["*"])
     if start_from:
-        return _continued(base, adapter, start_from)
+        return _continued(base, adapter, lora, start_from)
     import torch
     from peft import get_peft_model
 
+    _refuse_embeddings(base, adapter, lora)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
@@ -56,6 +57,18 @@ def attach(
     elif adapter.type == "lora" and lora.init == "pissa":
         lora_init.remember(model)
     return model
+
+
+def _refuse_embeddings(base: "PreTrainedModel", adapter: Adapter, lora: Lora) -> None:
+    """Embeddings and head often share their weights: merged into one of them, an adapter would change both."""
+    section, chosen = ("lora", lora) if adapter.type == "lora" else ("adapter", adapter)
+    named = getattr(chosen, "target_modules", None)
+    ends = [module for module in (base.get_input_embeddings(), base.get_output_embeddings()) if module is not None]
+    names = {name.rpartition(".")[2] for name, module in base.named_modules() if any(module is end for end in ends)}
+    if isinstance(named, list) and (wrong := sorted(names.intersection(part.rpartition(".")[2] for part in named))):
+        raise DataError(
+            f"{section}.target_modules = {named}: {', '.join(wrong)} cannot be adapted; leave out embeddings and head"
+        )
 
 
 def _config(base: "PreTrainedModel", adapter: Adapter, lora: Lora, steps: int) -> "PeftConfig":
@@ -104,7 +117,7 @@ def _unfrozen(base: "PreTrainedModel", patterns: list[str]) -> "PreTrainedModel"
     return base
 
 
-def _continued(base: "PreTrainedModel", adapter: Adapter, folder: Path) -> "PeftModel":
+def _continued(base: "PreTrainedModel", adapter: Adapter, lora: Lora, folder: Path) -> "PeftModel":
     from peft import PeftConfig, PeftModel
 
     if not (folder / "adapter_config.json").is_file():
@@ -114,6 +127,12 @@ def _continued(base: "PreTrainedModel", adapter: Adapter, folder: Path) -> "Peft
     stored = PeftConfig.from_pretrained(folder).peft_type.value.lower()
     if stored != adapter.type:
         raise DataError(f"train.start_from = {folder}: holds an adapter of type {stored}, but adapter.type = {adapter.type}")
+    if adapter.type == "lora":
+        there = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        asked = {"r": lora.r, "alpha": lora.alpha, "use_dora": lora.use_dora, "use_rslora": lora.use_rslora}
+        held = {"r": there["r"], "alpha": there["lora_alpha"], **{form: there[form] for form in ("use_dora", "use_rslora")}}
+        if wrong := [f"lora.{key}={json.dumps(held[key])}" for key in held if held[key] != asked[key]]:
+            raise DataError(f"train.start_from = {folder}: that adapter has {' '.join(wrong)}; set what it has")
     return PeftModel.from_pretrained(base, folder, is_trainable=True)
 
 

@@ -55,6 +55,8 @@ def train(
 
     if tokenizer.encoder_decoder and options.prompt_loss_weight:
         raise DataError("train.prompt_loss_weight: an encoder-decoder model does not write its prompt; set it to 0")
+    if tokenizer.encoder_decoder and options.neftune_noise_alpha:
+        raise DataError("train.neftune_noise_alpha: the noise does not reach an encoder-decoder model; set it to null")
     if options.early_stopping_patience and not len(valid):
         raise DataError("train.early_stopping_patience: there are no validation rows to watch; set it to null")
     _prepare_tracker(options.report_to, unfinished.name)
@@ -98,6 +100,12 @@ def steps(rows: int, options: Train, runtime: Runtime) -> int:
 
 def _peft_type(model: "PreTrainedModel") -> str | None:
     return model.active_peft_config.peft_type.value if hasattr(model, "peft_config") else None
+
+
+def _in_front(model: "PreTrainedModel") -> int:
+    """How many trained embeddings PEFT puts before a decoder's input (a prefix lies in the cache instead)."""
+    is_prompt = _peft_type(model) in ("PROMPT_TUNING", "P_TUNING") and not model.config.is_encoder_decoder
+    return model.active_peft_config.num_virtual_tokens if is_prompt else 0
 
 
 def _callbacks(model: "PreTrainedModel", options: Train) -> "list[TrainerCallback]":
@@ -238,7 +246,8 @@ def response_loss_trainer(options: Train, encoder_decoder: bool = False, penalty
                     logits, wanted = model(**inputs, decoder_input_ids=decoder_ids, use_cache=False).logits, labels
                 else:
                     # The token before each label predicts it.
-                    predicting = torch.arange(first - 1, labels.shape[1] - 1, device=labels.device)
+                    start = _in_front(model) + first - 1
+                    predicting = torch.arange(start, start + labels.shape[1] - first, device=labels.device)
                     logits = model(**inputs, use_cache=False, logits_to_keep=predicting).logits
                     wanted = labels[:, first:]
             loss = summed(logits, wanted)

@@ -21,6 +21,8 @@ def main() -> None:
 def _require_sources(checked: params.Params) -> None:
     """DVC says of a missing source that a file or directory does not exist, and not which parameter names it."""
     named = {"data.path": checked.data.path, "retention.path": checked.retention.path}
+    if checked.train.start_from:
+        named["train.start_from"] = checked.train.start_from
     missing = [f"{key}: {path}: no such file or folder; set {key}" for key, path in named.items() if not Path(path).exists()]
     if missing:
         raise DataError("\n".join(missing))

@@ -363,6 +363,16 @@ def test_an_adapter_goes_on_from_a_stored_one_and_refuses_another_kind(chosen, t
     q = chosen("ia3")
     with pytest.raises(DataError, match="holds an adapter of type lora, but"):
         adapt.attach(models.load_base(weights, "cpu"), q.adapter, q.lora, 1, start_from=adapter)
+    other = p.lora.model_copy(update={"r": 99, "use_dora": True})
+    with pytest.raises(DataError, match=r"that adapter has lora.r=\d+ lora.use_dora=false; set what it has"):
+        adapt.attach(models.load_base(weights, "cpu"), p.adapter, other, 1, start_from=adapter)
+
+
+@pytest.mark.parametrize("named", ["embed_tokens", "lm_head"])
+def test_embeddings_and_head_are_not_adapted(chosen, weights, named):
+    p = chosen("lora", changes={"lora.target_modules": ["q_proj", named]})
+    with pytest.raises(DataError, match=f"lora.target_modules = .*{named} cannot be adapted"):
+        adapt.attach(models.load_base(weights, "cpu"), p.adapter, p.lora, 1)
 
 
 def test_documents_are_cut_into_pieces_that_are_trained_on_whole(tokenizer):

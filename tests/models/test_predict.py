@@ -1,5 +1,6 @@
 """Answers: each belongs to its own row, batches are stored and resumed, files go through `tunetrail predict`."""
 
+import io
 import json
 import random
 import shutil
@@ -114,6 +115,17 @@ def test_log_likelihoods_are_those_of_each_row_alone(exact, tokenizer, monkeypat
     monkeypatch.setattr(generate, "WORTH_SHARING", worth_sharing)
     found = generate.log_likelihoods(exact, tokenizer, ALIKE, ENDS)
     assert found == pytest.approx([one_by_one(exact, p, e) for p, e in zip(ALIKE, ENDS, strict=True)], abs=1e-4)
+
+
+@pytest.mark.parametrize("worth_sharing", [4, 64], ids=["shared", "apart"])
+def test_options_that_begin_alike_are_scored_from_their_first_token_on(exact, tokenizer, monkeypatch, worth_sharing):
+    """ "The correct answer is …" five times: what the options share belongs to their likelihood, not to the prompt."""
+    monkeypatch.setattr(generate, "WORTH_SHARING", worth_sharing)
+    texts = ["The answer is anorexia.", "The answer is fever.", "The answer is a long name of something."]
+    found, tokens = generate.choices(exact, tokenizer, ALIKE[0], texts)
+    ends = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    assert found == pytest.approx([one_by_one(exact, ALIKE[0], end) for end in ends], abs=1e-3)
+    assert tokens == [len(end) for end in ends]
 
 
 def test_a_beginning_that_prompts_share_is_computed_once_and_changes_no_answer(exact, tokenizer, monkeypatch):
@@ -443,6 +455,7 @@ def test_without_an_adapter_one_line_says_how_to_get_it(tuned, python):
         ('{"text": "a"}', r"texts.jsonl:3: must be a text or an object"),
         ('{"input": 3}', r"texts.jsonl:3: must be a text or an object"),
         ('{"input": "a", "instruction": null}', r"texts.jsonl:3: must be a text or an object"),
+        ('{"input": "a \\ud83d b"}', r"texts.jsonl:3: holds half of an escaped pair"),
     ],
 )
 def test_a_bad_line_is_named_and_the_output_is_not_made(tuned, bad, said):
@@ -450,12 +463,30 @@ def test_a_bad_line_is_named_and_the_output_is_not_made(tuned, bad, said):
     with pytest.raises(DataError, match=said):
         predict_file.answer(source, "out.jsonl", ["tuned"])
     assert not Path("out.jsonl").exists()
+    assert list(Path().glob(".*.part")) == []
 
 
-def test_a_line_that_is_not_utf_8_is_named(tuned):
-    Path("texts.txt").write_bytes("good\nM\xfcller\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"texts.txt:2: not UTF-8"):
-        predict_file.answer("texts.txt", "out.jsonl", ["tuned"])
+@pytest.mark.parametrize("source", ["texts.txt", "-"])
+def test_a_line_that_is_not_utf_8_is_named(tuned, monkeypatch, source):
+    bad = "good\nM\xfcller\n".encode("latin-1")
+    Path("texts.txt").write_bytes(bad)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(bad)))
+    with pytest.raises(DataError, match=f"^{source}:2: not UTF-8"):
+        predict_file.answer(source, "out.jsonl", ["tuned"])
+
+
+def test_more_examples_than_are_kept_and_no_system_at_all_are_refused(tuned):
+    source = lines_to("texts.txt", "a")
+    with pytest.raises(DataError, match=r"shots.jsonl: no such file; run `dvc repro format`"):
+        predict_file.answer(source, "out.jsonl", ["base_3shot"])
+    Path("data/formatted").mkdir(parents=True, exist_ok=True)
+    lines_to("data/formatted/shots.jsonl")
+    with pytest.raises(DataError, match=r"--system base_3shot: .*shots.jsonl holds 0 examples; raise format.shots"):
+        predict_file.answer(source, "out.jsonl", ["base_3shot"])
+    with pytest.raises(DataError, match="--system: names no system"):
+        predict_file.answer(source, "out.jsonl", [])
+    with pytest.raises(DataError, match="--output data: is a folder"):
+        predict_file.answer(source, "data", ["tuned"])
 
 
 @pytest.mark.parametrize("system", ["tune", "base_3", "base_xshot", "tuned_7"])

@@ -196,6 +196,22 @@ def gradients_of(model, loss) -> dict:
     return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
 
 
+@pytest.mark.parametrize("kind", ["prompt_tuning", "p_tuning", "prefix_tuning", "ia3"])
+def test_the_loss_of_an_adapter_that_is_no_lora_is_the_models_own(kind, options, weights, tokenizer, rows, tmp_path):
+    """Trained embeddings before the input move every token: the loss must look for its logits behind them."""
+    p = options("quantization=none", "train.precision=fp32", f"adapter={kind}")
+    base = models.load_base(weights, "cpu", precision="fp32", attention="eager")
+    worker = trainer.response_loss_trainer(p.train)(
+        model=(model := stirred(adapt.attach(base, p.adapter, p.lora, seed=1))),
+        args=trainer.arguments(p.train, p.runtime, 1, tmp_path, validate=False),
+        train_dataset=dataset.tokenised(rows["train"], tokenizer, 2048),
+        processing_class=tokenizer,
+    )
+    for batch in worker.get_train_dataloader():
+        own = model(**batch).loss
+        assert worker.compute_loss(model, dict(batch)).item() == pytest.approx(own.item(), rel=1e-5)
+
+
 def test_the_loss_and_its_gradients_are_the_models_own_with_full_labels(options, weights, tokenizer, rows, tmp_path):
     import torch
 

@@ -3,7 +3,7 @@
 import pytest
 
 from stages.records import Example, Message
-from stages.report.nearest import nearest
+from stages.report.nearest import Nearest
 
 
 def example(question: str) -> Example:
@@ -20,6 +20,6 @@ def example(question: str) -> Example:
 )
 def test_signs_do_not_count_and_chinese_characters_are_words(question: str, near: str, far: str, similarity: float) -> None:
     train = [example(far), example(near)]
-    found = nearest(example(question), train, {row.id: row.model_dump() for row in train}, 2)
+    found = Nearest(train, {row.id: row.model_dump() for row in train}).to(example(question), 2)
     assert [row["question"] for row in found] == [near, far]
     assert found[0]["similarity"] == similarity

@@ -336,7 +336,9 @@ def test_the_list_of_errors_holds_the_worst_first_and_names_what_each_row_misses
     wrong = [row for row, scores in enumerate(inputs.scores["tuned_42"]) if min(scores.values()) < 1]
     worst = min(wrong, key=lambda row: inputs.scores["tuned_42"][row]["field_exact"])
     assert f"The first 2 of {len(wrong)} rows" in text
-    assert text.index(inputs.examples[worst].id) < text.index("</tr>", text.index('<tr data-slices="'))
+    first = text.index('<tr data-slices="')
+    assert text.index(inputs.examples[worst].id) < text.index("</tr>", first)
+    assert text[first:].count("nearest training example, ROUGE-L") == 2
 
 
 def test_differences_are_marked_by_word_and_in_chinese_by_character() -> None:

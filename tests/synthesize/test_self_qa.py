@@ -459,6 +459,14 @@ def test_what_is_declined_is_what_the_subjects_own_documents_lack() -> None:
             assert ("Gold Account" in task.instruction) == task.input.startswith("# Silver Account")
 
 
+def test_chinese_documents_give_questions_to_decline_too() -> None:
+    texts = [f"# {card}账户\n## 费用\n- 月费：{fee}元\n- 年利率：{fee}%" for card, fee in (("金", 10), ("银", 20))]
+    made = run([document(text) for text in texts], shares=Shares(with_passage=0.0, unanswerable=0.4, wrong_passage=0.0))
+    declined = [task.instruction for task in made.tasks if "unanswerable" in task.slices]
+    assert len(declined) > 1
+    assert all("账户" in question and not question.isascii() for question in declined)
+
+
 def test_coverage_is_told_by_document() -> None:
     made = run([document(GOLD), document("# Empty", "empty")])
     assert made.figures["coverage"] == {"Gold Account": {"passages": 2, "covered": 2}, "empty": {"passages": 0, "covered": 0}}
