@@ -157,6 +157,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ({"adapter": PREFIX, "train.gradient_checkpointing": True}, ["train.gradient_checkpointing", "prefix_tuning"]),
         ({"adapter": PREFIX, "train.packing": True, "train.group_by_length": False}, ["train.packing", "prefix_tuning"]),
         ({"train.packing": True}, ["train.packing with train.group_by_length"]),
+        ({"train.lr_scheduler_type": "constant"}, ["train.lr_scheduler_type = constant with train.warmup_steps"]),
         ({"train.early_stopping_patience": 3}, ["train.save_steps = 40", "train.eval_steps = 50", "make them equal"]),
         ({"adapter": PREFIX, "replay.ewc_lambda": 1.0}, ["replay.ewc_lambda with adapter.type = prefix_tuning"]),
         (

@@ -31,6 +31,7 @@ def main() -> None:
         manifest = models.fetch(p.model)  # the slowest comes last: a mistake in the data shows at once
     except models.HubUnreachable as error:
         raise DataError(f"{error}; {hub.instead(name)}") from None
+    _require_tokenizer(manifest)
 
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
@@ -45,6 +46,18 @@ def main() -> None:
     records.write_text(models.MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     counts = ", ".join(f"{len(tasks)} {split}" for split, tasks in splits.items())
     print(f"{manifest.model.name}: {manifest.parameters:,} parameters; rows: {counts}")
+
+
+def _require_tokenizer(manifest: models.Manifest) -> None:
+    """Weights are checked by their headers; a tokenizer's file is only known to be one when it has been read."""
+    folder = models.ensure(manifest)
+    try:
+        models.load_tokenizer(folder)
+    except Exception as error:  # tokenizers, written in Rust, raises nothing more precise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"{folder}: its tokenizer cannot be read ({reason}); copy it anew from where the model comes from"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Who answers a teacher's requests: a model on this machine, a server that speaks OpenAI's protocol, or a recording."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +15,14 @@ from stages.records import Call, DataError, content_hash, file_hash, read
 from stages.synthesize.teacher import Answer, Ask, Unit, about
 
 Keep = Callable[[int, list[Answer]], None]
+REFUSALS = (400, 413, 422)  # of this request, where others are answered
 
 
 class Local:
     """A transformers model, the base or another. Sampled texts differ between batches, so the batch is the unit.
 
     Where a batch ends is decided by the requests in it (content-defined chunking, as in rsync and backup tools): a changed
-    document moves the borders near it only, and all other batches keep their answers.
+    document moves the borders behind it until they find each other again, and the batches after that keep their answers.
     """
 
     def __init__(self, options: LocalTeacher, runtime: Runtime) -> None:
@@ -67,11 +69,15 @@ class OpenAI:
     The client repeats a request after 408, 409, 429, 5xx and broken connections and waits as long as Retry-After says, but
     repeats none after one above two minutes; a body that is no answer is repeated likewise. The key is read from the
     environment and kept nowhere. Tokens are those that the server reports, or estimated where it reports none.
+
+    A server that answers others and refuses one request for what is in it (too long, or against its policy: 400, 413, 422)
+    has given an empty answer that did not end, which the filters throw out; asking again would only be refused again.
     """
 
     def __init__(self, options: OpenAITeacher, runtime: Runtime) -> None:
         self.options = options
         self.identity = {"model": options.model, "base_url": options.base_url}
+        self.answered = False
 
     def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]:
         for start in range(0, len(asks), self.options.concurrency):
@@ -87,25 +93,42 @@ class OpenAI:
             max_retries=self.options.max_retries,
         )
         failed: list[Exception] = []
+        refused: dict[int, Exception] = {}
 
         def one(number: int) -> None:
             try:
                 keep(number, [self._answer(client, units[number][0], seeds[number])])
+                self.answered = True
             except (openai.OpenAIError, _Unusable) as error:
-                failed.append(error)
+                if getattr(error, "status_code", None) in REFUSALS:
+                    refused[number] = error
+                else:
+                    failed.append(error)
 
         with ThreadPoolExecutor(self.options.concurrency) as pool:
             list(pool.map(one, range(len(units))))
+        if self.answered:
+            for number, error in refused.items():
+                keep(number, [{"text": "", "stopped": False, "prompt_tokens": 0, "new_tokens": 0, "retries": 0}])
+                print(
+                    f"warning: the teacher refused a request, which counts as unanswered: {self._reason(error)}",
+                    file=sys.stderr,
+                )
+        else:  # a wrong model or option: every request is refused
+            failed += refused.values()
         if failed:
-            reason = (str(failed[0]).strip().splitlines() or [type(failed[0]).__name__])[0].replace(self._key(), "***")
             raise DataError(
                 f"teacher.base_url = {self.options.base_url}: {len(failed)} of {len(units)} requests failed with "
-                f"teacher.max_retries = {self.options.max_retries} ({reason}); every answer that arrived is kept: run again"
+                f"teacher.max_retries = {self.options.max_retries} ({self._reason(failed[0])}); "
+                "every answer that arrived is kept: run again"
             )
 
     def usd(self, prompt_tokens: int, new_tokens: int) -> float:
         price = self.options.price
         return (prompt_tokens * price.usd_per_million_input + new_tokens * price.usd_per_million_output) / 1e6
+
+    def _reason(self, error: Exception) -> str:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0].replace(self._key(), "***")
 
     def _key(self) -> str:
         name = self.options.api_key_env
@@ -190,7 +213,7 @@ class Replay:
         found = [self.recorded.get(content_hash(unit[0].request)) for unit in units]
         if missing := found.count(None):
             raise DataError(
-                f"teacher.path = {self.path}: {missing} requests are not recorded there; "
+                f"teacher.path = {self.path}: {missing} of the {len(units)} requests of this step are not recorded there; "
                 "record them with teacher=local or teacher=openai, or undo what changed the prompts; where a budget ended the "
                 f"recording: synthesis.budget.max_calls={len(self.recorded)}"
             )

@@ -10,6 +10,7 @@ from stages.records import DataError
 def main() -> None:
     checked = params.check_file()
     _require_sources(checked)
+    _require_device(checked.runtime)
     for line in checked.advice():
         print(f"advice: {line}")
     if "DVC_EXP_NAME" not in os.environ:  # an experiment differs from conf/ on purpose
@@ -26,6 +27,15 @@ def _require_sources(checked: params.Params) -> None:
     missing = [f"{key}: {path}: no such file or folder; set {key}" for key, path in named.items() if not Path(path).exists()]
     if missing:
         raise DataError("\n".join(missing))
+
+
+def _require_device(runtime: params.Runtime) -> None:
+    if runtime.device == "cuda":
+        import torch  # slow, and only needed here
+
+        if not torch.cuda.is_available():
+            build = "this build of torch has no CUDA" if torch.version.cuda is None else "torch sees no GPU"
+            raise DataError(f"runtime.device = cuda: {build}; set runtime=cpu")
 
 
 if __name__ == "__main__":

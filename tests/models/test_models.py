@@ -172,11 +172,20 @@ def test_an_unusable_model_folder_is_refused_by_name(mine, spoil, said):
     assert mine.path in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_fetch_ends_with_one_line_and_writes_nothing_where_the_folder_is_unusable(room, python, mine):
-    (Path(mine.path) / "tokenizer.json").unlink()
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda tokenizer: tokenizer.unlink(), "has no tokenizer"),
+        (lambda tokenizer: tokenizer.write_text("{"), "its tokenizer cannot be read"),
+        (lambda tokenizer: tokenizer.write_text("{}"), "its tokenizer cannot be read"),
+    ],
+    ids=["none", "not JSON", "of nothing"],
+)
+def test_fetch_ends_with_one_line_and_writes_nothing_where_the_folder_is_unusable(room, python, mine, spoil, said):
+    spoil(Path(mine.path) / "tokenizer.json")
     root = room("model=path", f"model.path={mine.path}", *AUTHORED)
     before = (root / models.MANIFEST).read_bytes()
-    assert f"{mine.path}: has no tokenizer" in the_line(python(root, "-m", "stages.fetch"))
+    assert f"{mine.path}: {said}" in the_line(python(root, "-m", "stages.fetch"))
     assert (root / models.MANIFEST).read_bytes() == before and not (root / "data/raw/train.jsonl").exists()
 
 

@@ -312,6 +312,9 @@ def test_chinese_passages_are_asked_about_in_chinese() -> None:
     ("answer", "reason"),
     [
         ("...", "has no word"),
+        ("是的，有的", "has no content word"),
+        ("是", None),
+        ("不收10元", "'不' is not in the passage"),
         ("。", "has no word"),
         ("10元", None),
         ("10 元", None),
@@ -339,13 +342,25 @@ def test_an_answer_stands_in_its_passage(answer: str, reason: str | None) -> Non
         ("5%", "5%"),
         ("$2", "$2"),
         ("$5", "$5"),
+        ("The change is 3%", "3%"),
+        ("The change is -3%", None),
+        ("-2%", "-2%"),
+        ("within 4 days", None),
+        ("fees are not charged", "not"),
         ("Transactions", "Transactions"),
         ("the internet", "internet"),
     ],
 )
 def test_words_are_found_without_their_inflections_and_amounts_with_their_sign(answer: str, missing: str | None) -> None:
-    passage = "Transfers complete for $5.00. Interest of 2% is charged; save for a bonus, fees vary by card."
+    passage = (
+        "Transfers complete within 3-4 days for $5.00. Interest of 2% is charged, now -3%; save for a bonus, fees vary by card."
+    )
     assert pairs.grounded(answer, passage) == (missing and f"{missing!r} is not in the passage")
+
+
+def test_an_answer_of_stop_words_alone_says_nothing_but_yes_and_no_do() -> None:
+    assert pairs.grounded("It is what it is.", "It is what it is, and the fee is 2%.") == "has no content word"
+    assert pairs.grounded("Yes.", "The fee is 2%.") is pairs.grounded("No", "The fee is 2%.") is None
 
 
 @pytest.mark.parametrize(
@@ -373,7 +388,8 @@ def test_inflections_have_one_stem(same: str) -> None:
             (text, True)
             for text in ("该账户的月费是多少？", "此产品收费吗？", "那个账户收费吗？", "它的月费是多少？", "其利率是多少？")
         ],
-        *[(text, True) for text in ("根据以上内容，月费是多少？", "文章中的月费是多少？")],
+        *[(text, True) for text in ("根据以上内容，月费是多少？", "文章中的月费是多少？", "文章的作者是谁？")],
+        *[(text, True) for text in ("上面提到的月费是多少？", "作者认为金账户怎么样？", "根据文章，月费是多少？")],
         *[
             (text, False)
             for text in ("18岁以上能开金账户吗？", "金账户的中文中怎么说？", "金账户有文章收藏吗？", "应该开其他账户吗？")
@@ -389,6 +405,8 @@ def test_inflections_have_one_stem(same: str) -> None:
                 "According to the policy, what is the fee of the Gold Account?",
                 "According to the guide, who may open a Gold Account?",
                 "When must it be paid?",
+                "What is the fee described above for the Gold Account?",
+                "What does the writer say about the Gold Account?",
                 "On which day would they be sent?",
                 "What fee does it charge?",
                 "Where can I renew them?",
