@@ -66,6 +66,19 @@ STUDIES: dict[str, dict[str, Any]] = {
             "LoRA r 32 on nf4": ["lora.r=32"],
         },
     },
+    "learning-rate": {  # for "adaptation", on validation rows
+        "experiment": "complaints",
+        "metric": "field_exact",
+        "common": SHORT,
+        "arms": {
+            "LoRA r 8 on nf4, 1.5e-3": ["lora.r=8"],
+            "LoRA r 8 on nf4, 5e-4": ["lora.r=8", "train.learning_rate=5e-4"],
+            "LoRA r 8 on nf4, 3e-3": ["lora.r=8", "train.learning_rate=3e-3"],
+            "full, 5e-5": ["adapter=full", "quantization=none", "train.learning_rate=5e-5"],
+            "full, 2e-4": ["adapter=full", "quantization=none", "train.learning_rate=2e-4"],
+            "full, 5e-4": ["adapter=full", "quantization=none", "train.learning_rate=5e-4"],
+        },
+    },
     "forgetting": {
         "experiment": "complaints",
         "metric": "field_exact",
