@@ -1,9 +1,8 @@
 """Who answers a teacher's requests: a model on this machine, a server that speaks OpenAI's protocol, or a recording."""
 
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -12,9 +11,8 @@ from typing import Any
 from stages import chat, generate, models, provenance
 from stages.params import LocalTeacher, OpenAITeacher, ReplayTeacher, Runtime, Teacher
 from stages.records import Call, DataError, content_hash, file_hash, read
-from stages.synthesize.teacher import Answer, Ask, Unit, about
+from stages.synthesize.teacher import Answer, Ask, Keep, Refused, Unit, about
 
-Keep = Callable[[int, list[Answer]], None]
 REFUSALS = (400, 413, 422)  # of this request, where others are answered
 
 
@@ -70,14 +68,12 @@ class OpenAI:
     repeats none after one above two minutes; a body that is no answer is repeated likewise. The key is read from the
     environment and kept nowhere. Tokens are those that the server reports, or estimated where it reports none.
 
-    A server that answers others and refuses one request for what is in it (too long, or against its policy: 400, 413, 422)
-    has given an empty answer that did not end, which the filters throw out; asking again would only be refused again.
+    What the server refuses for what is in it (too long, or against its policy: 400, 413, 422) is told to the teacher as such.
     """
 
     def __init__(self, options: OpenAITeacher, runtime: Runtime) -> None:
         self.options = options
-        self.identity = {"model": options.model, "base_url": options.base_url}
-        self.answered = False
+        self.identity = {"model": options.model, "base_url": options.base_url.rstrip("/")}
 
     def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]:
         for start in range(0, len(asks), self.options.concurrency):
@@ -93,29 +89,18 @@ class OpenAI:
             max_retries=self.options.max_retries,
         )
         failed: list[Exception] = []
-        refused: dict[int, Exception] = {}
 
         def one(number: int) -> None:
             try:
                 keep(number, [self._answer(client, units[number][0], seeds[number])])
-                self.answered = True
             except (openai.OpenAIError, _Unusable) as error:
                 if getattr(error, "status_code", None) in REFUSALS:
-                    refused[number] = error
+                    keep(number, Refused(self._reason(error)))
                 else:
                     failed.append(error)
 
         with ThreadPoolExecutor(self.options.concurrency) as pool:
             list(pool.map(one, range(len(units))))
-        if self.answered:
-            for number, error in refused.items():
-                keep(number, [{"text": "", "stopped": False, "prompt_tokens": 0, "new_tokens": 0, "retries": 0}])
-                print(
-                    f"warning: the teacher refused a request, which counts as unanswered: {self._reason(error)}",
-                    file=sys.stderr,
-                )
-        else:  # a wrong model or option: every request is refused
-            failed += refused.values()
         if failed:
             raise DataError(
                 f"teacher.base_url = {self.options.base_url}: {len(failed)} of {len(units)} requests failed with "
@@ -136,6 +121,8 @@ class OpenAI:
             return "none"  # the client insists on one; local servers ignore it
         if not (key := os.environ.get(name)):
             raise DataError(f"teacher.api_key_env = {name}: this environment variable is not set")
+        if not key.isascii():
+            raise DataError(f"teacher.api_key_env = {name}: this environment variable holds letters that no key has")
         return key
 
     def _answer(self, client: Any, ask: Ask, seed: int) -> Answer:
@@ -145,7 +132,7 @@ class OpenAI:
 
         def count(state: RetryCallState) -> None:
             nonlocal retries
-            retries += 1
+            retries += 1 + state.outcome.exception().retries
 
         again = Retrying(
             retry=retry_if_exception_type(_Unusable),
@@ -181,18 +168,22 @@ class OpenAI:
                 "new_tokens": _count(body.usage, "completion_tokens", about(text)),
                 "retries": raw.retries_taken,
             }
-        except (ValueError, AttributeError, IndexError, TypeError) as error:
-            raise _Unusable(f"the server sent no chat completion: {raw.text[:80]!r}") from error
+        except (ValueError, AttributeError, IndexError, TypeError, RecursionError) as error:
+            raise _Unusable(f"the server sent no chat completion: {raw.text[:80]!r}", raw.retries_taken) from error
 
 
 def _count(usage: Any, name: str, estimate: int) -> int:
     """Servers leave out the usage, or a part of it, or send null."""
     count = getattr(usage, name, None)
-    return count if isinstance(count, int) else estimate
+    return count if isinstance(count, int) and count >= 0 else estimate
 
 
 class _Unusable(Exception):
-    """A body with status 200 that holds no answer."""
+    """A body with status 200 that holds no answer; `retries` are those that the client had made for it."""
+
+    def __init__(self, said: str, retries: int) -> None:
+        super().__init__(said)
+        self.retries = retries
 
 
 class Replay:

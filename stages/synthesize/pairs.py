@@ -26,16 +26,18 @@ DOES = "(?:do|does|did|is|are|was|were|has|have|had|can|could|will|would|must|ma
 NAMED_LATER = r"(?! take | (?:be )?(?:cost|possible|necessary|allowed|required|true)\b.* (?:to|that)\b)"
 POINTING = re.compile(
     r"\b(?:this|these|those)\b|\bthat (?:amount|level|day|rate|date|limit|case|period)\b|\bif (?:it|they)\b|"
-    r"\bthat (?:account|card|plan|product|loan|fee)\b(?! holders?)|^(?:what|who|when|where) (?:is|are|was|were) its\b|"
+    r"\bthat (?:account|card|plan|product|loan|fee)\b(?! holders?)|^(?:what|who|when|where|how much) (?:is|are|was|were) its\b|"
+    r"\b(?:for|of|with|on) it\?$|"
     rf"^(?:\w+ ){{0,4}}{DOES} (?:it|they|he|she)\b{NAMED_LATER}|^\w+ {DOES} (?:i|you|we|one) \w+ (?:it|them)\b|"
     r"(?:^|\b(?:happens|applies|advised|the case|i do) )(?:when|once|after|until|unless) (?:it|they)\b|"
     r"\b(?:above|below|aforementioned|mentioned)[,?.]|\b(?:described|mentioned|listed|shown|given) (?:above|below|here)\b|"
     r"\b(?:the|above|given|following|provided) "
-    r"(?:article|author|writer|document|excerpt|page|paragraph|passage|section|table|text|above)\b|"
+    r"(?:article|author|writer|document|excerpt|page|paragraph|passage|section|table|text|above)\b"
+    r"(?! (?:message|fee|booking|service))|"
     r"\b(?:the|given|provided) (?:background|context|materials?)\b(?! of\b| checks?\b)|"
     r"\bthe information (?:provided|given)\b(?! (?:by|to)\b)|\b(?:given|provided) information\b|"
     r"\baccording to the (?:guide|information|polic(?:y|ies))\b(?! (?:of|on|for)\b)|"
-    r"这|那[些个]|本文|(?:在|从|根据|该|的)文章(?=[的里中，]|提到)|^文章|上面(?:提到|所|的内容)|作者(?:认为|说|提到)|上文|上述|下文|(?:根据|如)以上|以上(?:内容|所述|文)|(?<![^在据从问，。])文(?:中|章[中里])|(?:根据|本|该)文[本章]|"
+    r"这|那[些个张种家项款份笔类位]|本文|(?:在|从|根据|该|的)文章(?=[的里中，]|提到)|^文章|上面(?:提到|说|讲|所|的内容)|根据内容|(?:材料|内容)[中里]的|作者(?:认为|说|提到)|上文|上述|下文|(?:根据|如)以上|以上(?:内容|所述|文)|(?<![^在据从问，。])文(?:中|章[中里])|(?:根据|本|该)文[本章]|"
     r"根据(?:(?:所给|给定|给出|提供)的?)?(?:材料|背景|资料|段落)|背景知识|段落[中里]|"
     r"(?<![应因如彼])[该此](?:账户|产品|卡|服务|业务|计划|贷款|公司|银行|文)|(?<!其)它|^(?:请问)?其(?![他它中实次间])",
     re.IGNORECASE,
@@ -140,7 +142,8 @@ def grounded(answer: str, passage: str) -> str | None:
     answer, passage = AMOUNT_SPACE.sub("", answer), AMOUNT_SPACE.sub("", passage)
     for amount in AMOUNT.findall(answer):
         before = rf"(?<![\d{NUMERALS}])(?<!\d[.,])(?<!(?<!\w)[-−])(?<!(?<!\w)[-−][$€£¥])"
-        if not re.search(rf"{before}{re.escape(amount)}(?![.,]?\d)", passage):
+        after = r"(?![.,]?\d)" if amount[-1].isdigit() else ""  # "2024年3月": a unit may be followed by a number
+        if not re.search(rf"{before}{re.escape(amount)}{after}", passage):
             return f"{amount!r} is not in the passage"
     said, parts = set(words(passage.lower())), stems(passage)
     for position, word in enumerate(words(answer)):

@@ -24,7 +24,8 @@ from stages.synthesize.made import Inputs, Made
 from stages.synthesize.teacher import Ask, Teacher
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-NEITHER = re.compile(r"(\w)[不没]\1|能否|是否")  # "whether or not": Chinese asks so without denying anything
+# What holds a denial and denies nothing.
+NEITHER = re.compile(r"(\w)[不没]\1|[能是可]否|有无|非常|\bwhether or not\b|\bor not\?", re.IGNORECASE)
 NEGATION = re.compile(r"\b(?:not|no|never|without|nor|cannot)\b|n['’]t\b|[不没无非未]", re.IGNORECASE)
 
 Failure = tuple[str, str]  # the filter that a pair does not pass, and why

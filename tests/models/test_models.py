@@ -173,16 +173,21 @@ def test_an_unusable_model_folder_is_refused_by_name(mine, spoil, said):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("name", "text", "said"),
     [
-        (lambda tokenizer: tokenizer.unlink(), "has no tokenizer"),
-        (lambda tokenizer: tokenizer.write_text("{"), "its tokenizer cannot be read"),
-        (lambda tokenizer: tokenizer.write_text("{}"), "its tokenizer cannot be read"),
+        ("tokenizer.json", None, "has no tokenizer"),
+        ("tokenizer.json", "{", "its config, tokenizer or chat template cannot be used"),
+        ("tokenizer.json", "{}", "its config, tokenizer or chat template cannot be used"),
+        ("config.json", "{", "its config, tokenizer or chat template cannot be used"),
+        ("chat_template.jinja", "{{ bad jinja {% ", "its config, tokenizer or chat template cannot be used"),
+        ("chat_template.jinja", "", "this model has no chat template"),
     ],
-    ids=["none", "not JSON", "of nothing"],
 )
-def test_fetch_ends_with_one_line_and_writes_nothing_where_the_folder_is_unusable(room, python, mine, spoil, said):
-    spoil(Path(mine.path) / "tokenizer.json")
+def test_fetch_ends_with_one_line_and_writes_nothing_where_the_folder_is_unusable(room, python, mine, name, text, said):
+    if text is None:
+        (Path(mine.path) / name).unlink()
+    else:
+        (Path(mine.path) / name).write_text(text)
     root = room("model=path", f"model.path={mine.path}", *AUTHORED)
     before = (root / models.MANIFEST).read_bytes()
     assert f"{mine.path}: {said}" in the_line(python(root, "-m", "stages.fetch"))
