@@ -86,9 +86,9 @@ STUDIES: dict[str, dict[str, Any]] = {
         "arms": {
             "no measure": [],
             "replay 10 %": ["replay.fraction=0.1"],
+            "EWC, λ = 1": ["replay.ewc_lambda=1"],
             "EWC, λ = 10": ["replay.ewc_lambda=10"],
             "EWC, λ = 100": ["replay.ewc_lambda=100"],
-            "EWC, λ = 1000": ["replay.ewc_lambda=1000"],
             "full, learning rate 5e-5": ["adapter=full", "quantization=none", "train.learning_rate=5e-5"],
             "full, learning rate 2e-4": ["adapter=full", "quantization=none", "train.learning_rate=2e-4"],
         },
