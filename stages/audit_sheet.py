@@ -37,9 +37,13 @@ def answers(path: Path, tasks: Mapping[str, Sequence[Task]]) -> dict[str, Any]:
     for where, row in sheet.read(path, ("id", *QUESTIONS.values())):
         if row["id"] not in known:
             raise DataError(f"{where}: {row['id']!r} is no row of data/synthetic: export a new sheet")
+        if row["id"] in ids:
+            raise DataError(f"{where}: {row['id']!r} stands in the sheet twice; take one of its lines out")
         ids.append(row["id"])
         judged.append([_answer(row[question], f"{where}: {question}") for question in QUESTIONS.values()])
-    columns = dict(zip(QUESTIONS, zip(*judged, strict=True), strict=True)) if judged else dict.fromkeys(QUESTIONS, ())
+    if all(value is None for row in judged for value in row):
+        raise DataError(f"{path}: holds no answers; answer its questions with yes or no")
+    columns = dict(zip(QUESTIONS, zip(*judged, strict=True), strict=True))
     return {
         "ids": ids,
         "questions": {name: {"question": QUESTIONS[name], **_counted(column)} for name, column in columns.items()},

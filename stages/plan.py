@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stages import params
-from stages.records import Call
-from stages.synthesize.__main__ import METHODS, read_inputs
+from stages.records import Call, DataError
+from stages.synthesize.__main__ import METHODS, RAW, read_inputs
 from stages.synthesize.backends import backend
 from stages.synthesize.teacher import Ask, Teacher, about, numbered
 
@@ -18,6 +18,8 @@ from stages.synthesize.teacher import Ask, Teacher, about, numbered
 def plan() -> dict[str, dict[str, Any]]:
     """Figures of each method that params.yaml names; needs what fetch wrote."""
     p, runtime = params.read("seed", "data", "teacher", "synthesis"), params.runtime()
+    if not (RAW / "seeds.jsonl").is_file():
+        raise DataError(f"{RAW}: nothing is fetched yet; run `dvc repro fetch` first")
     planned = {}
     for method in p.synthesis.methods:
         if method in METHODS:

@@ -82,9 +82,16 @@ def _opened(adapters: dict[str, Path | None], p: SimpleNamespace) -> dict[str, A
     def opened(name: str, adapter: Path | None) -> Answers:
         model = models.load_tuned(weights, adapter, device) if adapter else models.load_base(weights, device)
         shots = [] if adapter else _shots(name)
+        room = getattr(model.config, "max_position_embeddings", sys.maxsize) - p.max_new_tokens  # a T5 has no such limit
 
         def ask(tasks: list[Task]) -> list[generate.Answer]:
             prompts = [chat.prompt_ids(tokenizer, with_shots(question(task), shots)) for task in tasks]
+            for task, prompt in zip(tasks, prompts, strict=True):
+                if len(prompt) > room:
+                    raise DataError(
+                        f"--input: line {task.source} has {len(prompt)} tokens for --system {name}, but the model reads {room} "
+                        f"beside predict.max_new_tokens = {p.max_new_tokens}; shorten it"
+                    )
             return generate.greedy(model, tokenizer, prompts, p.max_new_tokens)
 
         return ask
@@ -111,7 +118,7 @@ def _named(folders: Sequence[Path]) -> dict[str, Path | None]:
 
 def _adapter(system: str) -> Path | None:
     """The adapter folder of a tuned system, None for a base one."""
-    if system.startswith("base_") and system.endswith("shot") and system[5:-4].isdigit():
+    if system.startswith("base_") and system.endswith("shot") and system[5:-4].isdecimal():
         return None
     if not system.startswith("tuned_"):
         raise DataError(f"--system {system}: unknown; use tuned, tuned_<seed> or base_<k>shot, e.g. base_0shot")
@@ -132,7 +139,7 @@ def _tasks(source: str, system: str) -> Iterator[Task]:
         if "input" not in row or wrong:
             raise DataError(f'{source}:{number}: must be a text or an object like {{"input": "..."}} whose values are texts')
         asked = {key: row[key] for key in ("instruction", "input") if key in row}
-        if any(SURROGATE.search(text) for text in asked.values()):
+        if any(SURROGATE.search(text) for text in (*asked.values(), row.get("system", ""))):
             raise DataError(f"{source}:{number}: holds half of an escaped pair such as \\ud83d, which is no text")
         yield Task(kind="text", system=row.get("system", system), output="", source=str(number), **asked)
 

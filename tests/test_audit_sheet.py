@@ -75,6 +75,17 @@ def test_a_sheet_that_may_hold_answers_is_not_overwritten(tmp_path: Path) -> Non
     assert path.read_text(encoding="utf-8") == "mine"
 
 
+def test_a_sheet_without_answers_or_with_a_row_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "audit.csv"
+    audit_sheet.export(path, TASKS, 50, 1)
+    with pytest.raises(DataError, match="holds no answers"):
+        audit_sheet.answers(path, TASKS)
+    text = filled(path, ("yes", "yes", "yes")).read_text(encoding="utf-8")
+    path.write_text(text + text.splitlines()[1].replace("yes", "no") + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="stands in the sheet twice"):
+        audit_sheet.answers(path, TASKS)
+
+
 def test_without_synthetic_rows_there_is_nothing_to_judge(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no synthetic rows"):
         audit_sheet.export(tmp_path / "audit.csv", {"none": [], "self_instruct": [SEED]}, 5, 1)

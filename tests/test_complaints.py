@@ -73,6 +73,21 @@ def test_splits_share_neither_bodies_nor_layouts(documents: Documents) -> None:
     assert len(sources) == len(set(sources))
 
 
+def test_the_second_test_set_is_as_large_and_shares_nothing_with_what_was_there_before(documents: Documents) -> None:
+    folder = compose.ROOT / "data/authored/complaints_unseen"
+    bodies, layouts = authored.documents(folder, "test")
+    assert len(bodies) >= 30 and len(layouts) >= 40
+    assert {layout.kind for layout in layouts} == {layout.kind for layout in documents["test"][1]}
+    known = [(found.text, filters.tokens(found.text)) for split in SPLITS for found in documents[split][0]]
+    both = [*product([(body.text, filters.tokens(body.text)) for body in bodies], known)]
+    assert [(a, b) for (a, x), (b, y) in both if filters.rouge_l(x, y) >= 0.5] == []
+    before = {collapsed(found.text) for split in SPLITS for found in documents[split][1]}
+    assert before.isdisjoint({collapsed(layout.text) for layout in layouts})
+    assert all(layout.source.startswith("unseen-") for layout in layouts)
+    for split in ("train", "valid"):
+        assert authored.documents(folder, split) == documents[split]
+
+
 def test_no_two_bodies_are_alike(documents: Documents) -> None:
     bodies = [(body.text, filters.tokens(body.text)) for split in SPLITS for body in documents[split][0]]
     alike = [(a, b) for (a, x), (b, y) in combinations(bodies, 2) if filters.rouge_l(x, y) >= 0.5]

@@ -30,6 +30,7 @@ WITH = {
     "model=path": ["model.path=/models/mine"],
     "data=rows": ["data.path=mine.csv", "synthesis=none"],
     "data=handbook": ["synthesis=self_qa"],
+    "data=documents": ["synthesis=self_qa", "data.path=mine"],
     "data=medqa": ["synthesis=none"],
     "data=dialogue": ["synthesis=none"],
     "data=dialogue_mixed": ["synthesis=none"],

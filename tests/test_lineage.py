@@ -199,5 +199,14 @@ def test_answers_are_counted_with_their_retries_and_price_and_a_budget_of_money_
     teacher = Teacher(Wire(), Budget(max_calls=None, max_tokens=None, max_usd=0.03), seed=1)
     assert [call is None for call in teacher.answer(ASKS)] == [False, False, True, True, True]
     assert teacher.spent == "synthesis.budget.max_usd = 0.03"
-    spent = {"calls": 2, "asked": 2, "retries": 2, "teacher_seconds": 0.0, "prompt_tokens": 20, "new_tokens": 10, "usd": 0.03}
+    spent = {
+        "calls": 2,
+        "asked": 2,
+        "retries": 2,
+        "refused": 0,
+        "teacher_seconds": 0.0,
+        "prompt_tokens": 20,
+        "new_tokens": 10,
+        "usd": 0.03,
+    }
     assert teacher.cost() == spent

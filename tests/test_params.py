@@ -1,6 +1,7 @@
 """What is said about a params.yaml: every mistake at once, each with its key, its value and what is expected."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from stages import params, stage
 from stages.records import DataError
+from stages.validate.__main__ import _require_start
 
 COMMITTED = params.load(Path(__file__).parents[1] / params.PARAMS)
 GONE = object()
@@ -157,6 +159,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ({"adapter": PREFIX, "train.gradient_checkpointing": True}, ["train.gradient_checkpointing", "prefix_tuning"]),
         ({"adapter": PREFIX, "train.packing": True, "train.group_by_length": False}, ["train.packing", "prefix_tuning"]),
         ({"train.packing": True}, ["train.packing with train.group_by_length"]),
+        ({"train.lr_scheduler_type": "constant"}, ["train.lr_scheduler_type = constant with train.warmup_steps"]),
         ({"train.early_stopping_patience": 3}, ["train.save_steps = 40", "train.eval_steps = 50", "make them equal"]),
         ({"adapter": PREFIX, "replay.ewc_lambda": 1.0}, ["replay.ewc_lambda with adapter.type = prefix_tuning"]),
         (
@@ -333,3 +336,12 @@ def save(values: dict[str, Any]) -> None:
     from ruamel.yaml import YAML
 
     YAML(typ="safe", pure=True).dump(values, params.PARAMS)
+
+
+def test_training_does_not_go_on_from_what_loftq_left(tmp_path: Path) -> None:
+    config = tmp_path / "adapter_config.json"
+    config.write_text(json.dumps({"r": 8, "loftq_config": {}}), encoding="utf-8")
+    _require_start(str(tmp_path))
+    config.write_text(json.dumps({"r": 8, "loftq_config": {"type": "nf4", "double_quant": True}}), encoding="utf-8")
+    with pytest.raises(DataError, match=r"train\.start_from = .* was trained with lora\.init=loftq"):
+        _require_start(str(tmp_path))

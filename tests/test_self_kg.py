@@ -105,6 +105,28 @@ def right(task: Task) -> str:
     return task.output.removeprefix("The correct answer is ").removesuffix(".")
 
 
+def test_a_fact_that_goes_changes_the_questions_of_its_own_subject_alone(data: GraphData, fetched: Fetched, made: Made) -> None:
+    documents, facts, _ = fetched
+    gone, *rest = facts["train"]
+    fewer = self_kg.run(Inputs(documents["train"], [], [], rest, data), Scripted(), options(), 1)
+
+    def others(each: Made) -> list[Task]:
+        return [task for task in each.tasks if task.source != gone.subject and UNANSWERABLE not in task.slices]
+
+    kept = [task for task in others(made) if task.output != data.decline]
+    assert kept and kept == [task for task in others(fewer) if task.output != data.decline]
+
+
+def test_a_fact_that_goes_costs_few_rewordings(data: GraphData, fetched: Fetched) -> None:
+    documents, facts, _ = fetched
+    asked = []
+    for trained in (facts["train"], facts["train"][1:]):
+        teacher = Scripted(lambda text: text)
+        self_kg.run(Inputs(documents["train"], [], [], trained, data), teacher, options(reword=60), 1)
+        asked.append({call.messages for call in teacher.calls})
+    assert len(asked[0] - asked[1]) < len(asked[0]) / 5
+
+
 def test_entities_of_the_third_slice_are_named_nowhere_in_training(fetched: Fetched, made: Made) -> None:
     seeds, facts, splits = fetched[0]["train"], fetched[1]["train"], fetched[2]
     new = {task.source for task in of_slice(splits["test"] + splits["valid"], "new_entities")}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stages import models, params, records, stage
+from stages import chat, models, params, records, stage
 from stages.fetch import authored, documents, general, graph, hub, rows
 from stages.records import DataError, Document, Fact
 
@@ -31,6 +31,7 @@ def main() -> None:
         manifest = models.fetch(p.model)  # the slowest comes last: a mistake in the data shows at once
     except models.HubUnreachable as error:
         raise DataError(f"{error}; {hub.instead(name)}") from None
+    _require_chats(manifest)
 
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
@@ -45,6 +46,18 @@ def main() -> None:
     records.write_text(models.MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     counts = ", ".join(f"{len(tasks)} {split}" for split, tasks in splits.items())
     print(f"{manifest.model.name}: {manifest.parameters:,} parameters; rows: {counts}")
+
+
+def _require_chats(manifest: models.Manifest) -> None:
+    """Weights are checked by their headers; tokenizer and chat template are only known to work when they have been used."""
+    folder = models.ensure(manifest)
+    try:
+        chat.rendering_hash(models.load_tokenizer(folder))
+    except DataError:
+        raise
+    except Exception as error:  # tokenizers, written in Rust, and templates raise nothing more precise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{folder}: its config, tokenizer or chat template cannot be used ({reason}); mend that file") from None
 
 
 if __name__ == "__main__":

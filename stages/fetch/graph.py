@@ -89,7 +89,8 @@ def read(data: GraphData, seed: int) -> Graph:
     else:
         facts, related = _own(Path(data.path) / data.facts.file)
     if not facts:
-        raise DataError("data.facts: no facts are left; loosen the limits below data.facts")
+        mend = "loosen the limits below it" if isinstance(data.facts, HpoFacts) else f"write some into {data.facts.file}"
+        raise DataError(f"data.facts: no facts are left; {mend}")
     objects = {fact.object for fact in facts}
     return Graph(facts, {subject: names & objects for subject, names in related.items()})
 

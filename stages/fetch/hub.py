@@ -16,9 +16,9 @@ EXPERIMENTS = Path("conf/experiment")
 
 
 def instead(name: str) -> str:
-    """What runs without the hub, as the end of a line: the offline version of experiment `name`, else the default one."""
-    offline = f"{name}_offline"
-    return f"experiment={offline if (EXPERIMENTS / f'{offline}.yaml').is_file() else 'complaints'} needs no hub"
+    """What runs without the hub, as the end of a line: the offline one whose name begins `name`, or the default."""
+    offline = [path.stem for path in EXPERIMENTS.glob("*_offline.yaml") if name.startswith(path.stem.removesuffix("_offline"))]
+    return f"experiment={max(offline, key=len, default='complaints')} needs no hub"
 
 
 def download(hub: HubRows, name: str) -> Path:

@@ -147,6 +147,11 @@ class Params(Section):
                 f"train.packing with adapter.type = {kind}: the prompt would stand before the first of the packed rows alone",
             ),
             (
+                train.lr_scheduler_type == "constant" and train.warmup_steps,
+                f"train.lr_scheduler_type = constant with train.warmup_steps = {train.warmup_steps}: it has no warm-up; use "
+                "constant_with_warmup or train.warmup_steps=0",
+            ),
+            (
                 train.packing and train.group_by_length,
                 "train.packing with train.group_by_length: packed rows are of one length; switch one of them off",
             ),

@@ -34,6 +34,9 @@ def main() -> None:
     cost = {"seconds": round(time.monotonic() - started, 1), **teacher.cost(), "machine": provenance.machine(runtime)}
     records.write_json(COST / f"synthesize_{method}.json", cost)
     print(f"{method}: {len(teacher.calls)} calls, {len(made.kept)} kept, {len(made.rejected)} rejected, {len(made.tasks)} rows")
+    if teacher.refused:
+        reason = next(iter(teacher.refused.values())).reason
+        print(f"warning: {len(teacher.refused)} requests were refused and count as unanswered, e.g. {reason}", file=sys.stderr)
     if teacher.spent:
         print(f"{method}: stopped by {teacher.spent}", file=sys.stderr)
 

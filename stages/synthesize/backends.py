@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -11,16 +11,16 @@ from typing import Any
 from stages import chat, generate, models, provenance
 from stages.params import LocalTeacher, OpenAITeacher, ReplayTeacher, Runtime, Teacher
 from stages.records import Call, DataError, content_hash, file_hash, read
-from stages.synthesize.teacher import Answer, Ask, Unit, about
+from stages.synthesize.teacher import Answer, Ask, Keep, Refused, Unit, about
 
-Keep = Callable[[int, list[Answer]], None]
+REFUSALS = (400, 413, 422)  # of this request, where others are answered
 
 
 class Local:
     """A transformers model, the base or another. Sampled texts differ between batches, so the batch is the unit.
 
     Where a batch ends is decided by the requests in it (content-defined chunking, as in rsync and backup tools): a changed
-    document moves the borders near it only, and all other batches keep their answers.
+    document moves the borders behind it until they find each other again, and the batches after that keep their answers.
     """
 
     def __init__(self, options: LocalTeacher, runtime: Runtime) -> None:
@@ -67,11 +67,13 @@ class OpenAI:
     The client repeats a request after 408, 409, 429, 5xx and broken connections and waits as long as Retry-After says, but
     repeats none after one above two minutes; a body that is no answer is repeated likewise. The key is read from the
     environment and kept nowhere. Tokens are those that the server reports, or estimated where it reports none.
+
+    What the server refuses for what is in it (too long, or against its policy: 400, 413, 422) is told to the teacher as such.
     """
 
     def __init__(self, options: OpenAITeacher, runtime: Runtime) -> None:
         self.options = options
-        self.identity = {"model": options.model, "base_url": options.base_url}
+        self.identity = {"model": options.model, "base_url": options.base_url.rstrip("/")}
 
     def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]:
         for start in range(0, len(asks), self.options.concurrency):
@@ -92,20 +94,26 @@ class OpenAI:
             try:
                 keep(number, [self._answer(client, units[number][0], seeds[number])])
             except (openai.OpenAIError, _Unusable) as error:
-                failed.append(error)
+                if getattr(error, "status_code", None) in REFUSALS:
+                    keep(number, Refused(self._reason(error)))
+                else:
+                    failed.append(error)
 
         with ThreadPoolExecutor(self.options.concurrency) as pool:
             list(pool.map(one, range(len(units))))
         if failed:
-            reason = (str(failed[0]).strip().splitlines() or [type(failed[0]).__name__])[0].replace(self._key(), "***")
             raise DataError(
                 f"teacher.base_url = {self.options.base_url}: {len(failed)} of {len(units)} requests failed with "
-                f"teacher.max_retries = {self.options.max_retries} ({reason}); every answer that arrived is kept: run again"
+                f"teacher.max_retries = {self.options.max_retries} ({self._reason(failed[0])}); "
+                "every answer that arrived is kept: run again"
             )
 
     def usd(self, prompt_tokens: int, new_tokens: int) -> float:
         price = self.options.price
         return (prompt_tokens * price.usd_per_million_input + new_tokens * price.usd_per_million_output) / 1e6
+
+    def _reason(self, error: Exception) -> str:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0].replace(self._key(), "***")
 
     def _key(self) -> str:
         name = self.options.api_key_env
@@ -113,6 +121,8 @@ class OpenAI:
             return "none"  # the client insists on one; local servers ignore it
         if not (key := os.environ.get(name)):
             raise DataError(f"teacher.api_key_env = {name}: this environment variable is not set")
+        if not key.isascii():
+            raise DataError(f"teacher.api_key_env = {name}: this environment variable holds letters that no key has")
         return key
 
     def _answer(self, client: Any, ask: Ask, seed: int) -> Answer:
@@ -122,7 +132,7 @@ class OpenAI:
 
         def count(state: RetryCallState) -> None:
             nonlocal retries
-            retries += 1
+            retries += 1 + state.outcome.exception().retries
 
         again = Retrying(
             retry=retry_if_exception_type(_Unusable),
@@ -158,18 +168,22 @@ class OpenAI:
                 "new_tokens": _count(body.usage, "completion_tokens", about(text)),
                 "retries": raw.retries_taken,
             }
-        except (ValueError, AttributeError, IndexError, TypeError) as error:
-            raise _Unusable(f"the server sent no chat completion: {raw.text[:80]!r}") from error
+        except (ValueError, AttributeError, IndexError, TypeError, RecursionError) as error:
+            raise _Unusable(f"the server sent no chat completion: {raw.text[:80]!r}", raw.retries_taken) from error
 
 
 def _count(usage: Any, name: str, estimate: int) -> int:
     """Servers leave out the usage, or a part of it, or send null."""
     count = getattr(usage, name, None)
-    return count if isinstance(count, int) else estimate
+    return count if isinstance(count, int) and count >= 0 else estimate
 
 
 class _Unusable(Exception):
-    """A body with status 200 that holds no answer."""
+    """A body with status 200 that holds no answer; `retries` are those that the client had made for it."""
+
+    def __init__(self, said: str, retries: int) -> None:
+        super().__init__(said)
+        self.retries = retries
 
 
 class Replay:
@@ -190,7 +204,7 @@ class Replay:
         found = [self.recorded.get(content_hash(unit[0].request)) for unit in units]
         if missing := found.count(None):
             raise DataError(
-                f"teacher.path = {self.path}: {missing} requests are not recorded there; "
+                f"teacher.path = {self.path}: {missing} of the {len(units)} requests of this step are not recorded there; "
                 "record them with teacher=local or teacher=openai, or undo what changed the prompts; where a budget ended the "
                 f"recording: synthesis.budget.max_calls={len(self.recorded)}"
             )

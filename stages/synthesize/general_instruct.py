@@ -20,7 +20,7 @@ from stages.synthesize.made import Inputs, Made, steps
 from stages.synthesize.teacher import Ask, Teacher
 
 PROMPTS = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True)
-ITEM = re.compile(r"(?:^|\n)[ \t]*(\d+)[ \t]?[.．、][ \t]*")
+ITEM = re.compile(r"(?:^|\n)[ \t]*(\d+)[ \t]?[.)．、）][ \t]*")
 
 
 class Shown(NamedTuple):
@@ -46,21 +46,22 @@ def run(inputs: Inputs, teacher: Teacher, options: GeneralInstruct, seed: int) -
             f"synthesis.self_instruct: {options.human + options.machine} demonstrations a prompt need as many seed tasks in "
             f"languages = {options.languages}; data/authored/self_instruct/seeds.jsonl has {len(seeds)}"
         )
-    rng, rounds, idle = random.Random(seed), 0, 0
+    rng, rounds, idle, is_whole = random.Random(seed), 0, 0, True
     human = [Shown(task.id, task.instruction) for task in seeds]
     novelty = filters.Novelty([task.instruction for task in seeds], options.max_rouge_l)
     made = Made(filters=(*options.filters, "instances"))
-    while len(made.kept) < options.target and idle < options.patience:
+    while is_whole and len(made.kept) < options.target and idle < options.patience:
         known = len(made.kept)
         machine = [Shown(document.id, document.text) for document in made.kept]
         shown = [_sampled(human, machine, options, rng) for _ in range(options.requests)]
         calls = teacher.answer(_list_asks(shown, rounds * options.requests, options.instruction_sampling))
         if not any(calls):
+            is_whole = False
             break
-        candidates = _candidates(calls, shown)
-        _extend(made, [new for new in candidates if _is_accepted(new, made, novelty, options)], teacher, options)
+        accepted = [new for new in _candidates(calls, shown) if _is_accepted(new, made, novelty, options)]
+        is_whole = _extend(made, accepted, teacher, options) and None not in calls
         rounds, idle = rounds + 1, idle + 1 if len(made.kept) == known else 0
-    ended_by = "target" if len(made.kept) >= options.target else "patience" if idle == options.patience else "budget"
+    ended_by = "target" if len(made.kept) >= options.target else "patience" if is_whole else "budget"
     names = [f"instance_{name}" for name in options.instance_filters]
     made.figures = {
         "ended_by": ended_by,
@@ -135,16 +136,20 @@ def _is_accepted(candidate: Candidate, made: Made, novelty: filters.Novelty, opt
     return failed is None
 
 
-def _extend(made: Made, fresh: Sequence[Candidate], teacher: Teacher, options: GeneralInstruct) -> None:
-    """Instances of the fresh instructions; one that has any is kept. What the budget leaves unanswered is neither."""
-    asks = [_ask("classification", new.text, options.classification_sampling) for new in fresh]
+def _extend(made: Made, fresh: Sequence[Candidate], teacher: Teacher, options: GeneralInstruct) -> bool:
+    """Instances of the fresh instructions; one that has any is kept. What the budget leaves unanswered is neither.
+
+    False where it left any.
+    """
+    asks = [_ask("classification", new.text, options.classification_sampling, follow_ups=1) for new in fresh]
     judged = [(new, call) for new, call in zip(fresh, teacher.answer(asks), strict=True) if call]
     closed = [call.text.strip().lower().startswith("yes") for _, call in judged]
     asks = [
         _ask("output_first" if is_closed else "input_first", new.text, options.instance_sampling, instances=options.instances)
         for (new, _), is_closed in zip(judged, closed, strict=True)
     ]
-    for (new, call), is_closed, answer in zip(judged, closed, teacher.answer(asks), strict=True):
+    answers = teacher.answer(asks)
+    for (new, call), is_closed, answer in zip(judged, closed, answers, strict=True):
         if answer is None:
             continue
         parents = (*new.parents, call.id, answer.id)
@@ -160,10 +165,12 @@ def _extend(made: Made, fresh: Sequence[Candidate], teacher: Teacher, options: G
             made.rejected.append(
                 Rejection(text=new.text, filter="instances", reason=reason, parents=(*parents[:1], *parents[-2:]))
             )
+    return len(judged) == len(fresh) and None not in answers
 
 
-def _ask(template: str, instruction: str, sampling: Sampling, **values: int) -> Ask:
-    return Ask(_prompt(template, instruction=instruction, chinese=filters.is_chinese(instruction), **values), sampling)
+def _ask(template: str, instruction: str, sampling: Sampling, follow_ups: int = 0, **values: int) -> Ask:
+    words = _prompt(template, instruction=instruction, chinese=filters.is_chinese(instruction), **values)
+    return Ask(words, sampling, follow_ups=follow_ups)
 
 
 def _prompt(template: str, **values: object) -> tuple[Message, ...]:

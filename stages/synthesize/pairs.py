@@ -18,7 +18,7 @@ from stages.records import Document, Rejection
 WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_{CJK}]+")
 NUMERALS = "零一二三四五六七八九十百千万亿两"
 AMOUNT = re.compile(  # with its sign and, in Chinese, the unit's first character
-    rf"[$€£¥]?(?:\d+(?:[.,]\d+)*[{NUMERALS}]*|[{NUMERALS}]+)(?:%|(?![的是在和与及或])[{CJK}])?"
+    rf"(?:(?<!\w)[-−])?[$€£¥]?(?:\d+(?:[.,]\d+)*[{NUMERALS}]*|[{NUMERALS}]+)(?:%|(?![的是在和与及或])[{CJK}])?"
 )
 AMOUNT_SPACE = re.compile(rf"(?<=[$€£¥]) (?=\d)|(?<=\d) (?=[%{CJK}])")
 DOES = "(?:do|does|did|is|are|was|were|has|have|had|can|could|will|would|must|may|might|should)"
@@ -26,16 +26,18 @@ DOES = "(?:do|does|did|is|are|was|were|has|have|had|can|could|will|would|must|ma
 NAMED_LATER = r"(?! take | (?:be )?(?:cost|possible|necessary|allowed|required|true)\b.* (?:to|that)\b)"
 POINTING = re.compile(
     r"\b(?:this|these|those)\b|\bthat (?:amount|level|day|rate|date|limit|case|period)\b|\bif (?:it|they)\b|"
-    r"\bthat (?:account|card|plan|product|loan|fee)\b(?! holders?)|^(?:what|who|when|where) (?:is|are|was|were) its\b|"
+    r"\bthat (?:account|card|plan|product|loan|fee)\b(?! holders?)|^(?:what|who|when|where|how much) (?:is|are|was|were) its\b|"
+    r"\b(?:for|of|with|on) it\?$|"
     rf"^(?:\w+ ){{0,4}}{DOES} (?:it|they|he|she)\b{NAMED_LATER}|^\w+ {DOES} (?:i|you|we|one) \w+ (?:it|them)\b|"
     r"(?:^|\b(?:happens|applies|advised|the case|i do) )(?:when|once|after|until|unless) (?:it|they)\b|"
-    r"\b(?:above|below|aforementioned|mentioned)[,?.]|"
+    r"\b(?:above|below|aforementioned|mentioned)[,?.]|\b(?:described|mentioned|listed|shown|given) (?:above|below|here)\b|"
     r"\b(?:the|above|given|following|provided) "
-    r"(?:article|author|document|excerpt|page|paragraph|passage|section|table|text|above)\b|"
+    r"(?:article|author|writer|document|excerpt|page|paragraph|passage|section|table|text|above)\b"
+    r"(?! (?:message|fee|booking|service))|"
     r"\b(?:the|given|provided) (?:background|context|materials?)\b(?! of\b| checks?\b)|"
     r"\bthe information (?:provided|given)\b(?! (?:by|to)\b)|\b(?:given|provided) information\b|"
     r"\baccording to the (?:guide|information|polic(?:y|ies))\b(?! (?:of|on|for)\b)|"
-    r"这|那[些个]|本文|上文|上述|下文|(?:根据|如)以上|以上(?:内容|所述|文)|(?<![^在据从问，。])文(?:中|章[中里])|(?:根据|本|该)文[本章]|"
+    r"这|那[些个张种家项款份笔类位]|本文|(?:在|从|根据|该|的)文章(?=[的里中，]|提到)|^文章|上面(?:提到|说|讲|所|的内容)|根据内容|(?:材料|内容)[中里]的|作者(?:认为|说|提到)|上文|上述|下文|(?:根据|如)以上|以上(?:内容|所述|文)|(?<![^在据从问，。])文(?:中|章[中里])|(?:根据|本|该)文[本章]|"
     r"根据(?:(?:所给|给定|给出|提供)的?)?(?:材料|背景|资料|段落)|背景知识|段落[中里]|"
     r"(?<![应因如彼])[该此](?:账户|产品|卡|服务|业务|计划|贷款|公司|银行|文)|(?<!其)它|^(?:请问)?其(?![他它中实次间])",
     re.IGNORECASE,
@@ -47,6 +49,7 @@ STOP_WORDS = """
     的 了 是 在 和 与 及 或 有 为 吗 呢 不 也 就 都 而 请 您 你 我
 """
 STOP = frozenset(STOP_WORDS.split())
+DENIAL = re.compile(r"\b(?:not|never|without|nor|cannot|none)\b|n['’]t\b|\bno\b(?!$|[,.;])|[不没无未]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -132,9 +135,15 @@ def grounded(answer: str, passage: str) -> str | None:
     """Why the answer does not stand in the passage: a number with its sign or unit, a name, another word, or Chinese."""
     if not words(answer):
         return "has no word"
+    if STOP.issuperset(words(answer.lower())) and "".join(key(answer)) not in ("yes", "no", "是", "不是"):
+        return "has no content word"
+    if (denial := DENIAL.search(answer)) and not DENIAL.search(passage):
+        return f"{denial[0]!r} is not in the passage"
     answer, passage = AMOUNT_SPACE.sub("", answer), AMOUNT_SPACE.sub("", passage)
     for amount in AMOUNT.findall(answer):
-        if not re.search(rf"(?<![\d{NUMERALS}])(?<!\d[.,]){re.escape(amount)}(?![.,]?\d)", passage):
+        before = rf"(?<![\d{NUMERALS}])(?<!\d[.,])(?<!(?<!\w)[-−])(?<!(?<!\w)[-−][$€£¥])"
+        after = r"(?![.,]?\d)" if amount[-1].isdigit() else ""  # "2024年3月": a unit may be followed by a number
+        if not re.search(rf"{before}{re.escape(amount)}{after}", passage):
             return f"{amount!r} is not in the passage"
     said, parts = set(words(passage.lower())), stems(passage)
     for position, word in enumerate(words(answer)):

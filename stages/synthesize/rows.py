@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, zip_longest
 
 from stages.params import DocumentsData, SelfQa
-from stages.passages import headings
+from stages.passages import headings, is_cjk
 from stages.records import UNANSWERABLE, Document, Task
 from stages.synthesize import rules
-from stages.synthesize.pairs import Pair, grounded, key, self_contained, stems, words
+from stages.synthesize.pairs import Pair, grounded, key, self_contained, stems
 
 
 def tasks(
@@ -62,7 +62,7 @@ def _unanswerable(kept: Sequence[Pair], passages: Sequence[Document], rng: rando
     content = {subject: stems(text) for subject, text in said.items()}
     mixed = rng.sample(kept, len(kept))
     elsewhere = ((pair, rng.choice(found)) for pair in mixed if (found := _elsewhere(pair, content)))
-    nowhere = ((pair, rng.choice(found)) for pair in mixed if (found := _nowhere(pair, set(words(said[pair.subject])))))
+    nowhere = ((pair, rng.choice(found)) for pair in mixed if (found := _nowhere(pair, said[pair.subject])))
     asked = {key(pair.question) for pair in kept}
     for pair, question in (each for both in zip_longest(elsewhere, nowhere) for each in both if each):
         if key(question) not in asked and not self_contained(question, set()):
@@ -80,10 +80,14 @@ def _elsewhere(pair: Pair, content: dict[str, set[str]]) -> list[str]:
     rare = {word for word in words_of_it if sum(word in there for there in content.values()) <= max(1, len(content) // 3)}
     if pair.subject not in pair.question or not rare or len(rare) < min(2, len(words_of_it)):
         return []
-    return [pair.question.replace(pair.subject, other) for other, there in content.items() if rare.isdisjoint(there)]
+    return [
+        pair.question.replace(pair.subject, other)
+        for other, there in content.items()
+        if rare.isdisjoint(there) and is_cjk(other) == is_cjk(pair.question)  # words of another language are missing anyway
+    ]
 
 
-def _nowhere(pair: Pair, said: set[str]) -> list[str]:
+def _nowhere(pair: Pair, said: str) -> list[str]:
     return [question for label in rules.labels(pair.passage) for question in rules.unsaid(pair.subject, label, said)]
 
 

@@ -104,13 +104,18 @@ def labels(passage: Document) -> list[str]:
     return [label for label in found if _rules()["thing"].fullmatch(label) and not _is_name(label)]
 
 
-def unsaid(subject: str, label: str, said: set[str]) -> list[str]:
-    """Questions in the subject's language whose answer no text with the words `said` holds."""
+def unsaid(subject: str, label: str, said: str) -> list[str]:
+    """Questions in the subject's language to which nothing in the text `said` (small letters) points."""
     return [
         _filled(question["ask"], {"subject": subject, "label": label}, in_question=True)
         for question in _rules()["unsaid"]
-        if said.isdisjoint(question["unless"]) and is_cjk(question["ask"]) == is_cjk(subject)
+        if is_cjk(question["ask"]) == is_cjk(subject) and not any(_stands(word, said) for word in question["unless"])
     ]
+
+
+def _stands(word: str, text: str) -> bool:
+    """A sign or a Chinese word anywhere; another word not inside a longer one."""
+    return word in text and (not word.isascii() or not word.isalpha() or bool(re.search(rf"\b{word}\b", text)))
 
 
 def _row(header: list[str], cells: list[str]) -> list[str]:

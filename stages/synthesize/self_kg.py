@@ -18,13 +18,14 @@ from jinja2.sandbox import SandboxedEnvironment
 from stages.params import GraphData, SelfKG
 from stages.passages import CJK
 from stages.questions import WRONG, Pair, Wordings, choice, declining, open_ended, yes_no
-from stages.records import Call, DataError, Document, Fact, Message, Rejection
+from stages.records import Call, DataError, Document, Fact, Message, Rejection, content_hash
 from stages.synthesize.diversity import distinct_figures
 from stages.synthesize.made import Inputs, Made
 from stages.synthesize.teacher import Ask, Teacher
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-NEITHER = re.compile(r"(\w)[不没]\1|能否|是否")  # "whether or not": Chinese asks so without denying anything
+# What holds a denial and denies nothing.
+NEITHER = re.compile(r"(\w)[不没]\1|[能是可]否|有无|非常|\bwhether or not\b|\bor not\?", re.IGNORECASE)
 NEGATION = re.compile(r"\b(?:not|no|never|without|nor|cannot)\b|n['’]t\b|[不没无非未]", re.IGNORECASE)
 
 Failure = tuple[str, str]  # the filter that a pair does not pass, and why
@@ -35,13 +36,13 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfKG, seed: int) -> Made:
     """Pairs about every training fact and declining ones, by templates; `options.reword` of them in the teacher's words."""
     if not isinstance(inputs.data, GraphData):
         raise DataError("synthesis.methods: self_kg needs a graph of facts such as data=medical; else use another method")
-    rng = random.Random(seed)
     wordings = Wordings(document for document in inputs.seeds if document.kind != "distractor")
-    candidates = [candidate for group in _groups(inputs) for candidate in _about(*group, wordings, options, rng)]
-    outside = declining(wordings, inputs.facts, options.declining, inputs.data.decline, rng)
+    candidates = [candidate for group in _groups(inputs) for candidate in _about(*group, wordings, options, seed)]
+    outside = declining(wordings, inputs.facts, options.declining, inputs.data.decline, random.Random(seed))
     candidates += [(pair, None) for pair in outside]
     good = [pair for pair, failure in candidates if not failure]
-    reworded = _reworded(rng.sample(good, min(options.reword, len(good))), teacher, options)
+    drawn = sorted(good, key=lambda pair: content_hash([seed, pair.question]))  # so that a changed fact changes few of them
+    reworded = _reworded(drawn[: options.reword], teacher, options)
     return _filtered([*(candidates if options.templates else ()), *reworded], inputs, options)
 
 
@@ -67,9 +68,13 @@ def _groups(inputs: Inputs) -> Iterator[tuple[list[Fact], list[Document]]]:
 
 
 def _about(
-    facts: Sequence[Fact], distractors: Sequence[Document], wordings: Wordings, options: SelfKG, rng: random.Random
+    facts: Sequence[Fact], distractors: Sequence[Document], wordings: Wordings, options: SelfKG, seed: int
 ) -> Iterator[Candidate]:
-    """Open questions about all facts together; for each fact choices, and as many questions to answer with no as with yes."""
+    """Open questions about all facts together; for each fact choices, and as many questions to answer with no as with yes.
+
+    Each group draws for itself, so that a changed fact changes the questions about its own subject and relation alone.
+    """
+    rng = random.Random(content_hash([seed, facts[0].subject, facts[0].relation]))
 
     def some(form: str, count: int) -> list[Document]:
         found = wordings.of(form, facts[0].relation)

@@ -21,6 +21,7 @@ from stages.passages import CJK
 from stages.records import Call, DataError, Message, content_hash, write_text
 
 Answer = dict[str, Any]  # text, stopped, prompt_tokens, new_tokens, retries, seconds
+REFUSALS_AT_FIRST = 16  # so many may come before an answer does
 CHARACTERS_A_TOKEN = 4  # the usual estimate for English; a Chinese character is about one; no server counts before a request
 
 
@@ -49,6 +50,16 @@ class Ask:
 Unit = Sequence[Ask]
 
 
+@dataclass(frozen=True)
+class Refused:
+    """That a request will not be answered, whoever sends it, and why."""
+
+    reason: str
+
+
+Keep = Callable[[int, list[Answer] | Refused], None]  # takes the number of a unit and what came of it
+
+
 def numbered(asks: Sequence[Ask]) -> list[Ask]:
     """Equal requests whose answer is drawn become samples of their own; one without chance is sent once for all of them."""
     before: Counter[str] = Counter()
@@ -67,7 +78,7 @@ class Backend(Protocol):
 
     def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]: ...
 
-    def ask(self, units: Sequence[Unit], seeds: Sequence[int], keep: Callable[[int, list[Answer]], None]) -> None: ...
+    def ask(self, units: Sequence[Unit], seeds: Sequence[int], keep: Keep) -> None: ...
 
     def usd(self, prompt_tokens: int, new_tokens: int) -> float: ...
 
@@ -77,6 +88,8 @@ class Teacher:
     """`calls` are all that it answered; `asked` counts those not read from the store; `spent`: a budget is used up.
 
     `retries` and `seconds` are those of all calls, when they were asked; requests under way together are added up.
+    A refused request counts as an empty answer that did not end, which the methods and their filters throw out. Refusals are
+    not stored: the next run asks again. Where most requests are refused, the fault is not theirs, and the run ends.
     """
 
     backend: Backend
@@ -87,6 +100,7 @@ class Teacher:
     retries: int = 0
     seconds: float = 0.0
     spent: str = ""
+    refused: dict[Path, Refused] = field(default_factory=dict)
 
     def answer(self, asks: Sequence[Ask]) -> list[Call | None]:
         """One call a request, in order; None for those that the budget no longer covers."""
@@ -100,6 +114,8 @@ class Teacher:
             calls = [call for unit in self._stored(wave) for call in unit]
             found += calls
             self.calls += calls
+            self._require_answers(REFUSALS_AT_FIRST)
+        self._require_answers(0)
         return found + [None] * (len(asks) - len(found))
 
     def cost(self) -> dict[str, float]:
@@ -108,6 +124,7 @@ class Teacher:
             "calls": len(self.calls),
             "asked": self.asked,
             "retries": self.retries,
+            "refused": len(self.refused),
             "teacher_seconds": round(self.seconds, 1),
             "prompt_tokens": prompt,
             "new_tokens": new,
@@ -122,8 +139,12 @@ class Teacher:
     def _stored(self, wave: Sequence[Unit]) -> list[list[Call]]:
         missing = list({self.stored(unit): unit for unit in wave if not self.stored(unit).is_file()}.values())
 
-        def keep(number: int, answers: list[Answer]) -> None:
-            write_text(self.stored(missing[number]), json.dumps(answers, ensure_ascii=False))
+        def keep(number: int, answers: list[Answer] | Refused) -> None:
+            path = self.stored(missing[number])
+            if isinstance(answers, Refused):
+                self.refused[path] = answers
+            else:
+                write_text(path, json.dumps(answers, ensure_ascii=False))
 
         if missing:
             self.backend.ask(missing, [int(self.stored(unit).stem[:8], 16) for unit in missing], keep)
@@ -132,6 +153,9 @@ class Teacher:
 
     def _read(self, unit: Unit) -> list[Call]:
         path = self.stored(unit)
+        if path in self.refused:
+            empty: dict[str, Any] = {"text": "", "stopped": False, "prompt_tokens": 0, "new_tokens": 0}
+            return [Call(messages=ask.messages, request=content_hash(ask.request), **empty) for ask in unit]
         try:
             answers: list[Answer] = json.loads(path.read_text(encoding="utf-8"))
             self.retries += sum(answer.pop("retries") for answer in answers)
@@ -142,6 +166,15 @@ class Teacher:
             ]
         except (ValueError, TypeError, KeyError, AttributeError):  # no JSON, or JSON that is no list of answers
             raise DataError(f"{path}: a damaged answer; delete this file and run again") from None
+
+    def _require_answers(self, at_first: int) -> None:
+        answered = len(self.calls) - len(self.refused)
+        if self.refused and len(self.refused) > max(at_first, answered):
+            first = next(iter(self.refused.values()))
+            raise DataError(
+                f"teacher: {len(self.refused)} requests were refused and {answered} answered ({first.reason}); "
+                "every answer that arrived is kept: run again"
+            )
 
     def _tokens(self) -> tuple[int, int]:
         return sum(call.prompt_tokens for call in self.calls), sum(call.new_tokens for call in self.calls)

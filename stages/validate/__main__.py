@@ -1,5 +1,6 @@
 """validate: every mistake in params.yaml at once, before DVC touches an output; then advice and what differs from conf/."""
 
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from stages.records import DataError
 def main() -> None:
     checked = params.check_file()
     _require_sources(checked)
+    _require_start(checked.train.start_from)
+    _require_device(checked.runtime)
     for line in checked.advice():
         print(f"advice: {line}")
     if "DVC_EXP_NAME" not in os.environ:  # an experiment differs from conf/ on purpose
@@ -26,6 +29,24 @@ def _require_sources(checked: params.Params) -> None:
     missing = [f"{key}: {path}: no such file or folder; set {key}" for key, path in named.items() if not Path(path).exists()]
     if missing:
         raise DataError("\n".join(missing))
+
+
+def _require_start(start_from: str | None) -> None:
+    """LoftQ's adapter belongs to the rounded base that it makes up for; what goes on from it is no longer known to."""
+    config = Path(start_from or "") / "adapter_config.json"
+    if start_from and config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("loftq_config"):
+        raise DataError(
+            f"train.start_from = {start_from}: was trained with lora.init=loftq; go on from one with lora.init=default"
+        )
+
+
+def _require_device(runtime: params.Runtime) -> None:
+    if runtime.device == "cuda":
+        import torch  # slow, and only needed here
+
+        if not torch.cuda.is_available():
+            build = "this build of torch has no CUDA" if torch.version.cuda is None else "torch sees no GPU"
+            raise DataError(f"runtime.device = cuda: {build}; set runtime=cpu")
 
 
 if __name__ == "__main__":

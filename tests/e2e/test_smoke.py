@@ -3,6 +3,8 @@
 One clone runs the smoke experiment; every test then works in its own copy of it, so that none depends on another.
 """
 
+import csv
+import io
 import json
 import os
 import re
@@ -148,6 +150,30 @@ def test_another_rank_trains_and_predicts_anew_and_nothing_before_that(smoked):
     assert len(after["adapter_model.safetensors"]) < len(before["adapter_model.safetensors"])
 
 
+def test_a_sweep_ends_with_a_row_for_each_value_and_diffs_say_what_changed(smoked):
+    smoked.commit("the run to compare with")
+    queued = smoked.dvc(*SMOKE, "--queue", "-S", "lora.r=4,8")
+    assert queued.status == 0, queued.text
+    started = smoked.dvc("exp", "run", "--run-all", "--jobs", "1")
+    assert started.status == 0, started.text
+    shown = smoked.dvc("exp", "show", "--csv", "--no-pager")
+    rows = [
+        row for row in csv.DictReader(io.StringIO(shown.text[shown.text.index("Experiment,") :])) if row["State"] == "Success"
+    ]
+    assert sorted(row["lora.r"] for row in rows) == ["4", "8"]
+    assert all(row["tuned.json_valid"] != "" for row in rows)
+
+    applied = smoked.dvc("exp", "apply", rows[0]["Experiment"])
+    assert applied.status == 0, applied.text
+    assert ["params.yaml", "lora.r", "16", rows[0]["lora.r"]] in [
+        line.split() for line in smoked.dvc("params", "diff").text.splitlines()
+    ]
+    metrics = smoked.dvc("metrics", "diff", "--all")
+    assert metrics.status == 0 and "tuned.json_valid" in metrics.text and "retention.tuned.bits_per_byte" in metrics.text
+    plots = smoked.dvc("plots", "diff", "--out", "plots")
+    assert plots.status == 0 and (smoked.root / "plots/index.html").is_file(), plots.text
+
+
 @pytest.mark.parametrize(
     ("override", "named"),
     [
@@ -209,6 +235,14 @@ columns: {instruction: instruction, input: input, output: output}
 valid: 0.2
 test: 0.3
 """
+
+
+@pytest.mark.skipif(bool(shutil.which("nvidia-smi")), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said_before_anything_runs(smoked):
+    refused = smoked.dvc(*SMOKE, "-f", "-S", "runtime=cuda")
+    assert refused.status != 0
+    assert refused.ran == {"validate"}
+    assert "error: runtime.device = cuda: " in refused.text and refused.text.rstrip().count("set runtime=cpu") == 1
 
 
 def test_own_rows_that_are_nowhere_fail_in_validate_which_names_the_parameter(smoked):

@@ -80,7 +80,9 @@ def test_a_repository_that_is_not_there_ends_with_one_line(endpoint: str, fetche
     assert "data.hub.repo = acme/other at main: cannot be fetched" in line
 
 
-@pytest.mark.parametrize(("name", "offline"), [("medqa", "medqa_offline"), ("mine", "complaints")])
+@pytest.mark.parametrize(
+    ("name", "offline"), [("medqa", "medqa_offline"), ("dialogue_mixed", "dialogue_offline"), ("mine", "complaints")]
+)
 def test_an_unreachable_hub_ends_with_one_line_that_names_the_experiment_without_it(
     fetched: Callable[..., Run], tmp_path: Path, name: str, offline: str
 ) -> None:

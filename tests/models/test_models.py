@@ -172,11 +172,25 @@ def test_an_unusable_model_folder_is_refused_by_name(mine, spoil, said):
     assert mine.path in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_fetch_ends_with_one_line_and_writes_nothing_where_the_folder_is_unusable(room, python, mine):
-    (Path(mine.path) / "tokenizer.json").unlink()
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("tokenizer.json", None, "has no tokenizer"),
+        ("tokenizer.json", "{", "its config, tokenizer or chat template cannot be used"),
+        ("tokenizer.json", "{}", "its config, tokenizer or chat template cannot be used"),
+        ("config.json", "{", "its config, tokenizer or chat template cannot be used"),
+        ("chat_template.jinja", "{{ bad jinja {% ", "its config, tokenizer or chat template cannot be used"),
+        ("chat_template.jinja", "", "this model has no chat template"),
+    ],
+)
+def test_fetch_ends_with_one_line_and_writes_nothing_where_the_folder_is_unusable(room, python, mine, name, text, said):
+    if text is None:
+        (Path(mine.path) / name).unlink()
+    else:
+        (Path(mine.path) / name).write_text(text)
     root = room("model=path", f"model.path={mine.path}", *AUTHORED)
     before = (root / models.MANIFEST).read_bytes()
-    assert f"{mine.path}: has no tokenizer" in the_line(python(root, "-m", "stages.fetch"))
+    assert f"{mine.path}: {said}" in the_line(python(root, "-m", "stages.fetch"))
     assert (root / models.MANIFEST).read_bytes() == before and not (root / "data/raw/train.jsonl").exists()
 
 

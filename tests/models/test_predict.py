@@ -456,6 +456,8 @@ def test_without_an_adapter_one_line_says_how_to_get_it(tuned, python):
         ('{"input": 3}', r"texts.jsonl:3: must be a text or an object"),
         ('{"input": "a", "instruction": null}', r"texts.jsonl:3: must be a text or an object"),
         ('{"input": "a \\ud83d b"}', r"texts.jsonl:3: holds half of an escaped pair"),
+        ('{"input": "a", "system": "\\ud83d"}', r"texts.jsonl:3: holds half of an escaped pair"),
+        ("a" * 9000, r"line 3 has 9\d{3} tokens for --system .*the model reads 40\d\d"),
     ],
 )
 def test_a_bad_line_is_named_and_the_output_is_not_made(tuned, bad, said):

@@ -125,6 +125,7 @@ def test_trouble_that_passes_is_retried_and_counted(server: SimpleNamespace, tro
         "calls": 6,
         "asked": 6,
         "retries": 2,
+        "refused": 0,
         "prompt_tokens": 42,
         "new_tokens": 18,
         "usd": round(42e-6 + 36e-6, 6),
@@ -135,7 +136,7 @@ def test_trouble_that_passes_is_retried_and_counted(server: SimpleNamespace, tro
 @pytest.mark.parametrize(
     "trouble",
     [
-        (400, '{"error": {"message": "no such model"}}', {}),
+        (404, '{"error": {"message": "no such model"}}', {}),
         (200, NO_CHOICES, {}),
         (503, "{}", {}),
         (429, "{}", {"Retry-After": "600"}),  # longer than the client waits: it does not repeat the request at all
@@ -151,6 +152,39 @@ def test_trouble_that_stays_ends_clearly_and_loses_no_answer(server: SimpleNames
     again = teacher(server)
     assert all(again.answer(asks(8)))
     assert (again.asked, len(server.seen)) == (5, 5)  # question 1 and the second wave; the other three were kept
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_request_refused_for_what_is_in_it_does_not_hold_up_the_others(server: SimpleNamespace, status: int) -> None:
+    server.trouble = {"question 1": [(status, '{"error": {"message": "too long"}}', {})] * 99}
+    for _ in range(2):
+        one = teacher(server)
+        calls = one.answer(asks(6))
+        said = [call and (call.text, call.stopped) for call in calls[:3]]
+        assert said == [("re: question 0", True), ("", False), ("re: question 2", True)]
+        assert one.cost()["refused"] == 1
+    assert len(server.seen) == 7  # what was refused is asked again, what was answered is not
+    server.trouble = {}
+    assert [call and call.text for call in teacher(server).answer(asks(6))] == [f"re: question {i}" for i in range(6)]
+
+
+def test_a_server_that_begins_to_refuse_everything_ends_the_run_and_keeps_what_arrived(server: SimpleNamespace) -> None:
+    limit = (400, '{"error": {"message": "billing limit"}}', {})
+    server.trouble = {f"question {i}": [limit] * 99 for i in range(4, 40)}
+    with pytest.raises(DataError, match=r"20 requests were refused and 4 answered .*billing limit.*run again"):
+        teacher(server).answer(asks(40))
+    assert len(server.seen) == 24  # it is not asked to the end
+    server.trouble, server.seen = {}, []
+    assert all(call and call.text for call in teacher(server).answer(asks(40)))
+    assert len(server.seen) == 36
+
+
+def test_where_every_request_is_refused_the_run_ends(server: SimpleNamespace) -> None:
+    refusal = [(400, '{"error": {"message": "no such option"}}', {})]
+    server.trouble = {f"question {i}": list(refusal) for i in range(6)}
+    with pytest.raises(DataError, match=r"6 requests were refused and 0 answered .*no such option"):
+        teacher(server).answer(asks(6))
+    assert all(teacher(server).answer(asks(6)))  # the server was mended, and nothing stands in its way
 
 
 @pytest.mark.parametrize(
@@ -246,7 +280,7 @@ def test_a_recording_answers_what_it_holds_and_says_how_much_is_missing(server: 
     records.write(path, [call for call in first if call])
     options = ReplayTeacher(kind="replay", path=str(path), sha256=records.file_hash(path))
     assert Teacher(Replay(options, RUNTIME), FREE, seed=2).answer(asks(5)) == first
-    with pytest.raises(DataError, match=r"teacher.path = calls.jsonl: 2 requests are not recorded there"):
+    with pytest.raises(DataError, match=r"teacher.path = calls.jsonl: 2 of the \d requests of this step"):
         Teacher(Replay(options, RUNTIME), FREE, seed=2).answer(asks(7))
     path.write_text(path.read_text() + "\n".join(path.read_text().splitlines()[:1]) + "\n")
     with pytest.raises(DataError, match=r"teacher.sha256: calls.jsonl has sha256 [0-9a-f]{64}, expected"):

@@ -312,9 +312,15 @@ def test_chinese_passages_are_asked_about_in_chinese() -> None:
     ("answer", "reason"),
     [
         ("...", "has no word"),
+        ("是的，有的", "has no content word"),
+        ("是", None),
+        ("不收10元", "'不' is not in the passage"),
         ("。", "has no word"),
         ("10元", None),
         ("10 元", None),
+        ("2024年3月", None),
+        ("3到5个", None),
+        ("2024年5月", "'5月' is not in the passage"),
         ("ATM", None),
         ("每次10元的取款费", None),
         ("20元", "'20元' is not in the passage"),
@@ -326,7 +332,7 @@ def test_chinese_passages_are_asked_about_in_chinese() -> None:
     ],
 )
 def test_an_answer_stands_in_its_passage(answer: str, reason: str | None) -> None:
-    assert pairs.grounded(answer, "# 金账户\nATM取款费为每次10元，十三天内次日到账，限五天。") == reason
+    assert pairs.grounded(answer, "# 金账户\nATM取款费为每次10元，十三天内次日到账，限五天。2024年3月起，3到5个。") == reason
 
 
 @pytest.mark.parametrize(
@@ -339,13 +345,25 @@ def test_an_answer_stands_in_its_passage(answer: str, reason: str | None) -> Non
         ("5%", "5%"),
         ("$2", "$2"),
         ("$5", "$5"),
+        ("Now 3%", "3%"),
+        ("now -3%", None),
+        ("-2%", "-2%"),
+        ("within 4 days", None),
+        ("fees are not charged", "not"),
         ("Transactions", "Transactions"),
         ("the internet", "internet"),
     ],
 )
 def test_words_are_found_without_their_inflections_and_amounts_with_their_sign(answer: str, missing: str | None) -> None:
-    passage = "Transfers complete for $5.00. Interest of 2% is charged; save for a bonus, fees vary by card."
+    passage = (
+        "Transfers complete within 3-4 days for $5.00. Interest of 2% is charged, now -3%; save for a bonus, fees vary by card."
+    )
     assert pairs.grounded(answer, passage) == (missing and f"{missing!r} is not in the passage")
+
+
+def test_an_answer_of_stop_words_alone_says_nothing_but_yes_and_no_do() -> None:
+    assert pairs.grounded("It is what it is.", "It is what it is, and the fee is 2%.") == "has no content word"
+    assert pairs.grounded("Yes.", "The fee is 2%.") is pairs.grounded("No", "The fee is 2%.") is None
 
 
 @pytest.mark.parametrize(
@@ -373,7 +391,11 @@ def test_inflections_have_one_stem(same: str) -> None:
             (text, True)
             for text in ("该账户的月费是多少？", "此产品收费吗？", "那个账户收费吗？", "它的月费是多少？", "其利率是多少？")
         ],
-        *[(text, True) for text in ("根据以上内容，月费是多少？", "文章中的月费是多少？")],
+        *[(text, True) for text in ("根据以上内容，月费是多少？", "文章中的月费是多少？", "文章的作者是谁？")],
+        *[(text, True) for text in ("那张卡怎么申请？", "根据内容，月费是多少？", "上面说的卡有什么好处？")],
+        *[(text, True) for text in ("How much are its fees?", "What is the fee for it?")],
+        *[(text, False) for text in ("What is the purpose of the text message service?", "What is the table fee?")],
+        *[(text, True) for text in ("上面提到的月费是多少？", "作者认为金账户怎么样？", "根据文章，月费是多少？")],
         *[
             (text, False)
             for text in ("18岁以上能开金账户吗？", "金账户的中文中怎么说？", "金账户有文章收藏吗？", "应该开其他账户吗？")
@@ -389,6 +411,8 @@ def test_inflections_have_one_stem(same: str) -> None:
                 "According to the policy, what is the fee of the Gold Account?",
                 "According to the guide, who may open a Gold Account?",
                 "When must it be paid?",
+                "What is the fee described above for the Gold Account?",
+                "What does the writer say about the Gold Account?",
                 "On which day would they be sent?",
                 "What fee does it charge?",
                 "Where can I renew them?",
@@ -465,6 +489,18 @@ def test_chinese_documents_give_questions_to_decline_too() -> None:
     declined = [task.instruction for task in made.tasks if "unanswerable" in task.slices]
     assert len(declined) > 1
     assert all("账户" in question and not question.isascii() for question in declined)
+
+
+def test_what_a_document_says_in_another_way_or_language_is_not_declined() -> None:
+    shares = Shares(with_passage=0.0, unanswerable=0.9, wrong_passage=0.0)
+    chinese = "# 金卡账户\n## 服务\n- 积分服务：由星海公司提供\n- 月费：10元\n- 年利率：2%"
+    english = "# Gold Card\n## Fees\n- Monthly fee: €20\n- Help: 24/7 at +49 30 1234\n- Yearly limit: 500"
+    made = run([document(chinese), document(english)], shares=shares)
+    declined = [task.instruction for task in made.tasks if task.output == DECLINE]
+    assert declined
+    for wrong in ("哪家公司", "in euros", "Which telephone", "During which hours"):
+        assert not [question for question in declined if wrong in question]
+    assert not [question for question in declined if "Gold Card" in question and not question.isascii()]
 
 
 def test_coverage_is_told_by_document() -> None:
