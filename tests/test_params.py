@@ -345,3 +345,10 @@ def test_training_does_not_go_on_from_what_loftq_left(tmp_path: Path) -> None:
     config.write_text(json.dumps({"r": 8, "loftq_config": {"type": "nf4", "double_quant": True}}), encoding="utf-8")
     with pytest.raises(DataError, match=r"train\.start_from = .* was trained with lora\.init=loftq"):
         _require_start(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]"])
+def test_a_damaged_adapter_to_go_on_from_is_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"train\.start_from = .*: its adapter_config\.json is damaged"):
+        _require_start(str(tmp_path))

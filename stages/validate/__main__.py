@@ -15,6 +15,8 @@ def main() -> None:
     _require_device(checked.runtime)
     for line in checked.advice():
         print(f"advice: {line}")
+    for line in _unread(checked):
+        print(f"warning: {line}")
     if "DVC_EXP_NAME" not in os.environ:  # an experiment differs from conf/ on purpose
         for line in compose.differences():
             print(f"warning: {line}")
@@ -34,10 +36,25 @@ def _require_sources(checked: params.Params) -> None:
 def _require_start(start_from: str | None) -> None:
     """LoftQ's adapter belongs to the rounded base that it makes up for; what goes on from it is no longer known to."""
     config = Path(start_from or "") / "adapter_config.json"
-    if start_from and config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("loftq_config"):
+    if not start_from or not config.is_file():  # a whole model, or what train refuses
+        return
+    try:
+        stored = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError:  # also what is not UTF-8
+        stored = None
+    if not isinstance(stored, dict):
+        raise DataError(f"train.start_from = {start_from}: its adapter_config.json is damaged; name an undamaged copy")
+    if stored.get("loftq_config"):
         raise DataError(
             f"train.start_from = {start_from}: was trained with lora.init=loftq; go on from one with lora.init=default"
         )
+
+
+def _unread(checked: params.Params) -> list[str]:
+    """What was changed in the section lora although another adapter is chosen: no mistake, but it changes nothing."""
+    kind = checked.adapter.type
+    changed = [] if kind == "lora" else [key for key in compose.changed() if key.startswith("lora.")]
+    return [f"{key} is not read with adapter.type = {kind}: only adapter=lora reads the section lora" for key in changed]
 
 
 def _require_device(runtime: params.Runtime) -> None:
