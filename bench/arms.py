@@ -5,8 +5,9 @@
 Runs the arms below with `dvc exp run` in this repository (use a clone: the last arm stays in the workspace), keeps the evidence
 of each in .tunetrail/arms/STUDY/, and prints the metric with paired differences to the first arm (or `--against` another) by
 source, what was forgotten, training time and peak memory. `--only` runs one arm, so that several clones can share the work;
-further -S go to every arm. With `-S seeds=[42,43,44]` each arm is trained so many times: an item's score is then its mean over
-the seeds, and the difference within each seed is told too. The studies of one experiment compare arms at equal optimiser steps.
+further -S go to every arm. With `-S seeds=[42,43,44]` an arm is trained so many times: an item's score is then its mean over
+the seeds. Two arms are compared over the seeds that both have, and the difference within each seed is told too. The studies of
+one experiment compare arms at equal optimiser steps.
 """
 
 import argparse
@@ -95,6 +96,7 @@ STUDIES: dict[str, dict[str, Any]] = {
         },
     },
 }
+BySeed = dict[str, np.ndarray]  # the scores of a tuned system's items
 EVIDENCE = ("items.jsonl", "metrics.json", "cost.json")
 MARGIN = 0.02  # "equivalent": the whole interval of the difference lies within two points
 
@@ -126,52 +128,53 @@ def table(study: dict[str, Any], kept: list[Path], against: int) -> str:
     """Markdown, a row an arm that was run; nothing is compared before the arm compared with is there."""
     metric, reference = study["metric"].replace("_", " "), list(study["arms"])[against]
     lines = [
-        f"| arm | {metric}, % | against {reference} | bits per byte of general text | training | peak memory |",
-        "|---|---|---|---|---|---|",
+        f"| arm | seeds | {metric}, % | against {reference} | bits per byte of general text | training | peak memory |",
+        "|---|---|---|---|---|---|---|",
     ]
     compared = scores(kept[against], study) if kept[against].is_dir() else None
     for arm, folder in zip(study["arms"], kept, strict=True):
         if not folder.is_dir():
             continue
-        (ids, values, sources), metrics, cost = scores(folder, study), read(folder, "metrics.json"), read(folder, "cost.json")
-        rate = rate_interval(values.mean(axis=0), sources)
-        told = difference(compared[1], values, sources) if compared and arm != reference else ""
+        (ids, by_seed, sources), metrics, cost = scores(folder, study), read(folder, "metrics.json"), read(folder, "cost.json")
+        rate = rate_interval(np.mean(list(by_seed.values()), axis=0), sources)
+        told = difference(compared[1], by_seed, sources) if compared and arm != reference else ""
         assert compared is None or ids == compared[0], "the arms answered different rows"
         trainings = [entry for step, entry in cost.items() if step.startswith("train_")]
         lost = metrics["retention"].get("tuned", {}).get("bits_per_byte", float("nan"))
         lines.append(
-            f"| {arm} | {100 * rate.mean:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {told} | {lost:.3f} | "
-            f"{np.mean([entry['train_seconds'] for entry in trainings]):.0f} s | "
+            f"| {arm} | {len(by_seed)} | {100 * rate.mean:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {told} | "
+            f"{lost:.3f} | {np.mean([entry['train_seconds'] for entry in trainings]):.0f} s | "
             f"{max(entry['memory_peak_mb'] for entry in trainings) / 1000:.1f} GB |"
         )
     return "\n".join(lines)
 
 
-def difference(first: np.ndarray, values: np.ndarray, sources: np.ndarray) -> str:
-    """The paired difference with its interval, and whether it shows that the two are equivalent.
+def difference(first: BySeed, by_seed: BySeed, sources: np.ndarray) -> str:
+    """The paired difference over the seeds of both, with its interval, and whether it shows that the two are equivalent.
 
-    Both are (seeds, items). The interval knows the choice of rows alone; that of the seeds shows in the differences by seed,
-    and where these have different signs, neither arm is called the better.
+    The interval knows the choice of rows alone; that of the seeds shows in the differences by seed, and where these have
+    different signs, neither arm is called the better.
     """
-    gap = paired_difference(values.mean(axis=0), first.mean(axis=0), sources, 10_000, np.random.default_rng(0))
+    shared = sorted(first.keys() & by_seed.keys())
+    gaps = np.array([by_seed[seed] - first[seed] for seed in shared])
+    gap = paired_difference(gaps.mean(axis=0), np.zeros(gaps.shape[1]), sources, 10_000, np.random.default_rng(0))
     told = f"{100 * gap.mean:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
-    by_seed = (values - first).mean(axis=1) if len(values) == len(first) else np.array([gap.mean])
-    if len(by_seed) > 1:
-        told += f" (by seed {', '.join(f'{100 * one:+.1f}' for one in by_seed)})"
+    if len(shared) > 1:
+        told += f" (by seed {', '.join(f'{100 * one:+.1f}' for one in gaps.mean(axis=1))})"
     if gap.low > -MARGIN and gap.high < MARGIN:
         return f"{told}: equivalent"
-    if (gap.low > 0 or gap.high < 0) and abs(np.sign(by_seed).sum()) == len(by_seed):
+    if (gap.low > 0 or gap.high < 0) and len(set(np.sign(gaps.mean(axis=1)))) == 1:
         return f"{told}: {'better' if gap.mean > 0 else 'worse'}"
-    return f"{told}: open, about {rows_needed(values.shape[1], gap.low, gap.high, 2 * MARGIN)} rows needed"
+    return f"{told}: open, about {rows_needed(gaps.shape[1], gap.low, gap.high, 2 * MARGIN)} rows needed"
 
 
-def scores(folder: Path, study: dict[str, Any]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Ids, scores of the tuned systems (seeds, items) and sources of the items that have the metric and lie in the slice."""
+def scores(folder: Path, study: dict[str, Any]) -> tuple[list[str], BySeed, np.ndarray]:
+    """Ids, scores by tuned system, and sources of the items that have the metric and lie in the study's slice."""
     rows = [json.loads(line) for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()]
     systems = [name for name in rows[0]["scores"] if name.startswith("tuned_")]
     metric = study["metric"]
     rows = [row for row in rows if metric in row["scores"][systems[0]] and study.get("slice", "") in ("", *row["slices"])]
-    values = np.array([[row["scores"][system][metric] for row in rows] for system in systems])
+    values = {system: np.array([row["scores"][system][metric] for row in rows]) for system in systems}
     return [row["id"] for row in rows], values, np.array([row["source"] for row in rows])
 
 
