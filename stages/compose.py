@@ -41,8 +41,8 @@ def differences() -> list[str]:
     here, there = _sides()
 
     def keep(key: str) -> str:
-        """Nothing for a key that only one side has: it comes from another choice of its section, which no value promotes."""
-        both = key in here and key in there
+        """Nothing for a key that only one side has or that names a choice: no value promotes another choice of a section."""
+        both = key in here and key in there and key.rpartition(".")[2] not in ("type", "kind", "source")
         return f"keep it with `dvc exp run -S '{_home(key, there)}={_shown(here, key)}'` or " if both else ""
 
     return [

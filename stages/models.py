@@ -21,6 +21,7 @@ from stages.records import DataError, content_hash, file_hash
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MANIFEST = Path("models/base.json")
@@ -325,16 +326,19 @@ def load_tuned(
     if not adapter.is_dir():
         raise DataError(f"{adapter}: no such adapter; train one with `dvc repro` first")
     if not (adapter / "adapter_config.json").is_file():  # the whole model is stored
+        if not (adapter / "config.json").is_file():
+            raise DataError(f"{adapter}: has neither adapter_config.json nor config.json; name a stored adapter or model")
+        parameters(adapter)
         return load_base(adapter, device)
-    from peft import PeftModel
+    import torch
     from safetensors.torch import load_file
 
-    loftq = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("loftq_config")
+    loftq = adapter_config(adapter).get("loftq_config")
     if loftq and (quantization is None or quantization.type == "none"):
         base = load_base(folder, device, Quantization(**loftq)).dequantize()
     else:
         base = load_base(folder, device, quantization)
-    tuned = PeftModel.from_pretrained(base, adapter)
+    tuned = with_adapter(base, adapter)
     if tuned.active_peft_config.peft_type == "ADALORA":  # PEFT makes its matrices anew while loading, rounded to bf16
         stored = load_file(adapter / "adapter_model.safetensors", device=device)
         for name, weight in tuned.named_parameters():
@@ -344,4 +348,42 @@ def load_tuned(
     for name, weight in tuned.named_parameters():
         if "ia3_l" in name:  # a factor in fp32 would turn the keys of a bf16 base into fp32, which attention refuses
             weight.data = weight.data.to(base.dtype)
+    if getattr(base, "is_quantized", False) and tuned.active_peft_config.peft_type in ("IA3", "ADALORA"):
+        # Beside bitsandbytes' layers PEFT answers in fp32 for these two, unless autocast is on, as it was in training.
+        inner = tuned.get_base_model()
+        inner.forward = torch.autocast(torch.device(device).type, torch.bfloat16)(inner.forward)
     return tuned.eval()
+
+
+def adapter_config(folder: Path) -> dict[str, Any]:
+    """What a stored adapter says of itself; DataError where that cannot be read."""
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except ValueError:  # also what is not UTF-8
+        config = None
+    if not isinstance(config, dict):
+        raise DataError(f"{folder}: its adapter_config.json is damaged; name an undamaged copy")
+    return config
+
+
+def with_adapter(base: "PreTrainedModel", folder: Path, is_trainable: bool = False) -> "PeftModel":
+    """The base with a stored adapter beside its weights; DataError where it is damaged or belongs to another base."""
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
+
+    adapter_config(folder)
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise DataError(f"{folder}: has no adapter_model.safetensors; name a complete copy")
+    try:
+        with safe_open(weights, framework="np") as tensors:
+            stored = set(tensors.keys())
+        model = PeftModel.from_pretrained(base, folder, is_trainable=is_trainable)
+    except SafetensorError as error:
+        raise DataError(f"{weights}: damaged: {error}") from None
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise DataError(f"{folder}: is no adapter for this base model ({said[:200]})") from None
+    if not stored <= set(get_peft_model_state_dict(model)):  # PEFT drops without a word what fits nowhere
+        raise DataError(f"{folder}: holds weights for layers that this base model lacks; it belongs to another")
+    return model

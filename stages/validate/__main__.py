@@ -1,17 +1,16 @@
 """validate: every mistake in params.yaml at once, before DVC touches an output; then advice and what differs from conf/."""
 
-import json
 import os
 from pathlib import Path
 
-from stages import compose, params, records, stage
+from stages import compose, models, params, records, stage
 from stages.records import DataError
 
 
 def main() -> None:
     checked = params.check_file()
     _require_sources(checked)
-    _require_start(checked.train.start_from)
+    _require_start(checked.train.start_from, whole=checked.adapter.type in params.WHOLE)
     _require_device(checked.runtime)
     for line in checked.advice():
         print(f"advice: {line}")
@@ -33,18 +32,17 @@ def _require_sources(checked: params.Params) -> None:
         raise DataError("\n".join(missing))
 
 
-def _require_start(start_from: str | None) -> None:
-    """LoftQ's adapter belongs to the rounded base that it makes up for; what goes on from it is no longer known to."""
-    config = Path(start_from or "") / "adapter_config.json"
-    if not start_from or not config.is_file():  # a whole model, or what train refuses
+def _require_start(start_from: str | None, whole: bool) -> None:
+    """Training goes on from a whole model or an adapter, not from the other; and not from LoftQ's, which belongs to the
+    rounded base that it makes up for: what goes on from it is no longer known to."""
+    if not start_from:
         return
-    try:
-        stored = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError:  # also what is not UTF-8
-        stored = None
-    if not isinstance(stored, dict):
-        raise DataError(f"train.start_from = {start_from}: its adapter_config.json is damaged; name an undamaged copy")
-    if stored.get("loftq_config"):
+    folder, wanted = Path(start_from), "config.json" if whole else "adapter_config.json"
+    if not (folder / wanted).is_file():
+        what = "whole model to go on from" if whole else "adapter to go on from; to put one on a whole model, use model=path"
+        raise DataError(f"train.start_from = {start_from}: has no {wanted}, so it is no {what}")
+    models.parameters(folder)
+    if not whole and models.adapter_config(folder).get("loftq_config"):
         raise DataError(
             f"train.start_from = {start_from}: was trained with lora.init=loftq; go on from one with lora.init=default"
         )
