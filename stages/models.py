@@ -330,7 +330,7 @@ def load_tuned(
             raise DataError(f"{adapter}: has neither adapter_config.json nor config.json; name a stored adapter or model")
         parameters(adapter)
         return load_base(adapter, device)
-    import torch
+    from peft.tuners.tuners_utils import BaseTunerLayer
     from safetensors.torch import load_file
 
     loftq = adapter_config(adapter).get("loftq_config")
@@ -348,11 +348,16 @@ def load_tuned(
     for name, weight in tuned.named_parameters():
         if "ia3_l" in name:  # a factor in fp32 would turn the keys of a bf16 base into fp32, which attention refuses
             weight.data = weight.data.to(base.dtype)
-    if getattr(base, "is_quantized", False) and tuned.active_peft_config.peft_type in ("IA3", "ADALORA"):
-        # Beside bitsandbytes' layers PEFT answers in fp32 for these two, unless autocast is on, as it was in training.
-        inner = tuned.get_base_model()
-        inner.forward = torch.autocast(torch.device(device).type, torch.bfloat16)(inner.forward)
+    for module in tuned.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.register_forward_hook(_as_it_came)
     return tuned.eval()
+
+
+def _as_it_came(_: "torch.nn.Module", inputs: tuple["torch.Tensor", ...], output: "torch.Tensor") -> "torch.Tensor":
+    """A layer's output in the type of its input: beside bitsandbytes' layers PEFT's IA³ and AdaLoRA give fp32 without
+    autocast, under which they were trained, and what follows refuses that."""
+    return output.to(inputs[0].dtype)
 
 
 def adapter_config(folder: Path) -> dict[str, Any]:
