@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MANIFEST = Path("models/base.json")
-ALLOWED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
+ALLOWED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "spiece.model", "*.txt")
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -239,7 +239,7 @@ def _check_complete(folder: Path, model: Model) -> None:
         raise DataError(f"{where}: has no config.json, so it is no model folder")
     if not list(folder.glob("*.safetensors")):
         raise DataError(f"{where}: has no *.safetensors; other weight formats can run code and are refused")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json")):
         raise DataError(f"{where}: has no tokenizer (tokenizer.json or tokenizer.model); save one into it")
 
 
@@ -387,7 +387,8 @@ def with_adapter(base: "PreTrainedModel", folder: Path, is_trainable: bool = Fal
     except SafetensorError as error:
         raise DataError(f"{weights}: damaged: {error}") from None
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+        said = lines[1] if lines[0].endswith(":") and len(lines) > 1 else lines[0]
         raise DataError(f"{folder}: is no adapter for this base model ({said[:200]})") from None
     if not stored <= set(get_peft_model_state_dict(model)):  # PEFT drops without a word what fits nowhere
         raise DataError(f"{folder}: holds weights for layers that this base model lacks; it belongs to another")

@@ -180,7 +180,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ({"train.start_from": "./x/../models/42/adapter"}, ["train.start_from", "copy the folder"]),
         ({"replay.ewc_lambda": 1.0, "lora.bias": "all"}, ["replay.ewc_lambda with lora.bias = all", "lora.bias=none"]),
         ({"replay.ewc_lambda": 1.0, "train.start_from": "adapters/x"}, ["replay.ewc_lambda with train.start_from"]),
-        ({"adapter": ADALORA | {"target_r": 9}}, ["target_r = 9 is above init_r = 8"]),
+        ({"adapter": ADALORA | {"target_r": 9}}, ["target_r = 9 is not below init_r = 8"]),
         ({"adapter": ADALORA | {"tinit": 0.8}}, ["tinit + tfinal leave no step"]),
         ({"format.shots": 2, "predict.shots": [0, 3]}, ["predict.shots asks for 3", "format.shots keeps 2"]),
         ({"predict.shots": [0, 0]}, ["predict.shots must not repeat"]),
