@@ -1,11 +1,13 @@
 """Studies of one thing at a time: several runs ("arms") of an experiment, each compared with the first, item by item.
 
-    python bench/arms.py STUDY [--only NUMBER | --show] [-S key=value ...]
+    python bench/arms.py STUDY [--only NUMBER | --show] [--against NUMBER] [-S key=value ...]
 
 Runs the arms below with `dvc exp run` in this repository (use a clone: the last arm stays in the workspace), keeps the evidence
-of each in .tunetrail/arms/STUDY/, and prints the metric with paired differences to the first arm by source, what was
-forgotten, training time and peak memory. `--only` runs one arm, so that several clones can share the work; further -S go to
-every arm. The studies of one experiment compare arms at equal optimiser steps.
+of each in .tunetrail/arms/STUDY/, and prints the metric with paired differences to the first arm (or `--against` another) by
+source, what was forgotten, training time and peak memory. `--only` runs one arm, so that several clones can share the work;
+further -S go to every arm. With `-S seeds=[42,43,44]` an arm is trained so many times: an item's score is then its mean over
+the seeds. Two arms are compared over the seeds that both have, and the difference within each seed is told too. The studies of
+one experiment compare arms at equal optimiser steps.
 """
 
 import argparse
@@ -94,6 +96,7 @@ STUDIES: dict[str, dict[str, Any]] = {
         },
     },
 }
+BySeed = dict[str, np.ndarray]  # the scores of a tuned system's items
 EVIDENCE = ("items.jsonl", "metrics.json", "cost.json")
 MARGIN = 0.02  # "equivalent": the whole interval of the difference lies within two points
 
@@ -103,6 +106,7 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--only", type=int, metavar="NUMBER", help="run this arm alone, counted from 0")
     parser.add_argument("--show", action="store_true", help="run nothing, print what was kept")
+    parser.add_argument("--against", type=int, metavar="NUMBER", default=0, help="compare with this arm, counted from 0")
     parser.add_argument("-S", dest="overrides", action="append", default=[], metavar="key=value")
     asked = parser.parse_args()
     study = STUDIES[asked.study]
@@ -113,54 +117,66 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
             for name in EVIDENCE:
                 shutil.copy(Path("reports") / study["experiment"] / name, folder)
-    print(table(study, kept))
+    print(table(study, kept, asked.against))
 
 
 def run(overrides: list[str]) -> None:
     subprocess.run(["dvc", "exp", "run", *(word for change in overrides for word in ("-S", change))], check=True)
 
 
-def table(study: dict[str, Any], kept: list[Path]) -> str:
-    """Markdown, a row an arm that was run; nothing is compared before the first arm is there."""
-    metric = study["metric"].replace("_", " ")
+def table(study: dict[str, Any], kept: list[Path], against: int) -> str:
+    """Markdown, a row an arm that was run; nothing is compared before the arm compared with is there."""
+    metric, reference = study["metric"].replace("_", " "), list(study["arms"])[against]
     lines = [
-        f"| arm | {metric}, % | against the first arm | bits per byte of general text | training | peak memory |",
-        "|---|---|---|---|---|---|",
+        f"| arm | seeds | {metric}, % | against {reference} | bits per byte of general text | training | peak memory |",
+        "|---|---|---|---|---|---|---|",
     ]
-    first = scores(kept[0], study) if kept[0].is_dir() else None
+    compared = scores(kept[against], study) if kept[against].is_dir() else None
     for arm, folder in zip(study["arms"], kept, strict=True):
         if not folder.is_dir():
             continue
-        (ids, values, sources), metrics, cost = scores(folder, study), read(folder, "metrics.json"), read(folder, "cost.json")
-        rate = rate_interval(values, sources)
-        told = difference(first[1], values, sources) if first and arm != next(iter(study["arms"])) else ""
-        assert first is None or ids == first[0], "the arms answered different rows"
-        training = next(entry for step, entry in cost.items() if step.startswith("train_"))
+        (ids, by_seed, sources), metrics, cost = scores(folder, study), read(folder, "metrics.json"), read(folder, "cost.json")
+        rate = rate_interval(np.mean(list(by_seed.values()), axis=0), sources)
+        told = difference(compared[1], by_seed, sources) if compared and arm != reference else ""
+        assert compared is None or ids == compared[0], "the arms answered different rows"
+        trainings = [entry for step, entry in cost.items() if step.startswith("train_")]
         lost = metrics["retention"].get("tuned", {}).get("bits_per_byte", float("nan"))
         lines.append(
-            f"| {arm} | {100 * rate.mean:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {told} | {lost:.3f} | "
-            f"{training['train_seconds']:.0f} s | {training['memory_peak_mb'] / 1000:.1f} GB |"
+            f"| {arm} | {len(by_seed)} | {100 * rate.mean:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {told} | "
+            f"{lost:.3f} | {np.mean([entry['train_seconds'] for entry in trainings]):.0f} s | "
+            f"{max(entry['memory_peak_mb'] for entry in trainings) / 1000:.1f} GB |"
         )
     return "\n".join(lines)
 
 
-def difference(first: np.ndarray, values: np.ndarray, sources: np.ndarray) -> str:
-    """The paired difference with its interval, and whether it shows that the two are equivalent."""
-    gap = paired_difference(values, first, sources, 10_000, np.random.default_rng(0))
+def difference(first: BySeed, by_seed: BySeed, sources: np.ndarray) -> str:
+    """The paired difference over the seeds of both, with its interval, and whether it shows that the two are equivalent.
+
+    The interval knows the choice of rows alone; that of the seeds shows in the differences by seed, and where these have
+    different signs, neither arm is called the better.
+    """
+    shared = sorted(first.keys() & by_seed.keys())
+    gaps = np.array([by_seed[seed] - first[seed] for seed in shared])
+    gap = paired_difference(gaps.mean(axis=0), np.zeros(gaps.shape[1]), sources, 10_000, np.random.default_rng(0))
     told = f"{100 * gap.mean:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+    if len(shared) > 1:
+        told += f" (by seed {', '.join(f'{100 * one:+.1f}' for one in gaps.mean(axis=1))})"
     if gap.low > -MARGIN and gap.high < MARGIN:
         return f"{told}: equivalent"
-    if gap.low > 0 or gap.high < 0:
+    if (gap.low > 0 or gap.high < 0) and len(set(np.sign(gaps.mean(axis=1)))) == 1:
         return f"{told}: {'better' if gap.mean > 0 else 'worse'}"
-    return f"{told}: open, about {rows_needed(len(values), gap.low, gap.high, 2 * MARGIN)} rows needed"
+    # The question ends where the interval leaves out zero or lies within the margin; if the difference stays, that is so with
+    half = max(abs(gap.mean), MARGIN - abs(gap.mean))
+    return f"{told}: open, about {rows_needed(gaps.shape[1], gap.low, gap.high, 2 * half)} rows needed"
 
 
-def scores(folder: Path, study: dict[str, Any]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Ids, scores of the tuned system and sources of the items that have the metric and lie in the study's slice."""
+def scores(folder: Path, study: dict[str, Any]) -> tuple[list[str], BySeed, np.ndarray]:
+    """Ids, scores by tuned system, and sources of the items that have the metric and lie in the study's slice."""
     rows = [json.loads(line) for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()]
-    system = next(name for name in rows[0]["scores"] if name.startswith("tuned_"))
-    rows = [row for row in rows if study["metric"] in row["scores"][system] and study.get("slice", "") in ("", *row["slices"])]
-    values = np.array([row["scores"][system][study["metric"]] for row in rows])
+    systems = [name for name in rows[0]["scores"] if name.startswith("tuned_")]
+    metric = study["metric"]
+    rows = [row for row in rows if metric in row["scores"][systems[0]] and study.get("slice", "") in ("", *row["slices"])]
+    values = {system: np.array([row["scores"][system][metric] for row in rows]) for system in systems}
     return [row["id"] for row in rows], values, np.array([row["source"] for row in rows])
 
 

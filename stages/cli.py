@@ -15,10 +15,11 @@ def main() -> None:
         "--input", required=True, help='JSON Lines of {"input": ...} or plain text lines; - for standard input'
     )
     predict.add_argument("--output", required=True, help="JSON Lines, in order; - for standard output")
-    predict.add_argument(
+    answering = predict.add_mutually_exclusive_group()
+    answering.add_argument(
         "--system", default="tuned", help="tuned, tuned_<seed> or base_<k>shot; several, by commas, answer side by side"
     )
-    predict.add_argument(
+    answering.add_argument(
         "--adapter",
         type=Path,
         action="append",

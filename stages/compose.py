@@ -31,24 +31,37 @@ def composed(*overrides: str) -> dict[str, Any]:
         return params.load(path)
 
 
+def changed() -> list[str]:
+    """The keys in which params.yaml differs from what its experiment in conf/ composes to."""
+    return _differing(*_sides())
+
+
 def differences() -> list[str]:
     """How params.yaml differs from what its experiment in conf/ composes to, a line each with the way to promote it."""
-    here = dict(params.flatten(params.load()))
-    experiments = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
-    chosen = [f"experiment={here['name']}"] if here.get("name") in experiments else []
-    there = dict(params.flatten(composed(*chosen)))
+    here, there = _sides()
 
     def keep(key: str) -> str:
-        """Nothing for a key that only one side has: it comes from another choice of its section, which no value promotes."""
-        both = key in here and key in there
+        """Nothing for a key that only one side has or that names a choice: no value promotes another choice of a section."""
+        both = key in here and key in there and key.rpartition(".")[2] not in ("type", "kind", "source")
         return f"keep it with `dvc exp run -S '{_home(key, there)}={_shown(here, key)}'` or " if both else ""
 
     return [
         f"params.yaml: {key} = {_shown(here, key)}, but conf/ composes {_shown(there, key)}; {keep(key)}drop it with "
         "`tunetrail compose`"
-        for key in sorted(here.keys() | there.keys())
-        if _shown(here, key) != _shown(there, key)
+        for key in _differing(here, there)
     ]
+
+
+def _sides() -> tuple[dict[str, Any], dict[str, Any]]:
+    """params.yaml, and what its experiment in conf/ composes to, by dotted key."""
+    here = dict(params.flatten(params.load()))
+    experiments = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
+    chosen = [f"experiment={here['name']}"] if here.get("name") in experiments else []
+    return here, dict(params.flatten(composed(*chosen)))
+
+
+def _differing(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
+    return sorted(key for key in here.keys() | there.keys() if _shown(here, key) != _shown(there, key))
 
 
 def _shown(values: dict[str, Any], key: str) -> str:

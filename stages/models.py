@@ -21,10 +21,11 @@ from stages.records import DataError, content_hash, file_hash
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MANIFEST = Path("models/base.json")
-ALLOWED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
+ALLOWED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "spiece.model", "*.txt")
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -238,7 +239,7 @@ def _check_complete(folder: Path, model: Model) -> None:
         raise DataError(f"{where}: has no config.json, so it is no model folder")
     if not list(folder.glob("*.safetensors")):
         raise DataError(f"{where}: has no *.safetensors; other weight formats can run code and are refused")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json")):
         raise DataError(f"{where}: has no tokenizer (tokenizer.json or tokenizer.model); save one into it")
 
 
@@ -325,16 +326,19 @@ def load_tuned(
     if not adapter.is_dir():
         raise DataError(f"{adapter}: no such adapter; train one with `dvc repro` first")
     if not (adapter / "adapter_config.json").is_file():  # the whole model is stored
+        if not (adapter / "config.json").is_file():
+            raise DataError(f"{adapter}: has neither adapter_config.json nor config.json; name a stored adapter or model")
+        parameters(adapter)
         return load_base(adapter, device)
-    from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
     from safetensors.torch import load_file
 
-    loftq = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("loftq_config")
+    loftq = adapter_config(adapter).get("loftq_config")
     if loftq and (quantization is None or quantization.type == "none"):
         base = load_base(folder, device, Quantization(**loftq)).dequantize()
     else:
         base = load_base(folder, device, quantization)
-    tuned = PeftModel.from_pretrained(base, adapter)
+    tuned = with_adapter(base, adapter)
     if tuned.active_peft_config.peft_type == "ADALORA":  # PEFT makes its matrices anew while loading, rounded to bf16
         stored = load_file(adapter / "adapter_model.safetensors", device=device)
         for name, weight in tuned.named_parameters():
@@ -344,4 +348,48 @@ def load_tuned(
     for name, weight in tuned.named_parameters():
         if "ia3_l" in name:  # a factor in fp32 would turn the keys of a bf16 base into fp32, which attention refuses
             weight.data = weight.data.to(base.dtype)
+    for module in tuned.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.register_forward_hook(_as_it_came)
     return tuned.eval()
+
+
+def _as_it_came(_: "torch.nn.Module", inputs: tuple["torch.Tensor", ...], output: "torch.Tensor") -> "torch.Tensor":
+    """A layer's output in the type of its input: beside bitsandbytes' layers PEFT's IA³ and AdaLoRA give fp32 without
+    autocast, under which they were trained, and what follows refuses that."""
+    return output.to(inputs[0].dtype)
+
+
+def adapter_config(folder: Path) -> dict[str, Any]:
+    """What a stored adapter says of itself; DataError where that cannot be read."""
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except ValueError:  # also what is not UTF-8
+        config = None
+    if not isinstance(config, dict):
+        raise DataError(f"{folder}: its adapter_config.json is damaged; name an undamaged copy")
+    return config
+
+
+def with_adapter(base: "PreTrainedModel", folder: Path, is_trainable: bool = False) -> "PeftModel":
+    """The base with a stored adapter beside its weights; DataError where it is damaged or belongs to another base."""
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
+
+    adapter_config(folder)
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise DataError(f"{folder}: has no adapter_model.safetensors; name a complete copy")
+    try:
+        with safe_open(weights, framework="np") as tensors:
+            stored = set(tensors.keys())
+        model = PeftModel.from_pretrained(base, folder, is_trainable=is_trainable)
+    except SafetensorError as error:
+        raise DataError(f"{weights}: damaged: {error}") from None
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+        said = lines[1] if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+        raise DataError(f"{folder}: is no adapter for this base model ({said[:200]})") from None
+    if not stored <= set(get_peft_model_state_dict(model)):  # PEFT drops without a word what fits nowhere
+        raise DataError(f"{folder}: holds weights for layers that this base model lacks; it belongs to another")
+    return model

@@ -157,7 +157,7 @@ def _fingerprint(source: str, adapters: dict[str, Path | None], p: SimpleNamespa
     """Of everything that decides the answers; standard input is not known beforehand and gets the process's number."""
     texts = str(os.getpid()) if source == "-" else file_hash(Path(source))
     weights = {
-        name: [file_hash(path) for path in (sorted(folder.iterdir()) if folder else [SHOTS] if SHOTS.is_file() else [])]
+        name: [file_hash(path) for path in (sorted(folder.iterdir()) if folder else [SHOTS]) if path.is_file()]
         for name, folder in adapters.items()
     }
     return content_hash([texts, weights, file_hash(models.MANIFEST), p.data.system, p.batch_size, p.max_new_tokens])[:12]

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from stages import compose, params
 from stages.records import DataError
+from stages.validate.__main__ import _unread
 
 CONF = compose.ROOT / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -199,3 +200,12 @@ def test_a_file_without_a_name_is_compared_not_crashed_on(repository: Path) -> N
     YAML(typ="safe", pure=True).dump(values, params.PARAMS)
     (line,) = compose.differences()
     assert line.startswith("params.yaml: name = absent")
+
+
+def test_what_is_changed_in_lora_beside_another_adapter_is_warned_of(repository: Path) -> None:
+    said = {}
+    for overrides in (["lora.r=12"], ["adapter=ia3"], ["adapter=ia3", "lora.r=12"]):
+        YAML(typ="safe", pure=True).dump(composed(*overrides), params.PARAMS)
+        said[" ".join(overrides)] = _unread(params.check_file())
+    unread = "lora.r is not read with adapter.type = ia3: only adapter=lora reads the section lora"
+    assert said == {"lora.r=12": [], "adapter=ia3": [], "adapter=ia3 lora.r=12": [unread]}

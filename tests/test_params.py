@@ -180,7 +180,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ({"train.start_from": "./x/../models/42/adapter"}, ["train.start_from", "copy the folder"]),
         ({"replay.ewc_lambda": 1.0, "lora.bias": "all"}, ["replay.ewc_lambda with lora.bias = all", "lora.bias=none"]),
         ({"replay.ewc_lambda": 1.0, "train.start_from": "adapters/x"}, ["replay.ewc_lambda with train.start_from"]),
-        ({"adapter": ADALORA | {"target_r": 9}}, ["target_r = 9 is above init_r = 8"]),
+        ({"adapter": ADALORA | {"target_r": 9}}, ["target_r = 9 is not below init_r = 8"]),
         ({"adapter": ADALORA | {"tinit": 0.8}}, ["tinit + tfinal leave no step"]),
         ({"format.shots": 2, "predict.shots": [0, 3]}, ["predict.shots asks for 3", "format.shots keeps 2"]),
         ({"predict.shots": [0, 0]}, ["predict.shots must not repeat"]),
@@ -341,7 +341,28 @@ def save(values: dict[str, Any]) -> None:
 def test_training_does_not_go_on_from_what_loftq_left(tmp_path: Path) -> None:
     config = tmp_path / "adapter_config.json"
     config.write_text(json.dumps({"r": 8, "loftq_config": {}}), encoding="utf-8")
-    _require_start(str(tmp_path))
+    _require_start(str(tmp_path), whole=False)
     config.write_text(json.dumps({"r": 8, "loftq_config": {"type": "nf4", "double_quant": True}}), encoding="utf-8")
     with pytest.raises(DataError, match=r"train\.start_from = .* was trained with lora\.init=loftq"):
-        _require_start(str(tmp_path))
+        _require_start(str(tmp_path), whole=False)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]"])
+def test_a_damaged_adapter_to_go_on_from_is_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"its adapter_config\.json is damaged"):
+        _require_start(str(tmp_path), whole=False)
+
+
+@pytest.mark.parametrize(("there", "whole"), [("adapter_config.json", True), ("config.json", False)])
+def test_training_does_not_go_on_from_a_whole_model_with_an_adapter_nor_the_reverse(there: str, whole: bool, tmp_path: Path):
+    (tmp_path / there).write_text("{}", encoding="utf-8")
+    with pytest.raises(DataError, match=r"train\.start_from = .*: has no (adapter_)?config\.json, so it is no"):
+        _require_start(str(tmp_path), whole=whole)
+
+
+def test_weights_cut_short_to_go_on_from_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
+    with pytest.raises(DataError, match=r"adapter_model\.safetensors: damaged"):
+        _require_start(str(tmp_path), whole=False)

@@ -63,8 +63,8 @@ class AdaLora(Section):
 
     @model_validator(mode="after")
     def _budget_falls(self) -> Self:
-        if self.target_r > self.init_r:
-            raise ValueError(f"target_r = {self.target_r} is above init_r = {self.init_r}; ranks only fall")
+        if self.target_r >= self.init_r:
+            raise ValueError(f"target_r = {self.target_r} is not below init_r = {self.init_r}; ranks only fall")
         if self.tinit + self.tfinal >= 1:
             raise ValueError("tinit + tfinal leave no step in which ranks could fall; their sum must be below 1")
         return self

@@ -45,7 +45,9 @@ def main() -> None:
     elif p.ewc_lambda:
         general = dataset.tokenised(records.read(REPLAY, Example), tokenizer, p.max_length)
         penalty = penalties.ewc(model, general, p.ewc_lambda, p.train.precision)
-    unfinished = checkpoints.folder(seed, p, runtime, INPUTS + (sorted(start.iterdir()) if start else []))
+    unfinished = checkpoints.folder(
+        seed, p, runtime, INPUTS + ([path for path in sorted(start.iterdir()) if path.is_file()] if start else [])
+    )
     run = trainer.train(model, tokenizer, train, valid, p.train, runtime, seed, unfinished, penalty)
 
     saved = adapt.save(model, tokenizer, MODELS / str(seed) / "adapter", manifest)

@@ -41,7 +41,7 @@ def attach(
     import torch
     from peft import get_peft_model
 
-    _refuse_embeddings(base, adapter, lora)
+    _refuse_modules(base, adapter, lora)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
@@ -52,17 +52,35 @@ def attach(
     for name, weight in model.named_parameters():
         if ".ranknum." in name:  # AdaLoRA's divisor: PEFT would train it, but does not store it
             weight.requires_grad_(False)
-    if adapter.type == "lora" and lora.init == "loftq":
+        elif weight.requires_grad:  # the base's own biases come in its precision
+            weight.data = weight.data.float()
+    if adapter.type != "lora":
+        return model
+    if lora.bias != "none" and not any(w.requires_grad for name, w in model.named_parameters() if name.endswith(".bias")):
+        raise DataError(f"lora.bias = {lora.bias}: the layers of this model have no biases to train; use lora.bias=none")
+    if lora.init == "loftq":
         lora_init.loftq(model)
-    elif adapter.type == "lora" and lora.init == "pissa":
+    elif lora.init == "pissa":
         lora_init.remember(model)
+    ranks = [module.lora_A["default"].weight.shape[0] for module in model.modules() if hasattr(module, "lora_A")]
+    if min(ranks) < lora.r:
+        raise DataError(
+            f"lora.r = {lora.r} with lora.init = {lora.init}: the smallest matrix has rank {min(ranks)}, and no more can be "
+            f"taken from it; use lora.r={min(ranks)} or less"
+        )
     return model
 
 
-def _refuse_embeddings(base: "PreTrainedModel", adapter: Adapter, lora: Lora) -> None:
-    """Embeddings and head often share their weights: merged into one of them, an adapter would change both."""
+def _refuse_modules(base: "PreTrainedModel", adapter: Adapter, lora: Lora) -> None:
+    """Embeddings and head often share their weights: merged into one of them, an adapter would change both. And of several
+    names PEFT would leave out without a word those that the model does not have."""
     section, chosen = ("lora", lora) if adapter.type == "lora" else ("adapter", adapter)
     named = getattr(chosen, "target_modules", None)
+    known = [name for name, _ in base.named_modules()]
+    if isinstance(named, list) and (
+        lost := [part for part in named if not any(name == part or name.endswith(f".{part}") for name in known)]
+    ):
+        raise DataError(f"{section}.target_modules = {named}: no module is called {' or '.join(map(str, lost))}")
     ends = [module for module in (base.get_input_embeddings(), base.get_output_embeddings()) if module is not None]
     names = {name.rpartition(".")[2] for name, module in base.named_modules() if any(module is end for end in ends)}
     if isinstance(named, list) and (wrong := sorted(names.intersection(part.rpartition(".")[2] for part in named))):
@@ -90,6 +108,11 @@ def _config(base: "PreTrainedModel", adapter: Adapter, lora: Lora, steps: int) -
                 init_lora_weights="pissa_niter_16" if lora.init == "pissa" else True,  # 16 as in the paper's fast SVD
             )
         case "adalora":
+            if steps - int(adapter.tfinal * steps) < 2:
+                raise DataError(
+                    f"adapter.tfinal = {adapter.tfinal} in {steps} steps: ranks would be settled before any was weighed; train "
+                    "longer or lower it"
+                )
             options |= {"lora_alpha": options.pop("alpha"), "lora_dropout": options.pop("dropout")}
             options |= {"deltaT": options.pop("delta_t"), "total_step": steps}
             options |= {"tinit": int(adapter.tinit * steps), "tfinal": int(adapter.tfinal * steps)}
@@ -106,34 +129,32 @@ def _config(base: "PreTrainedModel", adapter: Adapter, lora: Lora, steps: int) -
 
 def _unfrozen(base: "PreTrainedModel", patterns: list[str]) -> "PreTrainedModel":
     """The base with the weights whose names match a pattern unfrozen."""
-    chosen = [(name, weight) for name, weight in base.named_parameters() if any(fnmatch(name, p) for p in patterns)]
-    if not chosen:
-        some = ", ".join([name for name, _ in base.named_parameters()][1:4])
-        raise DataError(f"train.trainable = {patterns}: no weight is called so; there are {some} and others")
+    names = [name for name, _ in base.named_parameters()]
+    if lost := [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in names)]:
+        said = " or ".join(lost)
+        raise DataError(f"train.trainable: no weight is called {said}; there are {', '.join(names[1:4])} and others")
     base.requires_grad_(False)
-    for _, weight in chosen:
+    for weight in (weight for name, weight in base.named_parameters() if any(fnmatch(name, p) for p in patterns)):
         weight.data = weight.data.float()
         weight.requires_grad_(True)
     return base
 
 
 def _continued(base: "PreTrainedModel", adapter: Adapter, lora: Lora, folder: Path) -> "PeftModel":
-    from peft import PeftConfig, PeftModel
-
     if not (folder / "adapter_config.json").is_file():
         raise DataError(
             f"train.start_from = {folder}: holds no adapter_config.json; to put an adapter on a whole model, use model=path"
         )
-    stored = PeftConfig.from_pretrained(folder).peft_type.value.lower()
+    there = models.adapter_config(folder)
+    stored = str(there.get("peft_type")).lower()
     if stored != adapter.type:
         raise DataError(f"train.start_from = {folder}: holds an adapter of type {stored}, but adapter.type = {adapter.type}")
     if adapter.type == "lora":
-        there = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        asked = {"r": lora.r, "alpha": lora.alpha, "use_dora": lora.use_dora, "use_rslora": lora.use_rslora}
-        held = {"r": there["r"], "alpha": there["lora_alpha"], **{form: there[form] for form in ("use_dora", "use_rslora")}}
-        if wrong := [f"lora.{key}={json.dumps(held[key])}" for key in held if held[key] != asked[key]]:
+        own = {"alpha": "lora_alpha", "dropout": "lora_dropout"}  # PEFT's names where they are others
+        held = {key: there.get(own.get(key, key)) for key in ("r", "alpha", "dropout", "bias", "use_dora", "use_rslora")}
+        if wrong := [f"lora.{key}={json.dumps(value)}" for key, value in held.items() if value != getattr(lora, key)]:
             raise DataError(f"train.start_from = {folder}: that adapter has {' '.join(wrong)}; set what it has")
-    return PeftModel.from_pretrained(base, folder, is_trainable=True)
+    return models.with_adapter(base, folder, is_trainable=True)
 
 
 def save(

@@ -80,7 +80,12 @@ def train(
     started = time.monotonic()
     # Autocast casts what an adapter computes with; PEFT's own casts would come on top. (IA³ has none to switch off.)
     with nullcontext() if _peft_type(model) == "IA3" else disable_input_dtype_casting(model):
-        worker.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if checkpoint and _is_over(already):  # killed while its result was stored: going on would make one more step
+            worker.state = already
+            best = already.best_model_checkpoint if options.early_stopping_patience else None
+            worker._load_from_checkpoint(best or checkpoint)
+        else:
+            worker.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
     cost = {
         "train_seconds": round(seconds, 1),
@@ -96,6 +101,12 @@ def steps(rows: int, options: Train, runtime: Runtime) -> int:
     micro = ceil(rows / runtime.micro_batch_size)
     epoch = max(1, ceil(micro / (options.batch_size // runtime.micro_batch_size)))
     return options.max_steps or ceil(options.num_train_epochs * epoch)
+
+
+def _is_over(state: "TrainerState") -> bool:
+    """Whether a checkpoint is the last of its run, planned or by early stopping."""
+    control = state.stateful_callbacks.get("TrainerControl", {}).get("args", {})
+    return state.global_step >= state.max_steps or bool(control.get("should_training_stop"))
 
 
 def _peft_type(model: "PreTrainedModel") -> str | None:
@@ -255,7 +266,7 @@ def response_loss_trainer(options: Train, encoder_decoder: bool = False, penalty
                 loss = loss + weight * summed(logits, prompt_labels(inputs, labels)[:, first:])
             loss = loss / ((wanted != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch)
             if penalty and model.training:  # once an update, however many micro-batches it is split into
-                loss = loss + penalty() / (1 if num_items_in_batch is None else self.args.gradient_accumulation_steps)
+                loss = loss + penalty() / (1 if num_items_in_batch is None else self.current_gradient_accumulation_steps)
             return (loss, {}) if return_outputs else loss
 
         def _get_train_sampler(self, train_dataset=None):  # type: ignore[no-untyped-def]

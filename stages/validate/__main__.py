@@ -1,20 +1,21 @@
 """validate: every mistake in params.yaml at once, before DVC touches an output; then advice and what differs from conf/."""
 
-import json
 import os
 from pathlib import Path
 
-from stages import compose, params, records, stage
+from stages import compose, models, params, records, stage
 from stages.records import DataError
 
 
 def main() -> None:
     checked = params.check_file()
     _require_sources(checked)
-    _require_start(checked.train.start_from)
+    _require_start(checked.train.start_from, whole=checked.adapter.type in params.WHOLE)
     _require_device(checked.runtime)
     for line in checked.advice():
         print(f"advice: {line}")
+    for line in _unread(checked):
+        print(f"warning: {line}")
     if "DVC_EXP_NAME" not in os.environ:  # an experiment differs from conf/ on purpose
         for line in compose.differences():
             print(f"warning: {line}")
@@ -31,13 +32,27 @@ def _require_sources(checked: params.Params) -> None:
         raise DataError("\n".join(missing))
 
 
-def _require_start(start_from: str | None) -> None:
-    """LoftQ's adapter belongs to the rounded base that it makes up for; what goes on from it is no longer known to."""
-    config = Path(start_from or "") / "adapter_config.json"
-    if start_from and config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("loftq_config"):
+def _require_start(start_from: str | None, whole: bool) -> None:
+    """Training goes on from a whole model or an adapter, not from the other; and not from LoftQ's, which belongs to the
+    rounded base that it makes up for: what goes on from it is no longer known to."""
+    if not start_from:
+        return
+    folder, wanted = Path(start_from), "config.json" if whole else "adapter_config.json"
+    if not (folder / wanted).is_file():
+        what = "whole model to go on from" if whole else "adapter to go on from; to put one on a whole model, use model=path"
+        raise DataError(f"train.start_from = {start_from}: has no {wanted}, so it is no {what}")
+    models.parameters(folder)
+    if not whole and models.adapter_config(folder).get("loftq_config"):
         raise DataError(
             f"train.start_from = {start_from}: was trained with lora.init=loftq; go on from one with lora.init=default"
         )
+
+
+def _unread(checked: params.Params) -> list[str]:
+    """What was changed in the section lora although another adapter is chosen: no mistake, but it changes nothing."""
+    kind = checked.adapter.type
+    changed = [] if kind == "lora" else [key for key in compose.changed() if key.startswith("lora.")]
+    return [f"{key} is not read with adapter.type = {kind}: only adapter=lora reads the section lora" for key in changed]
 
 
 def _require_device(runtime: params.Runtime) -> None:

@@ -1,12 +1,14 @@
 """Every way to adapt a model, on tiny ones: each trains, is stored, loads again, predicts the same; counts, resuming, EWC."""
 
 import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
-from stages import compose, models, params
+from stages import compose, generate, models, params
 from stages.params import Params
 from stages.records import DataError, Document, Example, Message
 from stages.train import adapt, dataset, penalties, trainer
@@ -39,12 +41,14 @@ CASES = {  # adapter, quantization, changes
     "prompt_tuning nf4": ("prompt_tuning", "nf4", {}),
     "prefix_tuning nf4": ("prefix_tuning", "nf4", {}),
     "p_tuning nf4": ("p_tuning", "nf4", {}),
+    "ia3 int8": ("ia3", "int8", {"train.learning_rate": 0.9}),
+    "adalora int8": ("adalora", "int8", {"train.learning_rate": 0.9}),
 }
 GENERAL = [
     Example(kind="text", messages=(Message(role="user", content=asked), Message(role="assistant", content=told)), source=asked)
     for asked, told in (("Who?", "Me."), ("Why?", "So."))
 ]
-SEQ2SEQ = ["full", "lora nf4", "prompt_tuning", "prefix_tuning"]
+SEQ2SEQ = ["full", "lora nf4", "prompt_tuning", "prefix_tuning", "ia3 nf4", "adalora int8"]
 
 
 @pytest.fixture(scope="session")
@@ -102,8 +106,9 @@ def check_it_trains_and_loads_again(p, trained, weights, manifest, folder) -> di
     changed = (tuned - untuned).norm()
     assert changed > 0.01 * untuned.norm()
     counted = adapt.save(model, models.load_tokenizer(weights), folder, manifest)
-    again = said(models.load_tuned(weights, folder, "cpu", p.quantization, merge=False))
-    assert (again - tuned).norm() < 0.1 * changed
+    loaded = models.load_tuned(weights, folder, "cpu", p.quantization, merge=False)
+    assert (said(loaded) - tuned).norm() < 0.1 * changed
+    generate.greedy(loaded, models.load_tokenizer(weights), [[5, 6, 7]], 2)  # as predict and export do it, without autocast
     if p.quantization.type == "none":
         assert (said(models.load_tuned(weights, folder, "cpu")) - tuned).norm() < 0.1 * changed
     return counted
@@ -168,7 +173,7 @@ def test_adalora_ends_with_its_target_rank_on_average(chosen, trained, weights, 
 @pytest.mark.parametrize(
     ("adapter", "changes", "line"),
     [
-        ("selective", {"train.trainable": ["nope.*"]}, r"train.trainable = \['nope.\*'\]: no weight is called so"),
+        ("selective", {"train.trainable": ["nope.*"]}, r"train.trainable: no weight is called nope\.\*"),
         ("llama_pro", {"adapter.blocks": 3}, "adapter.blocks = 3: does not divide the model's 2 blocks"),
         ("ia3", {"adapter.target_modules": ["nope"], "adapter.feedforward_modules": []}, "adapter.target_modules = "),
     ],
@@ -368,6 +373,78 @@ def test_an_adapter_goes_on_from_a_stored_one_and_refuses_another_kind(chosen, t
         adapt.attach(models.load_base(weights, "cpu"), p.adapter, other, 1, start_from=adapter)
 
 
+def _without_weights(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").unlink()
+
+
+def _cut_short(folder: Path) -> None:
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def _of_no_kind(folder: Path) -> None:
+    config = folder / "adapter_config.json"
+    config.write_text(config.read_text(encoding="utf-8").replace('"LORA"', '"NOPE"'), encoding="utf-8")
+
+
+def _of_another_depth(folder: Path) -> None:
+    weights = folder / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    save_file(tensors | {name.replace(".layers.1.", ".layers.7."): tensor.clone() for name, tensor in tensors.items()}, weights)
+
+
+def _of_another_width(folder: Path) -> None:
+    weights = folder / "adapter_model.safetensors"
+    save_file({name: tensor.repeat(2, 2) for name, tensor in load_file(weights).items()}, weights)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_without_weights, "has no adapter_model.safetensors"),
+        (_cut_short, "damaged"),
+        (_of_no_kind, "is no adapter for this base model"),
+        (_of_another_depth, "belongs to another"),
+        (_of_another_width, "size mismatch"),
+    ],
+)
+def test_an_adapter_that_is_damaged_or_of_another_base_is_one_line(damage, said, weights, adapter, tmp_path):
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    damage(folder)
+    with pytest.raises(DataError, match=said):
+        models.load_tuned(weights, folder, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("adapter_type", "quantization", "changes", "steps", "said"),
+    [
+        (
+            "lora",
+            "none",
+            {"lora.init": "pissa", "lora.r": 40},
+            2,
+            "lora.r = 40 with lora.init = pissa: .* use lora.r=16 or less",
+        ),
+        (
+            "lora",
+            "nf4",
+            {"lora.init": "loftq", "lora.r": 40},
+            2,
+            "lora.r = 40 with lora.init = loftq: .* use lora.r=16 or less",
+        ),
+        ("lora", "none", {"lora.bias": "all"}, 2, "lora.bias = all: the layers of this model have no biases"),
+        ("lora", "none", {"lora.target_modules": ["q_proj", "vproj"]}, 2, "no module is called vproj"),
+        ("selective", "none", {"train.trainable": ["*.layers.1.*", "*lm_haed*"]}, 2, r"no weight is called \*lm_haed\*"),
+        ("adalora", "none", {}, 1, "adapter.tfinal = 0.3 in 1 steps"),
+    ],
+)
+def test_what_would_be_trained_in_vain_is_refused(adapter_type, quantization, changes, steps, said, chosen, weights):
+    p = chosen(adapter_type, quantization, changes)
+    base = models.load_base(weights, "cpu", p.quantization)
+    with pytest.raises(DataError, match=said):
+        adapt.attach(base, p.adapter, p.lora, 1, trainable=p.train.trainable, steps=steps)
+
+
 @pytest.mark.parametrize("named", ["embed_tokens", "lm_head"])
 def test_embeddings_and_head_are_not_adapted(chosen, weights, named):
     p = chosen("lora", changes={"lora.target_modules": ["q_proj", named]})
@@ -413,6 +490,22 @@ def test_ewc_weighs_the_effective_update_by_the_squared_gradients_of_the_base_we
     for name, weight in model.named_parameters():
         weight.data.copy_(dict(again.named_parameters())[name])
     torch.testing.assert_close(float(penalty()), expected, rtol=1e-4, atol=1e-8)
+
+
+def test_a_penalty_counts_once_in_a_last_update_of_fewer_rows_too(chosen, trained, weights, tmp_path):
+    """Twelve rows make an update of eight and one of four; the penalty is zero in the first."""
+
+    def last_loss(micro: int) -> float:
+        changes = {"train.batch_size": 8, "runtime.micro_batch_size": micro, "train.precision": "fp32"}
+        _, run = trained(
+            chosen("full", changes=changes),
+            weights,
+            tmp_path / str(micro),
+            lambda model, tokenizer: penalties.ewc(model, dataset.tokenised(GENERAL, tokenizer, 2048), 1e4, "fp32"),
+        )
+        return run.figures["log"][-1]["loss"]
+
+    assert last_loss(2) == pytest.approx(last_loss(8), rel=1e-2)
 
 
 def test_ewc_keeps_full_tuning_near_the_base(chosen, trained, weights, tmp_path):

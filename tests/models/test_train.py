@@ -63,6 +63,18 @@ stage.run(main)
 """
 
 
+# The last step is done, checkpoint and all, when the process dies while it stores the adapter.
+KILLED_WHILE_STORING = """
+import os, signal, sys
+from stages.train import adapt
+from stages.train.__main__ import main
+
+adapt.save = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+sys.argv = ["train", "42"]
+main()
+"""
+
+
 @dataclass(frozen=True)
 class Runs:
     """Two folders with the same parameters and rows: one trained to the end, one killed on the way."""
@@ -122,6 +134,23 @@ def test_resumed_after_a_kill_equals_uninterrupted(runs, tmp_path):
     assert [entry["step"] for entry in training(root)["validation"]] == [2, 4, 6]
     assert contents(root / "models") == contents(runs.finished / "models")
     assert saved(root) == saved(runs.finished) == []
+
+
+EARLY = ["train.max_steps=30", "train.eval_steps=1", "train.save_steps=1", "train.early_stopping_patience=2"]
+
+
+@pytest.mark.parametrize("end", [["train.learning_rate=0.01"], [*EARLY, "train.learning_rate=0.9"]], ids=["planned", "early"])
+def test_a_run_killed_while_its_result_is_stored_makes_no_step_more(furnish, python, tmp_path, end):
+    overrides = [*SIX_STEPS, "quantization=none", "train.lr_scheduler_type=constant", "train.warmup_steps=0", *end]
+    finished, killed = furnish(tmp_path / "finished", *overrides), furnish(tmp_path / "killed", *overrides)
+    died = python(killed, "-c", KILLED_WHILE_STORING)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    train(finished)
+    train(killed)
+    steps = training(finished)["steps"]
+    assert resumed_at(killed) == steps
+    assert steps < 30 if "train.max_steps=30" in end else steps == 6
+    assert contents(killed / "models") == contents(finished / "models")
 
 
 @pytest.mark.parametrize("rest", [None, '{"epoch": 1.3, "glo'], ids=["missing", "half written"])
