@@ -165,7 +165,7 @@ def difference(first: BySeed, by_seed: BySeed, sources: np.ndarray) -> str:
         return f"{told}: equivalent"
     if (gap.low > 0 or gap.high < 0) and len(set(np.sign(gaps.mean(axis=1)))) == 1:
         return f"{told}: {'better' if gap.mean > 0 else 'worse'}"
-    # The question ends where the interval leaves out zero or lies within the margin; if the difference stays, that is so with
+    # Settled is what leaves out zero or lies within the margin: if the difference stays, by half a width of
     half = max(abs(gap.mean), MARGIN - abs(gap.mean))
     return f"{told}: open, about {rows_needed(gaps.shape[1], gap.low, gap.high, 2 * half)} rows needed"
 
