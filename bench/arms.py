@@ -81,6 +81,15 @@ STUDIES: dict[str, dict[str, Any]] = {
             "full, 5e-4": ["adapter=full", "quantization=none", "train.learning_rate=5e-4"],
         },
     },
+    "documents-first": {  # the adapter is that of docs/adaptation.md, First the documents
+        "experiment": "handbook",
+        "metric": "token_f1",
+        "common": ["predict.shots=[0]", "predict.passage=false"],
+        "arms": {
+            "questions alone": [],
+            "documents, then questions": ["train.start_from=adapters/handbook_texts"],
+        },
+    },
     "forgetting": {
         "experiment": "complaints",
         "metric": "field_exact",

@@ -390,6 +390,7 @@ def with_adapter(base: "PreTrainedModel", folder: Path, is_trainable: bool = Fal
         lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
         said = lines[1] if lines[0].endswith(":") and len(lines) > 1 else lines[0]
         raise DataError(f"{folder}: is no adapter for this base model ({said[:200]})") from None
-    if not stored <= set(get_peft_model_state_dict(model)):  # PEFT drops without a word what fits nowhere
+    # PEFT drops without a word what fits nowhere. (Asked about embeddings, it would look for the base on the hub.)
+    if not stored <= set(get_peft_model_state_dict(model, save_embedding_layers=False)):
         raise DataError(f"{folder}: holds weights for layers that this base model lacks; it belongs to another")
     return model

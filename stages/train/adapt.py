@@ -41,7 +41,7 @@ def attach(
     import torch
     from peft import get_peft_model
 
-    _refuse_modules(base, adapter, lora)
+    _check_modules(base, adapter, lora)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
@@ -71,19 +71,19 @@ def attach(
     return model
 
 
-def _refuse_modules(base: "PreTrainedModel", adapter: Adapter, lora: Lora) -> None:
-    """Embeddings and head often share their weights: merged into one of them, an adapter would change both. And of several
-    names PEFT would leave out without a word those that the model does not have."""
+def _check_modules(base: "PreTrainedModel", adapter: Adapter, lora: Lora) -> None:
+    """Refuse among the named modules those that the model lacks, which PEFT leaves out without a word where others fit; and
+    embeddings and head, which often share their weights: merged into one of them, an adapter would change both."""
     section, chosen = ("lora", lora) if adapter.type == "lora" else ("adapter", adapter)
     named = getattr(chosen, "target_modules", None)
+    if not isinstance(named, list):
+        return
     known = [name for name, _ in base.named_modules()]
-    if isinstance(named, list) and (
-        lost := [part for part in named if not any(name == part or name.endswith(f".{part}") for name in known)]
-    ):
+    if lost := [part for part in named if not any(name == part or name.endswith(f".{part}") for name in known)]:
         raise DataError(f"{section}.target_modules = {named}: no module is called {' or '.join(map(str, lost))}")
     ends = [module for module in (base.get_input_embeddings(), base.get_output_embeddings()) if module is not None]
     names = {name.rpartition(".")[2] for name, module in base.named_modules() if any(module is end for end in ends)}
-    if isinstance(named, list) and (wrong := sorted(names.intersection(part.rpartition(".")[2] for part in named))):
+    if wrong := sorted(names.intersection(part.rpartition(".")[2] for part in named)):
         raise DataError(
             f"{section}.target_modules = {named}: {', '.join(wrong)} cannot be adapted; leave out embeddings and head"
         )

@@ -17,7 +17,10 @@ def tokenised(examples: Iterable[Example], tokenizer: "PreTrainedTokenizerBase",
 
 
 def documents(texts: Iterable[Document], tokenizer: "PreTrainedTokenizerBase", max_length: int) -> "Dataset":
-    """Whole texts, each with an end token, in pieces of max_length tokens; every token is supervised."""
+    """Whole texts, each with an end token, in pieces of max_length tokens; every token is supervised that follows another.
+
+    A last piece of one token would teach nothing and is left out: by itself in a batch it would make the loss 0/0.
+    """
     if tokenizer.encoder_decoder:
         raise DataError(
             "train.objective = continued_pretraining: an encoder-decoder model would need spans to fill in, not whole texts; "
@@ -25,7 +28,7 @@ def documents(texts: Iterable[Document], tokenizer: "PreTrainedTokenizerBase", m
         )
     whole = [[*tokenizer(text.text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for text in texts]
     pieces = [ids[start : start + max_length] for ids in whole for start in range(0, len(ids), max_length)]
-    return _rows(chat.Encoded(piece, piece) for piece in pieces)
+    return _rows(chat.Encoded(piece, piece) for piece in pieces if len(piece) > 1)
 
 
 def packed(rows: "Dataset", tokenizer: "PreTrainedTokenizerBase", max_length: int) -> "Dataset":

@@ -345,6 +345,13 @@ def test_merged_agrees_with_base_and_adapter(weights, adapter):
     assert (merged - beside).norm() < changed / 10
 
 
+def test_a_stored_adapter_is_loaded_without_asking_the_hub(weights, adapter, monkeypatch):
+    asked = []
+    monkeypatch.setattr("peft.utils.other.file_exists", lambda *names: asked.append(names))
+    models.load_tuned(weights, adapter, "cpu")
+    assert asked == []
+
+
 def test_a_model_without_its_adapter_is_refused(weights, tmp_path):
     with pytest.raises(DataError, match=f"{tmp_path / 'adapter'}: no such adapter; train one"):
         models.load_tuned(weights, tmp_path / "adapter", "cpu")
@@ -388,6 +395,13 @@ def test_chats_go_on_from_a_copy_of_the_adapter_that_was_trained_on_whole_docume
     changed = [(after[name] - before[name]).norm() / before[name].norm() for name in before]
     assert min(changed) > 0 and max(changed) < 0.1
     assert (logits(models.load_tuned(weights, folder, "cpu")) - logits(models.load_base(weights, "cpu"))).abs().max() > 0
+
+
+def test_a_piece_of_a_document_has_a_token_that_follows_another(tokenizer):
+    """A last piece of one token has none, and alone in a batch its loss would be 0/0."""
+    texts = [Document(text="x" * length, kind="document", source="x") for length in (8, 9, 16)]
+    rows = dataset.documents(texts, tokenizer, 8)
+    assert [len(ids) for ids in rows["input_ids"]] == [8, 8, 2, 8, 8]
 
 
 # A 4-bit base -------------------------------------------------------------------------------------------------------------
