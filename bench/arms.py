@@ -161,22 +161,25 @@ def table(study: dict[str, Any], kept: list[Path], against: int) -> str:
 def difference(first: BySeed, by_seed: BySeed, sources: np.ndarray) -> str:
     """The paired difference over the seeds of both, with its interval, and whether it shows that the two are equivalent.
 
-    The interval knows the choice of rows alone; that of the seeds shows in the differences by seed, and where these have
-    different signs, neither arm is called the better.
+    The interval knows the choice of rows alone; that of the seeds shows in the differences by seed. What the rows settle stays
+    open where a seed by itself says otherwise: lies outside the margin, or has the other sign.
     """
     shared = sorted(first.keys() & by_seed.keys())
     gaps = np.array([by_seed[seed] - first[seed] for seed in shared])
     gap = paired_difference(gaps.mean(axis=0), np.zeros(gaps.shape[1]), sources, 10_000, np.random.default_rng(0))
+    by_seed_mean = gaps.mean(axis=1)
     told = f"{100 * gap.mean:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
     if len(shared) > 1:
-        told += f" (by seed {', '.join(f'{100 * one:+.1f}' for one in gaps.mean(axis=1))})"
+        told += f" (by seed {', '.join(f'{100 * one:+.1f}' for one in by_seed_mean)})"
     if gap.low > -MARGIN and gap.high < MARGIN:
-        return f"{told}: equivalent"
-    if (gap.low > 0 or gap.high < 0) and len(set(np.sign(gaps.mean(axis=1)))) == 1:
-        return f"{told}: {'better' if gap.mean > 0 else 'worse'}"
-    # Settled is what leaves out zero or lies within the margin: if the difference stays, by half a width of
-    half = max(abs(gap.mean), MARGIN - abs(gap.mean))
-    return f"{told}: open, about {rows_needed(gaps.shape[1], gap.low, gap.high, 2 * half)} rows needed"
+        verdict, agreed = "equivalent", bool(np.all(np.abs(by_seed_mean) < MARGIN))
+    elif gap.low > 0 or gap.high < 0:
+        verdict, agreed = "better" if gap.mean > 0 else "worse", len(set(np.sign(by_seed_mean))) == 1
+    else:
+        # Settled is what leaves out zero or lies within the margin: if the difference stays, by half a width of
+        half = max(abs(gap.mean), MARGIN - abs(gap.mean))
+        return f"{told}: open, about {rows_needed(gaps.shape[1], gap.low, gap.high, 2 * half)} rows needed"
+    return f"{told}: {verdict if agreed else 'open, the seeds disagree: more of them are needed, not more rows'}"
 
 
 def scores(folder: Path, study: dict[str, Any]) -> tuple[list[str], BySeed, np.ndarray]:
