@@ -48,7 +48,10 @@ def export(output: Path, adapter: Path | None) -> dict[str, Any]:
     examples = list(read(Path("data/formatted") / f"{p.split}.jsonl", Example))[:ROWS]
     checked = compared({**forms, "merged": merged}, tokenizer, examples)
     if checked["merge_error"] > TOLERANCE:
-        raise DataError(f"{adapter}: merging loses {checked['merge_error']:.3f} of what was learnt, more than {TOLERANCE}")
+        raise DataError(
+            f"{adapter}: merged and rounded to bf16 it loses {checked['merge_error']:.3f} of what was learnt, more than "
+            f"{TOLERANCE}; serve the base with the adapter beside it"
+        )
     own = adapter.resolve() in [Path("models", str(seed), "adapter").resolve() for seed in p.seeds]
     described = {"README.md": Path("reports") / p.name / "model_card.md", "params.yaml": params.PARAMS} if own else {}
     _store(merged, tokenizer, described, checked, output)

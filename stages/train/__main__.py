@@ -30,8 +30,11 @@ def main() -> None:
     train, valid = _rows(p, tokenizer)
 
     start = Path(p.train.start_from) if p.train.start_from else None
+    whole = start if p.adapter.type in params.WHOLE else None
+    if whole:
+        adapt.check_start(whole, weights)
     base = models.load_base(
-        start if start and p.adapter.type in params.WHOLE else weights,
+        whole or weights,
         provenance.device(runtime),
         p.quantization,
         p.train.precision,

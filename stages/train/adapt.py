@@ -71,6 +71,28 @@ def attach(
     return model
 
 
+def check_start(start: Path, weights: Path) -> None:
+    """DataError where a whole model to go on from is none of the base model's: its class, width and vocabulary are to be the
+    base's, which the report names and whose tokenizer is used; blocks it may have gained."""
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    try:
+        found, base = (
+            AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True) for folder in (start, weights)
+        )
+    except (StrictDataclassError, KeyError, OSError, TypeError, ValueError) as error:
+        said = " ".join((str(error) or type(error).__name__).split())
+        raise DataError(f"train.start_from = {start}: its config.json is no model's ({said[:200]})") from None
+    for key in ("model_type", "hidden_size", "vocab_size"):
+        theirs, ours = (getattr(config, key, None) for config in (found, base))
+        if theirs != ours:
+            raise DataError(
+                f"train.start_from = {start}: has {key} {theirs}, the base model {ours}; go on from a model trained from this "
+                "base, or make it the base with model=path"
+            )
+
+
 def _check_modules(base: "PreTrainedModel", adapter: Adapter, lora: Lora) -> None:
     """Refuse among the named modules those that the model lacks, which PEFT leaves out without a word where others fit; and
     embeddings and head, which often share their weights: merged into one of them, an adapter would change both."""
@@ -167,7 +189,9 @@ def save(
     beside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        model.save_pretrained(beside, **lora_init.stored_weights(model))
+        # Asked about embeddings, which are never trained here, PEFT would look for the base on the hub.
+        adapter_alone = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+        model.save_pretrained(beside, **adapter_alone, **lora_init.stored_weights(model))
         (beside / "README.md").unlink(missing_ok=True)
         for name in ("adapter_config.json", "config.json"):
             if (beside / name).is_file():

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -374,10 +375,12 @@ def test_full_tuning_trains_every_weight_and_loads_again(furnish, manifest, weig
     assert (logits(tuned) - logits(base)).abs().max() > 0
 
 
-def test_chats_go_on_from_a_copy_of_the_adapter_that_was_trained_on_whole_documents(furnish, weights, tmp_path):
-    """The recipe of docs/adaptation.md. DVC deletes models/42 between the two runs."""
+def test_chats_go_on_from_a_copy_of_the_adapter_that_was_trained_on_whole_documents(furnish, weights, tmp_path, monkeypatch):
+    """The recipe of docs/adaptation.md, which asks no hub for anything. DVC deletes models/42 between the two runs."""
     from safetensors.torch import load_file
 
+    asked = []
+    monkeypatch.setattr("peft.utils.other.file_exists", lambda *names: asked.append(names))
     data = ["data=handbook", "synthesis=self_qa", "quantization=none", "lora.r=4", "train.max_steps=2"]
     root = furnish(tmp_path / "root", *data, "train.objective=continued_pretraining", "train.learning_rate=0.05")
     texts = [Document(text=f"Office {n} opens at {n}. " * 4, kind="document", source=f"{n}.md") for n in range(24)]
@@ -394,7 +397,46 @@ def test_chats_go_on_from_a_copy_of_the_adapter_that_was_trained_on_whole_docume
     before, after = (load_file(path / "adapter_model.safetensors") for path in (pretrained, folder))
     changed = [(after[name] - before[name]).norm() / before[name].norm() for name in before]
     assert min(changed) > 0 and max(changed) < 0.1
+    assert asked == []
     assert (logits(models.load_tuned(weights, folder, "cpu")) - logits(models.load_base(weights, "cpu"))).abs().max() > 0
+
+
+@pytest.fixture
+def other(weights, tmp_path) -> Callable[..., Path]:
+    """The base model's folder with other values in its config.json."""
+
+    def make(**changes: object) -> Path:
+        folder = shutil.copytree(weights, tmp_path / "other")
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        (folder / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
+        return Path(folder)
+
+    return make
+
+
+def test_a_whole_model_to_go_on_from_is_one_of_the_base_model(other, weights, seq2seq):
+    adapt.check_start(weights, weights)
+    with pytest.raises(DataError, match=r"has model_type t5, the base model llama; .* or make it the base with model=path"):
+        adapt.check_start(models.ensure(seq2seq), weights)
+    wider = other(hidden_size=96)
+    with pytest.raises(DataError, match="other: has hidden_size 96, the base model"):
+        adapt.check_start(wider, weights)
+
+
+@pytest.mark.parametrize("broken", [{"model_type": "none such"}, {"vocab_size": "many"}])
+def test_a_model_to_go_on_from_with_a_broken_config_is_one_line(other, weights, broken):
+    with pytest.raises(DataError, match=r"other: its config\.json is no model's \("):
+        adapt.check_start(other(**broken), weights)
+
+
+def test_blocks_that_were_added_are_gone_on_from(other, weights):
+    adapt.check_start(other(num_hidden_layers=9), weights)
+
+
+def test_the_stage_refuses_a_whole_model_of_another_base(furnish, python, seq2seq, tmp_path):
+    root = furnish(tmp_path / "root", "adapter=full", "quantization=none", f"train.start_from={models.ensure(seq2seq)}")
+    run = python(root, "-m", "stages.train", "42")
+    assert run.returncode == 1 and "has model_type t5" in run.stderr and "Traceback" not in run.stderr
 
 
 def test_a_piece_of_a_document_has_a_token_that_follows_another(tokenizer):
