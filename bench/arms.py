@@ -62,10 +62,11 @@ STUDIES: dict[str, dict[str, Any]] = {
         "arms": {
             "LoRA r 8 on nf4": [],
             "LoRA r 8": ["quantization=none"],
-            "full": ["adapter=full", "quantization=none", "train.learning_rate=2e-4"],  # better than 5e-5 on validation rows
+            "full": ["adapter=full", "quantization=none", "train.learning_rate=2e-4"],  # chosen on validation rows
             "LoRA r 8 on nf4, q and v only": ["lora.target_modules=[q_proj,v_proj]"],
             "LoRA r 2 on nf4": ["lora.r=2"],
             "LoRA r 32 on nf4": ["lora.r=32"],
+            "LoRA r 8, 3e-3": ["quantization=none", "train.learning_rate=3e-3"],  # so is this; 1.5e-3 for nf4
         },
     },
     "learning-rate": {  # for "adaptation", on validation rows
@@ -79,6 +80,9 @@ STUDIES: dict[str, dict[str, Any]] = {
             "full, 5e-5": ["adapter=full", "quantization=none", "train.learning_rate=5e-5"],
             "full, 2e-4": ["adapter=full", "quantization=none", "train.learning_rate=2e-4"],
             "full, 5e-4": ["adapter=full", "quantization=none", "train.learning_rate=5e-4"],
+            "LoRA r 8, 1.5e-3": ["lora.r=8", "quantization=none"],
+            "LoRA r 8, 5e-4": ["lora.r=8", "quantization=none", "train.learning_rate=5e-4"],
+            "LoRA r 8, 3e-3": ["lora.r=8", "quantization=none", "train.learning_rate=3e-3"],
         },
     },
     "documents-first": {  # the adapter is that of docs/adaptation.md, First the documents

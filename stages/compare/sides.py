@@ -107,16 +107,30 @@ def locked_params(side: Side, shown: bool = False) -> Json:
 
 
 def _resolved(revision: str) -> str:
+    """The full hash of a revision of git's, or else of the experiment to which `dvc exp run` gave this name."""
     git("rev-parse", "--git-dir")  # says so itself where there is no repository
     try:
         return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").decode().split()[-1]
     except DataError:
+        experiments = _experiments()
+        found = [commit for name, commit in experiments if name == revision]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise DataError(f"{revision}: {len(found)} experiments have this name; name a commit: {', '.join(found)}") from None
         if git("rev-parse", "--is-shallow-repository").strip() == b"true":
             raise DataError(
                 f"{revision}: not in this shallow clone; run `git fetch --unshallow` (in a workflow: fetch-depth: 0)"
             ) from None
-        known = git("for-each-ref", "--format=%(refname:short)", "refs/heads", f"refs/remotes/*/{revision}").decode().split()
+        branches = git("for-each-ref", "--format=%(refname:short)", "refs/heads", f"refs/remotes/*/{revision}").decode().split()
+        known = [*(name for name, _ in experiments), *branches]
         raise DataError(f"{revision}: unknown revision; known are {', '.join(known[-5:]) or 'none yet'}") from None
+
+
+def _experiments() -> list[tuple[str, str]]:
+    """Name and commit of DVC's experiments, which it keeps as refs/exps/<2 and 38 digits of the commit run from>/<name>."""
+    listed = git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/*/*/*").decode().splitlines()
+    return [(ref.rsplit("/", 1)[-1], commit) for commit, ref in map(str.split, listed)]
 
 
 def _show(commit: str, path: str, name: str) -> bytes:

@@ -255,6 +255,29 @@ def test_an_unknown_revision_is_one_line_that_names_known_ones(repository, compa
     assert refusal(compare, repository, "--base", "mian") == "error: mian: unknown revision; known are main"
 
 
+def test_an_experiment_is_found_by_the_name_that_dvc_gave_it(repository, compare):
+    repository.run(60)
+    base = repository.commit()
+    repository.run(90, {"lora.r": 16})
+    tuned = repository.commit()
+    repository.git("update-ref", f"refs/exps/{base[:2]}/{base[2:]}/tidy-moth", tuned)
+    repository.git("update-ref", "refs/exps/exec/EXEC_HEAD", base)
+    page = compare(repository, "--base", base, "--head", "tidy-moth")
+    assert f"tidy-moth ({tuned[:7]}) against {base}" in page and "parameter `lora.r` 4 → 16" in page
+    assert refusal(compare, repository, "--base", "tidy") == "error: tidy: unknown revision; known are tidy-moth, main"
+    assert "unknown revision" in refusal(compare, repository, "--base", "EXEC_HEAD")
+
+
+def test_a_name_of_two_experiments_is_asked_for_by_commit(repository, compare):
+    repository.run(60)
+    base = repository.commit()
+    for folder in (f"{base[:2]}/{base[2:]}", f"{'0' * 2}/{'0' * 38}"):
+        repository.git("update-ref", f"refs/exps/{folder}/tidy-moth", base)
+    assert refusal(compare, repository, "--base", "tidy-moth") == (
+        f"error: tidy-moth: 2 experiments have this name; name a commit: {base}, {base}"
+    )
+
+
 @pytest.mark.parametrize("arguments", [["--base", ""], ["--base", "main", "--head", ""]])
 def test_an_empty_revision_is_not_the_working_tree(repository, compare, arguments):
     repository.run(60)
