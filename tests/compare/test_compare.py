@@ -4,6 +4,7 @@ import json
 
 import pytest
 from markdown_it import MarkdownIt
+from ruamel.yaml import YAML
 
 from stages import records
 from tests.compare.conftest import md5
@@ -253,6 +254,19 @@ def test_an_unknown_revision_is_one_line_that_names_known_ones(repository, compa
     repository.run(60)
     repository.commit()
     assert refusal(compare, repository, "--base", "mian") == "error: mian: unknown revision; known are main"
+
+
+def test_what_an_earlier_run_left_in_the_lock_is_no_part_of_this_one(repository, compare):
+    repository.run(60)
+    base = repository.commit()
+    repository.run(90, {"lora.r": 64})
+    left = YAML(typ="safe").load(repository.read("dvc.lock"))["stages"]["train@42"] | {"outs": []}
+    repository.run(90, {"lora.r": 16})
+    lock = YAML(typ="safe").load(repository.read("dvc.lock"))
+    lock["stages"]["train@43"] = left
+    repository.write("dvc.lock", json.dumps(lock))
+    page = compare(repository, "--base", base)
+    assert "**Exactly one variable changed**: parameter `lora.r` 4 → 16." in page and "train@43" not in page
 
 
 def test_an_experiment_is_found_by_the_name_that_dvc_gave_it(repository, compare):
