@@ -395,7 +395,7 @@ def test_a_headline_that_one_side_does_not_measure_is_named(repository, compare)
     repository.run(60, {"report.headline": "bleu"})
     base = repository.commit()
     said = refusal(compare, repository, "--base", base)
-    assert f"{base}: report.headline = bleu is not among the metrics of its items" in said
+    assert f"{base}: bleu, report.headline of {base}, is not among the metrics of its items" in said
 
 
 def test_a_metric_of_one_side_alone_is_named(repository, compare):
