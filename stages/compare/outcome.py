@@ -43,7 +43,7 @@ def rows(base: Side, head: Side, headline: str, resamples: int, margin: float, s
     before, after = (_metrics(side) for side in (base, head))
     if headline not in before or headline not in after:
         lacking = base if headline not in before else head
-        raise DataError(f"{lacking.name}: report.headline = {headline} is not among the metrics of its items")
+        raise DataError(f"{lacking.name}: {headline}, report.headline of {base.name}, is not among the metrics of its items")
     shared = [headline, *(metric for metric in after if metric in before and metric != headline)]
     if not same_rows(base, head):
         return [_unpaired(metric, _answered(base, metric), _answered(head, metric)) for metric in shared]

@@ -36,7 +36,7 @@ class Side:
     """What git holds of one run.
 
     `commit` is a full hash, of HEAD where the working tree is read; `params` are flattened to dotted keys; `lock` holds the
-    stages of dvc.lock, `items` the rows by id and in its order.
+    run's stages of dvc.lock, `items` the rows by id and in its order.
     """
 
     name: str
@@ -71,14 +71,16 @@ def read(revision: str | None) -> Side:
         return read[path]
 
     values = params.parse(content("params.yaml"), f"{name}: params.yaml")
+    flat = dict(params.flatten(values))
     lock = params.parse(content("dvc.lock"), f"{name}: dvc.lock").get("stages") or {}
+    pipeline = params.parse(content("dvc.yaml"), f"{name}: dvc.yaml").get("stages") or {}
     folder = f"reports/{values.get('name')}"
     items = content(f"{folder}/items.jsonl")
     side = Side(
         name=name,
         commit=commit,
-        params=dict(params.flatten(values)),
-        lock=lock,
+        params=flat,
+        lock={stage: entry for stage, entry in lock.items() if _of_this_run(stage, pipeline, flat)},
         metrics=_json(content(f"{folder}/metrics.json"), f"{name}: {folder}/metrics.json"),
         details=_details(content, f"{folder}/details.json", name),
         cost=_json(content(f"{folder}/cost.json"), f"{name}: {folder}/cost.json"),
@@ -104,6 +106,15 @@ def locked_params(side: Side, shown: bool = False) -> Json:
     """The parameters that the run was made with, from dvc.lock: of the stages that decide it, or only of the report stage."""
     stages = [stage for name, stage in side.lock.items() if (name == "report" if shown else name not in SHOWN_ONLY)]
     return dict(params.flatten({k: v for stage in stages for k, v in stage.get("params", {}).get("params.yaml", {}).items()}))
+
+
+def _of_this_run(stage: str, pipeline: Json, values: Json) -> bool:
+    """Whether the parameters ask for this stage: dvc.lock also keeps what earlier runs asked for of a matrix, such as train@43
+    where `seeds` is [42] now. A matrix of this pipeline has one axis, a list among the parameters: `seed: ${seeds}`."""
+    name, _, item = stage.partition("@")
+    matrix = pipeline.get(name, {}).get("matrix") or {}
+    axes = [values.get(str(reference)[2:-1]) for reference in matrix.values()]
+    return all(item in map(str, axis) for axis in axes if isinstance(axis, list))
 
 
 def _resolved(revision: str) -> str:

@@ -48,6 +48,7 @@ class Repository:
         self.git("init", "--quiet", "--initial-branch=main")
         for file, text in {
             ".gitignore": ".dvc/cache/\n",
+            "dvc.yaml": "stages:\n  train:\n    matrix:\n      seed: ${seeds}\n    cmd: run ${item.seed}\n",
             "data/authored/bodies.txt": "one\ntwo\n",
             "stages/train/trainer.py": "steps = 1\n",
             "stages/synthesize/question.jinja": "Ask.\n",

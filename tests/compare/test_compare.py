@@ -4,6 +4,7 @@ import json
 
 import pytest
 from markdown_it import MarkdownIt
+from ruamel.yaml import YAML
 
 from stages import records
 from tests.compare.conftest import md5
@@ -255,6 +256,19 @@ def test_an_unknown_revision_is_one_line_that_names_known_ones(repository, compa
     assert refusal(compare, repository, "--base", "mian") == "error: mian: unknown revision; known are main"
 
 
+def test_what_an_earlier_run_left_in_the_lock_is_no_part_of_this_one(repository, compare):
+    repository.run(60)
+    base = repository.commit()
+    repository.run(90, {"lora.r": 64})
+    left = YAML(typ="safe").load(repository.read("dvc.lock"))["stages"]["train@42"] | {"outs": []}
+    repository.run(90, {"lora.r": 16})
+    lock = YAML(typ="safe").load(repository.read("dvc.lock"))
+    lock["stages"]["train@43"] = left
+    repository.write("dvc.lock", json.dumps(lock))
+    page = compare(repository, "--base", base)
+    assert "**Exactly one variable changed**: parameter `lora.r` 4 → 16." in page and "train@43" not in page
+
+
 def test_an_experiment_is_found_by_the_name_that_dvc_gave_it(repository, compare):
     repository.run(60)
     base = repository.commit()
@@ -381,7 +395,7 @@ def test_a_headline_that_one_side_does_not_measure_is_named(repository, compare)
     repository.run(60, {"report.headline": "bleu"})
     base = repository.commit()
     said = refusal(compare, repository, "--base", base)
-    assert f"{base}: report.headline = bleu is not among the metrics of its items" in said
+    assert f"{base}: bleu, report.headline of {base}, is not among the metrics of its items" in said
 
 
 def test_a_metric_of_one_side_alone_is_named(repository, compare):
