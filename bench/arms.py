@@ -123,6 +123,10 @@ def main() -> None:
     parser.add_argument("-S", dest="overrides", action="append", default=[], metavar="key=value")
     asked = parser.parse_args()
     study = STUDIES[asked.study]
+    last = len(study["arms"]) - 1
+    for option, number in (("--only", asked.only), ("--against", asked.against)):
+        if number is not None and not 0 <= number <= last:
+            parser.error(f"{option} {number}: {asked.study} has the arms 0 to {last}")
     kept = [Path(".tunetrail/arms") / asked.study / str(number) for number in range(len(study["arms"]))]
     for number, (folder, overrides) in enumerate(zip(kept, study["arms"].values(), strict=True)):
         if not asked.show and asked.only in (None, number):

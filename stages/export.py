@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages import chat, generate, models, params, provenance
+from stages import chat, generate, models, params, provenance, whole_model
 from stages.records import DataError, Example, read, write_json
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def export(output: Path, adapter: Path | None) -> dict[str, Any]:
     adapter = adapter or Path("models") / str(p.seeds[0]) / "adapter"
     if output.exists():
         raise DataError(f"--output {output}: exists; choose another folder or delete it")
+    if whole_model.is_one(adapter):
+        whole_model.check(adapter, f"--adapter {adapter}")
     provenance.prepare(runtime)
     weights, device = models.ensure(models.read_manifest()), provenance.device(runtime)
     tokenizer = models.load_tokenizer(weights)

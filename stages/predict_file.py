@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-from stages import chat, generate, models, params, provenance
+from stages import chat, generate, models, params, provenance, whole_model
 from stages.evaluate.extraction import parsed
 from stages.format.chats import question
 from stages.predict.answers import SHOTS, shots_of, with_shots
@@ -42,6 +42,9 @@ def answer(source: str, target: str, names: list[str], folders: Sequence[Path] =
     if Path(target).is_dir():
         raise DataError(f"--output {target}: is a folder; name a file")
     models.read_manifest()  # says what to do where there is none
+    for folder in dict.fromkeys(folders):
+        if whole_model.is_one(folder):
+            whole_model.check(folder, f"--adapter {folder}")
     if target == "-":
         _write(sys.stdout, tasks, _opened(adapters, p), p.batch_size)
         return

@@ -354,6 +354,13 @@ def test_a_damaged_adapter_to_go_on_from_is_one_line(content: bytes, tmp_path: P
         _require_start(str(tmp_path), whole=False)
 
 
+def test_a_whole_model_that_is_none_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "config.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(DataError, match=r"^train\.start_from = .*: is no whole model: "):
+        _require_start(str(tmp_path), whole=True)
+
+
 @pytest.mark.parametrize(("there", "whole"), [("adapter_config.json", True), ("config.json", False)])
 def test_training_does_not_go_on_from_a_whole_model_with_an_adapter_nor_the_reverse(there: str, whole: bool, tmp_path: Path):
     (tmp_path / there).write_text("{}", encoding="utf-8")

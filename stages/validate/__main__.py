@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from stages import compose, models, params, records, stage
+from stages import compose, models, params, records, stage, whole_model
 from stages.records import DataError
 
 
@@ -42,7 +42,9 @@ def _require_start(start_from: str | None, whole: bool) -> None:
         what = "whole model to go on from" if whole else "adapter to go on from; to put one on a whole model, use model=path"
         raise DataError(f"train.start_from = {start_from}: has no {wanted}, so it is no {what}")
     models.parameters(folder)
-    if not whole and models.adapter_config(folder).get("loftq_config"):
+    if whole:
+        whole_model.check(folder, f"train.start_from = {start_from}")
+    elif models.adapter_config(folder).get("loftq_config"):
         raise DataError(
             f"train.start_from = {start_from}: was trained with lora.init=loftq; go on from one with lora.init=default"
         )

@@ -103,6 +103,18 @@ def test_a_merge_that_loses_too_much_is_refused_and_nothing_is_stored(repository
     assert not (repository / "out").exists()
 
 
+def test_a_whole_model_with_weights_missing_neither_answers_nor_is_exported(repository, weights, manifest):
+    broken = shutil.copytree(weights, repository / "broken")
+    config = json.loads((broken / "config.json").read_text(encoding="utf-8"))
+    (broken / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 9}), encoding="utf-8")
+    records.write_text(repository / "in.txt", "When?\n")
+    with pytest.raises(DataError, match=r"^--adapter broken: its weights do not fit its config\.json"):
+        predict_file.answer("in.txt", "out.jsonl", [], [Path("broken")])
+    with pytest.raises(DataError, match=r"^--adapter broken: its weights do not fit its config\.json"):
+        export.export(repository / "out", Path("broken"))
+    assert not list(repository.glob("*out*"))
+
+
 def test_a_prompt_cannot_be_merged(repository, manifest, weights, tokenizer, options):
     p = options("adapter=prompt_tuning", "quantization=none")
     model = adapt.attach(models.load_base(weights, "cpu"), p.adapter, p.lora, 1)

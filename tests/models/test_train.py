@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages import chat, compose, models, records
+from stages import chat, compose, models, records, whole_model
 from stages.records import DataError, Document
 from stages.train import adapt, checkpoints, dataset, trainer
 
@@ -437,6 +437,28 @@ def test_the_stage_refuses_a_whole_model_of_another_base(furnish, python, seq2se
     root = furnish(tmp_path / "root", "adapter=full", "quantization=none", f"train.start_from={models.ensure(seq2seq)}")
     run = python(root, "-m", "stages.train", "42")
     assert run.returncode == 1 and "has model_type t5" in run.stderr and "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"num_hidden_layers": 9}, r"\d+ are missing, too much or of another shape, such as model\.layers\."),
+        ({"num_hidden_layers": 1}, r"\d+ are missing, too much or of another shape, such as model\.layers\."),
+        ({"intermediate_size": 999}, r"\d+ are missing, too much or of another shape, such as model\.layers\.0\.mlp"),
+        ({"num_attention_heads": 0}, "is no whole model: "),
+        ({"hidden_size": "64"}, "is no whole model: "),
+    ],
+)
+def test_a_whole_model_whose_weights_do_not_fit_its_config_is_refused(other, weights, changes, said):
+    """transformers would draw what is missing at random, or end in a traceback."""
+    whole_model.check(weights, "here")
+    with pytest.raises(DataError, match=f"^here: .*{said}"):
+        whole_model.check(other(**changes), "here")
+
+
+def test_shared_weights_are_not_missed(seq2seq, mt5):
+    for manifest in (seq2seq, mt5):
+        whole_model.check(models.ensure(manifest), "here")
 
 
 def test_a_piece_of_a_document_has_a_token_that_follows_another(tokenizer):

@@ -1,12 +1,16 @@
 """What bench/arms.py says of two arms."""
 
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-difference = runpy.run_path(str(Path(__file__).parents[2] / "bench/arms.py"))["difference"]
+ROOT = Path(__file__).parents[2]
+difference = runpy.run_path(str(ROOT / "bench/arms.py"))["difference"]
 ROWS = 400
 SOURCES = np.array([f"source-{row}" for row in range(ROWS)])
 
@@ -17,6 +21,14 @@ def told(*gaps: float) -> str:
     first = {f"tuned_{seed}": generator.random(ROWS) / 10 for seed in range(len(gaps))}
     second = {seed: scores + gap / 100 for (seed, scores), gap in zip(first.items(), gaps, strict=True)}
     return str(difference(first, second, SOURCES)).partition(": ")[2]
+
+
+@pytest.mark.parametrize("option", ["--only", "--against"])
+@pytest.mark.parametrize("number", ["99", "-1"])
+def test_an_arm_that_is_not_there_is_one_line(option, number):
+    command = [sys.executable, "bench/arms.py", "forgetting", "--show", option, number]
+    run = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert run.returncode == 2 and run.stderr.endswith(f"error: {option} {number}: forgetting has the arms 0 to 6\n")
 
 
 @pytest.mark.parametrize(
