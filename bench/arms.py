@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.report.statistics import paired_difference, rate_interval, rows_needed
+from stages.statistics import paired_difference, rate_interval, rows_needed
 
 UPDATES = ["predict.shots=[0]", "train.max_steps=48", "train.warmup_steps=5"]
 SHORT = [*UPDATES, "predict.split=valid", "data.rows.valid=132"]

@@ -16,7 +16,7 @@ from collections import defaultdict
 import numpy as np
 from scipy import stats
 
-from stages.report.statistics import Array, paired_difference, rate_interval
+from stages.statistics import Array, paired_difference, rate_interval
 
 RESAMPLES = 400  # the report draws many more; fewer make the test no less exact (Phipson & Smyth 2010)
 SHAPES = [*itertools.product((100, 300), (10, 30), (0.0, 0.2), (0.5, 0.9, 0.99))]

@@ -17,10 +17,16 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from stages import compose, generate, models, params, records
-from stages.models import Manifest
-from stages.records import DataError, Example, Message
-from stages.train import adapt, dataset, trainer
+from stages import files, params
+from stages.errors import DataError
+from stages.generation import decoding
+from stages.models import loading, sources
+from stages.models.loading import LanguageModel
+from stages.models.manifest import Manifest
+from stages.models.tuned import load_tuned
+from stages.params import compose
+from stages.records import Example, Message
+from stages.train import adapt, dataset, run
 
 PAGE = compose.ROOT / "docs" / "support-matrix.md"
 FAST = {"train.learning_rate": 0.9}  # where two steps at the usual rate would change less than bf16 rounds away
@@ -51,14 +57,14 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     shipped = compose.composed(*OVERRIDES)
-    made = {name: models.fetch(params.check(_with(shipped, {"model.architecture": name})).model) for name in ARCHITECTURES}
+    made = {name: sources.fetch(params.check(_with(shipped, {"model.architecture": name})).model) for name in ARCHITECTURES}
     seen = {
         (adapter, quantization, architecture): outcome(shipped, adapter, quantization, manifest)
         for architecture, manifest in made.items()
         for adapter in ADAPTERS
         for quantization in QUANTIZATIONS
     }
-    records.write_text(PAGE, "\n".join(page(seen)) + "\n")
+    files.write_text(PAGE, "\n".join(page(seen)) + "\n")
     print(f"{PAGE}: {sum(said == 'works' for said in seen.values())} of {len(seen)} cells work")
 
 
@@ -80,18 +86,20 @@ def outcome(shipped: dict[str, Any], adapter: str, quantization: str, manifest: 
 
 
 def trained_and_loaded(p: params.Params, manifest: Manifest) -> str:
-    weights = models.ensure(manifest)
-    tokenizer = models.load_tokenizer(weights)
+    weights = sources.ensure(manifest)
+    tokenizer = loading.load_tokenizer(weights)
     rows = dataset.tokenised([_row(number) for number in range(8)], tokenizer, 512)
-    steps = trainer.steps(len(rows), p.train, p.runtime)
-    base = models.load_base(weights, "cpu", p.quantization, p.train.precision, p.train.attn_implementation)
+    steps = run.steps(len(rows), p.train, p.runtime)
+    base = loading.load_base(weights, "cpu", p.quantization, p.train.precision, p.train.attn_implementation)
     model = adapt.attach(base, p.adapter, p.lora, 1, trainable=p.train.trainable, steps=steps)
     with tempfile.TemporaryDirectory() as folder:
-        trainer.train(model, tokenizer, rows, rows, p.train, p.runtime, 1, Path(folder) / "unfinished")
+        run.train(model, tokenizer, rows, rows, p.train, p.runtime, 1, Path(folder) / "unfinished")
         adapt.save(model, tokenizer, Path(folder) / "adapter", manifest)
-        again = models.load_tuned(weights, Path(folder) / "adapter", "cpu", p.quantization, merge=False)
-        generate.greedy(again, tokenizer, [[5, 6, 7]], 2)  # without the autocast of training, as predict and export do it
-        untuned, tuned, loaded = (_said(m) for m in (models.load_base(weights, "cpu", p.quantization), model.eval(), again))
+        again = load_tuned(weights, Path(folder) / "adapter", "cpu", p.quantization, merge=False)
+        decoding.greedy(
+            LanguageModel(again, tokenizer), [[5, 6, 7]], 2
+        )  # without the autocast of training, as predict and export do it
+        untuned, tuned, loaded = (_said(m) for m in (loading.load_base(weights, "cpu", p.quantization), model.eval(), again))
     difference, change = float((loaded - tuned).norm()), float((tuned - untuned).norm())
     return (
         "works" if difference < SAME * change else f"fails: loaded again, it has lost {difference / change:.2f} of the change"

@@ -17,11 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages import chat, generate, models, params, provenance
+from stages import params, provenance
+from stages.generation import decoding
+from stages.models import loading
+from stages.models.loading import LanguageModel
 from stages.params import Budget, OpenAITeacher, Price, Sampling
 from stages.records import Example, Prediction, read
-from stages.synthesize.backends import OpenAI
-from stages.synthesize.teacher import Ask, Teacher
+from stages.teachers.backends import OpenAI
+from stages.teachers.teacher import Ask, Teacher
+from stages.text import chat
 
 PORT = 8017
 STARTS_WITHIN = 300  # seconds
@@ -49,8 +53,8 @@ def serving(folder: Path) -> Iterator[str]:
 def main() -> None:
     folder, count = Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 50
     p, runtime = params.read("seed", "seeds", "predict.split", "predict.max_new_tokens"), params.runtime()
-    examples = list(read(Path("data/formatted") / f"{p.split}.jsonl", Example))[:count]
-    greedy = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=p.max_new_tokens)
+    examples = list(read(Path("data/formatted") / f"{p.predict.split}.jsonl", Example))[:count]
+    greedy = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=p.predict.max_new_tokens)
     with serving(folder) as url:
         options = OpenAITeacher(
             kind="openai",
@@ -67,9 +71,9 @@ def main() -> None:
     print(f"{len(served)} answers of the server, {teacher.asked} asked now, {teacher.retries} retries: {teacher.cost()}")
 
     provenance.prepare(runtime)
-    tokenizer, model = models.load_tokenizer(folder), models.load_base(folder, provenance.device(runtime))
+    tokenizer, model = loading.load_tokenizer(folder), loading.load_base(folder, provenance.device(runtime))
     prompts = [chat.prompt_ids(tokenizer, row.prompt) for row in examples]
-    here = [generate.greedy(model, tokenizer, [prompt], p.max_new_tokens)[0].text for prompt in prompts]
+    here = [decoding.greedy(LanguageModel(model, tokenizer), [prompt], p.predict.max_new_tokens)[0].text for prompt in prompts]
     kept = {row.example: row.text for row in read(Path(f"data/predictions/tuned_{p.seeds[0]}.jsonl"), Prediction)}
     batched = [kept[row.id] for row in examples]
     for name, texts in (("the same folder, one by one", here), ("data/predictions, in batches", batched)):

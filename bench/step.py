@@ -14,9 +14,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from stages import models, params, provenance, records
+from stages import params, provenance, records
+from stages.models import loading, sources
+from stages.models.manifest import read_manifest
 from stages.records import Example
 from stages.train import adapt, dataset, trainer
+from stages.train.arguments import arguments
 
 STEPS = 4
 
@@ -28,12 +31,12 @@ def seconds_a_step(stock: bool) -> float:
 
     p, runtime = params.read("format.max_length", "quantization", "lora", "adapter", "train"), params.runtime()
     provenance.prepare(runtime)
-    manifest = models.read_manifest()
-    weights = models.ensure(manifest)
-    tokenizer = models.load_tokenizer(weights)
+    manifest = read_manifest()
+    weights = sources.ensure(manifest)
+    tokenizer = loading.load_tokenizer(weights)
     examples = [*records.read(Path("data/formatted/train.jsonl"), Example)][: (STEPS + 1) * p.train.batch_size]
-    rows = dataset.tokenised(examples, tokenizer, p.max_length)
-    base = models.load_base(
+    rows = dataset.tokenised(examples, tokenizer, p.format.max_length)
+    base = loading.load_base(
         weights, provenance.device(runtime), p.quantization, p.train.precision, attention=p.train.attn_implementation
     )
     model = adapt.attach(base, p.adapter, p.lora, seed=0)
@@ -44,12 +47,12 @@ def seconds_a_step(stock: bool) -> float:
             times.append(time.monotonic())
 
     with tempfile.TemporaryDirectory() as folder:
-        arguments = trainer.arguments(p.train, runtime, 0, Path(folder), validate=False)
-        arguments.save_strategy = "no"
-        arguments.train_sampling_strategy = "sequential"
-        arguments.bf16 = stock and p.train.precision == "bf16"
-        kind = SFTTrainer if stock else trainer.response_loss_trainer(p.train)
-        kind(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, callbacks=[Clock()]).train()
+        options = arguments(p.train, runtime, 0, Path(folder), validate=False)
+        options.save_strategy = "no"
+        options.train_sampling_strategy = "sequential"
+        options.bf16 = stock and p.train.precision == "bf16"
+        given = {"model": model, "args": options, "train_dataset": rows, "processing_class": tokenizer, "callbacks": [Clock()]}
+        (SFTTrainer(**given) if stock else trainer.DecoderTrainer(p.train, None, **given)).train()
     return statistics.median(after - before for before, after in pairwise(times))
 
 

@@ -12,8 +12,13 @@ import sys
 import time
 from pathlib import Path
 
-from stages import chat, generate, models, params, provenance, records
+from stages import params, provenance, records
+from stages.generation import decoding
+from stages.models import loading, sources
+from stages.models.loading import LanguageModel
+from stages.models.manifest import read_manifest
 from stages.records import Call
+from stages.text import chat
 
 CALLS = Path("data/synthetic/self_instruct/calls.jsonl")
 
@@ -26,17 +31,17 @@ def seconds(stock: bool) -> float:
     if stock:
         provenance._keep_freed_memory = lambda: None
     provenance.prepare(runtime)
-    manifest = models.read_manifest()
-    weights = models.ensure(manifest)
-    tokenizer, model = models.load_tokenizer(weights), models.load_base(weights, provenance.device(runtime))
+    manifest = read_manifest()
+    weights = sources.ensure(manifest)
+    tokenizer, model = loading.load_tokenizer(weights), loading.load_base(weights, provenance.device(runtime))
     prompts = [chat.prompt_ids(tokenizer, call.messages) for call in records.read(CALLS, Call)]
     started = time.monotonic()
     if stock:
         torch.manual_seed(0)
         how = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        answers = generate._generate(model, tokenizer, prompts, do_sample=True, max_new_tokens=sampling.max_new_tokens, **how)
+        answers = decoding._generate(model, tokenizer, prompts, do_sample=True, max_new_tokens=sampling.max_new_tokens, **how)
     else:
-        answers = generate.sample(model, tokenizer, prompts, sampling, seed=0)
+        answers = sampling.sample(LanguageModel(model, tokenizer), prompts, sampling, seed=0)
     taken = time.monotonic() - started
     print(
         f"{'stock' if stock else 'ours'}: {taken:.1f} s, {len(answers)} answers, {sum(a.new_tokens for a in answers)} tokens",

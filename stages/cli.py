@@ -97,24 +97,23 @@ def _benchmark_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    from stages import predict_file
+    from stages.commands import predict
 
-    predict_file.answer(arguments.input, arguments.output, names(arguments.system), arguments.adapter)
+    predict.answer(arguments.input, arguments.output, names(arguments.system), arguments.adapter)
 
 
 def export(arguments: argparse.Namespace) -> None:
     import json
 
-    from stages import export
+    from stages.commands import export
 
     checked = export.export(arguments.output, arguments.adapter)
     print(json.dumps(checked, indent=2))
 
 
 def compose(arguments: argparse.Namespace) -> None:
-    from stages import compose
-    from stages.params import PARAMS
-    from stages.records import DataError
+    from stages.errors import DataError
+    from stages.params import PARAMS, compose
 
     if not arguments.check:
         compose.compose(arguments.overrides, PARAMS)
@@ -126,7 +125,7 @@ def plan(arguments: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from stages import plan
+    from stages.commands import plan
 
     planned = plan.plan()
     grid = Table("", *planned)
@@ -143,7 +142,7 @@ def trace(arguments: argparse.Namespace) -> None:
 
 
 def judge(arguments: argparse.Namespace) -> None:
-    from stages import judge
+    from stages.commands import judge
 
     judge.judge(arguments.systems, arguments.rows)
 
@@ -157,30 +156,19 @@ def summary(arguments: argparse.Namespace) -> None:
 
 
 def audit(arguments: argparse.Namespace) -> None:
-    from stages import audit_sheet, params, records
+    from stages.commands import audit
 
-    p = params.read("name", "seed", "synthesis.methods")
-    paths = {method: Path("data/synthetic") / method / "tasks.jsonl" for method in p.methods}
-    tasks = {method: list(records.read(path, records.Task)) for method, path in paths.items()}
-    sheet = Path(arguments.sheet)
-    if arguments.direction == "export":
-        count = audit_sheet.export(sheet, tasks, 50, p.seed)
-        print(f"{sheet}: {count} rows; answer its questions with yes or no, then run `tunetrail audit import {sheet}`")
-    else:
-        found = audit_sheet.answers(sheet, tasks)
-        kept = Path("data/authored/audits") / f"{p.name}.json"
-        records.write_json(kept, found)
-        print(f"{kept}: {found['all']['of']} of {len(found['ids'])} rows answered; `dvc repro` puts it into the report")
+    (audit.export if arguments.direction == "export" else audit.read_back)(Path(arguments.sheet))
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    from stages.compare import command
+    from stages.commands.compare import command
 
     command.compare(arguments.base, arguments.head, arguments.output, arguments.gate)
 
 
 def rate(arguments: argparse.Namespace) -> None:
-    from stages import rate
+    from stages.commands import rate
 
     if arguments.action == "export":
         rate.export(arguments.systems, arguments.raters, arguments.rows, arguments.output)
@@ -189,7 +177,7 @@ def rate(arguments: argparse.Namespace) -> None:
 
 
 def benchmark(arguments: argparse.Namespace) -> None:
-    from stages.benchmark import harness, results
+    from stages.commands.benchmark import harness, results
 
     if arguments.action == "export":
         harness.export(arguments.shots, arguments.output)

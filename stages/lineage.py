@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.records import DataError, lines
+from stages.errors import DataError
+from stages.files import lines
 
 FOLDERS = ("scores.jsonl", "predictions", "formatted", "synthetic", "raw")  # from result to source
 SHOWN = 160  # characters of a text

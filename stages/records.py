@@ -6,21 +6,20 @@ is nothing but these ids: two runs that make the same record give it the same id
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from stages.errors import DataError
+from stages.files import lines, write_text
+
 TaskKind = Literal["extraction", "text", "choice", "classification", "summary", "translation"]
 # Slices that a metric looks for: items whose right answer is to decline; texts without a question; requests to refuse.
 UNANSWERABLE, PLAIN_TEXT, HARM = "unanswerable", "plain_text", "harm"
 Role = Literal["system", "user", "assistant"]
-
-
-class DataError(Exception):
-    """Something a user can mend: the message is one line that names the place and what to change."""
 
 
 class Message(BaseModel):
@@ -190,11 +189,6 @@ def content_hash(value: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def read(path: Path, record: type[R]) -> Iterator[R]:
     """Yield the records of a JSON Lines file; a bad line raises DataError with file and line."""
     for number, line in enumerate(lines(path), start=1):
@@ -206,18 +200,6 @@ def read(path: Path, record: type[R]) -> Iterator[R]:
             raise DataError(f"{path}:{number}: {where}: {first['msg']}") from error
 
 
-def lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 text file without line ends (\\n or \\r\\n) and without a byte order mark."""
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}:{number}: not UTF-8; save the file as UTF-8") from error
-
-
 def write(path: Path, records: Iterable[Record]) -> int:
     """Write records as JSON Lines, all or nothing, and return how many."""
     rows = [record.model_dump_json(exclude_defaults=True) for record in records]
@@ -225,21 +207,19 @@ def write(path: Path, records: Iterable[Record]) -> int:
     return len(rows)
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+def aligned(path: Path, examples: Sequence[Example]) -> list[Prediction]:
+    """The predictions of <system>.jsonl in the order of the examples, all of a split.
 
-
-def write_text(path: Path, text: str) -> None:
-    """Write beside, then rename: a killed or failed run leaves the old file or none, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot write: {error.strerror}") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    DataError where an example has none or several, where one answers no example, or is another system's.
+    """
+    predictions = list(read(path, Prediction))
+    found = {prediction.example: prediction for prediction in predictions}
+    if missing := [example.id for example in examples if example.id not in found]:
+        raise DataError(f"{path}: no prediction for {len(missing)} of {len(examples)} rows, e.g. {missing[0]}; run `dvc repro`")
+    if others := [prediction.system for prediction in predictions if prediction.system != path.stem]:
+        raise DataError(f"{path}: {len(others)} predictions of other systems, e.g. {others[0]}; run `dvc repro`")
+    answered = Counter(prediction.example for prediction in predictions)
+    if surplus := list(answered - Counter(example.id for example in examples)):
+        why = "has more than one prediction" if surplus[0] in {e.id for e in examples} else "is no row of the split"
+        raise DataError(f"{path}: {surplus[0]} {why}; run `dvc repro`")
+    return [found[example.id] for example in examples]

@@ -4,7 +4,7 @@ import sys
 import zlib
 from collections.abc import Callable
 
-from stages.records import DataError
+from stages.errors import DataError
 
 TORCH_FULL = ("PytorchStreamWriter", "unexpected pos", "iostream error")  # in what torch.save says when the disk is full
 

@@ -8,7 +8,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.records import DataError, file_hash
+from stages.errors import DataError
+from stages.files import file_hash
 
 
 def extract(package: str, file: str, sha256: str, section: str, folder: Path) -> Path:

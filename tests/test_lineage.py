@@ -1,15 +1,17 @@
 """`tunetrail trace` and `tunetrail plan`: the way back, and what would be asked."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from stages import lineage, records
+from stages.commands.plan import Planned
+from stages.errors import DataError
 from stages.params import Budget, Sampling
-from stages.plan import Planned
-from stages.records import DataError, Document, Example, Fact, Message, Prediction, Task
-from stages.synthesize.teacher import Ask, Teacher, numbered
+from stages.records import Document, Example, Fact, Message, Prediction, Task
+from stages.teachers.teacher import Ask, Reply, Teacher, numbered
 
 DOCUMENT = Document(text="The fee is $5. " * 40, kind="document", source="fees.md")
 FACT = Fact(subject="account", relation="has fee", object="$5", source="fees.md")
@@ -93,7 +95,7 @@ class Wire:
         for number, unit in enumerate(units):
             Wire.sent += 1
             text = unit[0].messages[0].content
-            keep(number, [{"text": text, "stopped": True, "prompt_tokens": 10, "new_tokens": 5, "retries": 1}])
+            keep(number, [Reply(text=text, stopped=True, prompt_tokens=10, new_tokens=5, retries=1)])
 
     def usd(self, prompt_tokens, new_tokens):
         return (prompt_tokens + new_tokens) / 1000
@@ -209,4 +211,4 @@ def test_answers_are_counted_with_their_retries_and_price_and_a_budget_of_money_
         "new_tokens": 10,
         "usd": 0.03,
     }
-    assert teacher.cost() == spent
+    assert asdict(teacher.cost()) == spent

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stages import records
-from stages.records import DataError, Document, Message, Record, Score, Task
+from stages import files, records
+from stages.errors import DataError
+from stages.records import Document, Message, Record, Score, Task
 
 TASK = Task(kind="text", input="Wo ist mein Päckchen? 你好", output="Unterwegs.", source="row-1", parents=("doc-1",))
 
@@ -52,7 +53,7 @@ def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
 def test_separators_that_are_no_line_ends_do_not_break_a_line(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes('{"a": "\u2028 \u2029 \x85 \x0b \x0c"}\n{"b": 1}\n'.encode())
-    assert len(list(records.lines(path))) == 2
+    assert len(list(files.lines(path))) == 2
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -99,7 +100,7 @@ def test_bytes_that_are_not_utf_8_are_refused_by_their_line(tmp_path: Path, befo
     path = tmp_path / "x.txt"
     path.write_bytes(b"abc\n" * before + "Grüße\n".encode("latin-1"))
     with pytest.raises(DataError, match=rf"x\.txt:{before + 1}: not UTF-8"):
-        list(records.lines(path))
+        list(files.lines(path))
 
 
 def test_a_writer_that_fails_midway_leaves_the_old_file(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_a_writer_that_fails_midway_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("write", [records.write_text, records.write_json])
+@pytest.mark.parametrize("write", [files.write_text, files.write_json])
 def test_text_that_cannot_be_encoded_leaves_the_old_file_and_no_other(
     tmp_path: Path, write: Callable[[Path, str], None]
 ) -> None:
@@ -130,8 +131,8 @@ def test_text_that_cannot_be_encoded_leaves_the_old_file_and_no_other(
 
 def test_a_new_version_replaces_the_old_file_whole(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    records.write_json(path, {"long": "x" * 1000})
-    records.write_json(path, {"ä": None})
+    files.write_json(path, {"long": "x" * 1000})
+    files.write_json(path, {"ä": None})
     assert path.read_bytes() == '{\n  "ä": null\n}\n'.encode()
     assert list(tmp_path.iterdir()) == [path]
 
@@ -139,8 +140,8 @@ def test_a_new_version_replaces_the_old_file_whole(tmp_path: Path) -> None:
 def test_a_full_disk_ends_with_one_line_and_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("old\n", encoding="utf-8")
     program = (
-        "from pathlib import Path; from stages import records, stage\n"
-        "stage.run(lambda: records.write_json(Path('x.json'), 'x' * 100_000))\n"
+        "from pathlib import Path; from stages import files, stage\n"
+        "stage.run(lambda: files.write_json(Path('x.json'), 'x' * 100_000))\n"
     )
     limited = ["bash", "-c", 'ulimit -f 8 && exec "$0" -c "$1"', sys.executable, program]
     environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -154,4 +155,4 @@ def test_a_full_disk_ends_with_one_line_and_the_old_file(tmp_path: Path) -> None
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises((DataError, OSError), match="file"):
-        records.write_text(tmp_path / "file" / "x.json", "x")
+        files.write_text(tmp_path / "file" / "x.json", "x")

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from stages import params, records, stage
+from stages import files, params, records, stage
 from stages.evaluate import choice, extra, metrics
-from stages.evaluate.answers import aligned
-from stages.records import Example, Prediction, Score
+from stages.records import Example, Prediction, Score, aligned
 
 FORMATTED, PREDICTIONS = Path("data/formatted"), Path("data/predictions")
 SCORES, TOTALS = Path("data/scores.jsonl"), Path("data/totals.json")
@@ -13,8 +12,8 @@ SCORES, TOTALS = Path("data/scores.jsonl"), Path("data/totals.json")
 
 def main() -> None:
     p = params.read("seeds", "predict.split", "predict.shots", "predict.passage", "evaluate")
-    examples = list(records.read(FORMATTED / f"{p.split}.jsonl", Example))
-    bases = [f"base_{shots}shot" for shots in p.shots] + ["base_passage"] * p.passage
+    examples = list(records.read(FORMATTED / f"{p.predict.split}.jsonl", Example))
+    bases = [f"base_{shots}shot" for shots in p.predict.shots] + ["base_passage"] * p.predict.passage
     systems = bases + [f"tuned_{seed}" for seed in p.seeds]
     answers = {system: aligned(PREDICTIONS / f"{system}.jsonl", examples) for system in systems}
     records.write(SCORES, [_scored(e, given) for system in systems for e, given in zip(examples, answers[system], strict=True)])
@@ -31,8 +30,8 @@ def main() -> None:
         "confusion": [{"system": system, **row} for system in tuned for row in choice.confusion(examples, answers[system])],
         "reliability": [{"system": s, **row} for s in systems for row in choice.reliability(examples, answers[s])],
     }
-    records.write_json(TOTALS, {**totals, **plots})
-    print(f"{len(examples)} rows of {p.split}, {len(systems)} systems: {', '.join(systems)}")
+    files.write_json(TOTALS, {**totals, **plots})
+    print(f"{len(examples)} rows of {p.predict.split}, {len(systems)} systems: {', '.join(systems)}")
 
 
 def _scored(example: Example, given: Prediction) -> Score:

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from stages.evaluate.rouge import rouge
-from stages.evaluate.words import declines, tokens
 from stages.records import UNANSWERABLE, Example, Prediction
+from stages.text.words import declines, tokens
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:

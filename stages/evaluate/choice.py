@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from math import exp
 
-from stages.evaluate.words import tokens
-from stages.records import DataError, Example, Prediction
+from stages.errors import DataError
+from stages.records import Example, Prediction
+from stages.text.words import tokens
 
 BINS = 10
 NO_LABEL = "(none)"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from numbers import Real
 
-from stages.records import DataError
+from stages.errors import DataError, reason
 
 
 def totals(names: Sequence[str], answers: Sequence[str], references: Sequence[str]) -> dict[str, float]:
@@ -26,5 +26,4 @@ def _computed(name: str, answers: Sequence[str], references: Sequence[str]) -> d
         step = "does not take texts as predictions and references"
         return metric.compute(predictions=list(answers), references=list(references)) or {}
     except Exception as error:  # a metric is foreign code: any error may come out of it
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"evaluate.extra: {name} {step} ({reason}); go online or set evaluate.extra to []") from None
+        raise DataError(f"evaluate.extra: {name} {step} ({reason(error)}); go online or set evaluate.extra to []") from None

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stages.records import Example, Prediction
-
-WRONG = ""  # equals no value: given by an answer that is no object, or is nested too deep to compare
+from stages.text.objects import WRONG, elements, number, parsed, same
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
@@ -17,7 +16,7 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
     rows have the same fields); `record_exact` asks for all of them and no other field; `schema_valid` for these fields with
     values of the right type. Measured: precision, recall and F1 of the row's values, see `values`.
     """
-    right, found = json.loads(example.reference, parse_float=_number), parsed(prediction.text)
+    right, found = json.loads(example.reference, parse_float=number), parsed(prediction.text)
     exact = {key: float(found is not None and key in found and same(found[key], value)) for key, value in right.items()}
     scores = {
         "json_valid": float(found is not None),
@@ -37,7 +36,7 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> di
     An answer that is no object misses all of the reference's values and counts as a wrong one in each of its fields. Fields
     that no reference has count over all values alone: one invented in one answer would weigh as much as a field of all rows.
     """
-    references = [json.loads(example.reference, parse_float=_number) for example in examples]
+    references = [json.loads(example.reference, parse_float=number) for example in examples]
     rows = [(_given(p.text, right), values(right)) for p, right in zip(predictions, references, strict=True)]
     both = Counter(field for given, right in rows for field, _ in given & right)
     given = Counter(field for given, _ in rows for field, _ in given)
@@ -59,51 +58,6 @@ def _given(answer: str, right: dict[str, Any]) -> set[tuple[str, str]]:
     return {(field, WRONG) for field in right or [""]} if found is None else values(found)
 
 
-def parsed(answer: str) -> dict[str, Any] | None:
-    """The answer as a JSON object, or None; text around the object makes it invalid."""
-    try:
-        value = json.loads(answer, parse_float=_number, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _number(text: str) -> int | float:
-    """1.0 is 1, as in JSON Schema."""
-    value = float(text)
-    return int(value) if value.is_integer() else value
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def same(a: Any, b: Any) -> bool:
-    """Equal as JSON, lists at any depth as sets: true is not 1, order and repetition do not count."""
-    return isinstance(a, list) == isinstance(b, list) and _elements(a) == _elements(b)
-
-
-def _elements(value: Any) -> set[str]:
-    return {_canonical(element) for element in (value if isinstance(value, list) else [value])}
-
-
-def _canonical(value: Any) -> str:
-    try:
-        return json.dumps(_in_order(value), sort_keys=True)
-    except RecursionError:
-        return WRONG
-
-
-def _in_order(value: Any) -> Any:
-    """The same value, each list within it sorted and without repetition."""
-    if isinstance(value, dict):
-        return {key: _in_order(element) for key, element in value.items()}
-    if not isinstance(value, list):
-        return value
-    elements = {json.dumps(element, sort_keys=True): element for element in map(_in_order, value)}
-    return [elements[text] for text in sorted(elements)]
-
-
 def fits(found: dict[str, Any], right: dict[str, Any]) -> bool:
     """The reference's fields and no other, each null or of the JSON type that it has there (any, where that is null)."""
     return found.keys() == right.keys() and all(
@@ -117,7 +71,7 @@ def _type(value: Any) -> type:
 
 def values(record: dict[str, Any]) -> set[tuple[str, str]]:
     """(field, value) of all values: a list is the set of its elements, null is none."""
-    return {(field, element) for field, value in record.items() if value is not None for element in _elements(value)}
+    return {(field, element) for field, value in record.items() if value is not None for element in elements(value)}
 
 
 def rates(name: str, both: int, given: int, right: int) -> dict[str, float]:

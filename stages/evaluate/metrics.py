@@ -1,13 +1,12 @@
 """What is measured of an answer and of a system's answers: what fits the kind of task, and what every answer has."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from math import exp, log
 from typing import Any
 
 from stages.evaluate import answering, choice, extraction, rouge, style, translation
-from stages.evaluate.words import tokens
 from stages.records import Example, Prediction, TaskKind
+from stages.text.words import repetition, tokens
 
 SCORE: dict[TaskKind, Callable[[Example, Prediction], tuple[dict[str, float], dict[str, float]]]] = {
     "extraction": extraction.score,
@@ -66,9 +65,3 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> di
         numbers["perplexity"] = exp(nats / sum(prediction.reference_tokens for _, prediction, _ in measured))
         numbers["bits_per_byte"] = nats / log(2) / sum(len(example.reference.encode()) for example, _, _ in measured)
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in numbers.items()}
-
-
-def repetition(words: Sequence[str]) -> float:
-    """Share of 3-grams that were there before."""
-    grams = Counter(zip(words, words[1:], words[2:], strict=False))
-    return 1 - len(grams) / grams.total() if grams else 0.0

@@ -6,8 +6,8 @@ from itertools import combinations
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from stages.evaluate.words import sentences, tokens
 from stages.records import Example, Prediction
+from stages.text.words import sentences, tokens
 
 NAMES = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL", "rouge_lsum": "rougeLsum"}
 

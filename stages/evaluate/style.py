@@ -1,7 +1,7 @@
 """Style: the form that an item asks of its answer, whatever it says."""
 
-from stages.evaluate.words import tokens
 from stages.records import Style
+from stages.text.words import tokens
 
 
 def score(style: Style, answer: str) -> dict[str, float]:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from stages.evaluate.words import script
 from stages.records import Example, Prediction
+from stages.text.words import script
 
 # sacrebleu's own tokenizers for Japanese and Korean need further packages; characters are its advice without them.
 TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char", "other": "13a"}

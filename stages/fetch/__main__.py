@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
-from stages import chat, models, params, records, stage
+from stages import files, params, records, stage
+from stages.errors import DataError, reason
 from stages.fetch import authored, documents, general, graph, hub, rows
-from stages.records import DataError, Document, Fact
+from stages.models import sources
+from stages.models.manifest import MANIFEST, Manifest
+from stages.records import Document, Fact
+from stages.text import chat
 
 RAW, SEEDS = Path("data/raw"), Path("data/authored/self_instruct/seeds.jsonl")
 
@@ -15,7 +19,7 @@ def main() -> None:
     texts: dict[str, list[Document]] = {}
     facts: dict[str, list[Fact]] = {}
     whole: list[Document] = []
-    snapshot: Path | None = None
+    hub_json: dict[str, str] | None = None
     if p.data.kind == "complaints":
         texts, splits = authored.complaints(p.data, p.seed)
     elif p.data.kind == "documents":
@@ -25,11 +29,13 @@ def main() -> None:
     else:
         snapshot = hub.download(p.data.hub, name) if p.data.hub else None
         splits = rows.tasks(p.data, p.seed, snapshot)
+        if p.data.hub and snapshot:
+            hub_json = {**p.data.hub.model_dump(), "revision": snapshot.name}
     held_out = [record for kind in (texts, facts) for split in ("valid", "test") for record in kind.get(split, [])]
     pool, kept = authored.seed_tasks(SEEDS), general.tasks(p.retention)
     try:
-        manifest = models.fetch(p.model)  # the slowest comes last: a mistake in the data shows at once
-    except models.HubUnreachable as error:
+        manifest = sources.fetch(p.model)  # the slowest comes last: a mistake in the data shows at once
+    except sources.HubUnreachable as error:
         raise DataError(f"{error}; {hub.instead(name)}") from None
     _require_chats(manifest)
 
@@ -41,23 +47,26 @@ def main() -> None:
     records.write(RAW / "documents.jsonl", whole)
     records.write(RAW / "facts.jsonl", facts.get("train", []))
     records.write(RAW / "general.jsonl", kept)
-    if snapshot:
-        records.write_json(RAW / "hub.json", {**p.data.hub.model_dump(), "revision": snapshot.name})
-    records.write_text(models.MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+    if hub_json:
+        files.write_json(RAW / "hub.json", hub_json)
+    files.write_text(MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     counts = ", ".join(f"{len(tasks)} {split}" for split, tasks in splits.items())
     print(f"{manifest.model.name}: {manifest.parameters:,} parameters; rows: {counts}")
 
 
-def _require_chats(manifest: models.Manifest) -> None:
+def _require_chats(manifest: Manifest) -> None:
     """Weights are checked by their headers; tokenizer and chat template are only known to work when they have been used."""
-    folder = models.ensure(manifest)
+    from stages.models.tokenizer import load_tokenizer
+
+    folder = sources.ensure(manifest)
     try:
-        chat.rendering_hash(models.load_tokenizer(folder))
+        chat.rendering_hash(load_tokenizer(folder))
     except DataError:
         raise
     except Exception as error:  # tokenizers, written in Rust, and templates raise nothing more precise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{folder}: its config, tokenizer or chat template cannot be used ({reason}); mend that file") from None
+        raise DataError(
+            f"{folder}: its config, tokenizer or chat template cannot be used ({reason(error)}); fix that file"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from stages.complaints import Mix, compose
+from stages.errors import DataError
+from stages.files import lines
 from stages.params import ComplaintsData
-from stages.records import DataError, Document, Message, Task, content_hash, lines
+from stages.records import Document, Message, Task, content_hash
+from stages.tasks.complaints import Mix, compose
 
 Written = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 

@@ -2,7 +2,8 @@
 
 from string import ascii_uppercase
 
-from stages.records import DataError, Task, content_hash
+from stages.errors import DataError
+from stages.records import Task, content_hash
 
 PROMPT = "{question}\n\nOptions:\n{options}\n\nPlease choose the correct answer."
 ANSWER = "The correct answer is {option}."

@@ -16,11 +16,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from stages import records, wheel
+from stages import files, wheel
+from stages.errors import DataError
 from stages.fetch.rows import cells
 from stages.params import DocumentsData
-from stages.passages import is_cjk
-from stages.records import UNANSWERABLE, DataError, Document, Task
+from stages.records import UNANSWERABLE, Document, Task
+from stages.text.passages import is_cjk
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def _folder(data: DocumentsData) -> Iterator[tuple[str, str, str]]:
 
 
 def _text(path: Path) -> tuple[str, str]:
-    lines = [line.replace("\0", "") for line in records.lines(path)]
+    lines = [line.replace("\0", "") for line in files.lines(path)]
     text = "\n".join(lines).strip("\n")
     if not text.strip():
         raise Unreadable("empty")
@@ -160,9 +161,7 @@ def _wheel(data: DocumentsData) -> list[tuple[str, str, str]]:
 
 
 def _tasks(path: Path, data: DocumentsData, sources: set[str]) -> list[Task]:
-    return [
-        _task(f"{path}:{number}", line, data, sources) for number, line in enumerate(records.lines(path), 1) if line.strip()
-    ]
+    return [_task(f"{path}:{number}", line, data, sources) for number, line in enumerate(files.lines(path), 1) if line.strip()]
 
 
 def _task(place: str, line: str, data: DocumentsData, sources: set[str]) -> Task:

@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from stages.errors import DataError
+from stages.files import lines
 from stages.params import Retention
-from stages.records import HARM, PLAIN_TEXT, DataError, Task, lines
+from stages.records import HARM, PLAIN_TEXT, Task
 
 
 def tasks(options: Retention) -> list[Task]:

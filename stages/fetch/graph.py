@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from stages import wheel
+from stages.errors import DataError
 from stages.fetch import hpo, rows
+from stages.files import lines
 from stages.params import GraphData, HpoFacts, Items
-from stages.questions import FORMS, LINES, WRONG, Pair, Wordings, choice, declining, open_ended
-from stages.records import UNANSWERABLE, DataError, Document, Fact, Task, content_hash, lines
+from stages.records import UNANSWERABLE, Document, Fact, Task, content_hash
+from stages.tasks.questions import FORMS, LINES, WRONG, Pair, Wordings, choice, declining, open_ended
 
 SPLITS = ("train", "valid", "test")
 T = TypeVar("T")
@@ -202,7 +204,7 @@ class Asking:
 
 
 def _wordings(path: Path) -> list[Document]:
-    """A mapping from relation (or "any") to form to a list of texts; see stages/questions.py."""
+    """A mapping from relation (or "any") to form to a list of texts; see stages/tasks/questions.py."""
     from ruamel.yaml import YAML, YAMLError
 
     try:

@@ -9,8 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from stages.errors import DataError
 from stages.params import HpoFacts
-from stages.records import DataError, Fact
+from stages.records import Fact
 
 # Lowest share of patients and HPO's term for each class of frequency; 0 % is "excluded": the feature is known to be absent.
 CLASSES = (

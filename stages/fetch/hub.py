@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stages.errors import DataError, reason
 from stages.params import HubRows
-from stages.records import DataError
 
 ALLOWED = ("*.parquet", "*.jsonl", "*.json", "*.csv", "README.md")  # the page may say which files make a split
 EXPERIMENTS = Path("conf/experiment")
@@ -29,9 +29,8 @@ def download(hub: HubRows, name: str) -> Path:
     try:
         folder = snapshot_download(hub.repo, repo_type="dataset", revision=hub.revision, allow_patterns=list(ALLOWED))
     except (HTTPError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"data.hub.repo = {hub.repo} at {hub.revision}: cannot be fetched ({reason}); {instead(name)}"
+            f"data.hub.repo = {hub.repo} at {hub.revision}: cannot be fetched ({reason(error)}); {instead(name)}"
         ) from None
     return Path(folder)
 
@@ -45,7 +44,8 @@ def rows(hub: HubRows, folder: Path) -> Iterator[tuple[str, Any]]:
         try:
             table = load_dataset(str(folder), split=hub.split, cache_dir=converted)
         except (DatasetsError, ValueError, OSError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise DataError(f"data.hub.split = {hub.split}: cannot be read from {hub.repo} ({reason}); set another") from None
+            raise DataError(
+                f"data.hub.split = {hub.split}: cannot be read from {hub.repo} ({reason(error)}); set another"
+            ) from None
         for number, row in enumerate(table, start=1):
             yield f"{hub.repo}, {hub.split}: row {number}", row

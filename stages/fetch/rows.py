@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.errors import DataError
 from stages.fetch import choices, hub
 from stages.params import RowsData
-from stages.records import DataError, Message, Role, Task, TaskKind
+from stages.records import Message, Role, Task, TaskKind
 
 Row = tuple[str, Mapping[str, Any]]  # the place to name in an error, and the values by column
 

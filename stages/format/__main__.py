@@ -2,23 +2,30 @@
 
 from pathlib import Path
 
-from stages import models, params, records, stage
+from stages import files, params, records, stage
+from stages.errors import DataError
 from stages.format import audit, chats, overlap, retrieval
-from stages.passages import cut
-from stages.records import DataError, Document, Example, Task
+from stages.models import sources
+from stages.models.manifest import read_manifest
+from stages.records import Document, Example, Task
+from stages.text.passages import cut
 
 RAW, SYNTHETIC, REPLAY, FORMATTED = map(Path, ("data/raw", "data/synthetic", "data/replay.jsonl", "data/formatted"))
 
 
 def main() -> None:
+    from stages.models.tokenizer import load_tokenizer
+
     p = params.read("seed", "synthesis.methods", "synthesis.self_qa.passage", "format", "replay.fraction", "predict.shots")
     raw = {split: list(records.read(RAW / f"{split}.jsonl", Task)) for split in ("train", "valid", "test")}
-    made = {method: list(records.read(SYNTHETIC / method / "tasks.jsonl", Task)) for method in p.methods}
+    made: dict[str, list[Task]] = {
+        method: list(records.read(SYNTHETIC / method / "tasks.jsonl", Task)) for method in p.synthesis.methods
+    }
     authored = raw["train"] if p.format.authored else []
     shots, valid = chats.set_apart(raw["valid"], p.format.shots, p.seed)
-    if len(shots) < max(p.shots):
+    if len(shots) < max(p.predict.shots):
         raise DataError(
-            f"predict.shots: {max(p.shots)} examples are asked for, but of {len(raw['valid'])} validation rows only "
+            f"predict.shots: {max(p.predict.shots)} examples are asked for, but of {len(raw['valid'])} validation rows only "
             f"{len(shots)} can be set apart for that; raise data.valid or set predict.shots=[0]"
         )
     train, removed = overlap.remove(
@@ -28,14 +35,18 @@ def main() -> None:
     if not train:
         counts = ", ".join(f"{source} {len(tasks)}" for source, tasks in {"authored": authored, **made}.items())
         raise DataError(f"format: no training rows are left of {counts}; removed as overlapping: {removed}")
-    splits["train"] += chats.replayed(list(records.read(REPLAY, Example)), len(train), p.fraction, p.seed)
-    tokenizer = models.load_tokenizer(models.ensure(models.read_manifest()))
+    splits["train"] += chats.replayed(list(records.read(REPLAY, Example)), len(train), p.replay.fraction, p.seed)
+    tokenizer = load_tokenizer(sources.ensure(read_manifest()))
     fitted, figures = audit.fit(splits, tokenizer, p.format)
     origin = {"authored": len(authored)} | {method: len(tasks) for method, tasks in made.items()}
-    if p.fraction:
+    if p.replay.fraction:
         origin["replayed"] = len(splits["train"]) - len(train)
 
-    passages = [passage for document in records.read(RAW / "documents.jsonl", Document) for passage in cut(document, p.passage)]
+    passages = [
+        passage
+        for document in records.read(RAW / "documents.jsonl", Document)
+        for passage in cut(document, p.synthesis.self_qa.passage)
+    ]
     shown = retrieval.with_passages(fitted["valid"] + fitted["test"], passages)
 
     for split, examples in fitted.items():
@@ -43,8 +54,8 @@ def main() -> None:
     records.write(FORMATTED / "shots.jsonl", chats.examples(shots))
     records.write(FORMATTED / "general.jsonl", chats.examples(list(records.read(RAW / "general.jsonl", Task))))
     records.write(FORMATTED / "passages.jsonl", shown)
-    records.write_json(FORMATTED / "audit.json", {**figures, "overlap": removed, "origin": origin})
-    records.write_text(FORMATTED / "trained_on.txt", audit.trained_on(fitted["train"][:5], tokenizer))
+    files.write_json(FORMATTED / "audit.json", {**figures, "overlap": removed, "origin": origin})
+    files.write_text(FORMATTED / "trained_on.txt", audit.trained_on(fitted["train"][:5], tokenizer))
     print(f"{len(fitted['train'])} train rows from {origin}; removed as overlapping: {removed}")
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from stages import chat
+from stages.errors import DataError
 from stages.params import Format
-from stages.records import DataError, Example
+from stages.records import Example
+from stages.text import chat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -3,7 +3,9 @@
 import random
 from collections.abc import Sequence
 
-from stages.records import PLAIN_TEXT, DataError, Example, Message, Task
+from stages.errors import DataError
+from stages.records import Example, Message, Task
+from stages.text.prompts import question
 
 
 def examples(tasks: Sequence[Task]) -> list[Example]:
@@ -20,15 +22,6 @@ def example(task: Task) -> Example:
         style=task.style,
         parents=(task.id,),
     )
-
-
-def question(task: Task) -> tuple[Message, ...]:
-    """Everything before the answer, nothing for a plain text; instruction and input are joined by a line end, as in Alpaca."""
-    if PLAIN_TEXT in task.slices:
-        return ()
-    system = (Message(role="system", content=task.system),) if task.system else ()
-    asked = "\n".join(part for part in (task.instruction, task.input) if part)
-    return (*system, *task.history, Message(role="user", content=asked))
 
 
 def set_apart(tasks: Sequence[Task], count: int, seed: int) -> tuple[list[Task], list[Task]]:

@@ -7,8 +7,8 @@ Japanese and Korean characters count as words of their own.
 import re
 from collections.abc import Iterable, Sequence
 
-from stages.passages import CJK
 from stages.records import Task
+from stages.text.passages import CJK
 
 WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
 

@@ -2,18 +2,21 @@
 
 import difflib
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace, UnionType
-from typing import Any, Union, get_args, get_origin
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from stages.errors import DataError
+from stages.files import read_yaml
 from stages.params.results import Runtime
 from stages.params.whole import Params
-from stages.records import DataError
 
 PARAMS = Path("params.yaml")
+S = TypeVar("S", bound=BaseModel)
 
 
 def check(values: Any) -> Params:
@@ -40,28 +43,19 @@ def load(path: Path = PARAMS) -> dict[str, Any]:
 
 def parse(content: bytes, where: str) -> dict[str, Any]:
     """A mapping read as YAML 1.2, like DVC does (1e-3 is a number); DataError names the place and the line."""
-    from ruamel.yaml import YAML, YAMLError
-
-    try:
-        values = YAML(typ="safe", pure=True).load(content.decode())
-    except UnicodeDecodeError:
-        raise DataError(f"{where}: not UTF-8; save the file as UTF-8") from None
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise DataError(f"{where}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+    values = read_yaml(content, where)
     if not isinstance(values, dict):
         raise DataError(f"{where}: must hold sections such as `seed: 42` or `lora:`")
     return values
 
 
-def read(*sections: str) -> SimpleNamespace:
-    """Only the named sections of params.yaml: a stage passes those that dvc.yaml lists for it.
+def read(*sections: str) -> Params:
+    """Return the parameters with only the named sections, which are those that dvc.yaml lists for the stage.
 
-    `read("seed", "synthesis.self_instruct")` gives an object with `.seed` and `.self_instruct`.
+    `read("seed", "synthesis.self_instruct")` has `.seed` and `.synthesis.self_instruct`; any other attribute raises
+    AttributeError.
     """
-    params = check_file()
-    return SimpleNamespace(**{section.rsplit(".", 1)[-1]: _walk(params, section) for section in sections})
+    return _only(check_file(), [section.split(".") for section in sections])
 
 
 def runtime() -> Runtime:
@@ -77,11 +71,14 @@ def check_file() -> Params:
         raise DataError("\n".join(f"{PARAMS}: {line}" for line in str(error).splitlines())) from None
 
 
-def _walk(params: Params, dotted: str) -> Any:
-    value: Any = params
-    for part in dotted.split("."):
-        value = getattr(value, part)
-    return value
+def _only(section: S, paths: Sequence[Sequence[str]]) -> S:
+    """Return a section that has the fields on these paths alone."""
+    values = {}
+    for first in dict.fromkeys(path[0] for path in paths):
+        rest = [path[1:] for path in paths if path[0] == first]
+        value = getattr(section, first)
+        values[first] = value if [] in rest else _only(value, rest)
+    return section.model_construct(**values)
 
 
 def flatten(values: Any, prefix: str = "") -> list[tuple[str, Any]]:

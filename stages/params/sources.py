@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from stages.params.base import Count, Fraction, Name, Package, Positive, Section, Sha256, Text
 
-ChatTemplate = Literal["plain", "chatml", "gemma"] | None  # one of stages/models.py, for a model that has none of its own
+ChatTemplate = Literal["plain", "chatml", "gemma"] | None  # of stages/models/templates.py, for a model without one
 
 
 class WheelPart(Section):

@@ -4,9 +4,9 @@ import sys
 import time
 from pathlib import Path
 
-from stages import models, params, provenance, records, stage
-from stages.predict import answers
+from stages import files, params, provenance, records, stage
 from stages.records import Example
+from stages.text.prompts import shots_of
 
 FORMATTED, PREDICTIONS, AGREEMENT, COST = map(Path, ("data/formatted", "data/predictions", "data/agreement", "data/cost"))
 
@@ -16,23 +16,30 @@ def main() -> None:
     tuned, passage = system.startswith("tuned_"), system == "base_passage"
     if passage:
         wanted = params.read("predict.passage")
-        if not wanted.passage:
+        if not wanted.predict.passage:
             records.write(PREDICTIONS / f"{system}.jsonl", [])
-            records.write_json(COST / f"predict_{system}.json", {})
+            files.write_json(COST / f"predict_{system}.json", {})
             return
+    from stages.models.loading import open_base
+    from stages.models.tuned import open_tuned
+    from stages.predict import answers
+
     p = params.read("predict.split", "predict.batch_size", "predict.max_new_tokens", "predict.likelihood_rows")
     runtime = params.runtime()
-    provenance.prepare(runtime)
-    weights, device = models.ensure(models.read_manifest()), provenance.device(runtime)
-    tokenizer = models.load_tokenizer(weights)
-    examples = list(records.read(FORMATTED / f"{p.split}.jsonl", Example))
+    examples = list(records.read(FORMATTED / f"{p.predict.split}.jsonl", Example))
     if passage:
         examples = answers.with_passages(examples, list(records.read(FORMATTED / "passages.jsonl", Example)))
     adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
-    model = models.load_tuned(weights, adapter, device) if tuned else models.load_base(weights, device)
+    lm = open_tuned(runtime, adapter) if tuned else open_base(runtime)
 
     predictions = answers.predict(
-        model, tokenizer, examples, answers.shots_of(system), system, p.batch_size, p.max_new_tokens, p.likelihood_rows
+        lm,
+        examples,
+        shots_of(system),
+        system,
+        batch_size=p.predict.batch_size,
+        max_new_tokens=p.predict.max_new_tokens,
+        likelihood_rows=p.predict.likelihood_rows,
     )
     if passage:
         predictions = answers.to_the_question(predictions, examples)
@@ -40,11 +47,11 @@ def main() -> None:
     seconds = time.monotonic() - started
     if tuned:
         a = params.read("quantization", "predict.agreement_rows")
-        four_bit = models.load_tuned(weights, adapter, device, a.quantization, merge=False)
-        agreed = answers.agreement(four_bit, tokenizer, examples[: a.agreement_rows], predictions)
-        records.write_json(AGREEMENT / f"{system}.json", {**agreed, "quantization": a.quantization.type})
+        quantised = open_tuned(runtime, adapter, a.quantization, merge=False)
+        agreed = answers.agreement(quantised, examples[: a.predict.agreement_rows], predictions)
+        files.write_json(AGREEMENT / f"{system}.json", {**agreed, "quantization": a.quantization.type})
     cost = answers.cost(predictions, seconds)
-    records.write_json(COST / f"predict_{system}.json", {**cost, "machine": provenance.machine(runtime)})
+    files.write_json(COST / f"predict_{system}.json", {**cost, "machine": provenance.machine(runtime)})
     print(f"{system}: {cost['rows']} answers in {cost['seconds']} s, {cost['new_tokens_per_second']} tokens/s")
 
 

@@ -1,29 +1,26 @@
-"""What a system answers: greedy texts in fixed batches, sorted by length so that little is padded; how likely it finds the
-reference and each possible answer; and how far two models would answer alike."""
+"""What a system answers to the rows of a split, how likely it finds the references, and how far two models answer alike."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from rich.progress import track
 
-from stages import chat, generate
-from stages.records import DataError, Example, Message, Prediction, read
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-SHOTS = Path("data/formatted/shots.jsonl")
+from stages.errors import DataError
+from stages.generation import decoding, likelihoods
+from stages.models.loading import LanguageModel
+from stages.records import Example, Message, Prediction
+from stages.text import chat
+from stages.text.prompts import with_shots
 
 
 def predict(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
+    lm: LanguageModel,
     examples: Sequence[Example],
     shots: Sequence[Message],
     system: str,
+    *,
     batch_size: int,
     max_new_tokens: int,
     likelihood_rows: int,
@@ -32,14 +29,14 @@ def predict(
 
     Batches are made in order of prompt length: greedy texts differ between batches, so the same rows must meet again.
     """
-    prompts = [chat.prompt_ids(tokenizer, with_shots(example.prompt, shots)) for example in examples]
+    prompts = [chat.prompt_ids(lm.tokenizer, with_shots(example.prompt, shots)) for example in examples]
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), examples[i].id))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    answers: dict[int, generate.Answer] = {}
+    answers: dict[int, decoding.Completion] = {}
     for batch in track(batches, system):
-        texts = generate.greedy(model, tokenizer, [prompts[i] for i in batch], max_new_tokens)
+        texts = decoding.greedy(lm, [prompts[i] for i in batch], max_new_tokens)
         answers.update(zip(batch, texts, strict=True))
-    scored = references(model, tokenizer, examples[:likelihood_rows], prompts, batch_size)
+    scored = references(lm, examples[:likelihood_rows], prompts, batch_size)
     return [
         Prediction(
             example=example.id,
@@ -47,7 +44,7 @@ def predict(
             prompt_tokens=len(prompts[i]),
             **asdict(answers[i]),
             **(scored[i] if i < len(scored) else {}),
-            **choices(model, tokenizer, example, prompts[i]),
+            **choices(lm, example, prompts[i]),
             parents=(example.id,),
         )
         for i, example in enumerate(examples)
@@ -55,18 +52,17 @@ def predict(
 
 
 def references(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
+    lm: LanguageModel,
     examples: Sequence[Example],
     prompts: Sequence[list[int]],
     batch_size: int,
 ) -> list[dict[str, Any]]:
     """Log-likelihood (nats) and tokens of each example's reference, its end token included."""
-    wanted = [chat.answer_ids(tokenizer, example.messages) for example in examples]
+    wanted = [chat.answer_ids(lm.tokenizer, example.messages) for example in examples]
     found: list[dict[str, Any]] = []
     for start in range(0, len(examples), batch_size):
         rows = slice(start, start + batch_size)
-        likely = generate.log_likelihoods(model, tokenizer, prompts[rows][: len(wanted[rows])], wanted[rows])
+        likely = likelihoods.log_likelihoods(lm, prompts[rows][: len(wanted[rows])], wanted[rows])
         found += [
             {"reference_logprob": round(value, 4), "reference_tokens": len(ids)}
             for value, ids in zip(likely, wanted[rows], strict=True)
@@ -74,27 +70,12 @@ def references(
     return found
 
 
-def choices(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", example: Example, prompt: list[int]
-) -> dict[str, Any]:
+def choices(lm: LanguageModel, example: Example, prompt: list[int]) -> dict[str, Any]:
     """What a prediction tells of the possible answers; nothing for an open question."""
     if not example.choices:
         return {}
-    logprobs, tokens = generate.choices(model, tokenizer, prompt, example.choices)
+    logprobs, tokens = likelihoods.choices(lm, prompt, example.choices)
     return {"choice_logprobs": tuple(round(value, 4) for value in logprobs), "choice_tokens": tuple(tokens)}
-
-
-def shots_of(system: str) -> list[Message]:
-    """The example turns of a system such as base_3shot; others have none."""
-    count = int(system.removeprefix("base_").removesuffix("shot")) if system.endswith("shot") else 0
-    chosen = islice(read(SHOTS, Example), count) if count else ()
-    return [message for example in chosen for message in example.messages if message.role != "system"]
-
-
-def with_shots(prompt: Sequence[Message], shots: Sequence[Message]) -> list[Message]:
-    """Earlier questions and answers stand between the system prompt and the question."""
-    system = [message for message in prompt[:1] if message.role == "system"]
-    return [*system, *shots, *prompt[len(system) :]]
 
 
 def with_passages(examples: Sequence[Example], shown: Sequence[Example]) -> list[Example]:
@@ -116,25 +97,22 @@ def to_the_question(predictions: Sequence[Prediction], shown: Sequence[Example])
 
 
 def agreement(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
+    lm: LanguageModel,
     examples: Sequence[Example],
     predictions: Sequence[Prediction],
 ) -> dict[str, Any]:
-    """How often `model` would choose the next token of the given answers, and in how many rows all of them.
+    """How often the model would choose the next token of the given answers, and in how many rows all of them.
 
     One forward pass a row instead of slow 4-bit generation: where every token agrees, greedy decoding gives the same text.
     """
-    import torch
-
     agreed, total, rows = 0, 0, 0
     for example, prediction in zip(examples, predictions, strict=False):
-        prompt = chat.prompt_ids(tokenizer, example.prompt)
-        answer = tokenizer(prediction.text, add_special_tokens=False)["input_ids"]
+        prompt = chat.prompt_ids(lm.tokenizer, example.prompt)
+        answer = lm.tokenizer(prediction.text, add_special_tokens=False)["input_ids"]
         if not answer:
             continue
-        logits = generate.forced(model, prompt, answer)
-        same = int((logits[:-1].argmax(-1) == torch.tensor(answer, device=model.device)).sum())
+        logits = likelihoods.forced(lm, prompt, answer)
+        same = int((logits[:-1].argmax(-1) == torch.tensor(answer, device=lm.model.device)).sum())
         agreed, total, rows = agreed + same, total + len(answer), rows + (same == len(answer))
     counted = sum(bool(prediction.text) for prediction in predictions[: len(examples)])
     return {

@@ -1,15 +1,14 @@
 """Stage report: scores, audit, funnels, logs and costs in; what a reviewer reads out, below reports/<name>/."""
 
-import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from stages import lineage, params, records, stage
-from stages.records import DataError, Example, Prediction, Score
+from stages import files, lineage, params, records, stage
+from stages.formatting import render
+from stages.records import Example, Score
 from stages.report import evidence, examples, page, retention, summary, table
 from stages.report.evidence import Evidence
 from stages.report.nearest import Nearest
@@ -39,39 +38,39 @@ def main() -> None:
         "train",
     )
     bases, tuned = (
-        [f"base_{shots}shot" for shots in p.shots] + [summary.PASSAGE] * p.passage,
+        [f"base_{shots}shot" for shots in p.predict.shots] + [summary.PASSAGE] * p.predict.passage,
         {seed: f"tuned_{seed}" for seed in p.seeds},
     )
-    methods = [method for method in p.methods if method != "none"]
+    methods: list[str] = [method for method in p.synthesis.methods if method != "none"]
 
-    found = read_evidence(p.name, p.split, bases, tuned, methods)
+    found = read_evidence(p.name, p.predict.split, bases, tuned, methods)
     options, (before, *after) = p.report, found.retention.values()
     scored = summary.tabulate(records.read(DATA / "scores.jsonl", Score), found.examples, bases, tuned)
     scored = summary.narrowed(scored, options.headline)
     metrics = {
-        **summary.summarize(scored, options.headline, options.resamples, p.seed, p.split, options.margin),
+        **summary.summarize(scored, options.headline, options.resamples, p.seed, p.predict.split, options.margin),
         "totals": {system: summary.with_interval(totals, scored, system) for system, totals in found.totals.items()},
         "retention": retention.compare(before, after, options.resamples, p.seed, options.margin),
         "synthesis": evidence.synthesis(found.funnels),
     }
     losses = evidence.loss_rows(found.training)
-    others = [summary.PASSAGE] * p.passage
-    serving = evidence.serving(found.costs, f"base_{max(p.shots)}shot", tuned[p.seeds[0]], others, options)
+    others = [summary.PASSAGE] * p.predict.passage
+    serving = evidence.serving(found.costs, f"base_{max(p.predict.shots)}shot", tuned[p.seeds[0]], others, options)
 
     folder = Path("reports") / p.name
     content = {**page_content(p, found, scored, metrics), "chart": page.chart(losses), "serving": serving, "prices": options}
-    markdown, html = page.render("report.md.jinja", **content), page.render("page.html.jinja", **content)
+    markdown, html = (render(page.HERE / name, **content) for name in ("report.md.jinja", "page.html.jinja"))
     shown, details = summary.divided(metrics)
-    records.write_json(folder / "metrics.json", shown)
-    records.write_json(folder / "details.json", details)
+    files.write_json(folder / "metrics.json", shown)
+    files.write_json(folder / "details.json", details)
     costs = {**evidence.cost(found.costs), "serving": serving, "predictions_md5": found.hashes}
-    records.write_json(folder / "cost.json", costs)
-    records.write_text(folder / "items.jsonl", "".join(_line(item) for item in summary.items(scored)))
+    files.write_json(folder / "cost.json", costs)
+    files.write_text(folder / "items.jsonl", "".join(_line(item) for item in summary.items(scored)))
     for plot, rows in {"loss": losses, "funnel": evidence.funnel_rows(found.funnels), **found.plots}.items():
-        records.write_json(folder / "plots" / f"{plot}.json", rows)
-    records.write_text(folder / "report.md", markdown)
-    records.write_text(folder / "index.html", html)
-    records.write_text(folder / "model_card.md", page.render("model_card.md.jinja", **content))
+        files.write_json(folder / "plots" / f"{plot}.json", rows)
+    files.write_text(folder / "report.md", markdown)
+    files.write_text(folder / "index.html", html)
+    files.write_text(folder / "model_card.md", render(page.HERE / "model_card.md.jinja", **content))
 
     table.show(metrics, folder)
 
@@ -89,25 +88,25 @@ def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str]
     warn_of_leftovers([*predictions.values(), *kept.values(), *agreement.values(), *costs.values()])
     warn_of_leftovers([*(path.parent for path in (*funnels.values(), *training.values())), MODELS / "base.json"])
     rows = list(records.read(DATA / "formatted" / f"{split}.jsonl", Example))
-    base, totals = _json(MODELS / "base.json"), _json(DATA / "totals.json")
+    base, totals = files.read_json(MODELS / "base.json"), files.read_json(DATA / "totals.json")
     return Evidence(
         examples=rows,
-        predictions={system: _answers(path, rows) for system, path in predictions.items()},
-        hashes={system: _md5(path) for system, path in predictions.items()},
-        data={name: _md5(DATA / "formatted" / f"{name}.jsonl") for name in ("train", split)},
+        predictions={system: {row.example: row for row in records.aligned(path, rows)} for system, path in predictions.items()},
+        hashes={system: _hash(path) for system, path in predictions.items()},
+        data={name: _hash(DATA / "formatted" / f"{name}.jsonl") for name in ("train", split)},
         commit=_commit(),
         totals={system: totals[system] for system in systems},
         plots={
             "confusion": totals["confusion"],
             "reliability": [row for row in totals["reliability"] if row["system"] in tuned.values()],
         },
-        retention={system: _json(path) for system, path in kept.items()},
-        audit=_json(DATA / "formatted" / "audit.json"),
-        funnels=[_json(path) for path in funnels.values()],
-        judged=_json(judged) if (judged := AUDITS / f"{name}.json").is_file() else None,
-        training={seed: _json(path) for seed, path in training.items()},
-        agreement={seed: _json(path) for seed, path in agreement.items()},
-        costs={step: _json(path) for step, path in costs.items()},
+        retention={system: files.read_json(path) for system, path in kept.items()},
+        audit=files.read_json(DATA / "formatted" / "audit.json"),
+        funnels=[files.read_json(path) for path in funnels.values()],
+        judged=files.read_json(judged) if (judged := AUDITS / f"{name}.json").is_file() else None,
+        training={seed: files.read_json(path) for seed, path in training.items()},
+        agreement={seed: files.read_json(path) for seed, path in agreement.items()},
+        costs={step: files.read_json(path) for step, path in costs.items()},
         model={**base.pop("model"), **base},
     )
 
@@ -120,7 +119,7 @@ def warn_of_leftovers(read: list[Path]) -> None:
                 print(f"warning: {path} is left over from other parameters and was not read", file=sys.stderr)
 
 
-def page_content(p: SimpleNamespace, found: Evidence, scored: summary.Table, metrics: Any) -> dict[str, Any]:
+def page_content(p: params.Params, found: Evidence, scored: summary.Table, metrics: Any) -> dict[str, Any]:
     """What both templates are given beside charts and costs."""
     best, first = metrics["difference"]["against"], next(iter(scored.seeds.values()))
     chosen = examples.choose(scored, best, first, p.report.headline, p.report.examples, p.seed)
@@ -155,31 +154,20 @@ def page_content(p: SimpleNamespace, found: Evidence, scored: summary.Table, met
     }
 
 
-def card_parameters(p: SimpleNamespace) -> dict[str, Any]:
+def card_parameters(p: params.Params) -> dict[str, Any]:
     """What a model card tells of the configuration, by dotted key: where the data come from, and all of training."""
     data = dict(params.flatten(p.data.model_dump()))
     chosen = {f"data.{key}": data[key] for key in SOURCE if data.get(key) is not None}
     if HUB.is_file():  # a branch was asked for, a commit was read
-        chosen["data.hub.revision"] = _json(HUB)["revision"]
+        chosen["data.hub.revision"] = files.read_json(HUB)["revision"]
     for section in TRAINED_WITH:
         chosen |= {f"{section}.{key}": value for key, value in params.flatten(getattr(p, section).model_dump())}
     return chosen
 
 
-def _answers(path: Path, rows: list[Example]) -> dict[str, Prediction]:
-    answers = {row.example: row for row in records.read(path, Prediction)}
-    if answers.keys() != {row.id for row in rows}:
-        known = sum(row.id in answers for row in rows)
-        raise DataError(
-            f"{path}: answers {known} of {len(rows)} examples of the split and {len(answers) - known} others; predict again"
-        )
-    return answers
-
-
-def _md5(path: Path) -> str:
-    """As in dvc.lock, so that git alone shows which predictions a report was made from."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+def _hash(path: Path) -> str:
+    """Return the md5, as in dvc.lock, so that git alone shows which predictions a report was made from."""
+    return files.file_hash(path, "md5")
 
 
 def _commit() -> str:
@@ -189,13 +177,6 @@ def _commit() -> str:
         return "unknown"
     changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", ".", ":!reports", ":!dvc.lock"], check=False).returncode
     return head.stdout.strip() + (" with changes" if changed else "")
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads("\n".join(records.lines(path)))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
 
 
 def _line(row: Any) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from stages.evaluate.extraction import parsed, same
 from stages.records import Example, Prediction
 from stages.report.summary import Table
+from stages.text.objects import parsed, same
 
 LONGEST = 1000  # characters of an answer that are compared in the list of errors
 FAILURES = 2  # shown wherever there are any: a page of successes alone would mislead

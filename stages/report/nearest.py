@@ -3,15 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rapidfuzz import process
-from rapidfuzz.distance import Indel
-
 from stages import lineage
-from stages.evaluate.words import tokens
 from stages.records import Example
+from stages.text.rouge import RougeL
+from stages.text.words import tokens
 
 SOURCES = 3  # shown of each training example
-FIRST = 0xE000  # of the characters that stand for tokens: behind the surrogates, which are no characters
 
 
 class Nearest:
@@ -19,28 +16,16 @@ class Nearest:
 
     def __init__(self, train: Sequence[Example], records: Mapping[str, dict[str, Any]]) -> None:
         self.train, self.records = sorted(train, key=lambda row: row.id), records
-        self._letters: dict[str, str] = {}
-        self._questions = [self._encoded(row) for row in self.train]
+        self.questions = RougeL(tokens, [row.prompt[-1].content for row in self.train])
 
     def to(self, example: Example, count: int) -> list[dict[str, Any]]:
-        """The `count` nearest, each with its sources."""
-        found = process.extract(self._encoded(example), self._questions, scorer=Indel.normalized_similarity, limit=count)
-        return [
-            {
-                "id": self.train[place].id,
-                "similarity": round(similarity, 3),
-                "question": self.train[place].prompt[-1].content,
-                "answer": self.train[place].reference,
-                "sources": [_source(self.records[id]) for id in lineage.sources(self.train[place].id, self.records)[:SOURCES]],
-            }
-            for _, similarity, place in found
-        ]
+        """Return the `count` nearest, each with its sources."""
+        found = self.questions.nearest(example.prompt[-1].content, count)
+        return [{"similarity": round(match.f1, 3), **self._shown(self.train[match.place])} for match in found]
 
-    def _encoded(self, example: Example) -> str:
-        """A character a token: then the similarity of Indel, 2·LCS / (m + n), is ROUGE-L's F1."""
-        return "".join(
-            self._letters.setdefault(token, chr(len(self._letters) + FIRST)) for token in tokens(example.prompt[-1].content)
-        )
+    def _shown(self, row: Example) -> dict[str, Any]:
+        sources = [_source(self.records[id]) for id in lineage.sources(row.id, self.records)[:SOURCES]]
+        return {"id": row.id, "question": row.prompt[-1].content, "answer": row.reference, "sources": sources}
 
 
 def _source(record: dict[str, Any]) -> dict[str, str]:

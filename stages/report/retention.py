@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from stages.evaluate.words import declines
 from stages.report.evidence import Json
-from stages.report.statistics import Array, Rate, paired_difference, rate_interval, ratio_difference, verdict
 from stages.report.summary import flat, rounded
+from stages.statistics import Array, Rate, paired_difference, rate_interval, ratio_difference, verdict
+from stages.text.words import declines
 
 
 def compare(before: Json, after: Sequence[Json], resamples: int, seed: int, margin: float) -> Json:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from stages.records import DataError, Example, Score
-from stages.report.statistics import (
+from stages.errors import DataError
+from stages.records import Example, Score
+from stages.statistics import (
     Array,
     Difference,
     Rate,

@@ -1,6 +1,5 @@
 """The scores as a table on the terminal."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from stages.records import DataError
-from stages.report import page
+from stages import formatting
+from stages.errors import DataError
+from stages.files import read_json
 from stages.report.evidence import Json
 from stages.report.summary import TUNED
 
@@ -18,19 +18,19 @@ from stages.report.summary import TUNED
 def show(metrics: Json, folder: Path) -> None:
     """Every metric of every system with its interval, the difference to the best base system, and where the report is."""
     systems = [*sorted(name for name in metrics if name.startswith("base_")), TUNED]
-    best = page.system_name(metrics["difference"]["against"])
+    best = formatting.system_name(metrics["difference"]["against"])
     grid = Table(
         "percent",
-        *(page.system_name(system) for system in systems),
+        *(formatting.system_name(system) for system in systems),
         f"tuned - {best}",
         "verdict",
         box=SIMPLE,
         padding=(0, 1, 0, 0),
     )
     for metric in (key.removesuffix("_lo") for key in metrics[TUNED] if key.endswith("_lo")):
-        rates = [_interval(metrics[system], metric, page.percent) for system in systems]
-        difference = _interval(metrics["difference"], metric, page.signed)
-        grid.add_row(page.metric_name(metric), *rates, difference, metrics["difference"][f"{metric}_verdict"])
+        rates = [_interval(metrics[system], metric, formatting.percent) for system in systems]
+        difference = _interval(metrics["difference"], metric, formatting.signed)
+        grid.add_row(formatting.metric_name(metric), *rates, difference, metrics["difference"][f"{metric}_verdict"])
     console = Console()
     console.print(grid)
     rows = f"{metrics[TUNED]['n']} rows of the {metrics['split']} split, 95 % intervals. Report: {folder / 'index.html'}"
@@ -38,10 +38,9 @@ def show(metrics: Json, folder: Path) -> None:
 
 
 def read(folder: Path) -> Json:
-    try:
-        return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{folder}: no report yet; run `dvc repro`") from None
+    if not (folder / "metrics.json").is_file():
+        raise DataError(f"{folder}: no report yet; run `dvc repro`")
+    return read_json(folder / "metrics.json")
 
 
 def _interval(numbers: Any, metric: str, form: Callable[[float], str]) -> str:

@@ -3,25 +3,25 @@
 import sys
 from pathlib import Path
 
-from stages import models, params, provenance, records, stage
+from stages import files, params, records, stage
 from stages.records import Example
-from stages.retention.measure import measure
 
 FORMATTED, RETENTION = Path("data/formatted"), Path("data/retention")
 
 
 def main() -> None:
-    system, runtime = sys.argv[1], params.runtime()
-    p = params.read("predict.batch_size")
-    provenance.prepare(runtime)
-    weights, device = models.ensure(models.read_manifest()), provenance.device(runtime)
-    tokenizer = models.load_tokenizer(weights)
-    adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
-    model = models.load_base(weights, device) if system == "base" else models.load_tuned(weights, adapter, device)
+    from stages.models.loading import open_base
+    from stages.models.tuned import open_tuned
+    from stages.retention.measure import measure
 
-    found = measure(model, tokenizer, list(records.read(FORMATTED / "general.jsonl", Example)), p.batch_size)
-    records.write_json(RETENTION / f"{system}.json", found)
-    print(f"{system}: " + ", ".join(f"{len(rows)} {name}" for name, rows in found.items()))
+    system, p, runtime = sys.argv[1], params.read("predict.batch_size"), params.runtime()
+    adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
+    lm = open_base(runtime) if system == "base" else open_tuned(runtime, adapter)
+
+    general = list(records.read(FORMATTED / "general.jsonl", Example))
+    measured = measure(lm, general, p.predict.batch_size)
+    files.write_json(RETENTION / f"{system}.json", measured)
+    print(f"{system}: " + ", ".join(f"{len(rows)} {name}" for name, rows in measured.items()))
 
 
 if __name__ == "__main__":

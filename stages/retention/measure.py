@@ -5,48 +5,44 @@ Every system sees the same items, so that before and after tuning can be compare
 
 from collections.abc import Sequence
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stages import chat, generate
+from stages.generation.decoding import greedy
+from stages.generation.likelihoods import choices, log_likelihoods
+from stages.models.loading import LanguageModel
 from stages.records import HARM, PLAIN_TEXT, Example
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from stages.text import chat
 
 REPLY = 48  # tokens; a refusal shows itself in its first words
 
 
-def measure(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", general: Sequence[Example], batch_size: int
-) -> dict[str, list[dict[str, Any]]]:
-    """Bits and bytes of each text, log-likelihoods of each question's options, the reply to each harmful request."""
+def measure(lm: LanguageModel, general: Sequence[Example], batch_size: int) -> dict[str, list[dict[str, Any]]]:
+    """Return bits and bytes of each text, log-likelihoods of each question's options, the reply to each harmful request."""
     texts = [example for example in general if PLAIN_TEXT in example.slices]
     questions = [example for example in general if example.choices]
     harm = [example for example in general if HARM in example.slices]
-    replies = generate.greedy(model, tokenizer, [_prompt(tokenizer, example) for example in harm], REPLY) if harm else []
+    replies = greedy(lm, [_prompt(lm, example) for example in harm], REPLY) if harm else []
     return {
-        "texts": [
-            text for start in range(0, len(texts), batch_size) for text in _texts(model, tokenizer, texts[start:][:batch_size])
-        ],
-        "choices": [_question(model, tokenizer, example) for example in questions],
+        "texts": [text for start in range(0, len(texts), batch_size) for text in _texts(lm, texts[start:][:batch_size])],
+        "choices": [_question(lm, example) for example in questions],
         "harm": [
             {"prompt": example.prompt[-1].content, "text": reply.text} for example, reply in zip(harm, replies, strict=True)
         ],
     }
 
 
-def _texts(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", texts: Sequence[Example]) -> list[dict[str, Any]]:
+def _texts(lm: LanguageModel, texts: Sequence[Example]) -> list[dict[str, Any]]:
     """The first token is given: without it there is nothing to predict from."""
-    ids = [list(tokenizer(text.reference, add_special_tokens=False)["input_ids"]) for text in texts]
-    likely = generate.log_likelihoods(model, tokenizer, [row[:1] for row in ids], [row[1:] for row in ids])
+    ids = [list(lm.tokenizer(text.reference, add_special_tokens=False)["input_ids"]) for text in texts]
+    likely = log_likelihoods(lm, [row[:1] for row in ids], [row[1:] for row in ids])
     sizes = [
-        len(text.reference.encode()) - len(tokenizer.decode(row[:1]).encode()) for text, row in zip(texts, ids, strict=True)
+        len(text.reference.encode()) - len(lm.tokenizer.decode(row[:1]).encode()) for text, row in zip(texts, ids, strict=True)
     ]
     return [{"bits": round(-value / log(2), 3), "bytes": size} for value, size in zip(likely, sizes, strict=True)]
 
 
-def _question(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", example: Example) -> dict[str, Any]:
-    logprobs, tokens = generate.choices(model, tokenizer, _prompt(tokenizer, example), example.choices)
+def _question(lm: LanguageModel, example: Example) -> dict[str, Any]:
+    logprobs, tokens = choices(lm, _prompt(lm, example), example.choices)
     return {
         "logprobs": [round(value, 4) for value in logprobs],
         "tokens": tokens,
@@ -54,5 +50,5 @@ def _question(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", ex
     }
 
 
-def _prompt(tokenizer: "PreTrainedTokenizerBase", example: Example) -> list[int]:
-    return chat.prompt_ids(tokenizer, example.prompt)
+def _prompt(lm: LanguageModel, example: Example) -> list[int]:
+    return chat.prompt_ids(lm.tokenizer, example.prompt)

@@ -6,13 +6,11 @@ Novelty is ROUGE-L F1 as in Self-Instruct (Wang et al. 2023, arXiv:2212.10560, s
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 
-from rapidfuzz import process
-from rapidfuzz.distance import Indel, LCSseq
+from stages.text.rouge import RougeL
+from stages.text.words import repetition as repeated
 
-SIMILARITY = Indel.normalized_similarity
 HAN = re.compile(r"[\u3400-\u9fff]")
 TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[a-z0-9]+")
 LEFTOVER = re.compile(
@@ -49,9 +47,7 @@ def leftovers(text: str) -> str | None:
 
 def repetition(text: str, highest: float) -> str | None:
     """Share of 3-grams that were there before."""
-    words = tokens(text)
-    grams = Counter(zip(words, words[1:], words[2:], strict=False))
-    share = 1 - len(grams) / grams.total() if grams else 0.0
+    share = repeated(tokens(text))
     return f"{share:.2f} of its 3-grams are repeated, allowed is {highest}" if share > highest else None
 
 
@@ -81,42 +77,20 @@ def script(text: str, languages: Sequence[str]) -> str | None:
 
 
 class Novelty:
-    """ROUGE-L F1 against every text seen so far; `check` remembers nothing, `add` does.
-
-    Each token becomes one character, so that rapidfuzz compares strings: its normalised InDel similarity is
-    1 - (m + n - 2·LCS) / (m + n) = 2·LCS / (m + n), and it skips pairs whose lengths cannot reach the cutoff.
-    """
+    """ROUGE-L F1 against every text seen so far; `check` remembers nothing, `add` does."""
 
     def __init__(self, texts: Sequence[str], highest: float) -> None:
-        self.highest = highest
-        self.texts: list[str] = []
-        self._letters: dict[str, str] = {}
-        self._encoded: list[str] = []
+        self.highest, self.seen = highest, RougeL(tokens)
         for text in texts:
             self.add(text)
 
     def check(self, text: str) -> str | None:
-        cutoff = self.highest - 1e-3  # rapidfuzz rounds; the exact fraction below decides
-        encoded = self._encode(text)
-        for _, _, position in process.extract_iter(encoded, self._encoded, scorer=SIMILARITY, score_cutoff=cutoff):
-            if (f1 := rouge_l(encoded, self._encoded[position])) >= self.highest:
-                return f"ROUGE-L {f1:.2f} with {self.texts[position]!r}"
-        return None
+        found = self.seen.first_above(text, self.highest)
+        return f"ROUGE-L {found.f1:.2f} with {self.seen.texts[found.place]!r}" if found else None
 
     def add(self, text: str) -> None:
-        self.texts.append(text)
-        self._encoded.append(self._encode(text))
+        self.seen.add(text)
 
     def nearest(self, text: str) -> float:
-        """The highest ROUGE-L F1 with any text seen; 0 where there is none."""
-        encoded = self._encode(text)
-        found = process.extractOne(encoded, self._encoded, scorer=SIMILARITY)
-        return rouge_l(encoded, found[0]) if found else 0.0
-
-    def _encode(self, text: str) -> str:
-        return "".join(self._letters.setdefault(token, chr(len(self._letters))) for token in tokens(text))
-
-
-def rouge_l(a: Sequence[str], b: Sequence[str]) -> float:
-    """F1 of the longest common subsequence of two sequences of tokens, 2·LCS / (m + n); 0 where one is empty."""
-    return 2 * LCSseq.similarity(a, b) / (len(a) + len(b)) if a and b else 0.0
+        """Return the highest ROUGE-L F1 with any text seen; 0 if there is none."""
+        return next((match.f1 for match in self.seen.nearest(text, 1)), 0.0)

@@ -13,11 +13,12 @@ from typing import NamedTuple
 from jinja2 import FileSystemLoader
 from jinja2.sandbox import SandboxedEnvironment
 
+from stages.errors import DataError
 from stages.params import GeneralInstruct, Sampling
-from stages.records import Call, DataError, Document, Message, Rejection
+from stages.records import Call, Document, Message, Rejection
 from stages.synthesize import diversity, filters, instances
 from stages.synthesize.made import Inputs, Made, steps
-from stages.synthesize.teacher import Ask, Teacher
+from stages.teachers.teacher import Ask, Teacher
 
 PROMPTS = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True)
 ITEM = re.compile(r"(?:^|\n)[ \t]*(\d+)[ \t]?[.)．、）][ \t]*")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from stages.params import DocumentsData, SelfQa
-from stages.passages import CJK, headings
 from stages.records import Document, Rejection
+from stages.text.passages import CJK, headings
 
 WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_{CJK}]+")
 NUMERALS = "零一二三四五六七八九十百千万亿两"

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, zip_longest
 
 from stages.params import DocumentsData, SelfQa
-from stages.passages import headings, is_cjk
 from stages.records import UNANSWERABLE, Document, Task
 from stages.synthesize import rules
 from stages.synthesize.pairs import Pair, grounded, key, self_contained, stems
+from stages.text.passages import headings, is_cjk
 
 
 def tasks(

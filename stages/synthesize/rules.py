@@ -11,8 +11,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from stages.passages import HEADING, SENTENCE_END, WORD, headings, is_cjk
 from stages.records import Document, content_hash
+from stages.text.passages import HEADING, SENTENCE_END, WORD, headings, is_cjk
 
 LONGEST = 30  # words of an answer
 RULER = re.compile(r"\|[\s:|-]+")  # below the header of a table

@@ -11,12 +11,13 @@ from pathlib import Path
 from jinja2 import FileSystemLoader
 from jinja2.sandbox import SandboxedEnvironment
 
-from stages.complaints import Mix, compose
+from stages.errors import DataError
 from stages.params import ComplaintInstruct, ComplaintsData, GeneralInstruct, SelfInstruct
-from stages.records import Call, DataError, Document, Message, Rejection
+from stages.records import Call, Document, Message, Rejection
 from stages.synthesize import diversity, filters, general_instruct
 from stages.synthesize.made import Inputs, Made
-from stages.synthesize.teacher import Ask, Teacher
+from stages.tasks.complaints import Mix, compose
+from stages.teachers.teacher import Ask, Teacher
 
 
 def run(inputs: Inputs, teacher: Teacher, options: SelfInstruct, seed: int) -> Made:

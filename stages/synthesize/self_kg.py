@@ -15,13 +15,14 @@ from pathlib import Path
 from jinja2 import FileSystemLoader
 from jinja2.sandbox import SandboxedEnvironment
 
+from stages.errors import DataError
 from stages.params import GraphData, SelfKG
-from stages.passages import CJK
-from stages.questions import WRONG, Pair, Wordings, choice, declining, open_ended, yes_no
-from stages.records import Call, DataError, Document, Fact, Message, Rejection, content_hash
+from stages.records import Call, Document, Fact, Message, Rejection, content_hash
 from stages.synthesize.diversity import distinct_figures
 from stages.synthesize.made import Inputs, Made
-from stages.synthesize.teacher import Ask, Teacher
+from stages.tasks.questions import WRONG, Pair, Wordings, choice, declining, open_ended, yes_no
+from stages.teachers.teacher import Ask, Teacher
+from stages.text.passages import CJK
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 # What holds a denial and denies nothing.

@@ -16,14 +16,15 @@ from typing import Any
 from jinja2 import FileSystemLoader
 from jinja2.sandbox import SandboxedEnvironment
 
+from stages.errors import DataError
 from stages.params import DocumentsData, SelfQa
-from stages.passages import cut, headings, is_cjk
-from stages.records import Call, DataError, Document, Message
+from stages.records import Call, Document, Message
 from stages.synthesize import rows, rules
 from stages.synthesize.diversity import distinct_figures
 from stages.synthesize.made import Inputs, Made
 from stages.synthesize.pairs import Pair, Sieve
-from stages.synthesize.teacher import Ask, Teacher
+from stages.teachers.teacher import Ask, Teacher
+from stages.text.passages import cut, headings, is_cjk
 
 BLOCK = 32  # passages on average
 NUMBER = re.compile(r"\s*(?:[-*•]\s+|\d+\s*[.)、:：]\s*|(?:Question|Q|问题)\s*\d*\s*[:：.]\s*)*", re.IGNORECASE)

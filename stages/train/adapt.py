@@ -1,24 +1,27 @@
 """Which weights are trained, and how they are stored: an adapter from PEFT, or the whole model where its own weights change."""
 
 import json
-import shutil
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stages import models
-from stages.models import Manifest
+import peft
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from peft import PeftConfig, PeftModel, get_peft_model
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from stages.errors import DataError
+from stages.files import whole_folder, write_json
+from stages.models.manifest import Manifest, parameters
+from stages.models.stored import adapter_config
+from stages.models.tuned import with_adapter
 from stages.params import WHOLE, Adapter, Lora
-from stages.records import DataError, write_json
 from stages.train import llama_pro, lora_init
-
-if TYPE_CHECKING:
-    from peft import PeftConfig, PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def attach(
-    base: "PreTrainedModel",
+    base: PreTrainedModel,
     adapter: Adapter,
     lora: Lora,
     seed: int,
@@ -26,7 +29,7 @@ def attach(
     trainable: list[str] | None = None,
     steps: int = 1,
     start_from: Path | None = None,
-) -> "PreTrainedModel | PeftModel":
+) -> PreTrainedModel | PeftModel:
     """The model with the weights to train unfrozen, in fp32: bf16 would round small updates away.
 
     `trainable` are the name patterns of adapter.type = selective, `steps` is the length of the run (AdaLoRA plans with it),
@@ -38,9 +41,6 @@ def attach(
         return _unfrozen(base, trainable or ["*"])
     if start_from:
         return _continued(base, adapter, lora, start_from)
-    import torch
-    from peft import get_peft_model
-
     _check_modules(base, adapter, lora)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -74,9 +74,6 @@ def attach(
 def check_start(start: Path, weights: Path) -> None:
     """DataError where a whole model to go on from is none of the base model's: its class, width and vocabulary are to be the
     base's, which the report names and whose tokenizer is used; blocks it may have gained."""
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig
-
     try:
         found, base = (
             AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True) for folder in (start, weights)
@@ -93,7 +90,7 @@ def check_start(start: Path, weights: Path) -> None:
             )
 
 
-def _check_modules(base: "PreTrainedModel", adapter: Adapter, lora: Lora) -> None:
+def _check_modules(base: PreTrainedModel, adapter: Adapter, lora: Lora) -> None:
     """Refuse among the named modules those that the model lacks, which PEFT leaves out without a word where others fit; and
     embeddings and head, which often share their weights: merged into one of them, an adapter would change both."""
     section, chosen = ("lora", lora) if adapter.type == "lora" else ("adapter", adapter)
@@ -111,9 +108,7 @@ def _check_modules(base: "PreTrainedModel", adapter: Adapter, lora: Lora) -> Non
         )
 
 
-def _config(base: "PreTrainedModel", adapter: Adapter, lora: Lora, steps: int) -> "PeftConfig":
-    import peft
-
+def _config(base: PreTrainedModel, adapter: Adapter, lora: Lora, steps: int) -> PeftConfig:
     task = {"task_type": "SEQ_2_SEQ_LM" if base.config.is_encoder_decoder else "CAUSAL_LM"}
     options = adapter.model_dump(exclude={"type"})
     match adapter.type:
@@ -149,7 +144,7 @@ def _config(base: "PreTrainedModel", adapter: Adapter, lora: Lora, steps: int) -
             return peft.PromptEncoderConfig(**task, **options, num_transformer_submodules=1)
 
 
-def _unfrozen(base: "PreTrainedModel", patterns: list[str]) -> "PreTrainedModel":
+def _unfrozen(base: PreTrainedModel, patterns: list[str]) -> PreTrainedModel:
     """The base with the weights whose names match a pattern unfrozen."""
     names = [name for name, _ in base.named_parameters()]
     if lost := [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in names)]:
@@ -162,12 +157,12 @@ def _unfrozen(base: "PreTrainedModel", patterns: list[str]) -> "PreTrainedModel"
     return base
 
 
-def _continued(base: "PreTrainedModel", adapter: Adapter, lora: Lora, folder: Path) -> "PeftModel":
+def _continued(base: PreTrainedModel, adapter: Adapter, lora: Lora, folder: Path) -> PeftModel:
     if not (folder / "adapter_config.json").is_file():
         raise DataError(
             f"train.start_from = {folder}: holds no adapter_config.json; to put an adapter on a whole model, use model=path"
         )
-    there = models.adapter_config(folder)
+    there = adapter_config(folder)
     stored = str(there.get("peft_type")).lower()
     if stored != adapter.type:
         raise DataError(f"train.start_from = {folder}: holds an adapter of type {stored}, but adapter.type = {adapter.type}")
@@ -176,37 +171,31 @@ def _continued(base: "PreTrainedModel", adapter: Adapter, lora: Lora, folder: Pa
         held = {key: there.get(own.get(key, key)) for key in ("r", "alpha", "dropout", "bias", "use_dora", "use_rslora")}
         if wrong := [f"lora.{key}={json.dumps(value)}" for key, value in held.items() if value != getattr(lora, key)]:
             raise DataError(f"train.start_from = {folder}: that adapter has {' '.join(wrong)}; set what it has")
-    return models.with_adapter(base, folder, is_trainable=True)
+    return with_adapter(base, folder, is_trainable=True)
 
 
 def save(
-    model: "PreTrainedModel | PeftModel", tokenizer: "PreTrainedTokenizerBase", folder: Path, manifest: Manifest
+    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, manifest: Manifest
 ) -> dict[str, int]:
     """Write the trained weights beside, then rename; returns parameter counts and bytes.
 
     The same weights give the same bytes everywhere: no path of this machine, sets sorted, no README with a date.
     """
-    beside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
+    with whole_folder(folder) as part:
         # Asked about embeddings, which are never trained here, PEFT would look for the base on the hub.
         adapter_alone = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
-        model.save_pretrained(beside, **adapter_alone, **lora_init.stored_weights(model))
-        (beside / "README.md").unlink(missing_ok=True)
+        model.save_pretrained(part, **adapter_alone, **lora_init.stored_weights(model))
+        (part / "README.md").unlink(missing_ok=True)
         for name in ("adapter_config.json", "config.json"):
-            if (beside / name).is_file():
-                _make_portable(beside / name, manifest.model.name, lora_init.stored_config(model))
-        if not (beside / "adapter_config.json").is_file():
-            tokenizer.save_pretrained(beside)
-        shutil.rmtree(folder, ignore_errors=True)
-        beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+            if (part / name).is_file():
+                _make_portable(part / name, manifest.model.name, lora_init.stored_config(model))
+        if not (part / "adapter_config.json").is_file():
+            tokenizer.save_pretrained(part)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     is_adapter = (folder / "adapter_config.json").is_file()
     return {
         "trainable_parameters": trainable,
-        "total_parameters": manifest.parameters + trainable if is_adapter else models.parameters(folder),
+        "total_parameters": manifest.parameters + trainable if is_adapter else parameters(folder),
         "adapter_bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
     }
 

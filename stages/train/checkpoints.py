@@ -7,19 +7,19 @@ import json
 import os
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
-from stages.params import Runtime
-from stages.records import content_hash, file_hash
+from stages.files import file_hash
+from stages.params import Params, Runtime
+from stages.records import content_hash
 
-CODE = (Path(__file__).parent, Path(__file__).parents[1] / "chat.py", Path(__file__).parents[1] / "models.py")
+ROOMS = ("train", "models", "text")  # whose code decides what is trained
 
 
-def folder(seed: int, sections: SimpleNamespace, runtime: Runtime, files: list[Path]) -> Path:
-    """`$DVC_ROOT/.tunetrail/checkpoints/<fingerprint>`; DVC_ROOT is the repository also in temporary experiment runs."""
-    values = {key: value.model_dump() if hasattr(value, "model_dump") else value for key, value in vars(sections).items()}
-    code = [file_hash(path) for part in CODE for path in sorted([part] if part.is_file() else part.glob("*.py"))]
-    fingerprint = content_hash([seed, values, runtime.model_dump(), [file_hash(path) for path in files], code])[:16]
+def folder(seed: int, p: Params, runtime: Runtime, files: list[Path]) -> Path:
+    """Return `$DVC_ROOT/.tunetrail/checkpoints/<fingerprint>`; DVC_ROOT is the repository also in temporary runs."""
+    stages = Path(__file__).parents[1]
+    code = [file_hash(path) for room in ROOMS for path in sorted((stages / room).glob("*.py"))]
+    fingerprint = content_hash([seed, p.model_dump(), runtime.model_dump(), [file_hash(path) for path in files], code])[:16]
     return Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "checkpoints" / fingerprint
 
 

@@ -1,22 +1,23 @@
-"""Chats become token ids and labels for the trainer, through the one rendering of stages/chat.py."""
+"""Chats become token ids and labels for the trainer, through the one rendering of stages/text/chat.py."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stages import chat
-from stages.records import DataError, Document, Example
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+from trl import pack_dataset
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
+from stages.errors import DataError
+from stages.records import Document, Example
+from stages.text import chat
 
 
-def tokenised(examples: Iterable[Example], tokenizer: "PreTrainedTokenizerBase", max_length: int) -> "Dataset":
+def tokenised(examples: Iterable[Example], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
     """Arrow rows of `input_ids` and `labels`, in order; what format let through too long is cut to max_length tokens."""
     return _rows(chat.truncated(sequence, max_length) for e in examples for sequence in chat.encode(tokenizer, e.messages))
 
 
-def documents(texts: Iterable[Document], tokenizer: "PreTrainedTokenizerBase", max_length: int) -> "Dataset":
+def documents(texts: Iterable[Document], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
     """Whole texts, each with an end token, in pieces of max_length tokens; every token is supervised that follows another.
 
     A last piece of one token would teach nothing and is left out: by itself in a batch it would make the loss 0/0.
@@ -31,23 +32,19 @@ def documents(texts: Iterable[Document], tokenizer: "PreTrainedTokenizerBase", m
     return _rows(chat.Encoded(piece, piece) for piece in pieces if len(piece) > 1)
 
 
-def packed(rows: "Dataset", tokenizer: "PreTrainedTokenizerBase", max_length: int) -> "Dataset":
+def packed(rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
     """Rows joined to sequences of at most max_length tokens; `seq_lengths` keeps them apart in the attention."""
     if tokenizer.encoder_decoder:
         raise DataError("train.packing: an encoder-decoder model reads prompts and writes answers apart; set it to false")
-    from trl import pack_dataset
-
     return pack_dataset(rows, max_length, "bfd")
 
 
-def _rows(sequences: Iterable[chat.Encoded]) -> "Dataset":
-    from datasets import Dataset
-
+def _rows(sequences: Iterable[chat.Encoded]) -> Dataset:
     kept = list(sequences)
     return Dataset.from_dict({"input_ids": [s.input_ids for s in kept], "labels": [s.labels for s in kept]})
 
 
-def figures(rows: "Dataset") -> dict[str, Any]:
+def figures(rows: Dataset) -> dict[str, Any]:
     """Rows, tokens without padding, and tokens that are trained on."""
     return {
         "rows": len(rows),

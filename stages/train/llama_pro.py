@@ -5,18 +5,15 @@ the base does.
 """
 
 from copy import deepcopy
-from typing import TYPE_CHECKING
 
-from stages.records import DataError
+import torch
+from transformers import PreTrainedModel
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from stages.errors import DataError
 
 
-def expanded(base: "PreTrainedModel", blocks: int) -> "PreTrainedModel":
+def expanded(base: PreTrainedModel, blocks: int) -> PreTrainedModel:
     """The base with a trainable fp32 copy of the last block after each of `blocks` equal groups of its blocks."""
-    import torch
-
     layers = getattr(base.get_decoder(), "layers", None)
     if layers is None or not hasattr(layers[0], "mlp") or not hasattr(layers[0].mlp, "down_proj"):
         raise DataError("adapter.type = llama_pro: the model has no blocks as Llama, Qwen or Gemma have; use another adapter")

@@ -4,24 +4,22 @@ PEFT's own LoftQ needs a GPU, hence the few lines here; its PiSSA is used as it 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stages import models
+import bitsandbytes as bnb
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
 
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel
+from stages.models import loading
 
 
-def loftq(model: "PeftModel") -> None:
+def loftq(model: PeftModel) -> None:
     """LoftQ (Li et al. 2023, arXiv:2310.08659), one step: B·A·alpha/r is the best approximation of rank r of W - Q.
 
     W is the base as it was fetched, Q its 4-bit weights. The stored adapter belongs to Q and says so (`stored_config`).
     """
-    import bitsandbytes as bnb
-    import torch
-
-    whole = models.load_base(Path(model.name_or_path), "cpu", precision="fp32")
+    whole = loading.load_base(Path(model.name_or_path), "cpu", precision="fp32")
     for name, module in model.base_model.model.named_modules():
         if not hasattr(module, "lora_A") or not hasattr(module.base_layer.weight, "quant_state"):  # T5 keeps some unrounded
             continue
@@ -36,16 +34,14 @@ def loftq(model: "PeftModel") -> None:
     model.loftq_base = {"type": bits.bnb_4bit_quant_type, "double_quant": bits.bnb_4bit_use_double_quant}
 
 
-def remember(model: "PeftModel") -> None:
+def remember(model: PeftModel) -> None:
     """Keep PiSSA's first A and B: the base has lost their product, so the adapter is stored as the difference to them."""
     first = {name: weight.detach().clone() for name, weight in model.named_parameters() if ".lora_" in name}
     model.first_lora = first
 
 
-def stored_weights(model: "PreTrainedModel | PeftModel") -> dict[str, Any]:
+def stored_weights(model: PreTrainedModel | PeftModel) -> dict[str, Any]:
     """For save_pretrained: after PiSSA [A; A0] and [B, -B0], whose product B·A - B0·A0 is what the base as fetched lacks."""
-    import torch
-
     first = getattr(model, "first_lora", None)
     if not first:
         return {}
@@ -56,7 +52,7 @@ def stored_weights(model: "PreTrainedModel | PeftModel") -> dict[str, Any]:
     return {"state_dict": state}
 
 
-def stored_config(model: "PreTrainedModel | PeftModel") -> dict[str, Any]:
+def stored_config(model: PreTrainedModel | PeftModel) -> dict[str, Any]:
     """What adapter_config.json must say beyond PEFT: the doubled rank of PiSSA; the 4-bit base that LoftQ belongs to."""
     if getattr(model, "first_lora", None):
         config = model.active_peft_config

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stages.chat import IGNORE
-from stages.records import DataError
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedModel
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from torch import Tensor
-    from transformers import PreTrainedModel
+from stages.errors import DataError
+from stages.text.chat import IGNORE
 
 
-def ewc(model: "PreTrainedModel", general: "Dataset", strength: float, precision: str) -> Callable[[], "Tensor"]:
+def ewc(model: PreTrainedModel, general: Dataset, strength: float, precision: str) -> Callable[[], Tensor]:
     """Elastic weight consolidation (Kirkpatrick et al. 2017, arXiv:1612.00796, equation 3): λ/2 · Σ F_i (θ_i - θ*_i)².
 
     θ* are the base's weights and F is the diagonal of the Fisher information there: the mean over the general rows of the
@@ -28,7 +28,7 @@ def ewc(model: "PreTrainedModel", general: "Dataset", strength: float, precision
     starts = {name: weight.detach().clone() for name, weight in weights.items()}
     fisher = _fisher(model, layers, weights, general, precision)
 
-    def penalty() -> "Tensor":
+    def penalty() -> Tensor:
         updates = {name: layer.get_delta_weight("default") for name, layer in layers.items()}
         updates |= {name: weight - starts[name] for name, weight in weights.items()}
         return strength / 2 * sum((fisher[name] * update.square()).sum() for name, update in updates.items())
@@ -36,14 +36,13 @@ def ewc(model: "PreTrainedModel", general: "Dataset", strength: float, precision
     return penalty
 
 
-def orthogonality(model: "PreTrainedModel", strength: float) -> Callable[[], "Tensor"]:
+def orthogonality(model: PreTrainedModel, strength: float) -> Callable[[], Tensor]:
     """AdaLoRA's regulariser (Zhang et al. 2023, arXiv:2303.10512, equation 4), which PEFT adds to a loss of its own only.
 
     The mean of the Frobenius norms of PᵀP - I and QQᵀ - I over all matrices.
     """
-    import torch
 
-    def distance(name: str, weight: "Tensor") -> "Tensor":
+    def distance(name: str, weight: Tensor) -> Tensor:
         product = weight @ weight.T if "lora_A" in name else weight.T @ weight
         return torch.norm(product - torch.eye(len(product), device=product.device))
 
@@ -52,17 +51,15 @@ def orthogonality(model: "PreTrainedModel", strength: float) -> Callable[[], "Te
 
 
 def _fisher(
-    model: "PreTrainedModel", layers: dict[str, Any], weights: dict[str, Any], rows: "Dataset", precision: str
-) -> dict[str, "Tensor"]:
+    model: PreTrainedModel, layers: dict[str, Any], weights: dict[str, Any], rows: Dataset, precision: str
+) -> dict[str, Tensor]:
     """Mean squared gradient of each row's log-likelihood, by weight, and of adapted matrices by layer."""
-    import torch
-
     total: dict[str, Tensor] = {}
 
-    def add(name: str, gradient: "Tensor") -> None:
+    def add(name: str, gradient: Tensor) -> None:
         total[name] = total.get(name, 0) + gradient.square() / len(rows)
 
-    def watch(name: str, _: Any, inputs: tuple["Tensor", ...], output: "Tensor") -> None:
+    def watch(name: str, _: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         """The base matrix is frozen, perhaps 4-bit; its gradient is that of the layer's output times the layer's input."""
         read = inputs[0].detach().flatten(0, -2).float()
         output.register_hook(lambda gradient: add(name, gradient.flatten(0, -2).float().T @ read))

@@ -3,8 +3,12 @@
 import os
 from pathlib import Path
 
-from stages import compose, models, params, records, stage, whole_model
-from stages.records import DataError
+from stages import files, params, stage
+from stages.errors import DataError
+from stages.models import stored
+from stages.models.manifest import parameters
+from stages.models.stored import adapter_config
+from stages.params import compose
 
 
 def main() -> None:
@@ -19,7 +23,7 @@ def main() -> None:
     if "DVC_EXP_NAME" not in os.environ:  # an experiment differs from conf/ on purpose
         for line in compose.differences():
             print(f"warning: {line}")
-    records.write_text(Path("data/validated.txt"), "params.yaml is valid\n")
+    files.write_text(Path("data/validated.txt"), "params.yaml is valid\n")
 
 
 def _require_sources(checked: params.Params) -> None:
@@ -41,10 +45,10 @@ def _require_start(start_from: str | None, whole: bool) -> None:
     if not (folder / wanted).is_file():
         what = "whole model to go on from" if whole else "adapter to go on from; to put one on a whole model, use model=path"
         raise DataError(f"train.start_from = {start_from}: has no {wanted}, so it is no {what}")
-    models.parameters(folder)
+    parameters(folder)
     if whole:
-        whole_model.check(folder, f"train.start_from = {start_from}")
-    elif models.adapter_config(folder).get("loftq_config"):
+        stored.check_whole(folder, f"train.start_from = {start_from}")
+    elif adapter_config(folder).get("loftq_config"):
         raise DataError(
             f"train.start_from = {start_from}: was trained with lora.init=loftq; go on from one with lora.init=default"
         )

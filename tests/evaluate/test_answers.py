@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from stages import records
-from stages.evaluate.answers import aligned
-from stages.records import DataError, Example, Message, Prediction
+from stages.errors import DataError
+from stages.records import Example, Message, Prediction, aligned
 
 ROWS = [Example(kind="text", messages=(Message(role="assistant", content=f"{n}"),), source="s") for n in range(3)]
 OTHER = Example(kind="text", messages=(Message(role="assistant", content="of another split"),), source="s")

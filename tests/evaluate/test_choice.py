@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from stages.errors import DataError
 from stages.evaluate import choice
-from stages.records import DataError
 
 DRUGS = tuple(f"The correct answer is {drug}." for drug in ("Ampicillin", "Nitrofurantoin", "Vitamin B", "Vitamin B complex"))
 SPAM = ("spam", "not spam")

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from stages.errors import DataError
 from stages.evaluate import extra
-from stages.records import DataError
 
 evaluate = pytest.importorskip("evaluate")
 datasets = pytest.importorskip("datasets")

@@ -7,6 +7,7 @@ import pytest
 
 from stages.evaluate import extraction
 from stages.records import Example, Message, Prediction
+from stages.text import objects
 
 GOLD: dict[str, Any] = {"name": "Ann Lee", "email": None}
 
@@ -135,7 +136,7 @@ def test_a_field_named_like_a_metric_does_not_replace_it(field: str) -> None:
     ("answer", "value"), [('{"a": 1}', {"a": 1}), ("[1]", None), ("x", None), ("", None), ('{"a": 1', None), ("{}", {})]
 )
 def test_parsed_gives_the_object_or_none(answer: str, value: dict[str, Any] | None) -> None:
-    assert extraction.parsed(answer) == value
+    assert objects.parsed(answer) == value
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stages.evaluate import metrics, rouge
-from stages.evaluate.words import sentences, tokens
+from stages.text.words import sentences, tokens
 
 SAMPLE = "Amanda baked cookies, and she'll bring Jerry some tomorrow! It is 5.30 p.m. - don't wait; re-read e_mail 2."
 OTHER = "Amanda baked some cookies. She brings them to Jerry tomorrow."

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stages.evaluate import translation
-from stages.evaluate.words import script
+from stages.text.words import script
 
 
 def totals(item: Any, *pairs: tuple[str, str]) -> dict[str, Any]:

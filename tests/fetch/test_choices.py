@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from stages import compose, params
+from stages import params
+from stages.errors import DataError
 from stages.fetch import rows
-from stages.params import RowsData
-from stages.records import DataError, Task
+from stages.params import RowsData, compose
+from stages.records import Task
 
 COLUMNS = {"messages": None, "system": None, "instruction": None, "input": "question", "output": "answer_idx"}
 COLUMNS |= {"options": "options", "group": None}

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from stages.errors import DataError
 from stages.fetch import documents
 from stages.params import DocumentsData, FolderDocuments, WheelDocuments
-from stages.records import DataError
 
 DECLINE = "I do not know."
 WHEEL = WheelDocuments(source="wheel", package="bank==1", file="bank/documents.json.gz", sha256="0" * 64)

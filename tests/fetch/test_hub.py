@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from stages import compose, records
+from stages import records
+from stages.params import compose
 from stages.records import Task
 
 Run = subprocess.CompletedProcess[str]

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from stages.errors import DataError
 from stages.fetch import rows
 from stages.params import RowsData
-from stages.records import DataError, Message, Task
+from stages.records import Message, Task
 
 NO_COLUMNS: dict[str, str | None] = dict.fromkeys(("messages", "system", "instruction", "input", "output", "options", "group"))
 ASKED = {"input": "input", "output": "output"}

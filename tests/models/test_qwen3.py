@@ -2,7 +2,8 @@
 
 import pytest
 
-from stages import compose, params
+from stages import params
+from stages.params import compose
 from stages.train import adapt
 
 pytestmark = pytest.mark.model

@@ -2,22 +2,25 @@
 
 import pytest
 
-from stages import chat, generate, models
 from stages.format import audit
+from stages.generation import likelihoods
+from stages.models import loading, sources
+from stages.models.loading import LanguageModel
 from stages.predict import answers
-from stages.records import Example, Message
+from stages.records import Example, Message, Prediction
+from stages.text import chat
 
 pytestmark = pytest.mark.model
 
 
 @pytest.fixture(scope="module", params=["seq2seq", "mt5"])
 def t5(request):
-    return models.load_base(models.ensure(request.getfixturevalue(request.param)), "cpu").float()
+    return loading.load_base(sources.ensure(request.getfixturevalue(request.param)), "cpu").float()
 
 
 @pytest.fixture(scope="module")
 def plain(seq2seq):
-    return models.load_tokenizer(models.ensure(seq2seq))
+    return loading.load_tokenizer(sources.ensure(seq2seq))
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +52,18 @@ def test_the_page_of_what_is_trained_on_marks_the_answer(plain, examples):
 
 
 def test_an_answer_does_not_depend_on_its_neighbours_in_the_batch(t5, plain, examples):
-    together = answers.predict(t5, plain, examples, (), "base_0shot", 4, 6, 6)
-    assert together == [answers.predict(t5, plain, [example], (), "base_0shot", 4, 6, 1)[0] for example in examples]
+    def answered(some: list[Example]) -> list[Prediction]:
+        limits = {"batch_size": 4, "max_new_tokens": 6, "likelihood_rows": len(some)}
+        return answers.predict(LanguageModel(t5, plain), some, (), "base_0shot", **limits)
+
+    together = answered(examples)
+    assert together == [answered([example])[0] for example in examples]
     assert all(0 < answer.new_tokens <= 6 for answer in together)
 
 
 @pytest.mark.parametrize("kind", ["decoder-only", "encoder-decoder"])
 def test_a_forced_answer_gets_the_logits_by_which_greedy_decoding_chose_it(kind, t5, plain, weights, tokenizer, examples):
-    model, own = (t5, plain) if kind == "encoder-decoder" else (models.load_base(weights, "cpu").float(), tokenizer)
+    model, own = (t5, plain) if kind == "encoder-decoder" else (loading.load_base(weights, "cpu").float(), tokenizer)
     prompt = chat.prompt_ids(own, examples[0].prompt)
     stops, new = chat.stop_ids(own), 5
     import torch
@@ -66,7 +73,7 @@ def test_a_forced_answer_gets_the_logits_by_which_greedy_decoding_chose_it(kind,
         min_new_tokens=new, do_sample=False, eos_token_id=stops, pad_token_id=own.pad_token_id,
     )[0].tolist()  # fmt: skip
     answer = out[1:] if kind == "encoder-decoder" else out[len(prompt) :]
-    logits = generate.forced(model, prompt, answer).clone()
+    logits = likelihoods.forced(LanguageModel(model, own), prompt, answer).clone()
     assert len(logits) == new + 1
     logits[:, stops] = -torch.inf  # min_new_tokens forbids them
     assert logits[:-1].argmax(-1).tolist() == answer

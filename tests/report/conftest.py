@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import compose, params, records
+from stages import files, params, records
+from stages.params import compose
 from stages.records import Example, Message, Prediction, Score
 from stages.report import __main__ as report
 
@@ -89,10 +90,8 @@ class Inputs:
             name="complaints",
             seed=1,
             seeds=list(seeds),
-            methods=list(methods),
-            split="test",
-            shots=[0, 3],
-            passage=False,
+            synthesis=SimpleNamespace(methods=list(methods)),
+            predict=SimpleNamespace(split="test", shots=[0, 3], passage=False),
             data=MEDICAL.data.model_copy(update={"notice": "Not medical advice."}),
             **{section: getattr(MEDICAL, section) for section in report.TRAINED_WITH},
             report=SimpleNamespace(
@@ -134,7 +133,7 @@ class Inputs:
                 {"rows": 32, "token_agreement": 0.987, "row_agreement": 0.9375, "quantization": "nf4"},
             )
             self.json(f"data/cost/train_{seed}.json", self.training_cost())
-        for method in self.params.methods:
+        for method in self.params.synthesis.methods:
             self.json(f"data/synthetic/{method}/funnel.json", self.funnel(method))
             self.json(
                 f"data/cost/synthesize_{method}.json",
@@ -165,7 +164,7 @@ class Inputs:
         ]
 
     def json(self, path: str, value: Any) -> None:
-        records.write_json(self.root / path, value)
+        files.write_json(self.root / path, value)
 
     @staticmethod
     def totals() -> Any:

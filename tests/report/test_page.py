@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from stages import records
-from stages.records import DataError, Example, Message, Score
+from stages import formatting, records
+from stages.errors import DataError
+from stages.records import Example, Message, Score
 from stages.report import examples, page
 
 HOSTILE = "<script>document.title='broken'</script> {{ 7*7 }} {% raw %} | ` \" ' \u202e"
@@ -131,7 +132,7 @@ def test_an_answer_with_half_a_surrogate_pair_can_be_written(inputs: Any, run: A
 
 
 def test_text_tasks_without_synthesis_or_validation_rows(inputs: Any, run: Any) -> None:
-    inputs.params.methods, inputs.params.report.headline = ["none"], "token_f1"
+    inputs.params.synthesis.methods, inputs.params.report.headline = ["none"], "token_f1"
     inputs.examples = [
         Example(
             kind="text",
@@ -251,7 +252,7 @@ def test_a_missing_prediction_file_and_a_damaged_one_are_named(inputs: Any, run:
 def test_predictions_for_other_examples_are_refused(inputs: Any, run: Any) -> None:
     path = inputs.root / "data/predictions/tuned_42.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(DataError, match=r"predictions/tuned_42\.jsonl: answers 59 of 60 examples"):
+    with pytest.raises(DataError, match=r"predictions/tuned_42\.jsonl: no prediction for 1 of 60 rows"):
         run(inputs)
 
 
@@ -310,8 +311,8 @@ def test_parts_of_retention_that_were_not_measured_are_left_out(inputs: Any, run
 
 
 def test_a_total_with_an_interval_shows_it() -> None:
-    assert page.bounds({"share": 0.5, "share_lo": 0.25, "share_hi": 0.75, "other": 2.0}, "share") == " [0.25, 0.75]"
-    assert page.bounds({"share": 0.5, "other": 2.0}, "other") == ""
+    assert formatting.bounds({"share": 0.5, "share_lo": 0.25, "share_hi": 0.75, "other": 2.0}, "share") == " [0.25, 0.75]"
+    assert formatting.bounds({"share": 0.5, "other": 2.0}, "other") == ""
 
 
 def test_totals_and_what_a_million_answers_cost(inputs: Any, run: Any) -> None:
@@ -364,7 +365,7 @@ def test_a_headline_of_one_slice_leads_the_page(inputs: Any, run: Any) -> None:
 
 
 def test_the_base_with_the_passage_is_compared_beside_the_best_base(inputs: Any, run: Any) -> None:
-    inputs.params.passage = True
+    inputs.params.predict.passage = True
     inputs.systems.insert(2, "base_passage")
     inputs.answers["base_passage"] = inputs.answers["base_0shot"]
     inputs.scores["base_passage"] = inputs.scores["base_0shot"]

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.records import DataError, Example, Message, Score
+from stages.errors import DataError
+from stages.records import Example, Message, Score
 from stages.report import summary
 
 EXAMPLES = [

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from stages.errors import DataError
 from stages.fetch import documents
 from stages.params import Budget, DocumentsData, FolderDocuments, Passage, Sampling, SelfQa, Shares
-from stages.records import DataError, Document
+from stages.records import Document
 from stages.synthesize import pairs, rules, self_qa
 from stages.synthesize.made import Inputs, Made, funnel
-from stages.synthesize.teacher import Answer, Ask, Teacher, Unit
+from stages.teachers.teacher import Ask, Keep, Reply, Teacher, Unit
 
 DECLINE = "I do not know; the handbook does not say."
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=64)
@@ -67,7 +68,7 @@ class Scripted:
     def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]:
         yield from ([[ask]] for ask in asks)
 
-    def ask(self, units: Sequence[Unit], seeds: Sequence[int], keep: Callable[[int, list[Answer]], None]) -> None:
+    def ask(self, units: Sequence[Unit], seeds: Sequence[int], keep: Keep) -> None:
         for number, (ask,) in enumerate(units):
             prompt = ask.messages[-1].content
             sort = (
@@ -75,7 +76,7 @@ class Scripted:
             )
             self.prompts.append(prompt)
             text = self.reply(sort, prompt)
-            keep(number, [{"text": text, "stopped": True, "prompt_tokens": 1, "new_tokens": 1, "retries": 0}])
+            keep(number, [Reply(text=text, stopped=True, prompt_tokens=1, new_tokens=1)])
 
     def usd(self, prompt_tokens: int, new_tokens: int) -> float:
         return 0.0

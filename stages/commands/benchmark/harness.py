@@ -1,0 +1,102 @@
+"""`tunetrail benchmark export|run`: lm-evaluation-harness on base model and adapters, and our own rows as one of its tasks.
+
+The harness is the extra `lm-eval`. It is handed the model that the predict stage loads: bf16, adapter merged.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stages import files, params, records
+from stages.errors import DataError, reason
+from stages.evaluate.metrics import score
+from stages.formatting import render
+from stages.models import sources
+from stages.models.loading import open_base
+from stages.models.manifest import read_manifest
+from stages.models.tokenizer import load_tokenizer
+from stages.models.tuned import open_tuned
+from stages.records import Example, Prediction
+from stages.text import chat
+from stages.text.prompts import shots_of, with_shots
+
+HERE = Path(__file__).parent
+
+
+def export(shots: int, folder: Path) -> None:
+    """Write the rows of the split, with `shots` examples in each prompt, and the task that reads them; prints its name.
+
+    Closed questions become a multiple-choice task (log-likelihood of each option), all others are generated and scored as in
+    the evaluate stage.
+    """
+    p = params.read("name", "predict.split", "predict.max_new_tokens")
+    tokenizer = load_tokenizer(sources.ensure(read_manifest()))
+    examples = list(records.read(Path("data/formatted") / f"{p.predict.split}.jsonl", Example))
+    turns, closed = shots_of(f"base_{shots}shot"), all(example.choices for example in examples)
+    lines = [
+        {
+            "prompt": chat.render(tokenizer, with_shots(example.prompt, turns), answer_next=True),
+            "reference": example.reference,
+            "example": example.model_dump_json(),
+            **({"choices": example.choices, "gold": example.choices.index(example.reference)} if closed else {}),
+        }
+        for example in examples
+    ]
+    task = f"tunetrail_{p.name}_{p.predict.split}_{shots}shot"
+    rows = (folder / f"{task}.jsonl").resolve()
+    text = render(
+        HERE / "task.yaml.jinja",
+        task=task,
+        rows=str(rows),
+        closed=closed,
+        stops=tokenizer.convert_ids_to_tokens(chat.stop_ids(tokenizer)),
+        max_new_tokens=p.predict.max_new_tokens,
+        metrics=[] if closed else list(dict.fromkeys(name for line in lines for name in process_results(line, [""]))),
+    )
+    files.write_text(rows, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    files.write_text(folder / f"{task}.yaml", text)
+    print(f"{task}: {len(lines)} rows in {folder}")
+
+
+def process_results(doc: dict[str, Any], results: Sequence[str]) -> dict[str, float]:
+    """Scores of one generated answer as the evaluate stage gives them; the harness does not tell whether the model stopped."""
+    example = Example.model_validate_json(doc["example"])
+    text = results[0].strip()
+    answer = Prediction(example=example.id, system="lm-eval", text=text, stopped=True, prompt_tokens=0, new_tokens=0)
+    scores, _ = score(example, answer)
+    return {name: value for name, value in scores.items() if name != "stop_rate"}
+
+
+def run(
+    tasks: Sequence[str], systems: Sequence[str], shots: int | None, limit: int | None, as_chat: bool, folder: Path
+) -> None:
+    """Run tasks of the harness, or exported ones in `folder`, and write <folder>/<system>.json for each system.
+
+    `shots` replaces a task's own number of examples, `limit` takes its first rows only, `as_chat` puts prompts into the model's
+    chat template (exported prompts are in it already).
+    """
+    try:
+        from lm_eval import simple_evaluate
+        from lm_eval.models.huggingface import HFLM
+        from lm_eval.tasks import TaskManager
+    except ImportError:
+        raise DataError("lm-eval is not installed; pip install -e '.[lm-eval]'") from None
+
+    p, runtime = params.read("model", "predict.batch_size"), params.runtime()
+    known = TaskManager(include_path=str(folder) if folder.is_dir() else None)
+    if unknown := [task for task in tasks if not known.match_tasks([task])]:
+        raise DataError(f"--tasks {unknown[0]}: no task of lm-eval and none in {folder}; `lm_eval ls tasks` lists them")
+    for system in systems:
+        adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
+        lm = open_base(runtime) if system == "base" else open_tuned(runtime, adapter)
+        harness = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=p.predict.batch_size, add_bos_token=False)
+        try:
+            found = simple_evaluate(
+                harness, tasks=list(tasks), num_fewshot=shots, limit=limit, task_manager=known, apply_chat_template=as_chat
+            )
+        except OSError as error:
+            raise DataError(f"--tasks {','.join(tasks)}: their data cannot be fetched: {reason(error)}") from None
+        found.pop("samples", None)
+        text = json.dumps({**found, "model_name": f"{p.model.name} {system}"}, default=str, ensure_ascii=False, indent=2)
+        files.write_text(folder / f"{system}.json", text + "\n")

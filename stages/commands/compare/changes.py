@@ -1,0 +1,154 @@
+"""What differs between two runs, and whether the difference in scores can be attributed to one thing.
+
+A *variable* is what no stage made: a parameter, a source of data, a prompt, the code, a library, the machine. What stages made
+of them (rows, weights, predictions) follows from the variables and is no cause of its own.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from stages import params
+from stages.commands.compare.sides import SHOWN_ONLY, Side, locked_params
+from stages.report.evidence import Json
+
+ABSENT = "absent"
+DEVICE = ("device", "device_name")
+FOLLOWS = ("data/cost", "reports")  # outputs that differ between two equal runs: seconds, and what is made from them
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that differs; `kind` is parameter, data, prompt, code, library, machine or unexplained."""
+
+    kind: str
+    name: str
+    before: str
+    after: str
+
+
+def variables(base: Side, head: Side, files: dict[str, str]) -> list[Change]:
+    """Everything that may be the cause of a difference; `files` are the paths that git sees changed, with what it says of each.
+
+    A key that only one side has comes with another change (an option that was chosen, code that was written) and is no
+    variable of its own, unless nothing else explains its stage; all code together is one.
+    """
+    before, after = locked_params(base), locked_params(head)
+    found = [
+        Change("parameter", key, shown(before[key]), shown(after[key]))
+        for key in sorted(before.keys() & after.keys())
+        if before[key] != after[key]
+    ]
+    code = []
+    for path, old, new in _sources(base, head):
+        inside = [file for file in files if file == path or file.startswith(f"{path}/")] or [path]
+        if path.startswith("stages/"):
+            found += [Change("prompt", file, "", files.get(file, "")) for file in inside if file.endswith(".jinja")]
+            code += [file for file in inside if not file.endswith(".jinja")]
+        else:
+            lines = "; ".join(f"{file} {files[file]}" for file in inside if file in files)
+            found.append(Change("data", path, "" if lines else old, lines or new))
+    for name in sorted(base.lock.keys() & head.lock.keys() - set(SHOWN_ONLY)):
+        if base.lock[name].get("cmd") != head.lock[name].get("cmd"):
+            code.append(f"dvc.yaml: cmd of {name}")
+    alone = list(_alone(base, head))
+    code += [change.name for change in alone if change.kind == "code"]
+    found += [change for change in alone if change.kind != "code"]
+    if code:
+        found.append(Change("code", ", ".join(sorted(set(code))), "", ""))
+    found += _machine(base, head)
+    return list(dict.fromkeys([*found, *_unexplained(base, head)]))
+
+
+def beside(base: Side, head: Side) -> list[Change]:
+    """Parameters that differ without deciding any score: of the report and the machine, and keys that only one side has."""
+    decisive = locked_params(base).keys() & locked_params(head).keys() | {change.name for change in _alone(base, head)}
+    return [
+        Change("parameter", key, shown(base.params.get(key, ABSENT)), shown(head.params.get(key, ABSENT)))
+        for key in sorted(base.params.keys() | head.params.keys())
+        if key not in decisive and base.params.get(key, ABSENT) != head.params.get(key, ABSENT)
+    ]
+
+
+def run_again(base: Side, head: Side) -> dict[str, list[str]]:
+    """Stages of dvc.lock by what became of them: run again, new, gone, not run."""
+    fates: dict[str, list[str]] = {"run again": [], "new": [], "gone": [], "not run": []}
+    for name in dict.fromkeys([*head.lock, *base.lock]):
+        fate = "new" if name not in base.lock else "gone" if name not in head.lock else "run again"
+        fates["not run" if base.lock.get(name) == head.lock.get(name) else fate].append(name)
+    return fates
+
+
+def shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _sources(base: Side, head: Side) -> Iterable[tuple[str, str, str]]:
+    """Dependencies with another content that no stage makes, as (path, size before, size after)."""
+    before, after = _dependencies(base), _dependencies(head)
+    made = [PurePosixPath(path) for path in base.outputs() | head.outputs()]
+    for name in sorted(before.keys() & after.keys()):
+        path = PurePosixPath(name)
+        if before[name]["md5"] != after[name]["md5"] and not any(
+            path == out or path in out.parents or out in path.parents for out in made
+        ):
+            yield name, f"{before[name]['size']:,} bytes", f"{after[name]['size']:,} bytes"
+
+
+def _alone(base: Side, head: Side) -> Iterable[Change]:
+    """Parameters and dependencies of one side alone, of a stage with other outputs that nothing else of its own explains."""
+    new = base.outputs().keys() ^ head.outputs().keys()
+    for name in sorted(base.lock.keys() & head.lock.keys() - set(SHOWN_ONLY)):
+        before, after = base.lock[name], head.lock[name]
+        reads = [
+            (
+                dict(params.flatten(stage.get("params", {}).get("params.yaml", {}))),
+                {dep["path"]: dep for dep in stage.get("deps", [])},
+            )
+            for stage in (before, after)
+        ]
+        (old, old_deps), (values, deps) = reads
+        touched = before.get("cmd") != after.get("cmd") or any(old[key] != values[key] for key in old.keys() & values.keys())
+        touched = touched or any(path in old_deps.keys() & deps.keys() for path, _, _ in _sources(base, head))
+        if touched or not list(_other_outputs(before, after)):
+            continue
+        for key in sorted(old.keys() ^ values.keys()):
+            yield Change("parameter", key, shown(old.get(key, ABSENT)), shown(values.get(key, ABSENT)))
+        for path in sorted((old_deps.keys() ^ deps.keys()) - new):
+            sizes = [f"{side[path]['size']:,} bytes" if path in side else ABSENT for side in (old_deps, deps)]
+            yield Change("code" if path.startswith("stages/") else "data", path, *sizes)
+
+
+def _other_outputs(before: Any, after: Any) -> Iterable[str]:
+    for out in after.get("outs", []):
+        if out not in before.get("outs", []) and not out["path"].startswith(FOLLOWS):
+            yield out["path"]
+
+
+def _dependencies(side: Side) -> dict[str, Any]:
+    return {dep["path"]: dep for name, stage in side.lock.items() if name not in SHOWN_ONLY for dep in stage.get("deps", [])}
+
+
+def _machine(base: Side, head: Side) -> Iterable[Change]:
+    """Libraries of other versions and another device, which rounds otherwise: greedy texts differ between devices."""
+    before, after = (side.cost.get("machine", {}) for side in (base, head))
+    yield from _differing("library", before.get("versions", {}), after.get("versions", {}))
+    yield from _differing("machine", *({key: side[key] for key in DEVICE if key in side} for side in (before, after)))
+
+
+def _differing(kind: str, before: Json, after: Json) -> Iterable[Change]:
+    for name in sorted(before.keys() & after.keys()):
+        if before[name] != after[name]:
+            yield Change(kind, name, before[name], after[name])
+
+
+def _unexplained(base: Side, head: Side) -> list[Change]:
+    """Outputs that differ although everything the stage reads is equal: a hub's branch moved, or the machine decided."""
+    return [
+        Change("unexplained", f"{path} (of {name}, from equal inputs)", "", "")
+        for name, stage in head.lock.items()
+        if name in base.lock and all(base.lock[name].get(key) == stage.get(key) for key in ("cmd", "deps", "params"))
+        for path in _other_outputs(base.lock[name], stage)
+    ]

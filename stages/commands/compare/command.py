@@ -1,0 +1,151 @@
+"""`tunetrail compare`: what a pull request did to the model, as one Markdown page made from git alone."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from stages import files, formatting
+from stages.commands.compare import changes, outcome, sides
+from stages.commands.compare.sides import Side
+from stages.errors import DataError
+from stages.report.evidence import Json
+from stages.statistics import rows_needed
+
+HERE = Path(__file__).parent
+CACHE = Path(".dvc/cache/files/md5")
+FORMATTED, PREDICTIONS = "data/formatted", "data/predictions"
+SHOWN = 5  # fixed and broken rows on the page, each
+YARDSTICK = ("report.headline", "report.margin", "report.resamples", "seed")
+MARGIN = 0.05  # of runs that had no report.margin yet
+
+
+def compare(base: str, head: str | None, output: str | None, gate: bool) -> None:
+    """Write the comparison to `output` or print it; with `gate`, DataError on a significant loss beyond report.margin.
+
+    The yardstick is base's: a change cannot loosen what it is judged by.
+    """
+    before, after = sides.read(base), sides.read(head)
+    yardstick: Json = {"report.margin": MARGIN} | {
+        key: side.params[key] for side in (after, before) for key in YARDSTICK if key in side.params
+    }
+    if unknown := [key for key in YARDSTICK if key not in yardstick]:
+        raise DataError(f"params.yaml: {unknown[0]} is on neither side; run `tunetrail compose` and `dvc repro`")
+    headline, margin, resamples, seed = (yardstick[key] for key in YARDSTICK)
+    rows = outcome.rows(before, after, headline, resamples, margin, seed)
+    text = formatting.render(HERE / "compare.md.jinja", **content(before, after, rows, margin))
+    if output:
+        files.write_text(Path(output), text)
+    print(text.splitlines()[0].lstrip("# ") if output else text)
+    if gate and outcome.fails_gate(rows[0], margin):
+        raise DataError(
+            f"--gate: {formatting.metric_name(headline)} fell by {formatting.signed(-rows[0].high).lstrip('+')} points or more "
+            f"(95 % interval), which is beyond report.margin = {margin:g}"
+        )
+
+
+def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> Json:
+    """What the template is given."""
+    headline, paired = rows[0], outcome.same_rows(base, head)
+    fixed, broken = outcome.moved(base, head, headline.metric) if paired else ([], [])
+    return {
+        "base": base,
+        "head": head,
+        "rows": rows,
+        "paired": paired,
+        "margin": margin,
+        "yardstick": [
+            (key, base.params[key], head.params[key])
+            for key in YARDSTICK
+            if key in base.params and key in head.params and base.params[key] != head.params[key]
+        ],
+        "needed": rows_needed(headline.head.n, headline.low, headline.high, margin),
+        "spread": [_spread([outcome.overall(side, system, headline.metric) for system in side.tuned]) for side in (base, head)],
+        "lone": outcome.on_one_side(base, head),
+        "few": formatting.FEW_CLUSTERS,
+        "untuned": outcome.untuned(base, head, headline.metric),
+        "variables": changes.variables(base, head, changed_files(base, head)),
+        "beside": changes.beside(base, head),
+        "data": data_rows(base, head),
+        "totals": [row for row in _pairs(_totals(base), _totals(head)) if row[1] != row[2]],
+        "retention": _pairs(_retention(base), _retention(head)),
+        "answer": _pairs(*(side.cost.get("serving", {}).get(side.tuned[0], {}) for side in (base, head))),
+        "cost": [row for row in _pairs(_steps(base), _steps(head)) if row[1] != row[2]],
+        "stages": changes.run_again(base, head),
+        "fixed": texts(base, head, fixed[:SHOWN]),
+        "broken": texts(base, head, broken[:SHOWN]),
+    }
+
+
+def changed_files(base: Side, head: Side) -> dict[str, str]:
+    """Paths that differ in git, each with the lines added and removed; the working tree counts with its uncommitted edits."""
+    until = [] if head.name == sides.WORKING_TREE else [head.commit]
+    listed = sides.git("diff", "--numstat", "--no-renames", "--relative", "-z", base.commit, *until).decode().split("\0")
+    rows = [entry.split("\t") for entry in listed if entry]
+    return {path: "binary" if added == "-" else f"+{added} −{removed} lines" for added, removed, path in rows}
+
+
+def data_rows(base: Side, head: Side) -> list[tuple[str, str]]:
+    """The formatted files that differ, each with the rows added and removed where their ids are known, else the sizes."""
+    before, after, found = base.outputs(), head.outputs(), []
+    for path in sorted(before.keys() & after.keys()):
+        if path.startswith(FORMATTED) and path.endswith(".jsonl") and before[path]["md5"] != after[path]["md5"]:
+            old, new = _ids(base, path), _ids(head, path)
+            sizes = f"{formatting.size(before[path]['size'])} → {formatting.size(after[path]['size'])}"
+            known = f"{len(new - old)} rows added, {len(old - new)} removed, {len(old & new)} kept"
+            found.append((path, known if old and new else f"{sizes} (rows are not in git and not in the cache)"))
+    return found
+
+
+def texts(base: Side, head: Side, ids: list[str]) -> list[Json]:
+    """The rows to show, with question, reference and both answers where DVC's cache has them."""
+    examples = {row["id"]: row["messages"] for row in _cached(head, f"{FORMATTED}/{head.metrics.get('split')}.jsonl")}
+    predictions = [_cached(side, f"{PREDICTIONS}/{side.tuned[0]}.jsonl") for side in (base, head)]
+    answers = [{row["example"]: row["text"] for row in rows} for rows in predictions]
+    return [
+        {
+            "id": id,
+            "source": head.items[id].source,
+            "question": examples.get(id, [{}, {}])[-2].get("content"),
+            "reference": examples.get(id, [{}])[-1].get("content"),
+            "answers": [given.get(id) for given in answers],
+        }
+        for id in ids
+    ]
+
+
+def _ids(side: Side, path: str) -> set[str]:
+    split = path == f"{FORMATTED}/{side.metrics.get('split')}.jsonl"
+    return set(side.items) if split else {row["id"] for row in _cached(side, path)}
+
+
+def _cached(side: Side, path: str) -> list[Json]:
+    """The lines of an output of the run, from DVC's cache by its md5; none where the cache does not hold it."""
+    md5 = side.outputs().get(path, {}).get("md5", "")
+    file = CACHE / md5[:2] / md5[2:]
+    return [json.loads(line) for line in files.lines(file)] if md5 and file.is_file() else []
+
+
+def _totals(side: Side) -> Json:
+    """Numbers of the first tuned model that are no means over rows and so have no interval, e.g. BLEU."""
+    found = side.details.get("totals", {}).get(side.tuned[0], {})
+    return {name: value for name, value in found.items() if isinstance(value, int | float | str)}
+
+
+def _retention(side: Side) -> dict[str, tuple[float, str]]:
+    """What is left of general abilities, each with the verdict of that side's report against its untuned model."""
+    found = side.metrics.get("retention", {})
+    verdicts = {name: found["difference"].get(f"{name}_verdict") for name in found.get("tuned", {})}
+    return {name: (found["tuned"][name], verdict) for name, verdict in verdicts.items() if verdict}
+
+
+def _steps(side: Side) -> Json:
+    return {step: entry for step, entry in side.cost.items() if isinstance(entry, dict) and "seconds" in entry}
+
+
+def _pairs(before: Json, after: Json) -> list[tuple[str, Any, Any]]:
+    return [(name, before.get(name), after.get(name)) for name in dict.fromkeys([*before, *after])]
+
+
+def _spread(means: list[float]) -> tuple[int, float | None]:
+    return len(means), statistics.stdev(means) if len(means) > 1 else None

@@ -1,0 +1,223 @@
+"""The two sides of a comparison, each read from git alone: parameters, dvc.lock, metrics, cost, scores of single items.
+
+A revision is read with `git show`, the working tree from its files; nothing of DVC's cache is needed. What does not belong
+together (a report older than its predictions, parameters that were never run) is refused here.
+"""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stages import params
+from stages.errors import DataError
+from stages.report.evidence import Json
+
+WORKING_TREE = "working tree"
+SHOWN_ONLY = ("validate", "report")  # stages that check or show: nothing they read decides an answer or a score
+
+
+class Item(BaseModel):
+    """A line of items.jsonl: the scores of every system on one row of the split, by system and metric."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    id: str
+    source: str
+    scores: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """What git holds of one run.
+
+    `commit` is a full hash, of HEAD where the working tree is read; `params` are flattened to dotted keys; `lock` holds the
+    run's stages of dvc.lock, `items` the rows by id and in its order.
+    """
+
+    name: str
+    commit: str
+    params: Json
+    lock: Json
+    metrics: Json
+    details: Json
+    cost: Json
+    items: dict[str, Item]
+
+    @property
+    def tuned(self) -> list[str]:
+        return [system for system in next(iter(self.items.values())).scores if system.startswith("tuned_")]
+
+    def outputs(self) -> dict[str, Json]:
+        """Every output in dvc.lock by its path."""
+        return {out["path"]: out for stage in self.lock.values() for out in stage.get("outs", [])}
+
+
+def read(revision: str | None) -> Side:
+    """The run of a revision, or of the working tree where there is none; DataError where it is absent or not of one piece."""
+    if revision == "":
+        raise DataError("an empty revision; name one, e.g. main")
+    commit = _resolved("HEAD" if revision is None else revision)
+    name = WORKING_TREE if revision is None else revision
+
+    read: dict[str, bytes] = {}
+
+    def content(path: str) -> bytes:
+        read[path] = _file(Path(path), name) if revision is None else _show(commit, path, name)
+        return read[path]
+
+    values = params.parse(content("params.yaml"), f"{name}: params.yaml")
+    flat = dict(params.flatten(values))
+    lock = params.parse(content("dvc.lock"), f"{name}: dvc.lock").get("stages") or {}
+    pipeline = params.parse(content("dvc.yaml"), f"{name}: dvc.yaml").get("stages") or {}
+    folder = f"reports/{values.get('name')}"
+    items = content(f"{folder}/items.jsonl")
+    side = Side(
+        name=name,
+        commit=commit,
+        params=flat,
+        lock={stage: entry for stage, entry in lock.items() if _of_this_run(stage, pipeline, flat)},
+        metrics=_json(content(f"{folder}/metrics.json"), f"{name}: {folder}/metrics.json"),
+        details=_details(content, f"{folder}/details.json", name),
+        cost=_json(content(f"{folder}/cost.json"), f"{name}: {folder}/cost.json"),
+        items={item.id: item for item in sorted(_items(items, f"{name}: {folder}/items.jsonl"), key=lambda item: item.id)},
+    )
+    _check_of_one_piece(side, folder, read)
+    return side
+
+
+def git(*arguments: str) -> bytes:
+    """What git prints; DataError with git's first line where it fails."""
+    try:
+        run = subprocess.run(["git", *arguments], capture_output=True)
+    except FileNotFoundError:
+        raise DataError("git: not found; install it to compare revisions") from None
+    if run.returncode:
+        said = run.stderr.decode(errors="replace").strip().splitlines()
+        raise DataError(said[0] if said else f"git {arguments[0]}: failed")
+    return run.stdout
+
+
+def locked_params(side: Side, shown: bool = False) -> Json:
+    """The parameters that the run was made with, from dvc.lock: of the stages that decide it, or only of the report stage."""
+    stages = [stage for name, stage in side.lock.items() if (name == "report" if shown else name not in SHOWN_ONLY)]
+    return dict(params.flatten({k: v for stage in stages for k, v in stage.get("params", {}).get("params.yaml", {}).items()}))
+
+
+def _of_this_run(stage: str, pipeline: Json, values: Json) -> bool:
+    """Whether the parameters ask for this stage: dvc.lock also keeps what earlier runs asked for of a matrix, such as train@43
+    where `seeds` is [42] now. A matrix of this pipeline has one axis, a list among the parameters: `seed: ${seeds}`."""
+    name, _, item = stage.partition("@")
+    matrix = pipeline.get(name, {}).get("matrix") or {}
+    axes = [values.get(str(reference)[2:-1]) for reference in matrix.values()]
+    return all(item in map(str, axis) for axis in axes if isinstance(axis, list))
+
+
+def _resolved(revision: str) -> str:
+    """The full hash of a revision of git's, or else of the experiment to which `dvc exp run` gave this name."""
+    git("rev-parse", "--git-dir")  # says so itself where there is no repository
+    try:
+        return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").decode().split()[-1]
+    except DataError:
+        experiments = _experiments()
+        found = [commit for name, commit in experiments if name == revision]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise DataError(f"{revision}: {len(found)} experiments have this name; name a commit: {', '.join(found)}") from None
+        if git("rev-parse", "--is-shallow-repository").strip() == b"true":
+            raise DataError(
+                f"{revision}: not in this shallow clone; run `git fetch --unshallow` (in a workflow: fetch-depth: 0)"
+            ) from None
+        branches = git("for-each-ref", "--format=%(refname:short)", "refs/heads", f"refs/remotes/*/{revision}").decode().split()
+        known = [*(name for name, _ in experiments), *branches]
+        raise DataError(f"{revision}: unknown revision; known are {', '.join(known[-5:]) or 'none yet'}") from None
+
+
+def _experiments() -> list[tuple[str, str]]:
+    """Name and commit of DVC's experiments, which it keeps as refs/exps/<2 and 38 digits of the commit run from>/<name>."""
+    listed = git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/*/*/*").decode().splitlines()
+    return [(ref.rsplit("/", 1)[-1], commit) for commit, ref in map(str.split, listed)]
+
+
+def _show(commit: str, path: str, name: str) -> bytes:
+    try:
+        return git("show", f"{commit}:./{path}")
+    except DataError:
+        raise _absent(name, path) from None
+
+
+def _file(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise _absent(name, str(path)) from None
+
+
+def _absent(name: str, path: str) -> DataError:
+    return DataError(f"{name}: {path} is not there; run `dvc repro` and commit what it writes")
+
+
+def _json(content: bytes, where: str) -> Json:
+    try:
+        found = json.loads(content)
+    except ValueError as error:
+        raise DataError(f"{where}: not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{where}: not a JSON object; run `dvc repro` and commit what it writes")
+    return found
+
+
+def _details(content: Callable[[str], bytes], path: str, name: str) -> Json:
+    """Nothing in reports older than this file, whose scores can be compared all the same."""
+    try:
+        found = content(path)
+    except DataError:
+        return {}
+    return _json(found, f"{name}: {path}")
+
+
+def _items(content: bytes, where: str) -> Iterator[Item]:
+    """The rows of items.jsonl; DataError where a line is no row, or where it has not the systems of the first."""
+    systems: set[str] = set()
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            item = Item.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "row"
+            raise DataError(f"{where}:{number}: {field}: {first['msg']}") from None
+        systems = systems or set(item.scores)
+        if uneven := sorted(systems ^ set(item.scores)):
+            raise DataError(f"{where}:{number}: {uneven[0]} is scored on some rows only; run `dvc repro -f report`")
+        yield item
+    if not any(system.startswith("tuned_") for system in systems):
+        raise DataError(f"{where}: no scores of a tuned system; run `dvc repro`")
+
+
+def _check_of_one_piece(side: Side, folder: str, read: dict[str, bytes]) -> None:
+    """The report is the locked one, made from the locked predictions, with the parameters that stand beside them.
+
+    `read` are the files that were read, by path. An old lock file may not list all of the report's, but always its items.
+    """
+    outputs, items = side.outputs(), f"{folder}/items.jsonl"
+    locked = {path: outputs.get(path, {}).get("md5") for path in read if path == items or path in outputs}
+    for path, md5 in locked.items():
+        if md5 != hashlib.md5(read[path], usedforsecurity=False).hexdigest():
+            raise DataError(f"{side.name}: {path} is not the one in dvc.lock; run `dvc repro` and commit both")
+    for system, md5 in side.cost.get("predictions_md5", {}).items():
+        predictions = f"data/predictions/{system}.jsonl"
+        if outputs.get(predictions, {}).get("md5") != md5:
+            raise DataError(
+                f"{side.name}: {items} was not made from the {predictions} in dvc.lock; run `dvc repro` and commit both"
+            )
+    for key, value in (locked_params(side) | locked_params(side, shown=True)).items():
+        if key in side.params and side.params[key] != value:
+            raise DataError(
+                f"{side.name}: params.yaml says {key} = {json.dumps(side.params[key])}, the run was made with "
+                f"{json.dumps(value)}; run `dvc repro` and commit what it writes"
+            )

@@ -1,0 +1,122 @@
+"""`tunetrail judge`: a teacher judges two systems' answers, side by side and each alone (Zheng et al. 2023, arXiv:2306.05685).
+
+Off unless called. Judges prefer what they see first and what is longer: every pair is shown in both orders, a win counts only
+where both agree, and how often they did, and how often the longer answer won, stands beside the wins.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import FileSystemLoader
+from jinja2.sandbox import SandboxedEnvironment
+
+from stages import files, params, records
+from stages.errors import DataError
+from stages.params import Sampling
+from stages.records import Call, Example, Message, Prediction, aligned
+from stages.statistics import rate_interval
+from stages.teachers.backends import backend
+from stages.teachers.teacher import Ask, Teacher
+
+CRITERIA = ("relevance", "accuracy", "fluency")
+# "Verdict: A", "Final verdict: **Answer A** (better)"; "4. relevance: 4/5", but not -1.
+VERDICT = re.compile(r"^\W*(?:final )?verdict\W*(?:answer )?(A|B|tie)\W*(?:\(.*\)\W*)?$", re.IGNORECASE | re.MULTILINE)
+MARK = r"^\W*(?:\d\W+)?{}\W*(?<![-−])([1-5])(?:/5)?\W*$"
+GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=256)
+
+
+def judge(systems: str | None, rows: int) -> None:
+    """Judge `rows` random rows of the split and write reports/<name>/judge.json."""
+    p = params.read("name", "seed", "seeds", "predict.split", "predict.shots", "teacher", "synthesis.budget")
+    pair = (systems or f"tuned_{p.seeds[0]},base_{max(p.predict.shots)}shot").split(",")
+    examples = list(records.read(Path(f"data/formatted/{p.predict.split}.jsonl"), Example))
+    if len(pair) != 2 or rows < 1 or not examples:
+        raise DataError("judge: needs two systems, e.g. --systems tuned_42,base_3shot, and at least one row")
+    places = random.Random(p.seed).sample(range(len(examples)), min(rows, len(examples)))
+    chosen = [examples[place] for place in places]
+    given = [aligned(Path(f"data/predictions/{system.strip()}.jsonl"), examples) for system in pair]
+    first, second = ([answers[place] for place in places] for answers in given)
+    teacher = Teacher(backend(p.teacher, params.runtime()), p.synthesis.budget, p.seed)
+    judged = {
+        "split": p.predict.split,
+        "rows": len(chosen),
+        "teacher": p.teacher.model_dump(),
+        "pairwise": pairwise(chosen, first, second, teacher),
+        "rubric": {answers[0].system: rubric(chosen, answers, teacher) for answers in (first, second)},
+        "cost": asdict(teacher.cost()),
+    }
+    files.write_json(Path("reports") / p.name / "judge.json", judged)
+    print(f"{len(teacher.calls)} verdicts on {len(chosen)} rows: {judged['pairwise']}")
+
+
+def pairwise(
+    examples: Sequence[Example], first: Sequence[Prediction], second: Sequence[Prediction], teacher: Teacher
+) -> dict[str, Any]:
+    """Wins of either system; `win_rate` is the first one's share of them, with the interval of `rate_interval`.
+
+    `consistency` is the share of pairs with two usable verdicts in which these agree, `first_shown` the share of verdicts for
+    the answer shown first among those for either (0.5 is fair), `longer_won` the share of wins of the longer answer.
+    """
+    shown = [pair for a, b in zip(first, second, strict=True) for pair in ((a.text, b.text), (b.text, a.text))]
+    twice = [example for example in examples for _ in range(2)]
+    asks = [_ask("judge_pair", example, pair) for example, pair in zip(twice, shown, strict=True)]
+    verdicts = [_verdict(call) for call in teacher.answer(asks)]
+    pairs = enumerate(zip(verdicts[::2], verdicts[1::2], strict=True))
+    usable = {row: (there, -back) for row, (there, back) in pairs if there is not None and back is not None}
+    agreed = {row: there for row, (there, back) in usable.items() if there == back}
+    wins = {row: verdict > 0 for row, verdict in agreed.items() if verdict}
+    lengths = {row: (len(first[row].text), len(second[row].text)) for row in wins}
+    longer_won = [(a > b) == wins[row] for row, (a, b) in lengths.items() if a != b]
+    for_first_shown = [side > 0 for there, back in usable.values() for side in (there, -back) if side]
+    rate = rate_interval(np.array([*wins.values()]), np.array([examples[row].source for row in wins])) if wins else None
+    return {
+        "wins": {first[0].system: sum(wins.values()), second[0].system: len(wins) - sum(wins.values())},
+        "ties": len(agreed) - len(wins),
+        "inconsistent": len(usable) - len(agreed),
+        "unusable": len(examples) - len(usable),
+        "win_rate": _rounded(rate and rate.mean),
+        "win_rate_lo": _rounded(rate and rate.low),
+        "win_rate_hi": _rounded(rate and rate.high),
+        "consistency": _share([row in agreed for row in usable]),
+        "first_shown": _share(for_first_shown),
+        "longer_won": _share(longer_won),
+    }
+
+
+def rubric(examples: Sequence[Example], answers: Sequence[Prediction], teacher: Teacher) -> dict[str, Any]:
+    """Mean of each criterion, 1 to 5, over the answers whose rating had all of them."""
+    asks = [_ask("judge_rubric", example, [answer.text]) for example, answer in zip(examples, answers, strict=True)]
+    rated = [marks for call in teacher.answer(asks) if (marks := _marks(call))]
+    means = {name: _rounded(np.mean([marks[name] for marks in rated])) for name in CRITERIA if rated}
+    return {**means, "n": len(rated), "unusable": len(examples) - len(rated)}
+
+
+def _ask(template: str, example: Example, answers: Sequence[str]) -> Ask:
+    page = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent)).get_template(f"{template}.jinja")
+    request = "\n\n".join(message.content for message in example.prompt)
+    content = page.render(request=request, reference=example.reference, answers=answers)
+    return Ask(messages=(Message(role="user", content=content),), sampling=GREEDY)
+
+
+def _verdict(call: Call | None) -> int | None:
+    """1 for the answer shown first, -1 for the other one, 0 for a tie, None for an unusable verdict."""
+    found = VERDICT.findall(call.text) if call else []
+    return {"a": 1, "b": -1, "tie": 0}[found[-1].lower()] if found else None
+
+
+def _marks(call: Call | None) -> dict[str, int] | None:
+    found = {name: re.search(MARK.format(name), call.text, re.I | re.M) for name in CRITERIA} if call else {}
+    return {name: int(match[1]) for name, match in found.items() if match} if found and all(found.values()) else None
+
+
+def _share(hits: Sequence[bool]) -> float | None:
+    return _rounded(np.mean(hits)) if hits else None
+
+
+def _rounded(number: Any) -> float | None:
+    return None if number is None else round(float(number), 6)

@@ -1,0 +1,192 @@
+"""`tunetrail predict`: any number of texts through one or several systems, in constant memory, in order, resumable.
+
+Rows go to a file beside the output, which is renamed when all are there. Interrupted, the next call with the same input
+file, systems and weights goes on behind the last whole batch, so that it ends with the same bytes as an uninterrupted one.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from stages import params
+from stages.errors import DataError
+from stages.files import file_hash, lines
+from stages.models import stored
+from stages.models.manifest import MANIFEST, read_manifest
+from stages.params import Params
+from stages.records import Message, Task, content_hash
+from stages.text import chat
+from stages.text.objects import parsed
+from stages.text.prompts import SHOTS, question, shots_of, with_shots
+
+if TYPE_CHECKING:
+    from stages.generation.decoding import Completion
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+Answers = Callable[[list[Task]], "list[Completion]"]
+
+
+def answer(source: str, target: str, names: list[str], folders: Sequence[Path] = ()) -> None:
+    """Answer the lines of `source` by every named system, or by the adapters in `folders`, into `target`.
+
+    "-" is standard input or output.
+    """
+    p = params.read("seeds", "data", "predict.batch_size", "predict.max_new_tokens")
+    if not (names or folders):
+        raise DataError("--system: names no system; use tuned, tuned_<seed> or base_<k>shot")
+    systems = {name: f"tuned_{p.seeds[0]}" if name == "tuned" else name for name in names}
+    if missing := [str(folder) for folder in folders if not folder.is_dir()]:
+        raise DataError(f"--adapter {missing[0]}: no such folder")
+    adapters = _named(folders) or {name: _adapter(system) for name, system in systems.items()}
+    tasks = _tasks(source, p.data.system)
+    if source != "-" and not Path(source).is_file():
+        raise DataError(f"--input {source}: no such file")
+    if Path(target).is_dir():
+        raise DataError(f"--output {target}: is a folder; name a file")
+    read_manifest()  # says what to do where there is none
+    for folder in dict.fromkeys(folders):
+        if stored.is_whole(folder):
+            stored.check_whole(folder, f"--adapter {folder}")
+    if target == "-":
+        _write(sys.stdout, tasks, _opened(adapters, p), p.predict.batch_size)
+        return
+    part = Path(target).with_name(f".{Path(target).name}.{_fingerprint(source, adapters, p)}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    tasks = islice(tasks, _whole_batches(part, p.predict.batch_size), None)
+    try:
+        with part.open("a", encoding="utf-8", newline="\n") as file:
+            _write(file, tasks, _opened(adapters, p), p.predict.batch_size)
+    except DataError:  # the input or a system is wrong: with another one nothing goes on from here
+        part.unlink()
+        raise
+    part.replace(target)
+
+
+def _write(file: IO[str], tasks: Iterator[Task], systems: dict[str, Answers], batch_size: int) -> None:
+    while batch := list(islice(tasks, batch_size)):
+        answers = {name: [_row(a) for a in ask(batch)] for name, ask in systems.items()}
+        for position, task in enumerate(batch):
+            by_system = {name: rows[position] for name, rows in answers.items()}
+            row = by_system if len(by_system) > 1 else next(iter(by_system.values()))
+            file.write(json.dumps({"input": task.input, **row}, ensure_ascii=False) + "\n")
+        file.flush()
+
+
+def _row(given: "Completion") -> dict[str, Any]:
+    value = parsed(given.text)
+    return {"text": given.text, "parsed": value, "valid": value is not None}
+
+
+def _opened(adapters: dict[str, Path | None], p: Params) -> dict[str, Answers]:
+    """Return each system's function from tasks to answers, by the name that the user gave it; a base one has no adapter."""
+    from stages.generation.decoding import greedy
+    from stages.models.loading import open_base
+    from stages.models.tuned import open_tuned
+
+    runtime, limit = params.runtime(), p.predict.max_new_tokens
+
+    def opened(name: str, adapter: Path | None) -> Answers:
+        lm = open_tuned(runtime, adapter) if adapter else open_base(runtime)
+        shots = [] if adapter else _shots(name)
+        room = getattr(lm.model.config, "max_position_embeddings", sys.maxsize) - limit  # a T5 has no such limit
+
+        def ask(tasks: list[Task]) -> "list[Completion]":
+            prompts = [chat.prompt_ids(lm.tokenizer, with_shots(question(task), shots)) for task in tasks]
+            for task, prompt in zip(tasks, prompts, strict=True):
+                if len(prompt) > room:
+                    raise DataError(
+                        f"--input: line {task.source} has {len(prompt)} tokens for --system {name}, but the model reads {room} "
+                        f"besides predict.max_new_tokens = {limit}; shorten it"
+                    )
+            return greedy(lm, prompts, limit)
+
+        return ask
+
+    return {name: opened(name, adapter) for name, adapter in adapters.items()}
+
+
+def _shots(system: str) -> list[Message]:
+    """The examples before a base system's prompts, as many as its name says."""
+    count = int(system[len("base_") : -len("shot")])
+    if count and not SHOTS.is_file():
+        raise DataError(f"--system {system}: {SHOTS}: no such file; run `dvc repro format` first")
+    turns = shots_of(system)
+    if (kept := sum(turn.role == "assistant" for turn in turns)) < count:
+        raise DataError(f"--system {system}: {SHOTS} holds {kept} examples; raise format.shots and run `dvc repro`")
+    return turns
+
+
+def _named(folders: Sequence[Path]) -> dict[str, Path | None]:
+    """The folders by their names; one that comes again has its number behind the name, so that it answers again."""
+    times = [folders[: place + 1].count(folder) for place, folder in enumerate(folders)]
+    return {f"{folder} ({n})" if n > 1 else str(folder): folder for folder, n in zip(folders, times, strict=True)}
+
+
+def _adapter(system: str) -> Path | None:
+    """The adapter folder of a tuned system, None for a base one."""
+    if system.startswith("base_") and system.endswith("shot") and system[5:-4].isdecimal():
+        return None
+    if not system.startswith("tuned_"):
+        raise DataError(f"--system {system}: unknown; use tuned, tuned_<seed> or base_<k>shot, e.g. base_0shot")
+    adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
+    if not adapter.is_dir():
+        raise DataError(f"--system {system}: {adapter} does not exist; train it with `dvc repro` or fetch it with `dvc pull`")
+    return adapter
+
+
+def _tasks(source: str, system: str) -> Iterator[Task]:
+    """A task for each line that is not blank: {"input": ...}, perhaps with instruction and system, or the line's text."""
+    found: Iterable[str] = _typed() if source == "-" else lines(Path(source))
+    for number, line in enumerate(found, start=1):
+        if not line.strip():
+            continue
+        row = parsed(line) or {"input": line}
+        wrong = [key for key, value in row.items() if key in ("input", "instruction", "system") and not isinstance(value, str)]
+        if "input" not in row or wrong:
+            raise DataError(f'{source}:{number}: must be a text or an object like {{"input": "..."}} whose values are texts')
+        asked = {key: row[key] for key in ("instruction", "input") if key in row}
+        if any(SURROGATE.search(text) for text in (*asked.values(), row.get("system", ""))):
+            raise DataError(f"{source}:{number}: holds half of an escaped pair such as \\ud83d, which is no text")
+        yield Task(kind="text", system=row.get("system", system), output="", source=str(number), **asked)
+
+
+def _typed() -> Iterator[str]:
+    """Lines of standard input, as `records.lines` reads them from a file."""
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise DataError(f"-:{number}: not UTF-8") from None
+
+
+def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params) -> str:
+    """Of everything that decides the answers; standard input is not known beforehand and gets the process's number."""
+    texts = str(os.getpid()) if source == "-" else file_hash(Path(source))
+    weights = {
+        name: [file_hash(path) for path in (sorted(folder.iterdir()) if folder else [SHOTS]) if path.is_file()]
+        for name, folder in adapters.items()
+    }
+    return content_hash([texts, weights, file_hash(MANIFEST), p.data.system, p.predict.batch_size, p.predict.max_new_tokens])[
+        :12
+    ]
+
+
+def _whole_batches(part: Path, batch_size: int) -> int:
+    """How many rows of an interrupted run may stay; what follows the last whole batch is cut off."""
+    if not part.is_file():
+        return 0
+    rows, size, kept, length = 0, 0, 0, 0
+    with part.open("r+b") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            rows, size = rows + 1, size + len(line)
+            if rows % batch_size == 0:
+                kept, length = rows, size
+        file.truncate(length)
+    return kept

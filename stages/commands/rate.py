@@ -1,0 +1,128 @@
+"""`tunetrail rate`: people judge answers without knowing whose they are; sheets out, means and agreement in.
+
+The sheets of all raters hold the same rows, each in an order of its own; which system wrote a row stands in the key alone.
+"""
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages import files, params, records
+from stages.commands import sheet
+from stages.errors import DataError
+from stages.records import Example, Prediction
+from stages.statistics import Array
+
+CRITERIA = ("relevance", "accuracy", "fluency")
+SCALE = ("1", "2", "3", "4", "5")
+COLUMNS = ("row", "question", "reference", "answer", *CRITERIA, "comment")
+KEY = ("row", "example", "system")
+
+
+def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Path) -> None:
+    """Write <folder>/<rater>.csv for each rater and the key beside the folder; DataError where one is there already."""
+    p = params.read("seed", "predict.split")
+    examples = list(records.read(Path("data/formatted") / f"{p.predict.split}.jsonl", Example))
+    answers = {
+        (system, answer.example): answer.text
+        for system in systems
+        for answer in records.read(Path("data/predictions") / f"{system}.jsonl", Prediction)
+    }
+    generator = np.random.default_rng(p.seed)
+    chosen = [examples[i] for i in generator.permutation(len(examples))[:count]]
+    pairs = [(example, system) for example in chosen for system in systems]
+    rows = {number: pairs[i] for number, i in enumerate(generator.permutation(len(pairs)), start=1)}
+    if lacking := [(system, example.id) for example, system in pairs if (system, example.id) not in answers]:
+        raise DataError("data/predictions/{}.jsonl: no answer to {}; run `dvc repro`".format(*lacking[0]))
+    texts = {n: (e.prompt[-1].content, e.reference, answers[system, e.id]) for n, (e, system) in rows.items()}
+    for rater in raters:
+        order = [int(number) for number in generator.permutation(list(rows))]
+        sheet.write(folder / f"{rater}.csv", COLUMNS, ([n, *texts[n], *[""] * len(CRITERIA), ""] for n in order))
+    sheet.write(_key(folder), KEY, ([n, example.id, system] for n, (example, system) in rows.items()))
+    print(f"{len(rows)} answers for {len(raters)} raters in {folder}; keep {_key(folder)} from them")
+
+
+def read_back(folder: Path, output: Path | None) -> None:
+    """Read the filled sheets of a folder and show, and store as JSON, means by system and agreement by criterion.
+
+    On stderr: of each rater how many rows of the key the sheet lacks, and how many have no rating.
+    """
+    systems = {row["row"]: row["system"] for _, row in sheet.read(_key(folder), KEY)}
+    filled = sorted(folder.glob("*.csv"))
+    if not filled:
+        raise DataError(f"{folder}: holds no sheets (*.csv)")
+    ratings = {path.stem: _ratings(path, systems) for path in filled}
+    for rater, rows in ratings.items():
+        missing, unfilled = len(systems) - len(rows), sum(not given for given in rows.values())
+        if missing or unfilled:
+            print(f"{rater}: of {len(systems)} rows {missing} are missing and {unfilled} have no rating", file=sys.stderr)
+    found = summarize(ratings, systems)
+    if output:
+        files.write_json(output, found)
+    print(json.dumps(found, ensure_ascii=False, indent=2))
+
+
+def summarize(ratings: dict[str, dict[str, dict[str, int]]], systems: dict[str, str]) -> dict[str, Any]:
+    """From ratings[rater][row][criterion]: mean, standard deviation and number by system, and alpha over all rows."""
+    found: dict[str, Any] = {"raters": list(ratings), "systems": {}, "krippendorff_alpha": {}}
+    for criterion in CRITERIA:
+        table = np.array([[rows.get(row, {}).get(criterion, np.nan) for row in systems] for rows in ratings.values()])
+        alpha = krippendorff_alpha(table)
+        found["krippendorff_alpha"][criterion] = None if alpha is None else round(alpha, 4)
+        by_system: dict[str, list[float]] = defaultdict(list)
+        for column, system in enumerate(systems.values()):
+            by_system[system] += [value for value in table[:, column] if not np.isnan(value)]
+        for system in sorted(by_system):
+            given = by_system[system]
+            numbers = {"mean": round(float(np.mean(given)), 4), "sd": round(float(np.std(given)), 4)} if given else {}
+            found["systems"].setdefault(system, {})[criterion] = {**numbers, "n": len(given)}
+    return found
+
+
+def krippendorff_alpha(ratings: Array) -> float | None:
+    """Krippendorff's alpha for ordinal ratings, array of shape (raters, units), NaN where a rater gave none.
+
+    alpha = 1 - D_o / D_e, observed over expected disagreement (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability",
+    section C), from the coincidence matrix o_ck of values c, k given to the same unit, each unit of m ratings weighing
+    1 / (m - 1), with the ordinal metric delta^2_ck = (sum_{g=c..k} n_g - (n_c + n_k) / 2)^2. 1 is full agreement, 0 chance.
+    None where no unit has two ratings or all ratings are equal: there is nothing to agree about.
+    """
+    values = np.unique(ratings[~np.isnan(ratings)])
+    counts = np.array([[np.sum(unit == value) for value in values] for unit in ratings.T], dtype=float)  # (units, values)
+    counts = counts[counts.sum(axis=1) > 1]
+    weights = 1 / (counts.sum(axis=1) - 1)
+    coincidences = np.einsum("u,uc,uk->ck", weights, counts, counts) - np.diag(weights @ counts)
+    totals = coincidences.sum(axis=1)
+    ranks = np.cumsum(totals) - totals / 2  # sum_{g=c..k} n_g - (n_c + n_k) / 2 is the distance of these mid-ranks
+    distance = (ranks[:, None] - ranks[None, :]) ** 2
+    expected = float((np.outer(totals, totals) * distance).sum())
+    return 1 - (totals.sum() - 1) * float((coincidences * distance).sum()) / expected if expected else None
+
+
+def _ratings(path: Path, systems: dict[str, str]) -> dict[str, dict[str, int]]:
+    """Row to criterion to rating of one sheet; an empty cell is no rating."""
+    found: dict[str, dict[str, int]] = {}
+    for where, row in sheet.read(path, ("row", *CRITERIA)):
+        number = _whole(row["row"])
+        if number not in systems or number in found:
+            raise DataError(f"{where}: row {number} is {'there twice' if number in found else 'not in the key'}")
+        given = {criterion: _whole(row[criterion]) for criterion in CRITERIA if row[criterion].strip()}
+        if wrong := [criterion for criterion, value in given.items() if value not in SCALE]:
+            raise DataError(f"{where}: {wrong[0]} = {given[wrong[0]]!r}: must be {SCALE[0]} to {SCALE[-1]}, whole, or empty")
+        found[number] = {criterion: int(value) for criterion, value in given.items()}
+    return found
+
+
+def _whole(cell: str) -> str:
+    """5.0 is 5: a column with empty cells is saved so by some programs."""
+    return cell.strip().removesuffix(".0")
+
+
+def _key(folder: Path) -> Path:
+    folder = folder.resolve()  # "." has no name
+    return folder.parent / f"{folder.name}.key.csv"

@@ -1,0 +1,45 @@
+"""CSV sheets that people fill in a spreadsheet: written so that texts stay texts, read back as spreadsheets save them."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.errors import DataError
+from stages.files import lines, write_text
+
+FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes text that begins so for a formula
+
+
+def write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """DataError where the file exists, since it may hold people's answers."""
+    if path.exists():
+        raise DataError(f"{path}: exists and may hold answers; move it away or name another file")
+    text = io.StringIO()
+    csv.writer(text).writerows([columns, *(map(_cell, row) for row in rows)])
+    write_text(path, "\ufeff" + text.getvalue())  # with a byte order mark, spreadsheets read it as UTF-8
+
+
+def read(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each row that is not empty with its place, file and line; DataError where a column of the header is gone.
+
+    Where the comma is the decimal sign, spreadsheets save with semicolons, some with tabs.
+    """
+    text = "\n".join(lines(path))
+    header = text.partition("\n")[0]
+    delimiter = next((sign for sign in ";\t" if sign in header), ",")
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restval="")
+    try:
+        names = reader.fieldnames or ()
+        if missing := [name for name in columns if name not in names]:
+            raise DataError(f"{path}:1: no column {missing[0]!r}; keep the header that was exported")
+        for row in reader:
+            if any(row[name].strip() for name in names):
+                yield f"{path}:{reader.line_num}", row
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: no CSV: {error}; close its quotes or save the sheet anew") from error
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -1,0 +1,148 @@
+"""Numbers and names as pages show them, and pages from templates: for the report, the comparison and the model card.
+
+Everything shown comes from data that others wrote: autoescaping is on in every template and nothing is marked safe.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+METRICS = {
+    "json_valid": ("valid JSON", "the whole answer parses as one JSON object"),
+    "field_exact": ("fields exact", "share of a record's fields that equal the reference; null equals only null"),
+    "record_exact": ("records exact", "every field of the record equals the reference"),
+    "exact_match": ("exact match", "the answer equals the reference"),
+    "token_f1": ("token F1", "overlap of the words of answer and reference"),
+    "schema_valid": ("schema valid", "the object has exactly the reference's keys, with values of their kinds"),
+    "rouge_l": ("ROUGE-L", "longest common subsequence of words, as F1"),
+    "answered": ("answered", "the answer does not decline, on questions that have one"),
+    "declined": ("declined", "the answer declines, on questions that have none"),
+    "accuracy": ("accuracy", "the answer written names the right choice"),
+    "logprob_accuracy": ("log-likelihood accuracy", "the right choice is the likeliest as a whole"),
+    "logprob_accuracy_norm": ("log-likelihood accuracy by token", "the right choice is the likeliest by its mean token"),
+    "stop_rate": ("stopped by itself", "the answer ended before the limit of new tokens"),
+}
+MINUS, SPACE = "\u2212", "\u202f"  # a true minus sign and a narrow no-break space
+FEW_CLUSTERS = 10
+LONGEST = 2000  # characters of one text on the page
+
+
+def metric_name(metric: str) -> str:
+    """`metric@slice` reads as metric on slice."""
+    metric, _, only = metric.partition("@")
+    if only:
+        return f"{metric_name(metric)} on {only.replace('_', ' ')}"
+    if metric in METRICS:
+        return METRICS[metric][0]
+    return f"{metric.removesuffix('_exact')} exact" if metric.endswith("_exact") else metric.replace("_", " ")
+
+
+def metric_help(metric: str) -> str:
+    return METRICS.get(metric.partition("@")[0], ("", ""))[1]
+
+
+def system_name(system: str) -> str:
+    shots = re.fullmatch(r"base_(\d+)shot", system)
+    if system == "base_passage":
+        return "base, passage in the prompt"
+    if not shots:
+        return system.replace("_", " ")
+    return {0: "base, no examples", 1: "base, 1 example"}.get(int(shots[1]), f"base, {shots[1]} examples")
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def signed(share: float) -> str:
+    points = round(100 * share, 1)
+    return f"{points:+.1f}".replace("-", MINUS) if points else "0.0"
+
+
+def probability(p: float) -> str:
+    return f"p{SPACE}<{SPACE}0.001" if p < 0.001 else f"p{SPACE}={SPACE}{p:.3f}"
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f}{SPACE}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}{SPACE}h {minutes}{SPACE}min" if hours else f"{minutes}{SPACE}min {rest}{SPACE}s"
+
+
+def size(value: float) -> str:
+    """Bytes in decimal units, as file managers and model pages give them."""
+    unit = next(unit for unit in (1e9, 1e6, 1e3, 1) if value >= unit or unit == 1)
+    name = {1e9: "GB", 1e6: "MB", 1e3: "kB", 1: "B"}[unit]
+    return f"{value / unit:.1f}{SPACE}{name}" if unit > 1 else f"{value:.0f}{SPACE}{name}"
+
+
+def figure(value: float | str | None) -> str:
+    """A total that may be of any size or unit."""
+    return value if isinstance(value, str) else "–" if value is None else f"{value:.4g}".replace("-", MINUS)
+
+
+def bounds(numbers: dict[str, Any], total: str) -> str:
+    """The interval of a total that has one."""
+    ends = [figure(numbers[end]) for end in (f"{total}_lo", f"{total}_hi") if end in numbers]
+    return f" [{', '.join(ends)}]" if ends else ""
+
+
+def clip(text: str, longest: int = LONGEST) -> str:
+    return text if len(text) <= longest else f"{text[:longest]} … ({len(text) - longest:,} more characters)"
+
+
+def cell(text: Any) -> str:
+    """Text inside a cell of a Markdown table, where a bar or a line break would end the cell."""
+    return " ".join(str(text).split()).replace("|", "¦").replace("`", "'")
+
+
+def gpu_memory(cost: dict[str, Any]) -> str:
+    """What training took of a GPU: its memory, what was reserved before and at the peak, the time in seconds and minutes."""
+    before, peak, total = (cost[f"memory_{name}_mb"] * 1e6 for name in ("before", "reserved", "total"))
+    seconds = cost["train_seconds"]
+    return (
+        f"{size(total)} of GPU memory; reserved before training {size(before)}, at the peak {size(peak)} "
+        f"({percent(peak / total)}{SPACE}%), of which for training {size(peak - before)} "
+        f"({percent((peak - before) / total)}{SPACE}%); trained in {seconds:.1f}{SPACE}s, {seconds / 60:.2f} minutes"
+    )
+
+
+FILTERS = (
+    metric_name,
+    metric_help,
+    system_name,
+    percent,
+    signed,
+    probability,
+    number,
+    duration,
+    size,
+    figure,
+    bounds,
+    clip,
+    cell,
+    gpu_memory,
+)
+
+
+def render(template: Path, **content: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {function.__name__: function for function in FILTERS}
+    text = environment.get_template(template.name).render(**content)
+    # A terminal and a code span show entities as they stand; quotes need none where nothing is written into an attribute.
+    return text.replace("&#34;", '"').replace("&#39;", "'") if template.name.endswith(".md.jinja") else text

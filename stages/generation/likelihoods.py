@@ -1,0 +1,59 @@
+"""How likely a model finds given continuations, and its logits while it reads them."""
+
+from collections.abc import Sequence
+
+import torch
+
+from stages.generation import cache
+from stages.models.loading import LanguageModel
+
+
+def log_likelihoods(
+    lm: LanguageModel,
+    prompts: Sequence[list[int]],
+    continuations: Sequence[list[int]],
+) -> list[float]:
+    """Natural logarithm of the probability of each continuation after its prompt, summed over its tokens."""
+    if lm.encoder_decoder or lm.has_prompt:
+        return [_likelihood(lm, *pair) for pair in zip(prompts, continuations, strict=True)]
+    rows = [prompt + added for prompt, added in zip(prompts, continuations, strict=True)]
+    batch = cache.batched(lm, rows, at_most=min(map(len, prompts)) - 1)  # the last token before predicts the first
+    longest = max(map(len, continuations))
+    new = batch.ids[:, batch.shared :]
+    with torch.inference_mode():
+        logits = lm.model(
+            input_ids=new,
+            attention_mask=batch.mask,
+            position_ids=(batch.mask.cumsum(1) - 1).clamp(min=0)[:, batch.shared :],
+            past_key_values=batch.cache,
+            logits_to_keep=min(longest + 1, new.shape[1]),
+        ).logits
+        found = logits[:, :-1].float().log_softmax(-1).gather(2, new[:, 1 - logits.shape[1] :, None]).squeeze(2)
+    return [float(row[row.shape[0] - len(added) :].sum()) for row, added in zip(found, continuations, strict=True)]
+
+
+def forced(lm: LanguageModel, prompt: list[int], answer: list[int]) -> torch.Tensor:
+    """Logits of a model that reads `answer` after `prompt`, shape (len(answer) + 1, vocabulary).
+
+    Row i is what the model says before token i of the answer; the last row says what would follow the answer.
+    """
+
+    def ids(tokens: list[int]) -> torch.Tensor:
+        return torch.tensor([tokens], device=lm.model.device)
+
+    with torch.inference_mode():
+        if lm.encoder_decoder:
+            begun = ids([lm.model.config.decoder_start_token_id, *answer])
+            return lm.model(input_ids=ids(prompt), decoder_input_ids=begun).logits[0]
+        return lm.model(input_ids=ids(prompt + answer), logits_to_keep=len(answer) + 1).logits[0]
+
+
+def choices(lm: LanguageModel, prompt: list[int], texts: Sequence[str]) -> tuple[list[float], list[int]]:
+    """Log-likelihood (nats) and tokens of each possible answer to one prompt, without an end token."""
+    ids = [list(lm.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    return log_likelihoods(lm, [prompt] * len(ids), ids), [len(answer) for answer in ids]
+
+
+def _likelihood(lm: LanguageModel, prompt: list[int], continuation: list[int]) -> float:
+    likely = forced(lm, prompt, continuation)[:-1].float().log_softmax(-1)
+    return float(sum(likely[place, token] for place, token in enumerate(continuation)))

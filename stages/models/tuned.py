@@ -1,0 +1,85 @@
+"""A tuned model: the base with a stored adapter, merged or next to its weights, or a whole model."""
+
+from pathlib import Path
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+
+from stages.errors import DataError
+from stages.models.loading import LanguageModel, load_base, open_model
+from stages.models.manifest import parameters
+from stages.models.stored import adapter_config
+from stages.params import Quantization, Runtime
+
+
+def open_tuned(runtime: Runtime, adapter: Path, quantization: Quantization | None = None, merge: bool = True) -> LanguageModel:
+    """Return the base that models/base.json pins with an adapter, ready to answer; see `load_tuned`."""
+    return open_model(runtime, lambda folder, device: load_tuned(folder, adapter, device, quantization, merge))
+
+
+def load_tuned(
+    folder: Path, adapter: Path, device: str, quantization: Quantization | None = None, merge: bool = True
+) -> PreTrainedModel:
+    """The tuned model: base in bf16 with the adapter merged, or base (quantised where asked) with the adapter beside it.
+
+    A prompt has no weights to merge and stays beside. LoftQ's adapter makes up for the rounding of a 4-bit base, so in bf16
+    it is put on that base's rounded weights.
+    """
+    if not adapter.is_dir():
+        raise DataError(f"{adapter}: no such adapter; train one with `dvc repro` first")
+    if not (adapter / "adapter_config.json").is_file():  # the whole model is stored
+        if not (adapter / "config.json").is_file():
+            raise DataError(f"{adapter}: has neither adapter_config.json nor config.json; name a stored adapter or model")
+        parameters(adapter)
+        return load_base(adapter, device)
+    loftq = adapter_config(adapter).get("loftq_config")
+    if loftq and (quantization is None or quantization.type == "none"):
+        base = load_base(folder, device, Quantization(**loftq)).dequantize()
+    else:
+        base = load_base(folder, device, quantization)
+    tuned = with_adapter(base, adapter)
+    if tuned.active_peft_config.peft_type == "ADALORA":  # PEFT makes its matrices anew while loading, rounded to bf16
+        stored = load_file(adapter / "adapter_model.safetensors", device=device)
+        for name, weight in tuned.named_parameters():
+            weight.data = stored.get(name.replace(".default", ""), weight.data)
+    if merge and not tuned.active_peft_config.is_prompt_learning:
+        return tuned.merge_and_unload()
+    for name, weight in tuned.named_parameters():
+        if "ia3_l" in name:  # a factor in fp32 would turn the keys of a bf16 base into fp32, which attention refuses
+            weight.data = weight.data.to(base.dtype)
+    for module in tuned.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.register_forward_hook(_as_it_came)
+    return tuned.eval()
+
+
+def _as_it_came(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    """A layer's output in the type of its input: beside bitsandbytes' layers PEFT's IA³ and AdaLoRA give fp32 without
+    autocast, under which they were trained, and what follows refuses that."""
+    return output.to(inputs[0].dtype)
+
+
+def with_adapter(base: PreTrainedModel, folder: Path, is_trainable: bool = False) -> PeftModel:
+    """The base with a stored adapter beside its weights; DataError where it is damaged or belongs to another base."""
+    adapter_config(folder)
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise DataError(f"{folder}: has no adapter_model.safetensors; name a complete copy")
+    try:
+        with safe_open(weights, framework="np") as tensors:
+            stored = set(tensors.keys())
+        model = PeftModel.from_pretrained(base, folder, is_trainable=is_trainable)
+    except SafetensorError as error:
+        raise DataError(f"{weights}: damaged: {error}") from None
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+        said = lines[1] if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+        raise DataError(f"{folder}: is no adapter for this base model ({said[:200]})") from None
+    # PEFT drops without a word what fits nowhere. (Asked about embeddings, it would look for the base on the hub.)
+    if not stored <= set(get_peft_model_state_dict(model, save_embedding_layers=False)):
+        raise DataError(f"{folder}: holds weights for layers that this base model lacks; it belongs to another")
+    return model

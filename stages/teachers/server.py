@@ -1,0 +1,138 @@
+"""A teacher behind any server that speaks OpenAI's chat completions."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from stages.errors import DataError, reason
+from stages.params import OpenAITeacher, Runtime
+from stages.teachers.teacher import Ask, Keep, Refused, Reply, Unit, about
+
+REFUSALS = (400, 413, 422)  # of this request, where others are answered
+
+
+class OpenAI:
+    """Any server with OpenAI's chat completions: vLLM, llama.cpp, Ollama, `transformers serve`, a vendor.
+
+    The client repeats a request after 408, 409, 429, 5xx and broken connections and waits as long as Retry-After says, but
+    repeats none after one above two minutes; a body that is no answer is repeated likewise. The key is read from the
+    environment and kept nowhere. Tokens are those that the server reports, or estimated where it reports none.
+
+    What the server refuses for what is in it (too long, or against its policy: 400, 413, 422) is told to the teacher as such.
+    """
+
+    def __init__(self, options: OpenAITeacher, runtime: Runtime) -> None:
+        self.options = options
+        self.identity = {"model": options.model, "base_url": options.base_url.rstrip("/")}
+
+    def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]:
+        for start in range(0, len(asks), self.options.concurrency):
+            yield [[ask] for ask in asks[start : start + self.options.concurrency]]
+
+    def ask(self, units: Sequence[Unit], seeds: Sequence[int], keep: Keep) -> None:
+        import openai
+
+        client = openai.OpenAI(
+            base_url=self.options.base_url,
+            api_key=self._key(),
+            timeout=self.options.timeout_seconds,
+            max_retries=self.options.max_retries,
+        )
+        failed: list[Exception] = []
+
+        def one(number: int) -> None:
+            try:
+                keep(number, [self._answer(client, units[number][0], seeds[number])])
+            except (openai.OpenAIError, _Unusable) as error:
+                if getattr(error, "status_code", None) in REFUSALS:
+                    keep(number, Refused(self._reason(error)))
+                else:
+                    failed.append(error)
+
+        with ThreadPoolExecutor(self.options.concurrency) as pool:
+            list(pool.map(one, range(len(units))))
+        if failed:
+            raise DataError(
+                f"teacher.base_url = {self.options.base_url}: {len(failed)} of {len(units)} requests failed with "
+                f"teacher.max_retries = {self.options.max_retries} ({self._reason(failed[0])}); "
+                "every answer that arrived is kept: run again"
+            )
+
+    def usd(self, prompt_tokens: int, new_tokens: int) -> float:
+        price = self.options.price
+        return (prompt_tokens * price.usd_per_million_input + new_tokens * price.usd_per_million_output) / 1e6
+
+    def _reason(self, error: Exception) -> str:
+        return reason(error).replace(self._key(), "***")
+
+    def _key(self) -> str:
+        name = self.options.api_key_env
+        if name is None:
+            return "none"  # the client insists on one; local servers ignore it
+        if not (key := os.environ.get(name)):
+            raise DataError(f"teacher.api_key_env = {name}: this environment variable is not set")
+        if not key.isascii():
+            raise DataError(f"teacher.api_key_env = {name}: this environment variable holds letters that no key has")
+        return key
+
+    def _answer(self, client: Any, ask: Ask, seed: int) -> Reply:
+        retries = 0
+
+        def count(state: RetryCallState) -> None:
+            nonlocal retries
+            retries += 1 + state.outcome.exception().retries
+
+        again = Retrying(
+            retry=retry_if_exception_type(_Unusable),
+            stop=stop_after_attempt(self.options.max_retries + 1),
+            wait=wait_random_exponential(multiplier=0.5, max=8),
+            before_sleep=count,
+            reraise=True,
+        )
+        started = time.monotonic()
+        answer = again(self._once, client, ask, seed)
+        seconds = round(time.monotonic() - started, 3)
+        return answer.model_copy(update={"retries": answer.retries + retries, "seconds": seconds})
+
+    def _once(self, client: Any, ask: Ask, seed: int) -> Reply:
+        raw = client.chat.completions.with_raw_response.create(
+            model=self.options.model,
+            messages=[message.model_dump() for message in ask.messages],
+            temperature=ask.sampling.temperature,
+            top_p=ask.sampling.top_p,
+            presence_penalty=ask.sampling.presence_penalty,
+            max_tokens=ask.sampling.max_new_tokens,
+            seed=seed % 2**31,
+        )
+        try:
+            body = raw.parse()
+            choice = body.choices[0]
+            content = choice.message.content or ""  # an empty answer is for the filters
+            text = content.encode("utf-8", "replace").decode()  # half an escaped pair such as \ud83d cannot be stored
+            return Reply(
+                text=text.strip(),
+                stopped=choice.finish_reason == "stop",
+                prompt_tokens=_count(body.usage, "prompt_tokens", sum(about(m.content) for m in ask.messages)),
+                new_tokens=_count(body.usage, "completion_tokens", about(text)),
+                retries=raw.retries_taken,
+            )
+        except (ValueError, AttributeError, IndexError, TypeError, RecursionError) as error:
+            raise _Unusable(f"the server sent no chat completion: {raw.text[:80]!r}", raw.retries_taken) from error
+
+
+def _count(usage: Any, name: str, estimate: int) -> int:
+    """Servers leave out the usage, or a part of it, or send null."""
+    count = getattr(usage, name, None)
+    return count if isinstance(count, int) and count >= 0 else estimate
+
+
+class _Unusable(Exception):
+    """A body with status 200 that holds no answer; `retries` are those that the client had made for it."""
+
+    def __init__(self, message: str, retries: int) -> None:
+        super().__init__(message)
+        self.retries = retries

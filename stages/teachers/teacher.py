@@ -1,0 +1,225 @@
+"""Teachers answer requests; each answer is stored as soon as it arrives and never asked for twice.
+
+A backend (this machine's model, a server, a recording) says what it is, in which units it answers and in which waves. The
+unit is what is stored, under the hash of everything that decides it, outside the outputs: a kill, another filter or a
+smaller budget loses no answer. Answers come back in the order of the requests, whatever order they arrived in.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+from rich.progress import track
+
+from stages.errors import DataError
+from stages.files import write_text
+from stages.params import Budget, Sampling
+from stages.records import Call, Message, content_hash
+from stages.text.passages import CJK
+
+REFUSALS_AT_FIRST = 16  # so many may come before an answer does
+CHARACTERS_A_TOKEN = 4  # the usual estimate for English; a Chinese character is about one; no server counts before a request
+
+
+def about(text: str) -> int:
+    """Tokens of a text, estimated."""
+    characters = len(re.findall(f"[{CJK}]", text))
+    return characters + (len(text) - characters) // CHARACTERS_A_TOKEN
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request; `follow_ups` is how many further ones its answer may lead to at most, which only a plan wants to know."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    sample: int = 0
+    follow_ups: int = 0
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What is sent: equal requests are told apart by the number of their sample."""
+        messages = [message.model_dump() for message in self.messages]
+        return {"messages": messages, "sampling": self.sampling.model_dump(), "sample": self.sample}
+
+
+Unit = Sequence[Ask]
+
+
+class Reply(BaseModel):
+    """What came back for one request, as it is stored; `seconds` from sending to the answer, retries included."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str
+    stopped: bool
+    prompt_tokens: int
+    new_tokens: int
+    retries: int = 0
+    seconds: float = 0.0
+
+
+REPLIES = TypeAdapter(list[Reply])
+
+
+@dataclass(frozen=True)
+class Refused:
+    """That a request will not be answered, whoever sends it, and why."""
+
+    reason: str
+
+
+Keep = Callable[[int, list[Reply] | Refused], None]  # takes the number of a unit and what came of it
+
+
+def numbered(asks: Sequence[Ask]) -> list[Ask]:
+    """Equal requests whose answer is drawn become samples of their own; one without chance is sent once for all of them."""
+    before: Counter[str] = Counter()
+    found = []
+    for ask in asks:
+        key = content_hash(ask.request)
+        found.append(replace(ask, sample=ask.sample + before[key]) if ask.sampling.temperature else ask)
+        before[key] += 1
+    return found
+
+
+class Backend(Protocol):
+    """`identity` is what decides an answer beside the request; `usd` prices tokens in and out."""
+
+    identity: dict[str, Any]
+
+    def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]: ...
+
+    def ask(self, units: Sequence[Unit], seeds: Sequence[int], keep: Keep) -> None: ...
+
+    def usd(self, prompt_tokens: int, new_tokens: int) -> float: ...
+
+
+@dataclass(frozen=True)
+class TeacherCost:
+    """What all calls of a run took; `asked` and `refused` count this run's requests alone, tokens are those of all answers."""
+
+    calls: int
+    asked: int
+    retries: int
+    refused: int
+    teacher_seconds: float
+    prompt_tokens: int
+    new_tokens: int
+    usd: float
+
+
+@dataclass
+class Teacher:
+    """`calls` are all that it answered; `asked` counts those not read from the store; `spent`: a budget is used up.
+
+    `retries` and `seconds` are those of all calls, when they were asked; requests under way together are added up.
+    A refused request counts as an empty answer that did not end, which the methods and their filters throw out. Refusals are
+    not stored: the next run asks again. Where most requests are refused, the fault is not theirs, and the run ends.
+    """
+
+    backend: Backend
+    budget: Budget
+    seed: int
+    calls: list[Call] = field(default_factory=list)
+    asked: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    spent: str = ""
+    refused: dict[Path, Refused] = field(default_factory=dict)
+
+    def answer(self, asks: Sequence[Ask]) -> list[Call | None]:
+        """One call a request, in order; None for those that the budget no longer covers."""
+        asks, found = numbered(asks), list[Call | None]()
+        allowed = len(asks) if self.budget.max_calls is None else max(0, self.budget.max_calls - len(self.calls))
+        if allowed < len(asks):
+            self.spent = f"synthesis.budget.max_calls = {self.budget.max_calls}"
+        for wave in track(list(self.backend.waves(asks[:allowed])), "teacher"):
+            if not self._affordable():
+                break
+            calls = [call for unit in self._stored(wave) for call in unit]
+            found += calls
+            self.calls += calls
+            self._require_answers(REFUSALS_AT_FIRST)
+        self._require_answers(0)
+        return found + [None] * (len(asks) - len(found))
+
+    def cost(self) -> TeacherCost:
+        prompt, new = self._tokens()
+        return TeacherCost(
+            calls=len(self.calls),
+            asked=self.asked,
+            retries=self.retries,
+            refused=len(self.refused),
+            teacher_seconds=round(self.seconds, 1),
+            prompt_tokens=prompt,
+            new_tokens=new,
+            usd=round(self.backend.usd(prompt, new), 6),
+        )
+
+    def stored(self, unit: Unit) -> Path:
+        """Where the answers to a unit lie, or will."""
+        key = {"teacher": self.backend.identity, "seed": self.seed, "asks": [ask.request for ask in unit]}
+        return Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "responses" / f"{content_hash(key)}.json"
+
+    def _stored(self, wave: Sequence[Unit]) -> list[list[Call]]:
+        missing = list({self.stored(unit): unit for unit in wave if not self.stored(unit).is_file()}.values())
+
+        def keep(number: int, replies: list[Reply] | Refused) -> None:
+            path = self.stored(missing[number])
+            if isinstance(replies, Refused):
+                self.refused[path] = replies
+            else:
+                write_text(path, REPLIES.dump_json(replies).decode())
+
+        if missing:
+            self.backend.ask(missing, [int(self.stored(unit).stem[:8], 16) for unit in missing], keep)
+        self.asked += sum(map(len, missing))
+        return [self._read(unit) for unit in wave]
+
+    def _read(self, unit: Unit) -> list[Call]:
+        path = self.stored(unit)
+        if path in self.refused:
+            empty: dict[str, Any] = {"text": "", "stopped": False, "prompt_tokens": 0, "new_tokens": 0}
+            return [Call(messages=ask.messages, request=content_hash(ask.request), **empty) for ask in unit]
+        try:
+            replies = REPLIES.validate_json(path.read_bytes())
+            paired = list(zip(unit, replies, strict=True))
+        except ValueError:  # not JSON, or JSON that is not a list of replies
+            raise DataError(f"{path}: a damaged answer; delete this file and run again") from None
+        self.retries += sum(reply.retries for reply in replies)
+        self.seconds += sum(reply.seconds for reply in replies)
+        return [
+            Call(
+                messages=ask.messages,
+                request=content_hash(ask.request),
+                **reply.model_dump(exclude={"retries", "seconds"}),
+            )
+            for ask, reply in paired
+        ]
+
+    def _require_answers(self, at_first: int) -> None:
+        answered = len(self.calls) - len(self.refused)
+        if self.refused and len(self.refused) > max(at_first, answered):
+            first = next(iter(self.refused.values()))
+            raise DataError(
+                f"teacher: {len(self.refused)} requests were refused and {answered} answered ({first.reason}); "
+                "every answer that arrived is kept: run again"
+            )
+
+    def _tokens(self) -> tuple[int, int]:
+        return sum(call.prompt_tokens for call in self.calls), sum(call.new_tokens for call in self.calls)
+
+    def _affordable(self) -> bool:
+        """Counted over all answers used, stored ones too, so that a budget means the same data in every run."""
+        prompt, new = self._tokens()
+        limits = {"max_tokens": prompt + new, "max_usd": self.backend.usd(prompt, new)}
+        for name, used in limits.items():
+            if (limit := getattr(self.budget, name)) is not None and used >= limit:
+                self.spent = f"synthesis.budget.{name} = {limit}"
+        return not self.spent or self.spent.startswith("synthesis.budget.max_calls")

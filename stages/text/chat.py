@@ -1,0 +1,148 @@
+"""The one place where messages become model text: the same function for training, prediction and export.
+
+`encode` gives token ids and labels of a whole chat, `prompt_ids` the ids of a question that waits for its answer. A chat is
+tokenised piece by piece at the borders between prompt and answer, so that training sees exactly what prediction sees.
+An encoder–decoder model reads the prompt in its encoder and writes the answer in its decoder: two sequences instead of one.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from stages.errors import DataError
+from stages.records import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IGNORE = -100
+FIXED_DATE = "01 Jan 2025"  # some templates (Llama 3.2) write today's date, which would change the bytes every day
+FIXED_CLOCK = "{% macro strftime_now(form) %}" + FIXED_DATE + "{% endmacro %}"  # shadows the clock that transformers passes in
+
+
+@dataclass
+class Encoded:
+    """Token ids of one sequence; `labels` are equal to the ids where the model is to learn, IGNORE elsewhere.
+
+    `apart`: for an encoder–decoder model `input_ids` are the prompt alone and `labels` the answer, of its own length.
+    """
+
+    input_ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    apart: bool = False
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer side: what a limit on the length is held against."""
+        return max(len(self.input_ids), len(self.labels))
+
+    @property
+    def supervised(self) -> int:
+        return sum(label != IGNORE for label in self.labels)
+
+
+def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[Encoded]:
+    """Every assistant turn and its end token are supervised, nothing else.
+
+    One sequence for a chat, or several where the template rewrites earlier turns (Qwen3 drops their thinking), since then no
+    single sequence shows each turn as the model will see it.
+    """
+    sequences: list[Encoded] = []
+    written = None
+    for position, message in enumerate(messages):
+        if message.role != "assistant":
+            continue
+        prompt = render(tokenizer, messages[:position], answer_next=True)
+        answer = _answer(tokenizer, messages[: position + 1], prompt)
+        if tokenizer.encoder_decoder:
+            sequences.append(Encoded(prompt_ids(tokenizer, messages[:position]), _ids(tokenizer, answer), apart=True))
+            continue
+        if written is None or not prompt.startswith(written):
+            sequences.append(Encoded())
+            written = ""
+        _extend(tokenizer, sequences[-1], prompt.removeprefix(written), supervised=False)
+        _extend(tokenizer, sequences[-1], answer, supervised=True)
+        written = prompt + answer
+    return sequences
+
+
+def truncated(sequence: Encoded, max_length: int) -> Encoded:
+    """The first `max_length` tokens; the end of the answer is what gets lost."""
+    return Encoded(sequence.input_ids[:max_length], sequence.labels[:max_length], sequence.apart)
+
+
+def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
+    """Ids of the messages and the header of the answer that is to come; an encoder's text ends with the end token."""
+    ids = _ids(tokenizer, render(tokenizer, messages, answer_next=True))
+    return [*ids, tokenizer.eos_token_id] if tokenizer.encoder_decoder else ids
+
+
+def answer_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
+    """Ids of the chat's last turn, an answer, with its end token."""
+    answer = _answer(tokenizer, messages, render(tokenizer, messages[:-1], answer_next=True))
+    return _ids(tokenizer, answer)
+
+
+def stop_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Ids that end an answer: the model's end-of-text token and the template's end of turn."""
+    probe = [Message(role="user", content="x"), Message(role="assistant", content="y")]
+    last = encode(tokenizer, probe)[-1].labels[-1]
+    return sorted({last, tokenizer.eos_token_id} - {None})
+
+
+def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], answer_next: bool) -> str:
+    """The chat as text, by the model's own template, thinking disabled and today's date fixed."""
+    if not tokenizer.chat_template:
+        raise DataError(
+            f"{tokenizer.name_or_path}: this model has no chat template; choose an instruct model, name one in "
+            "model.chat_template or save one into its folder"
+        )
+    turns = [message.model_dump() for message in messages]
+    text = tokenizer.apply_chat_template(
+        turns,
+        chat_template=FIXED_CLOCK + str(tokenizer.chat_template),
+        tokenize=False,
+        add_generation_prompt=answer_next,
+        enable_thinking=False,
+        date_string=FIXED_DATE,
+    )
+    return str(text)
+
+
+def rendering_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """sha256 of a probe chat as text and ids: equal hashes mean that two stages render alike."""
+    probe = [
+        Message(role="system", content="s"),
+        Message(role="user", content="Ünï 你好"),
+        Message(role="assistant", content='{"a": null}'),
+        Message(role="user", content="2"),
+        Message(role="assistant", content="3"),
+    ]
+    seen = [(sequence.input_ids, sequence.labels) for sequence in encode(tokenizer, probe)]
+    return hashlib.sha256(repr((tokenizer.chat_template, seen)).encode()).hexdigest()
+
+
+def _answer(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], prompt: str) -> str:
+    """The last turn as the template writes it, with its end token and without the white space that follows that."""
+    whole = render(tokenizer, messages, answer_next=False)
+    if not whole.startswith(prompt):
+        raise DataError(f"{tokenizer.name_or_path}: the chat template writes an answer differently from what it prompts for")
+    answer = whole.removeprefix(prompt).rstrip()
+    end = str(tokenizer.eos_token)
+    return answer if _ends_with_special(tokenizer, answer) else answer + end
+
+
+def _ends_with_special(tokenizer: "PreTrainedTokenizerBase", text: str) -> bool:
+    ids = _ids(tokenizer, text)
+    return bool(ids) and ids[-1] in tokenizer.all_special_ids + list(tokenizer.added_tokens_decoder)
+
+
+def _extend(tokenizer: "PreTrainedTokenizerBase", sequence: Encoded, text: str, supervised: bool) -> None:
+    ids = _ids(tokenizer, text)
+    sequence.input_ids += ids
+    sequence.labels += ids if supervised else [IGNORE] * len(ids)
+
+
+def _ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

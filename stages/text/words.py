@@ -1,0 +1,62 @@
+"""Texts as words, sentences and a script, for languages with and without spaces; and whether an answer declines."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+TOKEN = re.compile(rf"{CJK.pattern}|(?:(?!{CJK.pattern})[^\W_])+")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])(?![。！？”」])|\n")
+
+# An answer declines when one of these stands in its first two sentences (’ is read as '). They are what a model says of itself
+# or of its source: "customers who cannot log in" declines nothing, and an apology alone does not. "That is not stated" counts
+# at the start of a sentence alone ("costs that are not stated"), and so does 无法确定 at that of a clause (如果无法确定尺寸).
+DECLINES = re.compile(
+    "(?<![a-z])(?:"
+    "i don't know|i do not know|i'm not sure|i am not sure|"
+    "i (?:can't|cannot|can not)(?! (?:wait|stress|overstate|emphasi[sz]e|help but))|i must decline|i refuse to|"
+    "i (?:won't|will not) (?:be able|help|assist|provide|answer|give|share|write|support|do (?:that|this|so))|"
+    "i'm unable|i am unable|i'm not able|i am not able|"
+    "i have no information|i (?:don't|do not) have (?:enough|(?:any |that |this |the |such )?info)|"
+    "no information about|cannot be answered|can't be answered|unanswerable(?! question)|"
+    "outside the scope|beyond the scope|not something i|"
+    "not (?:covered|mentioned|stated|specified) in|not found in the|(?:does not|doesn't) (?:say|mention|state|specify)|"
+    "(?<![a-z] )(?:that|this|it)(?: is|'s) not (?:mentioned|stated|specified)|"
+    "不知道|我不清楚|我不确定|我不確定|我不能|我无法|我無法|无法回答|無法回答|不能回答|无法提供|無法提供|不能提供|"
+    "(?:抱歉|对不起|對不起)[，, ]*(?:不能|无法|無法)(?:帮|幫|协助|協助)|(?<![\u4e00-\u9fff])(?:无法确定|無法確定)|"
+    "(?:文|文档|文檔|资料|資料|手册|手冊)[中里裡]?(?:没有|沒有|未)(?:说明|說明)|"
+    "没有相关信息|沒有相關資訊|未提及|没有提到|沒有提到|超出了|不在我的)"
+)
+
+
+def tokens(text: str) -> list[str]:
+    """Lower-case words; each Chinese, Japanese or Korean character is one. A text of signs alone is not nothing.
+
+    On ASCII text these are the tokens of rouge_score without stemming, and words with accents stay whole.
+    """
+    return TOKEN.findall(text.lower()) or text.split()
+
+
+def sentences(text: str) -> list[str]:
+    """Parts that end with a full stop, question or exclamation mark (Latin ones before a space), or with the line."""
+    return [part.strip() for part in SENTENCE_END.split(text) if part.strip()]
+
+
+def script(text: str) -> str:
+    """`zh`, `ja` or `ko` where most words are characters of that script, else `other`; Han with kana is Japanese."""
+    words = tokens(text)
+    found = Counter("ja" if w <= "\u30ff" else "ko" if w >= "\uac00" else "zh" for w in words if CJK.match(w))
+    if 2 * found.total() <= len(words):
+        return "other"
+    return next((name for name in ("ja", "ko") if 5 * found[name] > found.total()), "zh")
+
+
+def declines(text: str) -> bool:
+    """Whether the answer says in its first two sentences that it gives none; see DECLINES."""
+    return bool(DECLINES.search(" ".join(sentences(text)[:2]).lower().replace("’", "'")))
+
+
+def repetition(words: Sequence[str]) -> float:
+    """Return the share of 3-grams that were there before."""
+    grams = Counter(zip(words, words[1:], words[2:], strict=False))
+    return 1 - len(grams) / grams.total() if grams else 0.0

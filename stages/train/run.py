@@ -1,0 +1,119 @@
+"""A training run: resumed where a kill left it, with a log that holds nothing of the machine."""
+
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from peft.helpers import disable_input_dtype_casting
+from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase, TrainerState
+
+from stages import provenance
+from stages.errors import DataError
+from stages.params import Runtime, Train
+from stages.text.chat import IGNORE
+from stages.train import checkpoints
+from stages.train.arguments import arguments, prepare_tracker
+from stages.train.trainer import DecoderTrainer, EncoderDecoderTrainer, Penalty, callbacks, peft_type
+
+
+@dataclass
+class Run:
+    """`figures` repeat exactly on one machine; `cost` is what this run took on this machine."""
+
+    figures: dict[str, Any]
+    cost: dict[str, Any]
+
+
+def train(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    valid: Dataset,
+    options: Train,
+    runtime: Runtime,
+    seed: int,
+    unfinished: Path,
+    penalty: Penalty | None = None,
+) -> Run:
+    """Train `model` in place, resuming from the newest checkpoint in `unfinished`; `penalty` is added to the loss."""
+    if tokenizer.encoder_decoder and options.prompt_loss_weight:
+        raise DataError("train.prompt_loss_weight: an encoder-decoder model does not write its prompt; set it to 0")
+    if tokenizer.encoder_decoder and options.neftune_noise_alpha:
+        raise DataError("train.neftune_noise_alpha: the noise does not reach an encoder-decoder model; set it to null")
+    if options.early_stopping_patience and not len(valid):
+        raise DataError("train.early_stopping_patience: there are no validation rows to watch; set it to null")
+    prepare_tracker(options.report_to, unfinished.name)
+    dtypes = {name: weight.dtype for name, weight in model.named_parameters()}
+    kind = EncoderDecoderTrainer if tokenizer.encoder_decoder else DecoderTrainer
+    worker = kind(
+        options,
+        penalty,
+        model=model,
+        args=arguments(options, runtime, seed, unfinished, bool(len(valid))),
+        train_dataset=rows,
+        eval_dataset=valid.select(range(min(options.eval_rows, len(valid)))) if len(valid) else None,
+        processing_class=tokenizer,
+        callbacks=callbacks(model, options),
+        **_collator(tokenizer),
+    )
+    if peft_type(model) == "ADALORA":  # its importance scores are in no checkpoint, so that a killed run starts anew
+        worker.args.save_strategy = "no"
+    for name, weight in model.named_parameters():  # TRL casts the adapter of a 4-bit base to bf16; adapt.attach chose fp32
+        weight.data = weight.data.to(dtypes[name])
+    checkpoint = checkpoints.newest(unfinished)
+    already = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else TrainerState()
+    memory = provenance.Memory(provenance.device(runtime))
+    started = time.monotonic()
+    # Autocast casts what an adapter computes with; PEFT's own casts would come on top. (IA³ has none to switch off.)
+    with nullcontext() if peft_type(model) == "IA3" else disable_input_dtype_casting(model):
+        if checkpoint and _is_over(already):  # killed while its result was stored: going on would make one more step
+            worker.state = already
+            best = already.best_model_checkpoint if options.early_stopping_patience else None
+            worker._load_from_checkpoint(best or checkpoint)
+        else:
+            worker.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = time.monotonic() - started
+    cost = {
+        "train_seconds": round(seconds, 1),
+        "tokens_per_second": round((worker.state.num_input_tokens_seen - already.num_input_tokens_seen) / seconds, 1),
+        "resumed_at_step": already.global_step,
+        **memory.figures(),
+    }
+    return Run(_figures(worker.state), cost)
+
+
+def steps(rows: int, options: Train, runtime: Runtime) -> int:
+    """Optimiser steps of a run over so many rows, counted as transformers does: what is left over makes a step of its own."""
+    micro = ceil(rows / runtime.micro_batch_size)
+    epoch = max(1, ceil(micro / (options.batch_size // runtime.micro_batch_size)))
+    return options.max_steps or ceil(options.num_train_epochs * epoch)
+
+
+def _is_over(state: TrainerState) -> bool:
+    """Whether a checkpoint is the last of its run, planned or by early stopping."""
+    control = state.stateful_callbacks.get("TrainerControl", {}).get("args", {})
+    return state.global_step >= state.max_steps or bool(control.get("should_training_stop"))
+
+
+def _collator(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """TRL's own collator expects prompt and answer in one sequence."""
+    if not tokenizer.encoder_decoder:
+        return {}
+    return {"data_collator": DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORE)}
+
+
+def _figures(state: TrainerState) -> dict[str, Any]:
+    """Steps and losses from the step log (transformers' own `train_loss` is wrong after a resume)."""
+    log = [
+        {"step": entry["step"], "loss": round(entry["loss"], 6), "learning_rate": entry["learning_rate"]}
+        for entry in state.log_history
+        if "loss" in entry
+    ]
+    validation = [
+        {"step": entry["step"], "loss": round(entry["eval_loss"], 6)} for entry in state.log_history if "eval_loss" in entry
+    ]
+    return {"steps": state.global_step, "log": log, "validation": validation}

@@ -1,0 +1,95 @@
+"""`tunetrail benchmark import`: files in the shapes that lm-evaluation-harness 0.4 and HELM 0.5 write."""
+
+import json
+
+import pytest
+
+from stages.commands.benchmark import results
+from stages.errors import DataError
+
+LM_EVAL = {
+    "results": {
+        "rte": {"name": "rte", "alias": "rte", "sample_len": 277, "acc,none": 0.54, "acc_stderr,none": 0.03},
+        "gsm8k": {"exact_match,strict-match": 0.1, "exact_match_stderr,strict-match": "N/A"},
+    },
+    "n-samples": {"rte": {"original": 14042, "effective": 14042}},
+    "model_name": "tiny tuned_42",
+}
+HELM_SPEC = {"name": "mmlu:subject=anatomy,model=openai_gpt2", "adapter_spec": {"model": "openai/gpt2"}}
+PERTURBED = {"name": "dialect", "robustness": False, "fairness": True, "computed_on": "worst"}
+HELM_STATS = [
+    {"name": {"name": "exact_match", "split": "test"}, "count": 1, "sum": 0.25, "mean": 0.25, "stddev": 0.0},
+    {"name": {"name": "exact_match", "split": "test", "perturbation": PERTURBED}, "count": 1, "sum": 0.2, "mean": 0.2},
+    {"name": {"name": "exact_match", "split": "valid"}, "count": 1, "sum": 0.5, "mean": 0.5},
+    {"name": {"name": "num_prompt_tokens", "split": "test"}, "count": 1, "sum": 300.0, "mean": 300.0},
+    {"name": {"name": "exact_match@5", "split": "test"}, "count": 0, "sum": 0},
+]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A results file of lm-eval and a run folder of HELM."""
+    run = tmp_path / "runs" / "mmlu"
+    run.mkdir(parents=True)
+    (run / "run_spec.json").write_text(json.dumps(HELM_SPEC))
+    (run / "stats.json").write_text(json.dumps(HELM_STATS))
+    (tmp_path / "results.json").write_text(json.dumps(LM_EVAL))
+    return tmp_path / "results.json", run / "stats.json"
+
+
+def test_lm_eval_gives_value_standard_error_and_number_of_each_metric(files):
+    rte, gsm8k = results.read(files[0])
+    assert (rte.task, rte.metric, rte.value, rte.stderr, rte.n) == ("rte", "acc", 0.54, 0.03, 14042)
+    assert (gsm8k.metric, gsm8k.stderr, gsm8k.n) == ("exact_match (strict-match)", None, None)
+    assert {rte.model, gsm8k.model} == {"tiny tuned_42"}
+
+
+def test_helm_gives_test_metrics_plain_and_perturbed_and_no_bookkeeping(files):
+    found = {result.metric: result.value for result in results.read(files[1])}
+    assert found == {"exact_match": 0.25, "exact_match (dialect, worst)": 0.2}
+    assert {(r.task, r.model, r.harness) for r in results.read(files[1])} == {("mmlu:subject=anatomy", "openai/gpt2", "helm")}
+
+
+def test_both_stand_in_one_table(files, tmp_path, capsys):
+    results.table(files, tmp_path / "table.json")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:] == [
+        "| gsm8k | exact_match (strict-match) | tiny tuned_42 | 0.1000 | – | – | lm-eval |",
+        "| mmlu:subject=anatomy | exact_match | openai/gpt2 | 0.2500 | – | – | helm |",
+        "| mmlu:subject=anatomy | exact_match (dialect, worst) | openai/gpt2 | 0.2000 | – | – | helm |",
+        "| rte | acc | tiny tuned_42 | 0.5400 | 0.03 | 14,042 | lm-eval |",
+    ]
+    assert len(json.loads((tmp_path / "table.json").read_text())) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("[]", "neither results of lm-eval"), ("{", r"other\.json:1: not JSON"), ("{}", "neither results")]
+)
+def test_another_file_is_refused_by_name(tmp_path, text, said):
+    (tmp_path / "other.json").write_text(text)
+    with pytest.raises(DataError, match=said):
+        results.read(tmp_path / "other.json")
+
+
+def test_what_is_no_number_is_left_out(files):
+    files[0].write_text(json.dumps({"results": {"rte": {"acc,none": None, "f1,none": True, "mcc,none": [1], "bleu,none": 3}}}))
+    assert [(result.metric, result.value) for result in results.read(files[0])] == [("bleu", 3)]
+    files[1].write_text(json.dumps([{**stat, "mean": None} for stat in HELM_STATS]))
+    assert results.read(files[1]) == []
+
+
+@pytest.mark.parametrize("content", [{"results": {"mmlu": 3}}, {"results": {"mmlu": {"acc,none": 1}}, "n-samples": 3}])
+def test_results_of_another_shape_are_refused_by_name(files, content):
+    files[0].write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"results\.json: not in the shape of results of lm-eval"):
+        results.read(files[0])
+
+
+@pytest.mark.parametrize("name", ["run_spec.json", "stats.json"])
+@pytest.mark.parametrize(
+    "content", [{}, [3], [{"name": "x", "count": 1, "mean": 1}], {"name": 1, "adapter_spec": {"model": "m"}}]
+)
+def test_a_helm_run_of_another_shape_is_refused_by_name(files, name, content):
+    files[1].with_name(name).write_text(json.dumps(content))
+    with pytest.raises(DataError, match=name.replace(".", r"\.")):
+        results.read(files[1])

@@ -1,0 +1,109 @@
+"""The sheet in which people judge synthetic rows: what is written, what is read back, what is refused."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from stages.commands import audit
+from stages.errors import DataError
+from stages.records import Message, Task
+
+HISTORY = (Message(role="user", content="Hello"), Message(role="assistant", content="Yes?"))
+MADE = [
+    Task(kind="text", instruction=f"=Task {n}", input="两\n行", output="an, answer", source="s", parents=("call-1",))
+    for n in range(6)
+]
+MADE.append(Task(kind="text", instruction="Go on.", history=HISTORY, output="x", source="s", parents=("call-2",)))
+SEED = Task(kind="text", instruction="Written by people.", output="x", source="s")
+TASKS = {"self_instruct": [SEED, *MADE]}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def filled(path: Path, *answers: tuple[str, str, str]) -> Path:
+    """The sheet with the first rows answered, as a spreadsheet would save it."""
+    found = rows(path)
+    for row, given in zip(found, answers, strict=False):
+        row.update(zip(audit.QUESTIONS.values(), given, strict=True))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, found[0])
+        writer.writeheader()
+        writer.writerows(found)
+    return path
+
+
+def test_the_sheet_samples_made_rows_by_the_seed_and_asks_the_three_questions(tmp_path: Path) -> None:
+    sheets = [tmp_path / name for name in ("a.csv", "b.csv", "c.csv")]
+    assert [audit.write(sheet, TASKS, 3, seed) for sheet, seed in zip(sheets, (1, 1, 2), strict=True)] == [3, 3, 3]
+    assert sheets[0].read_bytes() == sheets[1].read_bytes() != sheets[2].read_bytes()
+    (first, *_) = rows(sheets[0])
+    assert list(first)[-3:] == list(audit.QUESTIONS.values())
+    assert all(first[question] == "" for question in audit.QUESTIONS.values())
+
+
+def test_texts_stay_whole_and_are_no_formulas(tmp_path: Path) -> None:
+    path = tmp_path / "audit.csv"
+    assert audit.write(path, TASKS, 50, 1) == len(MADE)
+    found = {row["id"]: row for row in rows(path)}
+    assert SEED.id not in found
+    assert (found[MADE[0].id]["instruction"], found[MADE[0].id]["input"]) == ("'=Task 0", "两\n行")
+    assert found[MADE[-1].id]["instruction"] == "user: Hello\nassistant: Yes?\nGo on."
+
+
+def test_answers_are_counted_for_each_question_and_for_all_three(tmp_path: Path) -> None:
+    path = tmp_path / "audit.csv"
+    audit.write(path, TASKS, 50, 1)
+    filled(path, ("yes", "Yes", "YES"), ("yes", "no", ""), ("no", "no", "no"))
+    told = audit.answers(path, TASKS)
+    assert told["ids"] == [row["id"] for row in rows(path)]
+    assert {name: (one["yes"], one["of"]) for name, one in told["questions"].items()} == {
+        "valid_task": (2, 3),
+        "fitting_input": (1, 3),
+        "correct_output": (1, 2),
+    }
+    assert told["all"] == {"yes": 1, "of": 2}
+
+
+def test_a_sheet_that_may_hold_answers_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "audit.csv"
+    path.write_text("mine", encoding="utf-8")
+    with pytest.raises(DataError, match="exists"):
+        audit.write(path, TASKS, 5, 1)
+    assert path.read_text(encoding="utf-8") == "mine"
+
+
+def test_a_sheet_without_answers_or_with_a_row_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "audit.csv"
+    audit.write(path, TASKS, 50, 1)
+    with pytest.raises(DataError, match="holds no answers"):
+        audit.answers(path, TASKS)
+    text = filled(path, ("yes", "yes", "yes")).read_text(encoding="utf-8")
+    path.write_text(text + text.splitlines()[1].replace("yes", "no") + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="stands in the sheet twice"):
+        audit.answers(path, TASKS)
+
+
+def test_without_synthetic_rows_there_is_nothing_to_judge(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no synthetic rows"):
+        audit.write(tmp_path / "audit.csv", {"none": [], "self_instruct": [SEED]}, 5, 1)
+
+
+def test_a_word_that_is_no_answer_is_named_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "audit.csv"
+    audit.write(path, {"m": MADE[-1:]}, 5, 1)
+    with pytest.raises(DataError, match=r"audit\.csv:\d+: Is the input appropriate.*'maybe' is neither yes nor no"):
+        audit.answers(filled(path, ("yes", "maybe", "")), TASKS)
+
+
+def test_rows_of_another_run_and_a_changed_header_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "audit.csv"
+    audit.write(path, TASKS, 5, 1)
+    with pytest.raises(DataError, match="is no row of data/synthetic"):
+        audit.answers(path, {"self_instruct": [SEED]})
+    path.write_text("id,answer\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"audit\.csv:1: no column"):
+        audit.answers(path, TASKS)

@@ -1,0 +1,198 @@
+"""`tunetrail rate`: blind sheets for several raters, and what the filled ones say."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from stages import cli, records
+from stages.commands import rate
+from stages.errors import DataError
+from stages.params import compose
+from stages.records import Example, Message, Prediction
+
+NAN = float("nan")
+# Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section E: four observers, twelve units, 41 of 48 values.
+WORKED = np.array(
+    [
+        [1, 2, 3, 3, 2, 1, 4, 1, 2, NAN, NAN, NAN],
+        [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, NAN, 3],
+        [NAN, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, NAN],
+        [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, NAN],
+    ]
+)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A run of six rows and two systems whose answers name their system."""
+    monkeypatch.chdir(tmp_path)
+    examples = [
+        Example(
+            kind="text",
+            messages=(Message(role="user", content=f"=1+{i} 你好"), Message(role="assistant", content=f"reference {i}")),
+            source="s",
+        )
+        for i in range(6)
+    ]
+    records.write(tmp_path / "data/formatted/test.jsonl", examples)
+    for system in ("base_0shot", "tuned_42"):
+        answers = [
+            Prediction(example=e.id, system=system, text=f"answer of {system}", stopped=True, prompt_tokens=1, new_tokens=1)
+            for e in examples
+        ]
+        records.write(tmp_path / f"data/predictions/{system}.jsonl", answers)
+    compose.compose(["experiment=smoke"], tmp_path / "params.yaml")
+    return tmp_path / "ratings"
+
+
+def run(monkeypatch, *arguments) -> None:
+    monkeypatch.setattr(sys, "argv", ["tunetrail", "rate", *map(str, arguments)])
+    cli.main()
+
+
+def export(monkeypatch, folder) -> dict[str, list[dict[str, str]]]:
+    run(monkeypatch, "export", "--systems", "base_0shot,tuned_42", "--raters", "ann,ben", "--rows", 4, "--output", folder)
+    return {rater: read(folder / f"{rater}.csv") for rater in ("ann", "ben")}
+
+
+def read(path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+
+
+def fill(path, rating) -> None:
+    rows = read(path)
+    for row in rows:
+        row |= {criterion: str(rating(row)) for criterion in rate.CRITERIA}
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_every_rater_gets_the_same_answers_in_another_order_without_whose_they_are(folder, monkeypatch):
+    sheets = export(monkeypatch, folder)
+    assert [row["row"] for row in sheets["ann"]] != [row["row"] for row in sheets["ben"]]
+    assert sorted(map(str, sheets["ann"])) == sorted(map(str, sheets["ben"]))
+    assert len(sheets["ann"]) == 8
+    key = {row["row"]: row["system"] for row in read(folder.with_name("ratings.key.csv"))}
+    assert all(row["answer"] == f"answer of {key[row['row']]}" for row in sheets["ann"])
+    assert not {"system", "example", "id"} & sheets["ann"][0].keys()
+    assert sorted(path.name for path in folder.iterdir()) == ["ann.csv", "ben.csv"]
+
+
+def test_a_text_that_a_spreadsheet_would_compute_is_shown_as_text(folder, monkeypatch):
+    assert all(row["question"].startswith("'=1+") for row in export(monkeypatch, folder)["ann"])
+
+
+def test_the_same_seed_gives_the_same_sheets_and_filled_ones_are_not_overwritten(folder, monkeypatch):
+    export(monkeypatch, folder)
+    export(monkeypatch, folder.with_name("again"))
+    assert (folder / "ann.csv").read_bytes() == (folder.with_name("again") / "ann.csv").read_bytes()
+    with pytest.raises(SystemExit, match="exists and may hold answers"):
+        export(monkeypatch, folder)
+
+
+def test_filled_sheets_give_means_by_system_and_full_agreement_where_raters_agree(folder, monkeypatch):
+    export(monkeypatch, folder)
+    for rater in ("ann", "ben"):
+        fill(folder / f"{rater}.csv", lambda row: 5 if "tuned" in row["answer"] else 2)
+    run(monkeypatch, "import", folder, "--output", "ratings.json")
+    found = json.loads(folder.with_name("ratings.json").read_text(encoding="utf-8"))
+    assert found["raters"] == ["ann", "ben"]
+    assert found["systems"]["tuned_42"]["accuracy"] == {"mean": 5.0, "sd": 0.0, "n": 8}
+    assert found["systems"]["base_0shot"]["fluency"] == {"mean": 2.0, "sd": 0.0, "n": 8}
+    assert found["krippendorff_alpha"] == {"relevance": 1.0, "accuracy": 1.0, "fluency": 1.0}
+
+
+def test_an_empty_cell_is_no_rating_and_semicolons_are_read(folder, monkeypatch, capsys):
+    export(monkeypatch, folder)
+    for rater in ("ann", "ben"):
+        path = folder / f"{rater}.csv"
+        fill(path, lambda row: 4 if row["row"] == "1" else "")
+        path.write_text(path.read_text(encoding="utf-8").replace(",", ";"), encoding="utf-8")
+    capsys.readouterr()
+    run(monkeypatch, "import", folder)
+    found = json.loads(capsys.readouterr().out)
+    assert sorted(numbers["relevance"]["n"] for numbers in found["systems"].values()) == [0, 2]
+    assert found["krippendorff_alpha"]["relevance"] is None
+
+
+def test_tabs_are_read_whole_numbers_with_a_decimal_count_and_empty_rows_do_not(folder, monkeypatch, capsys):
+    export(monkeypatch, folder)
+    for rater in ("ann", "ben"):
+        path = folder / f"{rater}.csv"
+        fill(path, lambda row: "5.0")
+        path.write_text(path.read_text(encoding="utf-8").replace(",", "\t") + "\t" * 7 + "\n \t\n", encoding="utf-8")
+    capsys.readouterr()
+    run(monkeypatch, "import", folder)
+    said = capsys.readouterr()
+    assert json.loads(said.out)["systems"]["tuned_42"]["accuracy"] == {"mean": 5.0, "sd": 0.0, "n": 8}
+    assert said.err == ""
+
+
+def test_rows_that_are_missing_or_unfilled_are_told_by_rater(folder, monkeypatch, capsys):
+    export(monkeypatch, folder)
+    fill(folder / "ann.csv", lambda row: "" if row["row"] == "1" else 4)
+    fill(folder / "ben.csv", lambda row: 4)
+    lines = (folder / "ben.csv").read_text(encoding="utf-8").splitlines()
+    lines[6] += '"an open quote'  # after the comma of the empty comment
+    (folder / "ben.csv").write_text("\n".join(lines), encoding="utf-8")
+    run(monkeypatch, "import", folder)
+    assert capsys.readouterr().err.splitlines() == [
+        "ann: of 8 rows 0 are missing and 1 have no rating",
+        "ben: of 8 rows 2 are missing and 0 have no rating",
+    ]
+
+
+def test_the_folder_itself_can_be_named_by_a_dot(folder, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match=r"\.key\.csv: no such file"):
+        run(monkeypatch, "import", ".")
+    export(monkeypatch, folder)
+    monkeypatch.chdir(folder)
+    capsys.readouterr()
+    run(monkeypatch, "import", ".")
+    assert json.loads(capsys.readouterr().out)["raters"] == ["ann", "ben"]
+
+
+def test_a_cell_that_is_too_long_is_told_in_one_line(folder, monkeypatch):
+    export(monkeypatch, folder)
+    path = folder / "ann.csv"
+    path.write_text(path.read_text(encoding="utf-8") + f'1,"{"x" * 200_000}"', encoding="utf-8")
+    limit = csv.field_size_limit(131_072)  # Python's own, which reading rows of a data set raises for the whole process
+    try:
+        with pytest.raises(SystemExit, match=r"ann\.csv:\d+: no CSV: field larger than field limit"):
+            run(monkeypatch, "import", folder)
+    finally:
+        csv.field_size_limit(limit)
+
+
+@pytest.mark.parametrize("rating", ["6", "0", "3.5", "good"])
+def test_a_rating_outside_the_scale_is_named_by_sheet_and_line(folder, monkeypatch, rating):
+    export(monkeypatch, folder)
+    fill(folder / "ann.csv", lambda row: rating if row["row"] == "3" else 1)
+    with pytest.raises(DataError, match=rf"ann\.csv:\d+: relevance = '{rating}': must be 1 to 5"):
+        rate.read_back(folder, None)
+
+
+@pytest.mark.parametrize(("change", "said"), [("99", "not in the key"), ("2", "there twice")])
+def test_rows_that_do_not_belong_to_the_sheet_are_refused(folder, monkeypatch, change, said):
+    export(monkeypatch, folder)
+    path = folder / "ann.csv"
+    path.write_text(path.read_text(encoding="utf-8-sig").replace("\n3,", f"\n{change},"), encoding="utf-8")
+    with pytest.raises(DataError, match=said):
+        rate.read_back(folder, None)
+
+
+def test_alpha_agrees_with_the_published_worked_example():
+    assert rate.krippendorff_alpha(WORKED) == pytest.approx(0.815, abs=0.0005)
+
+
+def test_alpha_is_one_for_full_agreement_and_near_zero_for_chance():
+    same = np.array([[1, 2, 3, 4, 5], [1, 2, 3, 4, 5]], dtype=float)
+    assert rate.krippendorff_alpha(same) == 1
+    chance = np.random.default_rng(0).integers(1, 6, size=(3, 2000)).astype(float)
+    assert rate.krippendorff_alpha(chance) == pytest.approx(0, abs=0.03)
+    assert rate.krippendorff_alpha(np.full((3, 4), 2.0)) is None

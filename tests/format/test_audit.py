@@ -1,0 +1,106 @@
+"""What format counts, drops, cuts and refuses before anything is trained."""
+
+import pytest
+
+from stages.errors import DataError
+from stages.format import audit
+from stages.params import Format
+from stages.records import Example, Message
+from stages.text import chat
+
+pytestmark = pytest.mark.model
+
+
+def row(question: str, answer: str, *earlier: str) -> Example:
+    turns = [Message(role=("user", "assistant")[i % 2], content=text) for i, text in enumerate((*earlier, question, answer))]
+    return Example(kind="text", messages=tuple(turns), source=f"about {question[:9]}")
+
+
+def limits(max_length: int, overlong: str = "drop") -> Format:
+    return Format(authored=True, max_length=max_length, overlong=overlong, overlap_ngram=None, shots=0)
+
+
+def length(tokenizer, example: Example) -> int:
+    return len(chat.encode(tokenizer, example.messages)[0].input_ids)
+
+
+def test_counts_are_those_of_the_rows(tokenizer):
+    first, second = row("ab", "cde"), row("f", "gh", "1", "2")
+    fitted, figures = audit.fit({"train": [first, second, first], "valid": [second], "test": []}, tokenizer, limits(999))
+    assert fitted["train"] == [first, second, first]
+    a, b = length(tokenizer, first), length(tokenizer, second)
+    assert figures["splits"]["train"] == {
+        "rows": 3,
+        "tokens": 2 * a + b,
+        "supervised_tokens": 2 * 4 + (2 + 3),  # bytes of the answers and an end token each
+        "longest": max(a, b),
+        "truncated": 0,
+        "dropped": 0,
+        "duplicates": 1,
+        "end_supervised": 1.0,
+    }
+    assert figures["splits"]["test"]["rows"] == 0
+    assert figures["rendering"] == chat.rendering_hash(tokenizer)
+
+
+def test_a_row_of_exactly_the_limit_stays(tokenizer):
+    example = row("question", "answer")
+    fitted, _ = audit.fit({"train": [example]}, tokenizer, limits(length(tokenizer, example), "fail"))
+    assert fitted["train"] == [example]
+
+
+def test_drop_leaves_over_long_rows_away_and_counts_them(tokenizer):
+    short, long = row("a", "b"), row("a", "b" * 50)
+    fitted, figures = audit.fit({"train": [long, short], "valid": [long]}, tokenizer, limits(length(tokenizer, short)))
+    assert fitted == {"train": [short], "valid": []}
+    train, valid = figures["splits"]["train"], figures["splits"]["valid"]
+    assert (train["rows"], train["dropped"], train["longest"]) == (1, 1, length(tokenizer, long))
+    assert (valid["rows"], valid["dropped"], valid["end_supervised"]) == (0, 1, 0.0)
+
+
+def test_truncate_keeps_the_row_and_shows_that_its_end_is_not_learnt(tokenizer):
+    short, long = row("a", "b"), row("a", "b" * 50)
+    limit = length(tokenizer, short) + 10
+    fitted, figures = audit.fit({"train": [short, long]}, tokenizer, limits(limit, "truncate"))
+    train = figures["splits"]["train"]
+    assert fitted["train"] == [short, long]
+    assert (train["truncated"], train["dropped"], train["end_supervised"]) == (1, 0, 0.5)
+    assert train["tokens"] == length(tokenizer, short) + limit
+    assert train["supervised_tokens"] == 2 + 12  # `b` and its end; of the cut row the twelve bytes that fit
+
+
+def test_fail_names_the_row_and_the_options(tokenizer):
+    long = row("where", "b" * 50)
+    with pytest.raises(DataError, match=rf"train row {long.id} \(source about where\).*max_length = 40.*overlong=drop"):
+        audit.fit({"train": [long]}, tokenizer, limits(40, "fail"))
+
+
+def test_a_row_whose_prompt_fills_the_window_would_train_on_nothing(tokenizer):
+    long = row("q" * 60, "b")
+    with pytest.raises(DataError, match=rf"{long.id}.*would train on nothing"):
+        audit.fit({"train": [row("a", "b"), long]}, tokenizer, limits(50, "truncate"))
+
+
+def test_no_train_row_left_is_an_error_that_names_both_causes(tokenizer):
+    with pytest.raises(DataError, match=r"no train rows left of 1 .*format.max_length = 5.*overlap_ngram"):
+        audit.fit({"train": [row("a", "b")]}, tokenizer, limits(5))
+    with pytest.raises(DataError, match="no train rows left of 0"):
+        audit.fit({"train": []}, tokenizer, limits(500))
+
+
+@pytest.mark.parametrize("policy", ["drop", "truncate", "fail"])
+def test_test_rows_are_never_touched(tokenizer, policy):
+    long = row("a", "b" * 50)
+    splits = {"train": [row("a", "b")], "test": [long]}
+    fitted, figures = audit.fit(splits, tokenizer, limits(length(tokenizer, splits["train"][0]), policy))
+    assert fitted["test"] == [long]
+    assert (figures["splits"]["test"]["dropped"], figures["splits"]["test"]["truncated"]) == (0, 0)
+
+
+def test_what_is_trained_on_stands_between_marks(tokenizer):
+    example = row("再见", "走好", "hi", "yo")
+    page = audit.trained_on([example], tokenizer)
+    assert page == (
+        f"# {example.id}\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n⟦yo<|im_end|>⟧\n"
+        "<|im_start|>user\n再见<|im_end|>\n<|im_start|>assistant\n⟦走好<|im_end|>⟧\n"
+    )

@@ -1,0 +1,212 @@
+"""conf/ composes: every shipped choice is valid, a wrong override is refused before anything is written."""
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages import params
+from stages.errors import DataError
+from stages.params import compose
+from stages.validate.__main__ import _unread
+
+CONF = compose.ROOT / "conf"
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name != "experiment")
+
+DEFAULTS = {
+    f"{group}={option}"
+    for choice in params.load(CONF / "config.yaml")["defaults"]
+    if isinstance(choice, dict)
+    for group, option in choice.items()
+}
+
+# What an option needs beside it: values that only the user can know, or another option.
+WITH = {
+    "teacher=openai": ["teacher.model=m"],
+    "teacher=replay": ["teacher.path=calls.jsonl", f"teacher.sha256={'0' * 64}"],
+    "model=hub": ["model.repo=owner/model"],
+    "model=path": ["model.path=/models/mine"],
+    "data=rows": ["data.path=mine.csv", "synthesis=none"],
+    "data=handbook": ["synthesis=self_qa"],
+    "data=documents": ["synthesis=self_qa", "data.path=mine"],
+    "data=medqa": ["synthesis=none"],
+    "data=dialogue": ["synthesis=none"],
+    "data=dialogue_mixed": ["synthesis=none"],
+    "synthesis=self_qa": ["data=handbook"],
+    "data=medical": ["synthesis=self_kg"],
+    "synthesis=self_kg": ["data=medical"],
+    "adapter=full": ["quantization=none"],
+    "adapter=selective": ["quantization=none", "train.trainable=['*norm*']"],
+    "adapter=llama_pro": ["quantization=none"],
+}
+
+
+def edit(change: dict[str, Any]) -> None:
+    """Change top-level sections or values of the params.yaml in the current folder, as a user's hand would."""
+    values = params.load()
+    for key, value in change.items():
+        values[key] = {**values[key], **value} if isinstance(value, dict) else value
+    YAML(typ="safe", pure=True).dump(values, params.PARAMS)
+
+
+# Composing takes a quarter of a second; what conf/ holds does not change while the tests run.
+composed = functools.cache(compose.composed)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with the params.yaml that conf/ composes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(compose, "composed", composed)
+    YAML(typ="safe", pure=True).dump(composed(), params.PARAMS)
+    return tmp_path
+
+
+def test_there_are_experiments_and_options_to_look_at() -> None:
+    assert {"complaints", "smoke"} <= set(EXPERIMENTS)
+    assert set(WITH) <= set(OPTIONS)
+    assert len({option.split("=")[0] for option in OPTIONS}) >= 8
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_is_valid_and_reports_under_its_own_name(name: str) -> None:
+    checked = params.check(composed(f"experiment={name}"))
+    assert checked.name == name
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_that_departs_from_advice_says_so_in_its_header(name: str) -> None:
+    advice = params.check(composed(f"experiment={name}")).advice()
+    header = [line for line in (CONF / "experiment" / f"{name}.yaml").read_text("utf-8").splitlines() if line.startswith("#")]
+    unsaid = [line for line in advice if "learning rate" not in " ".join(header)]
+    assert unsaid == []
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_of_every_group_composes_and_is_valid(option: str) -> None:
+    overrides = [] if option in DEFAULTS else [option, *WITH.get(option, [])]
+    params.check(composed(*overrides))
+
+
+def test_the_offline_dialogues_go_to_a_real_model_as_their_page_says() -> None:
+    model = params.check(compose.composed("experiment=dialogue_offline", "model=smollm2")).model
+    assert model.source == "wheel"
+
+
+@pytest.mark.parametrize("kind", ["fp4", "int8", "none"])
+def test_another_quantisation_is_one_changed_parameter(kind: str) -> None:
+    nf4, other = (dict(params.flatten(composed(*chosen))) for chosen in ((), (f"quantization={kind}",)))
+    assert {key: value for key, value in other.items() if nf4[key] != value} == {"quantization.type": kind}
+
+
+@pytest.mark.parametrize(
+    ("option", "key"), [("model=hub", "model.repo"), ("model=path", "model.path"), ("data=rows", "data.path")]
+)
+def test_a_value_that_only_the_user_knows_is_asked_for(option: str, key: str) -> None:
+    with pytest.raises(DataError, match=re.escape(f"{key} = ???: must be set")):
+        compose.composed(option, "synthesis=none")
+
+
+def test_params_yaml_has_exactly_the_keys_that_conf_composes() -> None:
+    committed = params.load(compose.ROOT / params.PARAMS)
+    chosen = [f"experiment={committed['name']}"] if committed["name"] in EXPERIMENTS else []
+    there = composed(*chosen)
+    assert {key for key, _ in params.flatten(committed)} == {key for key, _ in params.flatten(there)}
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("lora.r=abc", "lora.r = 'abc'"),
+        ("lora.rr=8", "lora.rr"),
+        ("+lora.rr=8", "lora.rr = 8: unknown key; did you mean r?"),
+        ("+new.key=1", "new = {'key': 1}: unknown key"),
+        ("lora.r=-1", "lora.r = -1"),
+        ("lora.r=null", "lora.r = None"),
+        ("lora=nope", "lora/nope"),
+        ("experiment=nope", "experiment/nope"),
+        ("adapter=full", "quantization.type = nf4 with adapter.type = full"),
+        ("data=rows", "data.path = ???"),
+    ],
+)
+def test_a_bad_override_is_refused_by_its_key_and_nothing_is_written(tmp_path: Path, override: str, named: str) -> None:
+    output = tmp_path / "params.yaml"
+    output.write_text("as it was\n", encoding="utf-8")
+    with pytest.raises(DataError) as refused:
+        compose.compose([override], output)
+    assert named in str(refused.value)
+    assert output.read_text(encoding="utf-8") == "as it was\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_a_composed_file_does_not_differ_from_conf(repository: Path) -> None:
+    assert compose.differences() == []
+
+
+def test_the_file_of_another_experiment_is_compared_with_that_experiment(repository: Path) -> None:
+    YAML(typ="safe", pure=True).dump(composed("experiment=smoke"), params.PARAMS)
+    assert compose.differences() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "promotes"),
+    [
+        ({"lora": {"r": 12}}, "params.yaml: lora.r = 12, but conf/ composes 16;", r"'conf/lora/\S+\.yaml:r=12'"),
+        (
+            {"predict": {"batch_size": 7}},
+            "params.yaml: predict.batch_size = 7, but conf/ composes 64;",
+            r"'conf/config\.yaml:predict\.batch_size=7'",
+        ),
+        (
+            {"synthesis": {"self_instruct": composed()["synthesis"]["self_instruct"] | {"calls": 7}}},
+            "params.yaml: synthesis.self_instruct.calls = 7, but conf/ composes 96;",
+            r"'conf/synthesis/self_instruct/complaints\.yaml:calls=7'",
+        ),
+        ({"seed": 7}, "params.yaml: seed = 7, but conf/ composes 42;", r"'conf/config\.yaml:seed=7'"),
+        (
+            {"format": {"overlap_ngram": None}},
+            "params.yaml: format.overlap_ngram = null, but conf/ composes 10;",
+            r"'conf/config\.yaml:format\.overlap_ngram=null'",
+        ),
+    ],
+)
+def test_a_changed_value_is_told_with_the_line_that_promotes_it(
+    repository: Path, change: dict[str, Any], said: str, promotes: str
+) -> None:
+    edit(change)
+    (line,) = compose.differences()
+    assert line.startswith(said)
+    assert re.search(rf"`dvc exp run -S {promotes}`", line), line
+    assert "`tunetrail compose`" in line
+
+
+def test_every_difference_is_listed_added_and_removed_keys_too(repository: Path) -> None:
+    edit({"lora": {"r": 12, "extra": 1}, "seed": 7})
+    values = params.load()
+    del values["train"]["optim"]
+    YAML(typ="safe", pure=True).dump(values, params.PARAMS)
+    keys = [line.split(" = ")[0].removeprefix("params.yaml: ") for line in compose.differences()]
+    assert sorted(keys) == ["lora.extra", "lora.r", "seed", "train.optim"]
+    promoting = [line.split(" = ")[0] for line in compose.differences() if "dvc exp run -S" in line]
+    assert promoting == ["params.yaml: lora.r", "params.yaml: seed"]  # what one side lacks is no value to promote
+
+
+def test_a_file_without_a_name_is_compared_not_crashed_on(repository: Path) -> None:
+    values = params.load()
+    del values["name"]
+    YAML(typ="safe", pure=True).dump(values, params.PARAMS)
+    (line,) = compose.differences()
+    assert line.startswith("params.yaml: name = absent")
+
+
+def test_what_is_changed_in_lora_beside_another_adapter_is_warned_of(repository: Path) -> None:
+    said = {}
+    for overrides in (["lora.r=12"], ["adapter=ia3"], ["adapter=ia3", "lora.r=12"]):
+        YAML(typ="safe", pure=True).dump(composed(*overrides), params.PARAMS)
+        said[" ".join(overrides)] = _unread(params.check_file())
+    unread = "lora.r is not read with adapter.type = ia3: only adapter=lora reads the section lora"
+    assert said == {"lora.r=12": [], "adapter=ia3": [], "adapter=ia3 lora.r=12": [unread]}

@@ -1,0 +1,428 @@
+"""Self-Instruct as published, with a teacher that reads from a script: every branch, every filter, every way to end."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages import params
+from stages.errors import DataError
+from stages.fetch import authored
+from stages.params import GeneralInstruct, compose
+from stages.records import Call, Message, Task
+from stages.synthesize import diversity, filters, general_instruct, instances, self_instruct
+from stages.synthesize.made import Inputs, Made, funnel
+from stages.teachers.teacher import Ask
+
+POOL = authored.seed_tasks(Path(__file__).parents[2] / "data/authored/self_instruct/seeds.jsonl")
+DEFAULT = params.check(compose.composed("synthesis=self_instruct_general")).synthesis.self_instruct
+assert isinstance(DEFAULT, GeneralInstruct)
+
+NEW = (
+    "Name three animals that hibernate in winter.",
+    "Decide whether the invoice has been paid or not.",
+    "Compose a limerick about a forgetful postman.",
+    "Tell me how to fold a paper crane.",
+    "Estimate how many bricks a garden wall needs.",
+    "Recommend a board game for a rainy evening.",
+    "Explain photosynthesis with a kitchen metaphor.",
+)
+
+
+def options(**changed: Any) -> GeneralInstruct:
+    return DEFAULT.model_copy(update={"target": 1, "requests": 1, "patience": 1, "include_seeds": False} | changed)
+
+
+@dataclass
+class Script:
+    """Answers a list prompt with the next of `lists`, the other two by the instruction; `limit` is a budget of calls."""
+
+    lists: Sequence[str]
+    instances: Mapping[str, str] = field(default_factory=dict)
+    closed: Sequence[str] = ()
+    cut_off: Sequence[str] = ()
+    limit: int = 10_000
+    calls: list[Call] = field(default_factory=list)
+    asks: list[Ask] = field(default_factory=list)
+    spent: str = ""
+
+    def answer(self, asks: Sequence[Ask]) -> list[Call | None]:
+        return [self._one(ask) for ask in asks]
+
+    def _one(self, ask: Ask) -> Call | None:
+        if len(self.calls) == self.limit:
+            self.spent = "synthesis.budget.max_calls"
+            return None
+        self.asks.append(ask)
+        text = self._text(ask.messages[0].content)
+        stopped = not any(part in text for part in self.cut_off)
+        call = Call(messages=ask.messages, request=str(ask.sample), text=text, stopped=stopped, prompt_tokens=1, new_tokens=1)
+        self.calls.append(call)
+        return call
+
+    def _text(self, prompt: str) -> str:
+        if prompt.startswith("Come up with a series"):
+            number = sum(asked.messages[0].content.startswith("Come up with a series") for asked in self.asks)
+            return self.lists[number - 1] if number <= len(self.lists) else ""
+        instruction = re.findall(r"^Task: (.*)$", prompt, re.MULTILINE)[-1]
+        if prompt.endswith("Is it classification?"):
+            return "Yes" if instruction in self.closed else "No"
+        return self.instances.get(instruction, "Output: something of its own")
+
+
+def run(teacher: Script, seed: int = 1, pool: Sequence[Task] = POOL, **changed: Any) -> Made:
+    inputs = Inputs(seeds=[], pool=pool, documents=[], facts=[], data=None)  # type: ignore[arg-type]
+    return self_instruct.run(inputs, teacher, options(**changed), seed)  # type: ignore[arg-type]
+
+
+def numbered(texts: Sequence[str], first: int = 9) -> str:
+    """A continued list: the prompt holds the first number already."""
+    return "\n".join(f"{number}. {text}" for number, text in enumerate(texts, start=first)).removeprefix(f"{first}. ")
+
+
+def list_prompts(teacher: Script) -> list[list[str]]:
+    """The demonstrations of each prompt for instructions."""
+    prompts = [ask.messages[0].content for ask in teacher.asks if ask.messages[0].content.startswith("Come up with a series")]
+    return [re.findall(r"^\d+\. (.+)$", prompt, re.MULTILINE) for prompt in prompts]
+
+
+def test_the_shipped_values_are_the_published_ones() -> None:
+    assert (DEFAULT.human, DEFAULT.machine, DEFAULT.instances, DEFAULT.max_rouge_l) == (6, 2, 5, 0.7)
+    assert (DEFAULT.rules.en.min_words, DEFAULT.rules.en.max_words) == (4, 150)
+    how = DEFAULT.instruction_sampling
+    assert (how.temperature, how.top_p, how.presence_penalty) == (0.7, 0.5, 2.0)
+    assert DEFAULT.classification_sampling.temperature == DEFAULT.instance_sampling.temperature == 0
+
+
+def test_the_seeds_are_a_hundred_and_more_of_every_kind() -> None:
+    assert len(POOL) >= 110
+    assert sum(task.kind == "classification" for task in POOL) >= 25
+    assert sum(bool(task.history) for task in POOL) >= 5
+    assert sum(filters.is_chinese(task.instruction) for task in POOL) >= 12
+    assert min(sum(bool(task.input) for task in POOL), sum(not task.input for task in POOL)) >= 30
+    assert [task.source for task in POOL if task.choices and task.output not in task.choices] == []
+    assert [task.source for task in POOL if (task.kind == "classification") != bool(task.choices)] == []
+
+
+def test_every_seed_passes_the_filters_that_new_instructions_must_pass() -> None:
+    novelty, refused = filters.Novelty([], DEFAULT.max_rouge_l), []
+    for task in POOL:
+        made, candidate = Made(), general_instruct.Candidate(task.instruction, True, ("call",))
+        if not general_instruct._is_accepted(candidate, made, novelty, DEFAULT):
+            refused.append((made.rejected[0].filter, made.rejected[0].reason, task.instruction))
+    assert refused == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            '{"instruction": "Do it now, please.", "input": "", "classification": false}',
+            "seeds.jsonl:2: output: Field required",
+        ),
+        ('{"instruction": " ", "input": "", "output": "x", "classification": false}', "seeds.jsonl:2: instruction: "),
+        ('{"instruction": "x", "input": "", "output": "x", "classification": "no"}', "seeds.jsonl:2: classification: "),
+        ("not json", "seeds.jsonl:2: line: "),
+    ],
+)
+def test_a_bad_seed_is_named_with_file_line_and_field(tmp_path: Path, line: str, message: str) -> None:
+    good = '{"instruction": "x", "input": "", "output": "x", "classification": false}'
+    path = tmp_path / "seeds.jsonl"
+    path.write_text(f"{good}\n{line}\n", encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        authored.seed_tasks(path)
+    assert message in str(caught.value)
+
+
+def test_a_prompt_shows_eight_seeds_at_first_and_two_kept_instructions_later() -> None:
+    teacher = Script([numbered(NEW[:3]), numbered(NEW[3:5])])
+    made = run(teacher, target=5)
+    first, second = list_prompts(teacher)
+    human = {task.instruction.rstrip(":") for task in POOL}
+    assert len(set(first)) == len(first) == 8
+    assert set(first) <= human
+    assert len(set(second) & human) == 6
+    assert len(set(second) & set(NEW[:3])) == 2
+    assert [document.text for document in made.kept] == list(NEW[:5])
+
+
+def test_each_step_samples_as_published_and_same_prompts_are_told_apart() -> None:
+    teacher = Script([numbered(NEW[:1])])
+    run(teacher, requests=3)
+    assert [ask.sampling for ask in teacher.asks] == [
+        *[DEFAULT.instruction_sampling] * 3,
+        DEFAULT.classification_sampling,
+        DEFAULT.instance_sampling,
+    ]
+    assert [ask.sample for ask in teacher.asks[:3]] == [0, 1, 2]
+
+
+def test_what_is_asked_depends_on_the_seed_alone() -> None:
+    asked = []
+    for seed in (1, 1, 2):
+        teacher = Script([numbered(NEW[:3])])
+        run(teacher, seed)
+        asked.append([call.messages for call in teacher.calls])
+    assert asked[0] == asked[1] != asked[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Do the first thing.\n10. Do the second.\n11. Do the third.",
+            ["Do the first thing.", "Do the second.", "Do the third."],
+        ),
+        ("9. Do the first thing.\n10. Do the second.", ["Do the first thing.", "Do the second."]),
+        ("Sure, here they are:\n\n9. Do the first thing.\n\n10. Do the second.", ["Do the first thing.", "Do the second."]),
+        ("Do it\n   over two lines.\n\nThat was all!", ["Do it over two lines."]),
+        ("15. The last one.\n16. One too many.\n17. And another.", ["The last one."]),
+        ("", []),
+        ("9.", []),
+    ],
+)
+def test_an_answer_is_read_as_the_continued_list(text: str, expected: list[str]) -> None:
+    call = Call(messages=(), request="", text=text, stopped=True, prompt_tokens=1, new_tokens=1)
+    assert [found for found, _ in general_instruct.listed(call, 8)] == expected
+
+
+REFUSED = [
+    ("Too short now", "length", "3 words, allowed are 4 to 150"),
+    ("word " * 151, "length", "151 words"),
+    ("Describe the Image in one sentence.", "keywords", "'Image'"),
+    ("List all files that were changed today.", "keywords", "'files'"),
+    ("Please go to the next shop and buy milk.", "keywords", "'go to'"),
+    ("Write a program that adds two numbers.", "prefix", "'Write a program'"),
+    ('"Quoted words" should be explained to a child.', "punctuation", "'\"'"),
+    ("- Sort these five words by length.", "punctuation", "'-'"),
+    ("Переведите это предложение на английский язык.", "script", "in none of en, zh"),
+    (f"{POOL[0].instruction}", "novelty", "ROUGE-L 1.00"),
+    ("写一首诗", "length", "4 words, allowed are 5 to 250"),
+    ("请根据这张图片写一段话。", "keywords", "'图片'"),
+    ("写一个程序，计算两个数的和。", "prefix", "'写一个程序'"),
+    ("写一个Python函数，计算两个数的和。", "prefix", "'写一个Python'"),
+    ("请编写程序，计算两个数的和。", "prefix", "'请编写程序'"),
+    ("写一段代码，计算两个数的和。", "prefix", "'写一段代码'"),
+    ("请画一只坐在窗边的猫。", "keywords", "'画一只'"),
+    ("请看图写一段话。", "keywords", "'看图'"),
+    ("请把这段音频转成文字。", "keywords", "'音频'"),
+    ("，请把下面的句子补充完整。", "punctuation", "'，'"),
+    ("请把下面这封投诉信概括成两句话。", "novelty", "ROUGE-L"),
+]
+
+
+@pytest.mark.parametrize(("text", "name", "reason"), REFUSED)
+def test_the_first_filter_that_objects_is_named_with_reason_and_call(text: str, name: str, reason: str) -> None:
+    teacher = Script([numbered([text.strip()])])
+    (rejection,) = run(teacher).rejected
+    assert (rejection.filter, rejection.parents) == (name, (teacher.calls[0].id,))
+    assert reason in rejection.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Plotting a course at sea needs which instruments?",
+        "Writing a program needs what kind of thinking?",
+        "IBAN 是什么？请用一句话解释。",
+        "《红楼梦》的作者是谁？请简单介绍。",
+        "Translate the word 你好 into English, please.",
+    ],
+)
+def test_what_only_looks_like_a_refused_instruction_is_kept(text: str) -> None:
+    assert [document.text for document in run(Script([numbered([text])])).kept] == [text]
+
+
+def test_without_chinese_among_the_languages_the_published_rule_drops_it_and_shows_none() -> None:
+    teacher = Script([numbered(["请写一首关于秋天的诗。", NEW[0]])])
+    made = run(teacher, languages=["en"])
+    assert [rejection.text for rejection in made.rejected] == ["请写一首关于秋天的诗。"]
+    assert not any(filters.is_chinese(text) for text in list_prompts(teacher)[0])
+
+
+def test_instructions_of_an_answer_that_was_cut_off_are_dropped_unless_it_had_passed_number_fifteen() -> None:
+    cut = run(Script([numbered(NEW[:2])], cut_off=[NEW[1]]))
+    assert [rejection.filter for rejection in cut.rejected] == ["finished"] * 2
+    long = numbered([*NEW, "One that comes after the end."])
+    assert len(run(Script([long], cut_off=[NEW[1]]), target=7).kept) == 7
+
+
+def test_a_filter_that_is_not_listed_objects_to_nothing() -> None:
+    made = run(Script([numbered(["Describe the image in one sentence."])]), filters=["length", "novelty"])
+    assert [document.text for document in made.kept] == ["Describe the image in one sentence."]
+    assert list(made.filters) == ["length", "novelty", "instances"]
+
+
+def test_classification_gets_the_output_first_and_other_tasks_the_input_first() -> None:
+    labels = "Class label: paid\nInvoice: settled on 3 May\nClass label: not paid\nInvoice: second reminder\nDue: 1 June"
+    answers = {NEW[1]: labels, NEW[2]: examples(("Place: Cork", "A postman in Cork"), ("Place: Leeds", "A postman in Leeds"))}
+    made = run(Script([numbered(NEW[1:3])], answers, closed=[NEW[1]]), target=2)
+    assert [(task.kind, task.instruction, task.input, task.output) for task in made.tasks] == [
+        ("classification", NEW[1], "Invoice: settled on 3 May", "paid"),
+        ("classification", NEW[1], "Invoice: second reminder\nDue: 1 June", "not paid"),
+        ("text", NEW[2], "Place: Cork", "A postman in Cork"),
+        ("text", NEW[2], "Place: Leeds", "A postman in Leeds"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("is_closed", "text", "expected"),
+    [
+        (False, "Output: bears, bats", [("", "bears, bats")]),
+        (False, "Input: winter\nOutput: bears", [("winter", "bears")]),
+        (False, "Example 1\nJust an answer.", [("", "Just an answer.")]),
+        (False, "Example 1\nA: 1\nOutput 1: x\nInput 2: B\nOutput 2: y", [("A: 1", "x")]),
+        (False, "Output: one\n\nTask: Another task\nOutput: two", [("", "one")]),
+        (False, "I cannot do that.", []),
+        (False, "", []),
+        (True, "Class label: Sydney", [("", "Sydney")]),
+        (True, "The labels follow.\nClass label: A\nText: x\n\nTask: Next\nClass label: B", [("Text: x", "A")]),
+        (True, "Output: yes", []),
+    ],
+)
+def test_instances_are_read_as_published(is_closed: bool, text: str, expected: list[tuple[str, str]]) -> None:
+    call = Call(messages=(), request="", text=text, stopped=True, prompt_tokens=1, new_tokens=1)
+    assert [(one.input, one.output) for one in instances.read(call, is_closed)] == expected
+
+
+def examples(*pairs: tuple[str, str]) -> str:
+    return "\n".join(f"Example {n}\n{given}\nOutput: {output}" for n, (given, output) in enumerate(pairs, start=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "pairs", "left"),
+    [
+        ("echo", [("same", "same"), ("a", "b")], ["b"]),
+        ("empty", [("a", ""), ("b", "c")], ["c"]),
+        ("colon", [("a", "as follows:"), ("Text:", "b"), ("c", "如下："), ("d", "e")], ["e"]),
+        ("duplicate", [("a", "b"), ("a", "b"), ("c", "d")], ["b", "d"]),
+        ("surplus", [(f"i{n}", f"o{n}") for n in range(7)], [f"o{n}" for n in range(5)]),
+    ],
+)
+def test_each_instance_filter_throws_out_what_it_is_for(name: str, pairs: list[tuple[str, str]], left: list[str]) -> None:
+    teacher = Script([numbered(NEW[:1])], {NEW[0]: examples(*pairs)})
+    made = run(teacher)
+    assert [task.output for task in made.tasks] == left
+    assert {rejection.filter for rejection in made.rejected} == {f"instance_{name}"}
+    assert len(made.rejected) == len(pairs) - len(left)
+    assert {rejection.parents for rejection in made.rejected} == {(teacher.calls[-1].id,)}
+
+
+def test_one_input_with_two_outputs_costs_the_instruction_all_its_instances() -> None:
+    made = run(Script([numbered(NEW[:1])], {NEW[0]: examples(("a", "one"), ("b", "three"), ("a", "two"))}))
+    assert not made.tasks
+    assert [rejection.filter for rejection in made.rejected] == ["instance_conflict"] * 3 + ["instances"]
+
+
+def test_outputs_without_input_may_differ() -> None:
+    made = run(Script([numbered(NEW[:1])], {NEW[0]: "Example 1\nOutput: bats\nExample 2\nOutput: bears"}))
+    assert [task.output for task in made.tasks] == ["bats", "bears"]
+
+
+def test_the_last_instance_of_an_answer_that_was_cut_off_is_dropped() -> None:
+    teacher = Script([numbered(NEW[:1])], {NEW[0]: examples(("a", "whole"), ("b", "hal"))}, cut_off=["whole"])
+    made = run(teacher)
+    assert [task.output for task in made.tasks] == ["whole"]
+    assert [rejection.filter for rejection in made.rejected] == ["instance_finished"]
+
+
+def test_an_instruction_without_any_good_instance_is_rejected_and_never_shown() -> None:
+    teacher = Script([numbered(NEW[:2]), numbered(NEW[1:3])], {NEW[0]: "No idea.", NEW[1]: examples(("a", "a"))})
+    made = run(teacher, patience=2)
+    told = {(rejection.filter, rejection.text, rejection.reason) for rejection in made.rejected}
+    assert ("instances", NEW[0], "the answer holds no instance") in told
+    assert ("instances", NEW[1], "none of its 1 instances passed") in told
+    assert [document.text for document in made.kept] == [NEW[2]]
+    assert not set(list_prompts(teacher)[1]) & set(NEW)
+
+
+def test_a_dialogue_becomes_earlier_turns() -> None:
+    chat = "Example 1\nUser: Where is my parcel?\nAssistant: Which number?\nUser: It is 12.\nOutput: It arrives today."
+    (task,) = run(Script([numbered(NEW[:1])], {NEW[0]: chat})).tasks
+    assert task.history == (
+        Message(role="user", content="Where is my parcel?"),
+        Message(role="assistant", content="Which number?"),
+    )
+    assert (task.input, task.output) == ("It is 12.", "It arrives today.")
+
+
+@pytest.mark.parametrize("text", ["User: only one speaker\nUser: twice", "Assistant: begins wrongly", "Note\nUser: x", ""])
+def test_what_is_no_dialogue_stays_one_input(text: str) -> None:
+    assert instances.turns(text) == [Message(role="user", content=text)]
+
+
+def test_rows_can_be_traced_to_their_calls_and_demonstrations() -> None:
+    teacher = Script([numbered(NEW[:3]), numbered(NEW[3:5])])
+    made = run(teacher, target=5)
+    calls, documents, seeds = (
+        {call.id for call in teacher.calls},
+        {document.id: document for document in made.kept},
+        {task.id for task in POOL},
+    )
+    for task in made.tasks:
+        document, answer = task.parents
+        assert answer in calls
+        parents = documents[document].parents
+        assert len(set(parents) & calls) == 3
+        assert len(parents) == 3 + 8
+        assert set(parents) <= calls | seeds | set(documents)
+
+
+def test_it_ends_at_the_target() -> None:
+    made = run(Script([numbered(NEW[:2]), numbered(NEW[2:4]), numbered(NEW[4:6])]), target=3)
+    assert (made.figures["ended_by"], made.figures["rounds"], len(made.kept)) == ("target", 2, 4)
+
+
+def test_it_ends_after_rounds_without_anything_new() -> None:
+    made = run(Script([numbered(NEW[:1]), numbered(NEW[:1]), "", numbered(NEW[1:2])]), target=9, patience=2)
+    assert (made.figures["ended_by"], made.figures["rounds"], len(made.kept)) == ("patience", 3, 1)
+
+
+@pytest.mark.parametrize("limit", range(8))
+def test_it_ends_with_the_budget_wherever_that_strikes_and_keeps_what_there_is(limit: int) -> None:
+    made = run(Script([numbered(NEW[:2]), numbered(NEW[2:4])], limit=limit), target=9, patience=9)
+    assert made.figures["ended_by"] == "budget"
+    assert [document.text for document in made.kept] == list(NEW[: max(0, min(limit, 5) - 3)])  # 1 list, 2 questions, 2 answers
+
+
+def test_a_teacher_that_says_nothing_ends_in_zero_and_says_so() -> None:
+    made = run(Script([]), patience=3)
+    told = funnel("self_instruct", made, 3, "")
+    assert (made.kept, made.tasks, made.figures["ended_by"]) == ([], [], "patience")
+    assert {step["count"] for step in told["stages"]} == {0}
+
+
+def test_too_few_seeds_are_refused_with_what_to_change() -> None:
+    with pytest.raises(DataError, match=re.escape("data/authored/self_instruct/seeds.jsonl has 7")):
+        run(Script([]), pool=POOL[:7])
+
+
+def test_seed_tasks_become_rows_where_wanted() -> None:
+    assert len(run(Script([numbered(NEW[:1])]), include_seeds=True).tasks) == 1 + len(POOL)
+
+
+def test_the_funnel_counts_instructions_and_its_figures_count_instances() -> None:
+    texts = ["Too short", NEW[0], NEW[1], "Draw a cat for me, please."]
+    teacher = Script([numbered(texts)], {NEW[0]: examples(("a", "a"), ("b", "c")), NEW[1]: "none"})
+    told = funnel("self_instruct", run(teacher), len(teacher.calls), "")
+    counts = {step["stage"]: step["count"] for step in told["stages"]}
+    assert (counts["generated"], counts["length"], counts["keywords"], counts["novelty"], counts["kept"]) == (4, 3, 2, 2, 1)
+    inner = {step["stage"]: step["count"] for step in told["figures"]["instances"]}
+    assert (inner["generated"], inner["instance_echo"], inner["kept"]) == (2, 1, 1)
+    assert told["rejected"]["instance_echo"] == {"count": 1, "examples": [f"{NEW[0]}\na\na"]}
+
+
+def test_diversity_is_the_share_of_distinct_grams_and_the_distance_from_the_nearest_seed() -> None:
+    told = diversity.figures(["a b a b", "a b c d"], ["a b c d", "x y"])
+    assert (told["distinct_1"], told["distinct_2"]) == (0.5, 0.6667)
+    assert {bar["from"]: bar["count"] for bar in told["nearest_seed_rouge_l"] if bar["count"]} == {0.5: 1, 0.9: 1}
+    assert sum(bar["count"] for bar in diversity.figures([], ["a"])["nearest_seed_rouge_l"]) == 0
+
+
+def test_braces_in_an_instruction_are_text_not_template() -> None:
+    teacher = Script([numbered(["Explain what {{ 7 * 7 }} and {% raw %} mean."])])
+    run(teacher)
+    assert "{{ 7 * 7 }} and {% raw %}" in teacher.calls[-1].messages[0].content

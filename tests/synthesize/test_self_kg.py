@@ -1,0 +1,488 @@
+"""From a graph of facts to test items and training pairs: what is trained, what is held back, and that no answer is false."""
+
+import csv
+import random
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages import params
+from stages.errors import DataError
+from stages.fetch import graph, hpo
+from stages.params import GraphData, HpoFacts, RowsData, SelfKG, compose
+from stages.records import UNANSWERABLE, Call, Document, Fact, Task
+from stages.synthesize import self_kg
+from stages.synthesize.made import Inputs, Made
+from stages.tasks.questions import FORMS, PLACEHOLDER, Pair, Wordings, invented
+from stages.teachers.teacher import Ask
+
+MEDICAL = compose.ROOT / "data" / "authored" / "medical" / "wordings"
+PINNED = {"file": "f", "sha256": "0" * 64}
+FEATURES = [f"feature {letter}{n}" for letter in "abcdef" for n in range(8)]
+
+Triple = tuple[str, str, str]
+Fetched = tuple[dict[str, list[Document]], dict[str, list[Fact]], dict[str, list[Task]]]
+
+
+def facts_of(count: int) -> list[Triple]:
+    """Subjects in families that share features, like diseases of one organ."""
+    rng = random.Random(0)
+    near = [[name for name in FEATURES if name[8] in "abcdef"[n % 5 : n % 5 + 2]] for n in range(count)]
+    return [(f"Disease {n}", "frequent feature", name) for n in range(count) for name in rng.sample(near[n], 7)]
+
+
+def settings(folder: Path, triples: Sequence[Triple], wordings: Path = MEDICAL, **changes: Any) -> GraphData:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "wordings").symlink_to(wordings)
+    with (folder / "facts.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("subject", "relation", "object"), *triples])
+    values = params.load(compose.ROOT / "conf" / "data" / "medical.yaml")
+    return GraphData.model_validate(values | {"path": str(folder), "facts": {"source": "file", "file": "facts.csv"}} | changes)
+
+
+def options(**changes: Any) -> SelfKG:
+    return SelfKG.model_validate(params.load(compose.ROOT / "conf" / "synthesis" / "options" / "self_kg.yaml") | changes)
+
+
+class Scripted:
+    """Answers every request by a function of its last message."""
+
+    def __init__(self, reply: Any = None, stopped: bool = True) -> None:
+        self.calls: list[Call] = []
+        self.spent = ""
+        self.reply, self.stopped = reply, stopped
+
+    def answer(self, asks: Sequence[Ask]) -> list[Call | None]:
+        new = [
+            Call(
+                messages=ask.messages,
+                request=str(n),
+                text=self.reply(ask.messages[-1].content),
+                stopped=self.stopped,
+                prompt_tokens=1,
+                new_tokens=1,
+            )
+            for n, ask in enumerate(asks)
+        ]
+        self.calls += new
+        return list(new)
+
+
+def synthesized(data: GraphData, fetched: Fetched, teacher: Any = None, seed: int = 1, **changes: Any) -> Made:
+    documents, facts, _ = fetched
+    return self_kg.run(
+        Inputs(documents["train"], [], [], facts["train"], data), teacher or Scripted(), options(**changes), seed
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> GraphData:
+    return settings(tmp_path_factory.mktemp("graph") / "g", facts_of(24))
+
+
+@pytest.fixture(scope="module")
+def fetched(data: GraphData) -> Fetched:
+    return graph.questions(data, 1)
+
+
+@pytest.fixture(scope="module")
+def made(data: GraphData, fetched: Fetched) -> Made:
+    return synthesized(data, fetched)
+
+
+def of_slice(tasks: Sequence[Task], name: str) -> list[Task]:
+    return [task for task in tasks if name in task.slices]
+
+
+def shown(task: Task) -> list[str]:
+    return re.findall(r"^[A-E]\. (.+)$", task.instruction, re.MULTILINE)
+
+
+def right(task: Task) -> str:
+    return task.output.removeprefix("The correct answer is ").removesuffix(".")
+
+
+def test_a_fact_that_goes_changes_the_questions_of_its_own_subject_alone(data: GraphData, fetched: Fetched, made: Made) -> None:
+    documents, facts, _ = fetched
+    gone, *rest = facts["train"]
+    fewer = self_kg.run(Inputs(documents["train"], [], [], rest, data), Scripted(), options(), 1)
+
+    def others(each: Made) -> list[Task]:
+        return [task for task in each.tasks if task.source != gone.subject and UNANSWERABLE not in task.slices]
+
+    kept = [task for task in others(made) if task.output != data.decline]
+    assert kept and kept == [task for task in others(fewer) if task.output != data.decline]
+
+
+def test_a_fact_that_goes_costs_few_rewordings(data: GraphData, fetched: Fetched) -> None:
+    documents, facts, _ = fetched
+    asked = []
+    for trained in (facts["train"], facts["train"][1:]):
+        teacher = Scripted(lambda text: text)
+        self_kg.run(Inputs(documents["train"], [], [], trained, data), teacher, options(reword=60), 1)
+        asked.append({call.messages for call in teacher.calls})
+    assert len(asked[0] - asked[1]) < len(asked[0]) / 5
+
+
+def test_entities_of_the_third_slice_are_named_nowhere_in_training(fetched: Fetched, made: Made) -> None:
+    seeds, facts, splits = fetched[0]["train"], fetched[1]["train"], fetched[2]
+    new = {task.source for task in of_slice(splits["test"] + splits["valid"], "new_entities")}
+    assert len(new) == 6
+    trained = {name for fact in facts for name in (fact.subject, fact.object)} | {document.text for document in seeds}
+    assert new.isdisjoint(trained)
+    assert [task.id for task in made.tasks for name in new if re.search(rf"{name}\b", task.instruction + task.output)] == []
+
+
+def test_facts_held_out_are_not_among_the_training_facts_but_their_entities_are(fetched: Fetched) -> None:
+    facts, splits = fetched[1]["train"], fetched[2]
+    trained = {(fact.subject, fact.object) for fact in facts}
+    for split in ("valid", "test"):
+        held_out = {(task.source, right(task)) for task in of_slice(splits[split], "held_out_facts")}
+        assert held_out
+        assert held_out.isdisjoint(trained)
+        assert {subject for subject, _ in held_out} <= {subject for subject, _ in trained}
+        assert {(task.source, right(task)) for task in of_slice(splits[split], "trained_facts")} <= trained
+
+
+def test_valid_and_test_ask_about_different_facts(fetched: Fetched) -> None:
+    splits = fetched[2]
+    asked = [{(t.source, right(t)) for t in splits[split] if t.kind == "choice"} for split in ("valid", "test")]
+    assert asked[0].isdisjoint(asked[1])
+
+
+def test_no_wrong_option_is_true(data: GraphData, fetched: Fetched, made: Made) -> None:
+    related = graph.read(data, 1).related
+    choices = [task for task in [*fetched[2]["valid"], *fetched[2]["test"], *made.tasks] if task.kind == "choice"]
+    assert len(choices) > 200
+    for task in choices:
+        assert [option in related[task.source] for option in shown(task)].count(True) == 1
+        assert right(task) in related[task.source]
+        assert len(set(shown(task))) == 5
+
+
+def test_a_control_is_not_solved_by_recalling_what_was_wrong_in_training(fetched: Fetched) -> None:
+    seeds, facts, splits = fetched[0]["train"], fetched[1]["train"], fetched[2]
+    wrong = {(document.source, document.text) for document in seeds if document.kind == "distractor"}
+    known = {fact.object for fact in facts}
+    for task in of_slice(splits["test"], "held_out_facts"):
+        assert wrong.isdisjoint((task.source, option) for option in shown(task))
+        assert len({option in known for option in shown(task)}) == 1, "the right option stands out"
+
+
+def test_a_choice_has_the_form_of_medqa(fetched: Fetched) -> None:
+    task = of_slice(fetched[2]["test"], "trained_facts")[0]
+    form = r"[^\n]+\n\nOptions:\nA\. .+\nB\. .+\nC\. .+\nD\. .+\nE\. .+\n\nPlease choose the correct answer\."
+    assert re.fullmatch(form, task.instruction)
+    assert task.choices == tuple(f"The correct answer is {option}." for option in shown(task))
+    assert task.output in task.choices
+
+
+def test_yes_and_no_are_asked_equally_often_in_the_same_words(made: Made) -> None:
+    answers = [task for task in made.tasks if "yes_no" in task.slices and task.output != "I do not know this name."]
+    assert Counter(task.output.split(",")[0] for task in answers) == {"Yes": len(answers) // 2, "No": len(answers) // 2}
+    assert len(answers) > 100
+
+
+def test_no_test_question_is_worded_as_in_training(fetched: Fetched, made: Made) -> None:
+    def skeleton(task: Task) -> str:
+        text = task.instruction.split("\n")[0]
+        return re.sub("Disease \\d+|feature \\w\\d", "…", text.replace(task.source, "…"))
+
+    trained = {skeleton(task) for task in made.tasks}
+    for split in ("valid", "test"):
+        assert trained.isdisjoint(skeleton(task) for task in fetched[2][split])
+
+
+def test_a_wording_that_stands_in_two_splits_is_refused(tmp_path: Path) -> None:
+    wordings = tmp_path / "wordings"
+    wordings.mkdir()
+    for split in ("train", "valid", "test"):
+        (wordings / f"{split}.yaml").write_text((MEDICAL / "train.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"valid\.yaml: .* is also in train\.yaml"):
+        graph.questions(settings(tmp_path / "g", facts_of(6), wordings), 1)
+
+
+def test_the_authored_wordings_of_each_form_are_several_and_ask_about_the_subject() -> None:
+    by_split = {split: Wordings(graph._wordings(MEDICAL / f"{split}.yaml")) for split in graph.SPLITS}
+    for relation in ("very frequent feature", "frequent feature", "plain name", "broader term"):
+        assert len(by_split["train"].of("choice", relation)) >= 3
+        for wordings in by_split.values():
+            for form in FORMS:
+                for wording in wordings.of(form, relation):
+                    ask = wording.text.split("\n")[0]
+                    assert "subject" in PLACEHOLDER.findall(ask)
+                    assert form != "yes_no" or "object" in PLACEHOLDER.findall(ask)
+
+
+def test_every_training_row_leads_back_to_its_facts(fetched: Fetched, made: Made) -> None:
+    seeds, facts = fetched[0]["train"], fetched[1]["train"]
+    by_id = {record.id: record for record in [*seeds, *facts]}
+    for task in made.tasks:
+        parents = [by_id[parent] for parent in task.parents]
+        stated = [parent for parent in parents if isinstance(parent, Fact)]
+        assert {fact.subject for fact in stated} <= {task.source}
+        assert stated or task.output == "I do not know this name."
+    assert made.figures["facts_asked"] == made.figures["facts"] == len(facts)
+
+
+def test_an_open_answer_names_all_trained_objects(fetched: Fetched, made: Made) -> None:
+    task = next(task for task in made.tasks if "open" in task.slices)
+    objects = {fact.object for fact in fetched[1]["train"] if fact.subject == task.source}
+    assert set(re.findall(r"feature \w\d", task.output)) == objects
+
+
+def test_questions_about_invented_names_are_declined_in_every_form(data: GraphData, fetched: Fetched, made: Made) -> None:
+    test = of_slice(fetched[2]["test"], UNANSWERABLE)
+    trained = [task for task in made.tasks if task.output == data.decline]
+    assert len(test) == data.rows.test.unanswerable
+    assert {task.output for task in test} == {data.decline}
+    assert {len(shown(task)) for task in test} == {0, 5}
+    assert {form for task in trained for form in task.slices} == set(FORMS)
+    names = {task.source for task in trained}
+    assert names.isdisjoint(task.source for task in test)
+    assert names.isdisjoint(graph.read(data, 1).related)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_another_split(
+    data: GraphData, fetched: Fetched, made: Made
+) -> None:
+    again = graph.questions(data, 1)
+    assert again == fetched
+    assert synthesized(data, again).tasks == made.tasks
+    assert {fact.subject for fact in graph.questions(data, 2)[1]["train"]} != {fact.subject for fact in fetched[1]["train"]}
+
+
+def test_an_empty_graph_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no facts"):
+        graph.questions(settings(tmp_path / "g", []), 1)
+
+
+def test_without_training_facts_there_are_no_rows_and_no_crash(data: GraphData) -> None:
+    made = synthesized(data, ({"train": []}, {"train": []}, {}))
+    assert (made.tasks, made.rejected) == ([], [])
+
+
+def test_one_fact_gives_open_questions_and_says_what_it_lacks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = settings(tmp_path / "g", [("Disease 1", "frequent feature", "feature a1")])
+    fetched = graph.questions(data, 1)
+    assert "test: 0 of 80 items of trained_facts" in caplog.text
+    made = synthesized(data, fetched, declining=0)
+    assert {form for task in made.tasks for form in task.slices} == {"open"}
+    assert {rejection.filter for rejection in made.rejected} == {"distractors"}
+    assert {fact.subject for fact in fetched[1]["train"]} == {"Disease 1"}
+
+
+def test_a_fact_with_an_empty_cell_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"facts\.csv:3: 'object' is empty"):
+        graph.questions(settings(tmp_path / "g", [("a", "r", "b"), ("c", "r", "")]), 1)
+
+
+def test_a_relation_without_wordings_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no .* for the relation 'cured by'"):
+        graph.questions(settings(tmp_path / "g", [(f"a{n}", "cured by", f"b{n}") for n in range(9)]), 1)
+
+
+CHINESE = r"""
+any:
+  choice: ["MARK下列哪项是{subject}的{relation}？"]
+  yes_no: ["MARK{subject}的{relation}是{object}吗？\n是，{subject}的{relation}是{object}。\n否，不是{object}。"]
+  open: ["MARK{subject}的{relation}有哪些？\n{subject}：{objects}。"]
+  frame: ["{question}\n\n选项：\n{options}\n\n请选择正确答案。\n正确答案是{object}。"]
+  invented: ["{name}综合征"]
+  syllables: ["SYLLABLES"]
+"""
+
+
+def test_chinese_facts_are_asked_in_chinese(tmp_path: Path) -> None:
+    wordings = tmp_path / "wordings"
+    wordings.mkdir()
+    for split, mark, syllables in (("train", "", "阿 贝 卡"), ("valid", "请问", "德 埃 弗"), ("test", "试问", "吉 赫 伊")):
+        text = CHINESE.replace("MARK", mark).replace("SYLLABLES", syllables)
+        (wordings / f"{split}.yaml").write_text(text, encoding="utf-8")
+    signs = ["头痛", "发热", "咳嗽", "乏力", "皮疹", "腹泻", "贫血", "黄疸", "水肿", "耳聋", "失明", "抽搐"]
+    triples = [(f"甲病{n}", "症状", signs[(n * 5 + k) % 12]) for n in range(12) for k in (0, 1, 4, 9)]
+    data = settings(tmp_path / "g", triples, wordings, decline="我不知道这个名称。", system="")
+    fetched = graph.questions(data, 1)
+    made = synthesized(data, fetched)
+    choices = of_slice(fetched[2]["test"], "trained_facts")
+    assert choices
+    assert all(task.output.startswith("正确答案是") and task.output in task.choices for task in choices)
+    assert Counter(form for task in made.tasks for form in task.slices).keys() == set(FORMS)
+    assert [task for task in made.tasks if re.search("[a-zA-Z]{2}", task.instruction + task.output)] == []
+
+
+def test_a_rewording_is_kept_if_every_entity_and_number_survived(data: GraphData, fetched: Fetched, made: Made) -> None:
+    teacher = Scripted(lambda asked: f"Kindly say: {asked.removeprefix('Write this question in other words: ')}")
+    more = synthesized(data, fetched, teacher, reword=20)
+    calls = {call.id: call for call in teacher.calls}
+    new = [task for task in more.tasks if calls.keys() & set(task.parents)]
+    assert len(new) == 20
+    assert len(more.tasks) == len(made.tasks) + 20
+    assert all(task.instruction.startswith("Kindly say: ") for task in new)
+    alone = synthesized(data, fetched, teacher, reword=20, templates=False)
+    assert [task.id for task in alone.tasks] == [task.id for task in new]
+
+
+@pytest.mark.parametrize(
+    ("change", "stopped", "filter"),
+    [
+        (lambda text: text, True, "duplicate"),
+        (
+            lambda text: re.sub(r"Disease \d+|[A-Z]\w+(-\w+)? (syndrome|disease)|Familial \w+", "it", text),
+            True,
+            "entities_survived",
+        ),
+        (lambda text: f"In 1999: {text}", True, "numbers_survived"),
+        (lambda text: text, False, "finished"),
+        (lambda text: f"{text} Sure", True, "finished"),
+        (lambda text: f"Is it not so: {text}", True, "negation_survived"),
+        (lambda text: "", True, "finished"),
+    ],
+)
+def test_a_bad_rewording_is_thrown_out_by_name(
+    data: GraphData, fetched: Fetched, change: Any, stopped: bool, filter: str
+) -> None:
+    teacher = Scripted(lambda asked: change(asked.removeprefix("Write this question in other words: ")), stopped)
+    made = synthesized(data, fetched, teacher, reword=10, declining=0)
+    assert Counter(rejection.filter for rejection in made.rejected if rejection.parents[-1].startswith("call")) == {filter: 10}
+
+
+@pytest.mark.parametrize(
+    ("asked", "reworded", "names", "filter"),
+    [
+        ("Is Ataxia a sign of Lowe syndrome?", "Does Lowe syndrome come with ataxia?", ("Lowe syndrome", "Ataxia"), None),
+        (
+            "Is Ataxia a sign of Lowe syndrome?",
+            "Does Lowe syndromes bring ataxia?",
+            ("Lowe syndrome", "Ataxia"),
+            "entities_survived",
+        ),
+        ("Does Non-ataxic X cause Y?", "Is Y caused by Non-ataxic X?", ("Non-ataxic X", "Y"), None),
+        ("Is it true that No tears is a sign of X?", "Is No tears one of X's signs?", ("X", "No tears"), None),
+        ("X综合征会引起发热吗？", "X综合征不会引起发热吗？", ("X综合征", "发热"), "negation_survived"),
+        ("X综合征会引起发热吗？", "发热是不是X综合征引起的？", ("X综合征", "发热"), None),
+    ],
+)
+def test_a_rewording_keeps_whole_names_and_what_is_denied(
+    asked: str, reworded: str, names: tuple[str, ...], filter: str | None
+) -> None:
+    call = Call(messages=(), request="", text=reworded, stopped=True, prompt_tokens=1, new_tokens=1)
+    failure = self_kg._lost(Pair("yes_no", asked, "Yes.", names, ()), call, options().filters)
+    assert (failure and failure[0]) == filter
+
+
+def test_other_data_than_a_graph_is_refused(data: GraphData) -> None:
+    rows = RowsData.model_construct(kind="rows")
+    with pytest.raises(DataError, match="needs a graph"):
+        self_kg.run(Inputs([], [], [], [], rows), Scripted(), options(), 1)
+    with pytest.raises(DataError, match="self_kg needs a graph of facts"):
+        params.check(
+            compose.composed("experiment=complaints") | {"synthesis": compose.composed("synthesis=self_kg")["synthesis"]}
+        )
+
+
+def test_invented_names_of_two_splits_differ() -> None:
+    names = []
+    for split in graph.SPLITS:
+        wordings = Wordings(graph._wordings(MEDICAL / f"{split}.yaml"))
+        names.append({invented(wordings, "frequent feature", random.Random(n)) for n in range(200)})
+    assert len(names[0]) > 150
+    assert not names[0] & names[1] and not names[0] & names[2] and not names[1] & names[2]
+
+
+ONTOLOGY = """format-version: 1.2
+
+[Term]
+id: HP:1
+name: Sign
+
+[Term]
+id: HP:2
+name: Seizure
+def: "A seizure is an event; also fits, or an epileptic seizure." []
+synonym: "Fits" EXACT layperson []
+synonym: "Epileptic seizure" EXACT []
+is_a: HP:1 ! Sign
+
+[Term]
+id: HP:3
+name: Focal seizure
+def: "Of a focal kind." []
+is_a: HP:2 ! Seizure
+
+[Term]
+id: HP:4
+name: Babinski sign
+def: "Also called Babinski reflex; a positive Babinski sign is seen in many." []
+is_a: HP:1 ! Sign
+
+[Term]
+id: HP:5
+name: Old seizure
+is_obsolete: true
+"""
+HEADER = "database_id disease_name qualifier hpo_id reference evidence onset frequency sex modifier aspect biocuration"
+
+
+def annotation(term: str, frequency: str = "", qualifier: str = "", aspect: str = "P", disease: str = "Alpha") -> str:
+    return "\t".join(["ORPHA:1", disease, qualifier, term, "PMID:7", "PCS", "", frequency, "", "", aspect, ""])
+
+
+def from_hpo(*annotations: str, **changes: Any) -> tuple[list[Fact], dict[str, set[str]]]:
+    values: dict[str, Any] = {
+        **{"source": "hpo", "package": "p==1", "ontology": PINNED, "annotations": PINNED, "database": "ORPHA"},
+        "relations": ["feature", *(name for _, _, name in hpo.CLASSES), "plain name", "broader term"],
+        **{"exclude": "^sign", "common": 1, "max_name": 40, "diseases": 9, "features": 1, "terms": 0},
+    }
+    lines = ["#version: x", HEADER.replace(" ", "\t"), *annotations]
+    return hpo.read(ONTOLOGY, lines, HpoFacts.model_validate(values | changes), 1)
+
+
+def test_rows_with_not_and_features_that_are_excluded_are_no_facts() -> None:
+    assert from_hpo(annotation("HP:2", qualifier="NOT"), annotation("HP:4", "0/5"), annotation("HP:3", "HP:0040285"))[0] == []
+    assert from_hpo(annotation("HP:2"), annotation("HP:2", qualifier="NOT"))[0] == [], "sources contradict each other"
+    assert from_hpo(annotation("HP:2", aspect="I"))[0] == []
+
+
+@pytest.mark.parametrize(
+    ("frequency", "relation"),
+    [
+        ("", "feature"),
+        ("HP:0040280", "obligate feature"),
+        ("5/5", "obligate feature"),
+        ("4/5", "very frequent feature"),
+        ("79%", "frequent feature"),
+        ("HP:0040283", "occasional feature"),
+        ("1/100", "very rare feature"),
+    ],
+)
+def test_a_frequency_is_read_as_its_class(frequency: str, relation: str) -> None:
+    (fact,) = from_hpo(annotation("HP:2", frequency))[0]
+    assert (fact.subject, fact.relation, fact.object, fact.source) == ("Alpha", relation, "seizure", "ORPHA:1 PMID:7")
+
+
+def test_a_frequency_in_an_unknown_form_is_refused() -> None:
+    with pytest.raises(DataError, match="often"):
+        from_hpo(annotation("HP:2", "often"))
+
+
+def test_what_lies_above_or_below_a_feature_may_be_true_too() -> None:
+    related = from_hpo(annotation("HP:2"))[1]["Alpha"]
+    assert {"seizure", "epileptic seizure", "fits", "focal seizure", "sign"} <= related
+    assert "Babinski sign" not in related
+
+
+def test_features_are_written_small_unless_they_are_proper_names_and_have_plain_names_and_broader_terms() -> None:
+    facts, _ = from_hpo(annotation("HP:3"), annotation("HP:4", disease="Beta"), annotation("HP:2", disease="Gamma"), terms=9)
+    triples = {(fact.subject, fact.relation, fact.object) for fact in facts}
+    assert triples == {
+        ("Alpha", "feature", "focal seizure"),
+        ("Beta", "feature", "Babinski sign"),
+        ("Gamma", "feature", "seizure"),
+        ("focal seizure", "broader term", "seizure"),
+        ("seizure", "plain name", "fits"),
+    }

@@ -1,0 +1,289 @@
+"""Teachers behind a server and in a recording: what goes wrong on the wire loses nothing and ends clearly."""
+
+import json
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stages import files, records
+from stages.errors import DataError
+from stages.params import Budget, OpenAITeacher, Price, ReplayTeacher, Sampling
+from stages.records import Message
+from stages.teachers.backends import OpenAI, Replay
+from stages.teachers.teacher import Ask, Teacher
+
+SAMPLING = Sampling(temperature=0.7, top_p=0.5, presence_penalty=2.0, max_new_tokens=20)
+FREE = Budget(max_calls=None, max_tokens=None, max_usd=None)
+RUNTIME: Any = None  # neither backend looks at it
+TIMEOUT = 2.0  # seconds
+
+
+def asks(count: int) -> list[Ask]:
+    return [Ask((Message(role="user", content=f"question {i}"),), SAMPLING) for i in range(count)]
+
+
+def completion(text: str, finish: str = "stop") -> dict[str, Any]:
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+    }
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
+    """A server on loopback whose `trouble` lists what it answers first to each question: status, body, headers.
+
+    Status "slow" is an answer that comes too late, "cut" one whose connection breaks in the middle; `slept` is how long the
+    client waited before each retry.
+    """
+    state = SimpleNamespace(trouble={}, seen=[], keys=set(), slept=[])
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            question = body["messages"][-1]["content"]
+            state.seen.append(body)
+            state.keys.add(self.headers["Authorization"])
+            troubles = state.trouble.get(question, [])
+            status, content, headers = troubles.pop(0) if troubles else (200, json.dumps(completion(f"re: {question}")), {})
+            if status == "slow":
+                threading.Event().wait(2 * TIMEOUT)
+                self.close_connection = True
+                return
+            cut = status == "cut"
+            status = 200 if cut else status
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", **headers}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content.encode()) + 100 * cut))
+            self.end_headers()
+            self.close_connection = cut
+            self.wfile.write(content.encode())
+
+        def log_message(self, *_: Any) -> None: ...
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    state.url = f"http://127.0.0.1:{listening.server_port}/v1"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("time.sleep", state.slept.append)  # back-off, of the client's and of ours
+    yield state
+    listening.shutdown()
+    listening.server_close()
+
+
+def teacher(server: SimpleNamespace, budget: Budget = FREE, key: str | None = None, retries: int = 3) -> Teacher:
+    options = OpenAITeacher(
+        kind="openai",
+        base_url=server.url,
+        model="m",
+        api_key_env=key,
+        concurrency=4,
+        timeout_seconds=TIMEOUT,
+        max_retries=retries,
+        price=Price(usd_per_million_input=1.0, usd_per_million_output=2.0),
+    )
+    return Teacher(OpenAI(options, RUNTIME), budget, seed=1)
+
+
+NO_CHOICES = json.dumps({**completion(""), "choices": []})
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        (429, "{}", {"Retry-After": "1"}),
+        (500, "{}", {}),
+        (200, "<html>busy</html>", {}),
+        (200, '{"id": "x", "choi', {}),
+        (200, NO_CHOICES, {}),
+        (200, "null", {}),
+        ("slow", "", {}),
+        ("cut", '{"id": "x"', {}),
+    ],
+    ids=["429", "500", "not JSON", "cut short", "empty choices", "null", "too late", "broken connection"],
+)
+def test_trouble_that_passes_is_retried_and_counted(server: SimpleNamespace, trouble: Any) -> None:
+    server.trouble = {"question 1": [trouble, trouble]}
+    one = teacher(server)
+    calls = one.answer(asks(6))
+    assert [call.text for call in calls if call] == [f"re: question {i}" for i in range(6)]
+    spent = asdict(one.cost())
+    assert spent.pop("teacher_seconds") >= 0
+    assert spent == {
+        "calls": 6,
+        "asked": 6,
+        "retries": 2,
+        "refused": 0,
+        "prompt_tokens": 42,
+        "new_tokens": 18,
+        "usd": round(42e-6 + 36e-6, 6),
+    }
+    assert len(server.seen) == 8
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        (404, '{"error": {"message": "no such model"}}', {}),
+        (200, NO_CHOICES, {}),
+        (503, "{}", {}),
+        (429, "{}", {"Retry-After": "600"}),  # longer than the client waits: it does not repeat the request at all
+    ],
+)
+def test_trouble_that_stays_ends_clearly_and_loses_no_answer(server: SimpleNamespace, trouble: Any) -> None:
+    server.trouble = {"question 1": [trouble] * 99}
+    with pytest.raises(
+        DataError, match=r"1 of 4 requests failed with teacher\.max_retries = 2 .*every answer that arrived is kept: run again"
+    ):
+        teacher(server, retries=2).answer(asks(8))
+    server.trouble, server.seen = {}, []
+    again = teacher(server)
+    assert all(again.answer(asks(8)))
+    assert (again.asked, len(server.seen)) == (5, 5)  # question 1 and the second wave; the other three were kept
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_request_refused_for_what_is_in_it_does_not_hold_up_the_others(server: SimpleNamespace, status: int) -> None:
+    server.trouble = {"question 1": [(status, '{"error": {"message": "too long"}}', {})] * 99}
+    for _ in range(2):
+        one = teacher(server)
+        calls = one.answer(asks(6))
+        said = [call and (call.text, call.stopped) for call in calls[:3]]
+        assert said == [("re: question 0", True), ("", False), ("re: question 2", True)]
+        assert one.cost().refused == 1
+    assert len(server.seen) == 7  # what was refused is asked again, what was answered is not
+    server.trouble = {}
+    assert [call and call.text for call in teacher(server).answer(asks(6))] == [f"re: question {i}" for i in range(6)]
+
+
+def test_a_server_that_begins_to_refuse_everything_ends_the_run_and_keeps_what_arrived(server: SimpleNamespace) -> None:
+    limit = (400, '{"error": {"message": "billing limit"}}', {})
+    server.trouble = {f"question {i}": [limit] * 99 for i in range(4, 40)}
+    with pytest.raises(DataError, match=r"20 requests were refused and 4 answered .*billing limit.*run again"):
+        teacher(server).answer(asks(40))
+    assert len(server.seen) == 24  # it is not asked to the end
+    server.trouble, server.seen = {}, []
+    assert all(call and call.text for call in teacher(server).answer(asks(40)))
+    assert len(server.seen) == 36
+
+
+def test_where_every_request_is_refused_the_run_ends(server: SimpleNamespace) -> None:
+    refusal = [(400, '{"error": {"message": "no such option"}}', {})]
+    server.trouble = {f"question {i}": list(refusal) for i in range(6)}
+    with pytest.raises(DataError, match=r"6 requests were refused and 0 answered .*no such option"):
+        teacher(server).answer(asks(6))
+    assert all(teacher(server).answer(asks(6)))  # the server was mended, and nothing stands in its way
+
+
+@pytest.mark.parametrize(
+    ("content", "usage", "expected"),
+    [
+        (None, {"prompt_tokens": 7, "completion_tokens": 0}, ("", 7, 0)),
+        ("twelve chars", None, ("twelve chars", 2, 3)),
+        ("twelve chars", {"prompt_tokens": None, "completion_tokens": 5}, ("twelve chars", 2, 5)),
+        ("twelve chars", {"prompt_tokens": 7}, ("twelve chars", 7, 3)),
+        ("twelve chars", "many", ("twelve chars", 2, 3)),
+        ("half \ud83d", {"prompt_tokens": 7, "completion_tokens": 5}, ("half ?", 7, 5)),
+    ],
+    ids=["no content", "no usage", "null", "part of the usage", "no object", "lone surrogate"],
+)
+def test_an_odd_answer_is_an_answer_and_what_is_not_counted_is_estimated(
+    server: SimpleNamespace, content: Any, usage: Any, expected: tuple[str, int, int]
+) -> None:
+    body = completion(content) | {"usage": usage}
+    server.trouble = {"question 0": [(200, json.dumps(body), {})]}
+    for _ in range(2):  # sent, then read from the store
+        (call,) = teacher(server).answer(asks(1))
+        assert call and (call.text, call.prompt_tokens, call.new_tokens) == expected
+    assert len(server.seen) == 1
+
+
+def test_the_client_waits_as_long_as_the_server_asks(server: SimpleNamespace) -> None:
+    server.trouble = {"question 0": [(429, "{}", {"Retry-After": "7"}), (503, "{}", {"Retry-After": "11"})]}
+    teacher(server).answer(asks(1))
+    assert server.slept == [7.0, 11.0]
+
+
+def test_after_kill_9_only_what_had_not_arrived_is_asked_again(server: SimpleNamespace) -> None:
+    server.trouble = {"question 5": [("slow", "", {})] * 9}  # holds up the second wave of four
+    killed = multiprocessing.get_context("fork").Process(target=lambda: teacher(server).answer(asks(12)))
+    killed.start()
+    store, deadline = Path(".tunetrail/responses"), time.monotonic() + 60
+    while len(list(store.glob("*.json"))) < 7 and time.monotonic() < deadline:
+        threading.Event().wait(0.02)
+    killed.kill()
+    killed.join()
+    server.trouble, before = {}, len(server.seen)
+    again = teacher(server)
+    calls = again.answer(asks(12))
+    assert [call.text for call in calls if call] == [f"re: question {i}" for i in range(12)]
+    asked = {body["messages"][-1]["content"] for body in server.seen[before:]}
+    assert asked == {"question 5", *(f"question {i}" for i in range(8, 12))}
+    assert again.asked == len(server.seen) - before == 5
+
+
+def test_what_is_sent_is_what_was_asked_for(server: SimpleNamespace) -> None:
+    teacher(server).answer(asks(1))
+    (body,) = server.seen
+    assert {key: body[key] for key in ("model", "temperature", "top_p", "presence_penalty", "max_tokens")} == {
+        "model": "m",
+        "temperature": 0.7,
+        "top_p": 0.5,
+        "presence_penalty": 2.0,
+        "max_tokens": 20,
+    }
+
+
+def test_answers_come_in_the_order_of_requests_and_an_answer_cut_off_is_marked(server: SimpleNamespace) -> None:
+    server.trouble = {"question 0": [(500, "{}", {})] * 2 + [(200, json.dumps(completion("long", "length")), {})]}
+    calls = teacher(server).answer(asks(4))
+    assert [(call.text, call.stopped) for call in calls if call][:2] == [("long", False), ("re: question 1", True)]
+
+
+def test_the_key_is_read_from_the_environment_and_written_nowhere(
+    server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"teacher.api_key_env = MY_KEY: this environment variable is not set"):
+        teacher(server, key="MY_KEY").answer(asks(1))
+    monkeypatch.setenv("MY_KEY", "s3cret")
+    teacher(server, key="MY_KEY").answer(asks(1))
+    assert server.keys == {"Bearer s3cret"}
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and "s3cret" in path.read_text()]
+
+
+def test_no_server_is_one_clear_line(server: SimpleNamespace) -> None:
+    gone = SimpleNamespace(url="http://127.0.0.1:9/v1")
+    with pytest.raises(DataError, match=r"teacher.base_url = http://127.0.0.1:9/v1: 2 of 2 requests failed"):
+        teacher(gone, retries=1).answer(asks(2))
+
+
+def test_a_budget_of_calls_is_never_overstepped(server: SimpleNamespace) -> None:
+    one = teacher(server, Budget(max_calls=5, max_tokens=None, max_usd=None))
+    assert sum(call is not None for call in one.answer(asks(8))) == len(server.seen) == 5
+
+
+def test_a_recording_answers_what_it_holds_and_says_how_much_is_missing(server: SimpleNamespace) -> None:
+    first = teacher(server).answer(asks(5))
+    path = Path("calls.jsonl")
+    records.write(path, [call for call in first if call])
+    options = ReplayTeacher(kind="replay", path=str(path), sha256=files.file_hash(path))
+    assert Teacher(Replay(options, RUNTIME), FREE, seed=2).answer(asks(5)) == first
+    with pytest.raises(DataError, match=r"teacher.path = calls.jsonl: 2 of the \d requests of this step"):
+        Teacher(Replay(options, RUNTIME), FREE, seed=2).answer(asks(7))
+    path.write_text(path.read_text() + "\n".join(path.read_text().splitlines()[:1]) + "\n")
+    with pytest.raises(DataError, match=r"teacher.sha256: calls.jsonl has sha256 [0-9a-f]{64}, expected"):
+        Replay(options, RUNTIME)

@@ -1,0 +1,175 @@
+"""Which tokens a chat becomes and which of them are trained on, token by token; pad equals the end token here."""
+
+import json
+
+import pytest
+
+from stages.errors import DataError
+from stages.records import Message
+from stages.text import chat
+
+pytestmark = pytest.mark.model
+
+SYSTEM, USER, ASSISTANT = (lambda text, role=role: Message(role=role, content=text) for role in ("system", "user", "assistant"))
+# Leaves the thinking of all but the last answer away, as Qwen3's template does.
+FORGETFUL = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and not loop.last %}{{ m.content.split('</think>')[-1] }}{% else %}{{ m.content }}{% endif %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+STRIPPING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+ENDLESS = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+)
+LLAMA_DATE = (
+    "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}Today: {{ date_string }}\n"
+)
+
+
+def pieces(tokenizer, sequence: chat.Encoded) -> list[tuple[str, bool]]:
+    """The sequence as runs of text with whether they are trained on; checks that labels are ids or ignored."""
+    runs: list[tuple[list[int], bool]] = []
+    assert len(sequence.input_ids) == len(sequence.labels)
+    for token, label in zip(sequence.input_ids, sequence.labels, strict=True):
+        assert label in (token, chat.IGNORE)
+        if not runs or runs[-1][1] != (label == token):
+            runs.append(([], label == token))
+        runs[-1][0].append(token)
+    return [(tokenizer.decode(ids), trained) for ids, trained in runs]
+
+
+def test_pad_is_the_end_token(tokenizer):
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id == 2
+
+
+def test_one_turn_trains_on_the_answer_and_its_end(tokenizer):
+    (sequence,) = chat.encode(tokenizer, [USER("hi"), ASSISTANT("yo")])
+    ids = dict(tokenizer.get_vocab())
+    start, end, newline = ids["<|im_start|>"], ids["<|im_end|>"], ids["Ċ"]
+    prompt = [start, *(ids[c] for c in "user"), newline, ids["h"], ids["i"], end, newline]
+    prompt += [start, *(ids[c] for c in "assistant"), newline]
+    assert sequence.input_ids == [*prompt, ids["y"], ids["o"], end]
+    assert sequence.labels == [chat.IGNORE] * len(prompt) + [ids["y"], ids["o"], end]
+    assert sequence.supervised == 3
+
+
+def test_every_assistant_turn_and_its_end_is_trained_on_and_nothing_else(tokenizer):
+    turns = [SYSTEM("be brief"), USER("a?"), ASSISTANT("A"), USER("b?"), ASSISTANT("BB"), USER("c?"), ASSISTANT("")]
+    (sequence,) = chat.encode(tokenizer, turns)
+    assert pieces(tokenizer, sequence) == [
+        ("<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\na?<|im_end|>\n<|im_start|>assistant\n", False),
+        ("A<|im_end|>", True),
+        ("\n<|im_start|>user\nb?<|im_end|>\n<|im_start|>assistant\n", False),
+        ("BB<|im_end|>", True),
+        ("\n<|im_start|>user\nc?<|im_end|>\n<|im_start|>assistant\n", False),
+        ("<|im_end|>", True),
+    ]
+
+
+def test_chinese_is_trained_on_byte_by_byte(tokenizer):
+    (sequence,) = chat.encode(tokenizer, [USER("你好吗？"), ASSISTANT("很好。")])
+    assert sequence.supervised == len("很好。".encode()) + 1
+    assert pieces(tokenizer, sequence)[1] == ("很好。<|im_end|>", True)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_prompt_is_what_training_saw_before_the_answer(tokenizer, turns):
+    messages = [SYSTEM("s"), *(turn for i in range(turns) for turn in (USER(f"问 {i}"), ASSISTANT(f"答 {i}")))]
+    (sequence,) = chat.encode(tokenizer, messages)
+    prompt = chat.prompt_ids(tokenizer, messages[:-1])
+    assert sequence.input_ids[: len(prompt)] == prompt
+    answer = sequence.labels[len(prompt) :]
+    assert tokenizer.decode(answer) == f"答 {turns - 1}<|im_end|>"
+    assert sequence.labels[len(prompt) - 1] == chat.IGNORE
+
+
+def test_a_template_that_rewrites_earlier_turns_gives_a_sequence_for_each(template):
+    tokenizer = template(FORGETFUL)
+    turns = [USER("a?"), ASSISTANT("hm</think>A"), USER("b?"), ASSISTANT("oh</think>B")]
+    first, second = chat.encode(tokenizer, turns)
+    assert pieces(tokenizer, first)[1:] == [("hm</think>A<|im_end|>", True)]
+    shown, trained = pieces(tokenizer, second)
+    assert "assistant\nA<|im_end|>" in shown[0] and "hm" not in shown[0]
+    assert trained == ("oh</think>B<|im_end|>", True)
+    assert second.input_ids[: -second.supervised] == chat.prompt_ids(tokenizer, turns[:-1])
+
+
+def test_a_rewriting_template_stays_one_sequence_where_nothing_is_rewritten(template):
+    turns = [USER("a?"), ASSISTANT("A"), USER("b?"), ASSISTANT("B")]
+    assert len(chat.encode(template(FORGETFUL), turns)) == 1
+
+
+def test_without_a_template_nothing_is_guessed(template):
+    with pytest.raises(DataError, match="no chat template"):
+        chat.prompt_ids(template(None), [USER("a")])
+
+
+def test_a_template_that_strips_content_trains_on_the_stripped_answer(template):
+    tokenizer = template(STRIPPING)
+    (sequence,) = chat.encode(tokenizer, [USER("  a? "), ASSISTANT(" A \n")])
+    assert pieces(tokenizer, sequence)[1] == ("A<|im_end|>", True)
+
+
+def test_white_space_at_the_edges_of_an_answer_is_kept_where_the_template_keeps_it(tokenizer):
+    (sequence,) = chat.encode(tokenizer, [USER("a"), ASSISTANT("\n A \n")])
+    assert pieces(tokenizer, sequence)[1] == ("\n A \n<|im_end|>", True)
+
+
+def test_a_template_without_an_end_of_turn_gets_the_end_token(template):
+    tokenizer = template(ENDLESS)
+    (sequence,) = chat.encode(tokenizer, [USER("a"), ASSISTANT("A")])
+    assert pieces(tokenizer, sequence) == [("user: a\nassistant: ", False), ("A<|im_end|>", True)]
+
+
+def test_a_template_that_answers_otherwise_than_it_prompts_is_refused(template):
+    odd = template("{% for m in messages %}[{{ m.content }}]{% endfor %}{% if add_generation_prompt %}: {% endif %}")
+    with pytest.raises(DataError, match="writes an answer differently"):
+        chat.encode(odd, [USER("a"), ASSISTANT("A")])
+
+
+def test_truncation_keeps_the_first_tokens_and_their_labels(tokenizer):
+    (whole,) = chat.encode(tokenizer, [USER("a"), ASSISTANT("abcdef")])
+    cut = chat.truncated(whole, len(whole.input_ids) - 3)
+    assert (cut.input_ids, cut.labels) == (whole.input_ids[:-3], whole.labels[:-3])
+    assert pieces(tokenizer, cut)[-1] == ("abcd", True)
+    assert chat.truncated(whole, 10_000) == whole
+
+
+def test_the_end_of_turn_and_the_end_of_text_stop_an_answer(tokenizer, template):
+    assert chat.stop_ids(tokenizer) == [tokenizer.eos_token_id]
+    other = template(tokenizer.chat_template.replace("<|im_end|>", "<|endoftext|>"))
+    assert chat.stop_ids(other) == [0, 2]
+
+
+def test_the_rendering_hash_is_stable_and_notices_another_template(tokenizer, template):
+    assert chat.rendering_hash(tokenizer) == chat.rendering_hash(template(tokenizer.chat_template))
+    assert chat.rendering_hash(tokenizer) != chat.rendering_hash(template("{# other #}" + tokenizer.chat_template))
+    assert chat.rendering_hash(tokenizer) != chat.rendering_hash(template(FORGETFUL))
+
+
+def test_the_rendering_hash_notices_another_vocabulary(tokenizer, template):
+    changed = template(tokenizer.chat_template)
+    changed.add_tokens(["你好"])
+    assert chat.rendering_hash(changed) != chat.rendering_hash(tokenizer)
+
+
+@pytest.mark.parametrize("date", [LLAMA_DATE, "Today: {{ strftime_now('%d %b %Y') }}\n"], ids=["date_string", "strftime_now"])
+def test_the_date_in_a_template_is_fixed(tokenizer, template, date):
+    text = chat.render(template(date + tokenizer.chat_template), [USER("a")], answer_next=True)
+    assert text.startswith(f"Today: {chat.FIXED_DATE}\n")
+
+
+def test_thinking_is_switched_off(tokenizer, template):
+    thinking = template(
+        tokenizer.chat_template + "{% if enable_thinking is not defined or enable_thinking %}<think>{% endif %}"
+    )
+    assert "<think>" not in chat.render(thinking, [USER("a")], answer_next=True)
+
+
+def test_a_json_answer_survives_the_tokenizer(tokenizer):
+    answer = json.dumps({"name": "Jürgen “O'Neil”", "email": None}, ensure_ascii=False)
+    (sequence,) = chat.encode(tokenizer, [USER("x"), ASSISTANT(answer)])
+    assert tokenizer.decode([t for t in sequence.labels if t != chat.IGNORE], skip_special_tokens=True) == answer
