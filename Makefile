@@ -1,6 +1,7 @@
 # make repro   installs what is pinned into .venv and runs the pipeline
 # make experiment NAME=handbook   runs another experiment and keeps its evidence in reports/<name>/; the default stays in place
 #              SET="runtime.threads=1 seed=2"   overrides for it
+# make evidence  makes again what is out of date among the kept runs in reports/, and checks all of them
 # make test    the whole test suite      make lint   ruff and mypy      make bench   side-by-side measurements
 # make matrix  which adapter works with which quantisation and class of model, written to docs/support-matrix.md
 # PIP_FLAGS    e.g. an index that has the CPU build of torch; without one, pip on Linux takes the build with CUDA
@@ -12,7 +13,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 
 NAME ?=
 SET ?=
-.PHONY: repro experiment test lint bench matrix lock
+.PHONY: repro experiment evidence test lint bench matrix lock
 repro: .venv/.ready
 	@find .dvc/tmp -name rwlock -empty -delete 2>/dev/null || true # what a kill can leave, and DVC cannot read
 	@python -m stages.validate > /dev/null # before DVC reads lists of params.yaml into dvc.yaml
@@ -21,6 +22,9 @@ repro: .venv/.ready
 
 experiment: .venv/.ready
 	.ci/experiment.sh "$(NAME)" $(SET)
+
+evidence: .venv/.ready
+	bash .ci/evidence.sh
 
 test: .venv/.ready
 	pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder

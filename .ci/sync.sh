@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
-# conf/, params.yaml, dvc.lock and the code belong together. Needs no data: what dvc would run again was not committed.
+# sync.sh [NAME]: whether conf/, params.yaml, dvc.lock and the code that are committed belong together. Looks at a clean clone and needs no data.
+# With a name it checks the kept run in reports/NAME/ instead of the default; what an edit of conf/ would change is not looked at there.
 set -euo pipefail
 export PATH="$PWD/.venv/bin:$PATH"
-tunetrail compose --check
+clone=$(mktemp -d)
+trap 'rm -rf "$clone"' EXIT
+git clone --quiet . "$clone/tunetrail"
+cd "$clone/tunetrail"
+if [ -n "${1:-}" ]; then cp "reports/$1/params.yaml" "reports/$1/dvc.lock" .; else tunetrail compose --check; fi
 status=0
-said=$(dvc repro --dry --allow-missing 2>&1) || status=$?
-if [ "$status" != 0 ] || grep -q "Running stage" <<<"$said"; then
-    echo "$said" >&2
-    echo "dvc.lock is older than params.yaml, the code or the data; run dvc repro and commit what it writes" >&2
+printed=$(dvc repro --dry --allow-missing 2>&1) || status=$?
+if [ "$status" != 0 ] || grep -q "Running stage" <<<"$printed"; then
+    echo "$printed" >&2
+    echo "${1:-default run}: dvc.lock is older than params.yaml, the code or the data; run it again and commit what it writes" >&2
     exit 1
 fi
-echo "conf/, params.yaml and dvc.lock agree"
+echo "${1:-default run}: conf/, params.yaml, dvc.lock and the code agree"

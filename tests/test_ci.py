@@ -40,6 +40,7 @@ GH = """case "$*" in *--jq*) cat listed 2>/dev/null; exit 0 ;; esac
 echo "$@" >> gh.log; while [ "$1" != -F ]; do shift; done; cat "${2#body=@}" > comment.md"""
 OTHERS = "11\tgithub-actions[bot]\tcoverage\n12\tsomeone\t<!-- tunetrail -->\\nquoted\n"
 OURS = "13\tgithub-actions[bot]\t<!-- tunetrail -->\\n# Worse\n"
+CLONE = 'mkdir -p "${@: -1}"'
 LATER = "14\tgithub-actions[bot]\tlinks, <!-- tunetrail -->\n"
 
 
@@ -105,13 +106,13 @@ def test_the_real_command_stands_behind_the_script(ci) -> None:
     ],
 )
 def test_sync_fails_where_dvc_would_run_something_or_says_nothing(ci, dvc, agrees) -> None:
-    done = ci("sync.sh", tunetrail="exit 0", dvc=dvc)
+    done = ci("sync.sh", tunetrail="exit 0", dvc=dvc, git=CLONE)
     assert (done.returncode == 0) == agrees
-    assert agrees or "run dvc repro and commit" in done.stderr
+    assert agrees or "run it again and commit" in done.stderr
 
 
 def test_sync_fails_where_conf_composes_something_else(ci) -> None:
-    assert ci("sync.sh", tunetrail="echo 'error: params.yaml: lora.r = 8' >&2; exit 1", dvc="exit 0").returncode == 1
+    assert ci("sync.sh", tunetrail="echo 'error: params.yaml: lora.r = 8' >&2; exit 1", dvc="exit 0", git=CLONE).returncode == 1
 
 
 def test_smoke_runs_the_experiment_in_a_clone_and_leaves_the_checkout_alone(ci, tmp_path) -> None:

@@ -1,8 +1,6 @@
 """dvc.yaml says what each stage depends on; these tests compare that with what the code of each room reads and imports."""
 
 import ast
-import json
-import shutil
 import subprocess
 import sys
 from importlib.util import resolve_name
@@ -12,10 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stages import params
-
 ROOT = Path(__file__).parents[1]
-LOCK = ROOT / "dvc.lock"
 PIPELINE: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 NAMES = sorted(PIPELINE)
 
@@ -170,54 +165,3 @@ def test_every_stage_and_the_command_start_without_torch() -> None:
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert run.stderr == ""
     assert run.returncode == 0
-
-
-@pytest.fixture(scope="module")
-def lock() -> dict[str, Any]:
-    if not LOCK.is_file():
-        pytest.skip("dvc.lock is absent: the pipeline has not been run yet, so the lock gate checks nothing")
-    return YAML(typ="safe", pure=True).load(LOCK.read_text(encoding="utf-8"))["stages"]
-
-
-def test_nothing_would_run_again_on_what_is_committed(lock: dict[str, Any]) -> None:
-    """Zero and no stage: with stale code dvc can end with another status and not a word (see FACTS, lock gate)."""
-    command = [sys.executable, "-m", "dvc", "repro", "--dry", "--allow-missing"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    said = run.stdout + run.stderr
-    assert [line for line in said.splitlines() if "Running stage" in line] == []
-    assert run.returncode == 0, said
-
-
-KEPT = sorted(path.parent.name for path in (ROOT / "reports").glob("*/dvc.lock"))
-
-
-@pytest.mark.parametrize("name", KEPT)
-def test_nothing_would_run_again_where_the_evidence_of_an_experiment_is_put_back(name: str, tmp_path: Path) -> None:
-    """reports/<name>/ keeps params.yaml and dvc.lock of its run (`make experiment`)."""
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for file in (Path(file) for file in tracked.split("\0") if file):
-        if (ROOT / file).is_file():
-            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / file, tmp_path / file)
-    for file in ("params.yaml", "dvc.lock"):
-        shutil.copy(ROOT / "reports" / name / file, tmp_path / file)
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    command = [sys.executable, "-m", "dvc", "repro", "--dry", "--allow-missing"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert [line for line in (run.stdout + run.stderr).splitlines() if "Running stage" in line] == []
-    assert run.returncode == 0, run.stderr
-    assert params.load(tmp_path / params.PARAMS)["name"] == name
-
-
-def test_the_report_was_made_from_the_predictions_in_dvc_lock(lock: dict[str, Any]) -> None:
-    locked = {
-        Path(out["path"]).stem: out["md5"]
-        for name, stage in lock.items()
-        if name.startswith("predict_")
-        for out in stage["outs"]
-        if out["path"].startswith("data/predictions/")
-    }
-    p = params.check(params.load(ROOT / params.PARAMS))
-    systems = {f"base_{shots}shot" for shots in p.predict.shots} | {f"tuned_{seed}" for seed in p.seeds}
-    reported = json.loads((ROOT / "reports" / p.name / "cost.json").read_text(encoding="utf-8"))["predictions_md5"]
-    assert reported == {system: locked.get(system) for system in systems}
