@@ -8,8 +8,6 @@
 PYTHON ?= python3
 PIP_FLAGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-# Four-bit kernels and datasets ask the hub for things they do not need; the base model alone may.
-export HF_HUB_DISABLE_TELEMETRY := 1
 
 NAME ?=
 SET ?=

@@ -14,9 +14,14 @@ ROOT = Path(__file__).parents[1]
 PIPELINE: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 NAMES = sorted(PIPELINE)
 
-# Reads parameters, which DVC tracks by value, and ends the process: neither can change a result.
+# Sets the environment, reads parameters, which DVC tracks by value, and ends the process: none can change a result.
 SCHEMA = Path("stages/params")
-WIRING = {Path("stages/stage.py"), SCHEMA, *(path.relative_to(ROOT) for path in (ROOT / SCHEMA).glob("*.py"))}
+WIRING = {
+    Path("stages/__init__.py"),
+    Path("stages/stage.py"),
+    SCHEMA,
+    *(path.relative_to(ROOT) for path in (ROOT / SCHEMA).glob("*.py")),
+}
 
 
 def room(name: str) -> Path:

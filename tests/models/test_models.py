@@ -323,7 +323,7 @@ def test_a_branch_is_pinned_to_its_commit_and_stays_so(room, python, hub, reach,
     assert (pinned.files, pinned.parameters) == (manifest.files, manifest.parameters)
 
     hub.main = SECOND
-    ensure = "from stages import models; print(sources.ensure(read_manifest()))"
+    ensure = "from stages.models import manifest, sources; print(sources.ensure(manifest.read_manifest()))"
     hub.asked.clear()
     kept = python(root, "-c", ensure, **reach(hub.url, tmp_path))
     assert hub.asked == []

@@ -12,6 +12,7 @@ from stages import params
 from stages.errors import DataError
 from stages.generation import decoding
 from stages.models import loading, sources
+from stages.models.loading import LanguageModel
 from stages.models.tuned import load_tuned
 from stages.params import Params, compose
 from stages.records import Document, Example, Message
@@ -112,7 +113,9 @@ def check_it_trains_and_loads_again(p, trained, weights, manifest, folder) -> di
     counted = adapt.save(model, loading.load_tokenizer(weights), folder, manifest)
     loaded = load_tuned(weights, folder, "cpu", p.quantization, merge=False)
     assert (said(loaded) - tuned).norm() < 0.1 * changed
-    decoding.greedy(loaded, loading.load_tokenizer(weights), [[5, 6, 7]], 2)  # as predict and export do it, without autocast
+    decoding.greedy(
+        LanguageModel(loaded, loading.load_tokenizer(weights)), [[5, 6, 7]], 2
+    )  # as predict and export do it, without autocast
     if p.quantization.type == "none":
         assert (said(load_tuned(weights, folder, "cpu")) - tuned).norm() < 0.1 * changed
     return counted
@@ -236,10 +239,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_for_every_kind_of_weights(
 
 
 def test_a_full_disk_while_saving_leaves_the_last_good_checkpoint(chosen, trained, weights, tmp_path, monkeypatch):
-    import safetensors.torch
 
     p = chosen("lora", changes={"train.max_steps": 6, "train.save_steps": 2})
-    store, calls = safetensors.torch.save_file, []
+    store, calls = trainer.save_file, []
 
     def full(tensors, path):
         calls.append(path)
@@ -249,7 +251,7 @@ def test_a_full_disk_while_saving_leaves_the_last_good_checkpoint(chosen, traine
             raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(safetensors.torch, "save_file", full)
+        patch.setattr(trainer, "save_file", full)
         trained(p, weights, tmp_path / "unfinished")
     _, run = trained(p, weights, tmp_path / "unfinished")
     assert run.cost["resumed_at_step"] == 2
