@@ -13,7 +13,7 @@ NAME ?=
 SET ?=
 .PHONY: repro experiment evidence test lint bench matrix lock
 repro: .venv/.ready
-	@find .dvc/tmp -name rwlock -empty -delete 2>/dev/null || true # what a kill can leave, and DVC cannot read
+	tunetrail doctor --fix
 	@python -m stages.validate > /dev/null # before DVC reads lists of params.yaml into dvc.yaml
 	dvc repro
 	tunetrail summary

@@ -46,6 +46,9 @@ def main() -> None:
     judge.add_argument("--systems", help="two of them, by a comma; default: the first tuned one, base with the most shots")
     judge.add_argument("--rows", type=int, default=50, help="how many rows of the split are judged (default 50)")
 
+    doctor = commands.add_parser("doctor", help="what a kill, a full disk or another machine left behind, and its repair")
+    doctor.add_argument("--fix", action="store_true", help="repair what can be repaired; without it nothing is changed")
+
     commands.add_parser("summary", help="the table of the report of params.yaml's experiment")
 
     audit = commands.add_parser("audit", help="a sheet of synthetic rows for people to judge, and their answers back")
@@ -155,6 +158,12 @@ def summary(arguments: argparse.Namespace) -> None:
     table.show(table.read(folder), folder)
 
 
+def doctor(arguments: argparse.Namespace) -> None:
+    from stages.commands import doctor
+
+    doctor.doctor(arguments.fix)
+
+
 def audit(arguments: argparse.Namespace) -> None:
     from stages.commands import audit
 
@@ -199,6 +208,7 @@ COMMANDS = {
     "plan": plan,
     "trace": trace,
     "judge": judge,
+    "doctor": doctor,
     "summary": summary,
     "audit": audit,
     "compare": compare,

@@ -45,13 +45,18 @@ def ensure(manifest: Manifest) -> Path:
     return folder
 
 
-def _fetched(model: Model) -> tuple[Path, Model]:
+def folder_of(model: Model) -> Path:
+    """Return where the weights of a model lie, or will when they are fetched; a hub's branch must be resolved before."""
     if isinstance(model, PathModel):
-        return Path(model.path), model
+        return Path(model.path)
+    return cache() / f"{model.name}-{content_hash(model.model_dump())[:16]}"
+
+
+def _fetched(model: Model) -> tuple[Path, Model]:
     if isinstance(model, HubModel):
         model = _resolved(model)
-    folder = cache() / f"{model.name}-{content_hash(model.model_dump())[:16]}"
-    if not folder.is_dir():
+    folder = folder_of(model)
+    if not isinstance(model, PathModel) and not folder.is_dir():
         _store(model, folder)
     return folder, model
 
