@@ -85,7 +85,7 @@ STUDIES: dict[str, dict[str, Any]] = {
             "LoRA r 8, 3e-3": ["lora.r=8", "quantization=none", "train.learning_rate=3e-3"],
         },
     },
-    "documents-first": {  # the adapter is that of docs/adaptation.md, First the documents
+    "documents-first": {  # the adapter is that of docs/guides/adaptation.md
         "experiment": "handbook",
         "metric": "token_f1",
         "common": ["predict.shots=[0]", "predict.passage=false"],

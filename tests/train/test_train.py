@@ -381,7 +381,7 @@ def test_full_tuning_trains_every_weight_and_loads_again(furnish, manifest, weig
 
 
 def test_chats_go_on_from_a_copy_of_the_adapter_that_was_trained_on_whole_documents(furnish, weights, tmp_path, monkeypatch):
-    """The recipe of docs/adaptation.md, which asks no hub for anything. DVC deletes models/42 between the two runs."""
+    """The recipe of docs/guides/adaptation.md, which asks no hub for anything. DVC deletes models/42 between the two runs."""
     from safetensors.torch import load_file
 
     asked = []
