@@ -60,9 +60,8 @@ def main() -> None:
     folder = Path("reports") / p.name
     content = {**page_content(p, found, scored, metrics), "chart": page.chart(losses), "serving": serving, "prices": options}
     markdown, html = (render(page.HERE / name, **content) for name in ("report.md.jinja", "page.html.jinja"))
-    shown, details = summary.divided(metrics)
-    files.write_json(folder / "metrics.json", shown)
-    files.write_json(folder / "details.json", details)
+    files.write_json(folder / "metrics.json", summary.shown(metrics, options.headline))
+    files.write_json(folder / "details.json", metrics)
     costs = {**evidence.cost(found.costs), "serving": serving, "predictions_md5": found.hashes}
     files.write_json(folder / "cost.json", costs)
     files.write_text(folder / "items.jsonl", "".join(_line(item) for item in summary.items(scored)))

@@ -12,7 +12,7 @@ from stages.text.words import declines
 
 
 def compare(before: Json, after: Sequence[Json], resamples: int, seed: int, margin: float) -> Json:
-    """The numbers of metrics.json below "retention"; `after` has one entry a training seed, whose mean is taken item by item.
+    """The numbers of details.json below "retention"; `after` has one entry a training seed, whose mean is taken item by item.
 
     Bits per byte is the sum over texts of -log2 of their probability by the sum of their bytes; each text is a cluster. The
     accuracy of a base model that guesses (95 % interval of its accuracy not above chance) has nothing to lose: it is given

@@ -1,4 +1,4 @@
-"""From the scores of single items to the numbers of metrics.json.
+"""From the scores of single items to the numbers of details.json and metrics.json.
 
 Every system must have scored every item. `tuned` is the mean over the training seeds, item by item, so that it is compared
 with a base system on the same items.
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from stages.errors import DataError
+from stages.formatting import METRICS
 from stages.records import Example, Score
 from stages.statistics import (
     Array,
@@ -26,8 +27,8 @@ from stages.statistics import (
 
 TUNED, PASSAGE = "tuned", "base_passage"
 BALANCED = "decline_balanced"
-DETAILS = ("slices", "totals", "seeds")
-DETAIL = ("_mde", "_p_holm", "_rows_needed")  # endings of what a difference has beside interval, p and verdict
+MAIN_TOTALS = ("bleu", "chrf", "macro_f1", BALANCED)  # what papers report of a kind of task and no mean over items gives
+RETENTION = ("bits_per_byte", "choice_accuracy", "refusal_rate")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def best_base(table: Table, headline: str) -> str:
 
 
 def summarize(table: Table, headline: str, resamples: int, seed: int, split: str, margin: float) -> dict[str, Any]:
-    """The nested numbers of metrics.json: rates by system, tuned minus best base, slices, and seeds where there are several.
+    """The nested numbers of details.json: rates by system, tuned minus best base, slices, and seeds where there are several.
 
     `passage`: the headline of tuned, closed-book, minus that of the base with the passage in its prompt, where it was asked.
     """
@@ -137,15 +138,41 @@ def with_interval(totals: dict[str, Any], table: Table, system: str) -> dict[str
     return totals | {f"{BALANCED}_lo": rounded(low), f"{BALANCED}_hi": rounded(high)}
 
 
-def divided(metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What DVC shows as columns of `dvc exp show`, and what would drown it there: slices, totals, seeds, resolution."""
-    details = {name: value for name, value in metrics.items() if name in DETAILS}
-    shown = {name: value for name, value in metrics.items() if name not in DETAILS}
-    for name in ("difference", "passage"):
-        if name in metrics:
-            details[name] = {key: value for key, value in metrics[name].items() if key.endswith(DETAIL)}
-            shown[name] = {key: value for key, value in metrics[name].items() if not key.endswith(DETAIL)}
-    return shown, details
+def shown(details: dict[str, Any], headline: str) -> dict[str, Any]:
+    """Return metrics.json, the part of `details` that fits a screen of `dvc metrics diff`.
+
+    Every system has the headline. The tuned one also has the metrics that `formatting.METRICS` names, which leaves out single
+    fields, its spread between seeds and its main totals. Retention is shown before and after, with its verdicts.
+    """
+    main = [metric for metric in details[TUNED] if metric in METRICS]
+    keys = {
+        TUNED: (headline, *main, f"{headline}_sd", "n"),
+        **{system: (headline,) for system in details if system.startswith("base_")},
+        "difference": ("against", headline, f"{headline}_verdict"),
+    }
+    verdicts = [f"{measure}_verdict" for measure in RETENTION]
+    totals = {
+        system: _chosen(numbers, MAIN_TOTALS) for system, numbers in details["totals"].items() if system.startswith(TUNED)
+    }
+    return {
+        **{name: _chosen(details[name], chosen) for name, chosen in keys.items()},
+        **({"totals": totals} if any(totals.values()) else {}),
+        "retention": {
+            side: _chosen(details["retention"][side], keys)
+            for side, keys in (("base", RETENTION), (TUNED, RETENTION), ("difference", verdicts))
+        },
+        "split": details["split"],
+    }
+
+
+def merged(metrics: dict[str, Any], details: dict[str, Any]) -> dict[str, Any]:
+    """Return all numbers of a report; details.json alone has them but in older reports, which divide them between the files."""
+    both = {name: metrics[name] | details[name] for name in metrics.keys() & details.keys() if isinstance(details[name], dict)}
+    return metrics | details | both
+
+
+def _chosen(numbers: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: numbers[key] for key in keys if key in numbers}
 
 
 def items(table: Table) -> list[dict[str, Any]]:
@@ -225,7 +252,7 @@ def _slices(table: Table, headline: str, best: str) -> dict[str, Any]:
 
 
 def flat(name: str, found: Rate | Difference) -> dict[str, float]:
-    """`name`, `name_lo`, `name_hi`, and of a difference `name_p` and `name_mde`, rounded as metrics.json holds them."""
+    """`name`, `name_lo`, `name_hi`, and of a difference `name_p` and `name_mde`, rounded as details.json holds them."""
     numbers = {name: found.mean, f"{name}_lo": found.low, f"{name}_hi": found.high}
     if isinstance(found, Difference):
         numbers |= {f"{name}_p": found.p, f"{name}_mde": found.mde}

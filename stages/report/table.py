@@ -12,7 +12,7 @@ from stages import formatting
 from stages.errors import DataError
 from stages.files import read_json
 from stages.report.evidence import Json
-from stages.report.summary import TUNED
+from stages.report.summary import TUNED, merged
 
 
 def show(metrics: Json, folder: Path) -> None:
@@ -40,7 +40,7 @@ def show(metrics: Json, folder: Path) -> None:
 def read(folder: Path) -> Json:
     if not (folder / "metrics.json").is_file():
         raise DataError(f"{folder}: no report yet; run `dvc repro`")
-    return read_json(folder / "metrics.json")
+    return merged(read_json(folder / "metrics.json"), read_json(folder / "details.json"))
 
 
 def _interval(numbers: Any, metric: str, form: Callable[[float], str]) -> str:

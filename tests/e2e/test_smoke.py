@@ -122,7 +122,7 @@ def smoked(clone, first, tmp_path) -> Clone:
 def test_the_smoke_experiment_runs_every_stage_and_reports_base_and_tuned(clone, first):
     assert first.status == 0, first.text
     assert first.ran == STAGES
-    metrics = clone.json("reports/smoke/metrics.json")
+    metrics = clone.json("reports/smoke/details.json")
     for system in ("base_0shot", "base_1shot", "tuned"):
         assert metrics[system]["n"] == 12
         assert 0 <= metrics[system]["json_valid_lo"] <= metrics[system]["json_valid"] <= metrics[system]["json_valid_hi"] <= 1
@@ -263,7 +263,7 @@ def test_own_rows_from_a_csv_go_through_the_whole_pipeline(smoked):
     choice = ("data=mine", "synthesis=none", "name=mine", "report.headline=token_f1", "train.max_steps=2")
     run = smoked.dvc(*SMOKE, *(word for override in choice for word in ("-S", override)))
     assert run.status == 0, run.text
-    metrics, audit = smoked.json("reports/mine/metrics.json"), smoked.json("data/formatted/audit.json")
+    metrics, audit = smoked.json("reports/mine/details.json"), smoked.json("data/formatted/audit.json")
     assert metrics["tuned"]["n"] == audit["splits"]["test"]["rows"] > 0
     for system in ("base_0shot", "base_1shot", "tuned"):
         for metric in ("exact_match", "token_f1", "stop_rate"):

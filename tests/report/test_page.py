@@ -183,7 +183,7 @@ def test_what_a_funnel_knows_is_shown_and_counted_in_the_metrics(inputs: Any, ru
     assert "cards.md 2 0" in text
     assert "28 of 30 facts are asked about: open (12), yes no (8)." in text
     assert "41.0&#8239;% of all words" in text
-    counted = json.loads((folder / "metrics.json").read_text())["synthesis"]["self_instruct"]
+    counted = json.loads((folder / "details.json").read_text())["synthesis"]["self_instruct"]
     assert counted["generated"] == 64
     assert counted["kept"] == counted["rows"] == 20
     assert counted["distinct_2"] == 0.83
@@ -287,7 +287,7 @@ def test_the_verdict_is_the_first_word_and_says_what_it_rests_on(outcome: str, t
 
 def test_retention_compares_what_the_base_could_do_with_what_is_left(inputs: Any, run: Any) -> None:
     folder = run(inputs)
-    kept = json.loads((folder / "metrics.json").read_text())["retention"]
+    kept = json.loads((folder / "details.json").read_text())["retention"]
     assert (kept["base"]["bits_per_byte"], kept["tuned"]["bits_per_byte"]) == (1.36, 1.38)
     assert kept["difference"]["bits_per_byte_verdict"] == "worse"
     assert kept["base"]["choice_accuracy"] == kept["tuned"]["choice_accuracy"] == 0.9
@@ -299,7 +299,7 @@ def test_retention_compares_what_the_base_could_do_with_what_is_left(inputs: Any
 def test_a_base_model_that_guesses_has_no_choices_to_lose(inputs: Any, run: Any) -> None:
     inputs.write_retention(*[inputs.retention(tuned=False, knows=0.3)] * 2)
     folder = run(inputs)
-    kept = json.loads((folder / "metrics.json").read_text())["retention"]
+    kept = json.loads((folder / "details.json").read_text())["retention"]
     assert kept["chance"] == 0.25
     assert "choice_accuracy" not in kept["tuned"]
     assert "the base model is not above chance (25.0), so there is nothing to lose" in html(folder)
@@ -372,9 +372,11 @@ def test_the_base_with_the_passage_is_compared_beside_the_best_base(inputs: Any,
     inputs.write()
     inputs.json("data/cost/predict_base_passage.json", {**inputs.prediction_cost(), "prompt_tokens": 60 * 777})
     folder = run(inputs)
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = json.loads((folder / "details.json").read_text())
     assert metrics["difference"]["against"] == "base_3shot"
     assert metrics["passage"]["field_exact"] == round(metrics["tuned"]["field_exact"] - metrics["base_0shot"]["field_exact"], 6)
+    shown = json.loads((folder / "metrics.json").read_text())
+    assert "passage" not in shown and list(shown["base_passage"]) == ["field_exact"]
     report = (folder / "report.md").read_text()
     assert "Against the base with the passage in its prompt: +" in report
     assert "base, passage in the prompt 777 prompt tokens" in report

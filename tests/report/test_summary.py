@@ -1,10 +1,12 @@
-"""The numbers of metrics.json, from scores small enough to check by hand."""
+"""The numbers of details.json and metrics.json, from scores small enough to check by hand."""
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
+from stages import params
 from stages.errors import DataError
 from stages.records import Example, Message, Score
 from stages.report import summary
@@ -186,3 +188,23 @@ def test_the_balanced_accuracy_of_declining_has_an_interval_and_other_totals_sta
     )
     assert found["decline_balanced_hi"] == pytest.approx(0.75 + (rates["answered_hi"] - 0.5) / 2, abs=1e-5)
     assert summary.with_interval({"perplexity": 2.0}, made, "tuned_42") == {"perplexity": 2.0}
+
+
+def test_metrics_fit_a_screen_and_are_part_of_the_details(inputs: Any, run: Any) -> None:
+    folder = run(inputs)
+    metrics, details = (json.loads((folder / f"{name}.json").read_text()) for name in ("metrics", "details"))
+    shown, everything = (dict(params.flatten(numbers)) for numbers in (metrics, details))
+    assert shown.items() <= everything.items()
+    assert len(shown) <= 25
+    assert list(metrics["tuned"]) == ["field_exact", "json_valid", "record_exact", "stop_rate", "n"]
+    assert list(metrics["base_3shot"]) == ["field_exact"]
+    assert list(metrics["difference"]) == ["against", "field_exact", "field_exact_verdict"]
+    assert list(metrics["retention"]["tuned"]) == ["bits_per_byte", "choice_accuracy", "refusal_rate"]
+
+
+def test_older_reports_divide_their_numbers_between_files() -> None:
+    metrics = {"split": "test", "difference": {"against": "base_0shot"}}
+    details = {"totals": {}, "difference": {"exact_match_mde": 0.1}}
+    both = {"split": "test", "totals": {}, "difference": {"against": "base_0shot", "exact_match_mde": 0.1}}
+    assert summary.merged(metrics, details) == both
+    assert summary.merged(metrics, {}) == metrics

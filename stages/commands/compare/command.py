@@ -10,6 +10,7 @@ from stages.commands.compare import changes, outcome, sides
 from stages.commands.compare.sides import Side
 from stages.errors import DataError
 from stages.report.evidence import Json
+from stages.report.summary import RETENTION
 from stages.statistics import rows_needed
 
 HERE = Path(__file__).parent
@@ -99,7 +100,7 @@ def data_rows(base: Side, head: Side) -> list[tuple[str, str]]:
 
 def texts(base: Side, head: Side, ids: list[str]) -> list[Json]:
     """The rows to show, with question, reference and both answers where DVC's cache has them."""
-    examples = {row["id"]: row["messages"] for row in _cached(head, f"{FORMATTED}/{head.metrics.get('split')}.jsonl")}
+    examples = {row["id"]: row["messages"] for row in _cached(head, f"{FORMATTED}/{head.results.get('split')}.jsonl")}
     predictions = [_cached(side, f"{PREDICTIONS}/{side.tuned[0]}.jsonl") for side in (base, head)]
     answers = [{row["example"]: row["text"] for row in rows} for rows in predictions]
     return [
@@ -115,7 +116,7 @@ def texts(base: Side, head: Side, ids: list[str]) -> list[Json]:
 
 
 def _ids(side: Side, path: str) -> set[str]:
-    split = path == f"{FORMATTED}/{side.metrics.get('split')}.jsonl"
+    split = path == f"{FORMATTED}/{side.results.get('split')}.jsonl"
     return set(side.items) if split else {row["id"] for row in _cached(side, path)}
 
 
@@ -128,15 +129,15 @@ def _cached(side: Side, path: str) -> list[Json]:
 
 def _totals(side: Side) -> Json:
     """Numbers of the first tuned model that are no means over rows and so have no interval, e.g. BLEU."""
-    found = side.details.get("totals", {}).get(side.tuned[0], {})
+    found = side.results.get("totals", {}).get(side.tuned[0], {})
     return {name: value for name, value in found.items() if isinstance(value, int | float | str)}
 
 
-def _retention(side: Side) -> dict[str, tuple[float, str]]:
-    """What is left of general abilities, each with the verdict of that side's report against its untuned model."""
-    found = side.metrics.get("retention", {})
-    verdicts = {name: found["difference"].get(f"{name}_verdict") for name in found.get("tuned", {})}
-    return {name: (found["tuned"][name], verdict) for name, verdict in verdicts.items() if verdict}
+def _retention(side: Side) -> dict[str, tuple[float, str | None]]:
+    """Return what the tuned model kept of general abilities, and its report's verdict on each, None where there is none."""
+    kept = side.results.get("retention", {})
+    tuned = kept.get("tuned", {})
+    return {name: (tuned[name], kept["difference"].get(f"{name}_verdict")) for name in RETENTION if name in tuned}
 
 
 def _steps(side: Side) -> Json:

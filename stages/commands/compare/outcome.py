@@ -35,7 +35,7 @@ class Row:
 
 def same_rows(base: Side, head: Side) -> bool:
     """Item ids are made from the whole chat and its answer: equal ids, equal questions, prompts and references."""
-    return base.items.keys() == head.items.keys() and base.metrics.get("split") == head.metrics.get("split")
+    return base.items.keys() == head.items.keys() and base.results.get("split") == head.results.get("split")
 
 
 def rows(base: Side, head: Side, headline: str, resamples: int, margin: float, seed: int) -> list[Row]:

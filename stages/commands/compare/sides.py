@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stages import params
 from stages.errors import DataError
 from stages.report.evidence import Json
+from stages.report.summary import merged
 
 WORKING_TREE = "working tree"
 SHOWN_ONLY = ("validate", "report")  # stages that check or show: nothing they read decides an answer or a score
@@ -36,15 +37,14 @@ class Side:
     """What git holds of one run.
 
     `commit` is a full hash, of HEAD where the working tree is read; `params` are flattened to dotted keys; `lock` holds the
-    run's stages of dvc.lock, `items` the rows by id and in its order.
+    run's stages of dvc.lock, `results` the numbers of metrics.json and details.json, `items` the rows by id and in its order.
     """
 
     name: str
     commit: str
     params: Json
     lock: Json
-    metrics: Json
-    details: Json
+    results: Json
     cost: Json
     items: dict[str, Item]
 
@@ -81,8 +81,10 @@ def read(revision: str | None) -> Side:
         commit=commit,
         params=flat,
         lock={stage: entry for stage, entry in lock.items() if _of_this_run(stage, pipeline, flat)},
-        metrics=_json(content(f"{folder}/metrics.json"), f"{name}: {folder}/metrics.json"),
-        details=_details(content, f"{folder}/details.json", name),
+        results=merged(
+            _json(content(f"{folder}/metrics.json"), f"{name}: {folder}/metrics.json"),
+            _details(content, f"{folder}/details.json", name),
+        ),
         cost=_json(content(f"{folder}/cost.json"), f"{name}: {folder}/cost.json"),
         items={item.id: item for item in sorted(_items(items, f"{name}: {folder}/items.jsonl"), key=lambda item: item.id)},
     )
