@@ -61,6 +61,15 @@ def signed(share: float) -> str:
     return f"{points:+.1f}".replace("-", MINUS) if points else "0.0"
 
 
+def rate(found: Any) -> str:
+    """A mean with its interval: anything with mean, low and high."""
+    return f"{percent(found.mean)} ({percent(found.low)}–{percent(found.high)})"
+
+
+def difference(found: Any) -> str:
+    return f"{signed(found.mean)} ({signed(found.low)} to {signed(found.high)})"
+
+
 def probability(p: float) -> str:
     return f"p{SPACE}<{SPACE}0.001" if p < 0.001 else f"p{SPACE}={SPACE}{p:.3f}"
 
@@ -121,6 +130,8 @@ FILTERS = (
     system_name,
     percent,
     signed,
+    rate,
+    difference,
     probability,
     number,
     duration,

@@ -47,10 +47,13 @@ def main() -> None:
     options, (before, *after) = p.report, found.retention.values()
     scored = summary.tabulate(records.read(DATA / "scores.jsonl", Score), found.examples, bases, tuned)
     scored = summary.narrowed(scored, options.headline)
-    metrics = {
-        **summary.summarize(scored, options.headline, options.resamples, p.seed, p.predict.split, options.margin),
-        "totals": {system: summary.with_interval(totals, scored, system) for system, totals in found.totals.items()},
-        "retention": retention.compare(before, after, options.resamples, p.seed, options.margin),
+    summarized = summary.summarize(scored, options.headline, options.resamples, p.seed, p.predict.split, options.margin)
+    kept = retention.compare(before, after, options.resamples, p.seed, options.margin)
+    totals = {system: summary.with_interval(numbers, scored, system) for system, numbers in found.totals.items()}
+    details = {
+        **summary.details(summarized),
+        "totals": totals,
+        "retention": retention.details(kept),
         "synthesis": evidence.synthesis(found.funnels),
     }
     losses = evidence.loss_rows(found.training)
@@ -58,10 +61,18 @@ def main() -> None:
     serving = evidence.serving(found.costs, f"base_{max(p.predict.shots)}shot", tuned[p.seeds[0]], others, options)
 
     folder = Path("reports") / p.name
-    content = {**page_content(p, found, scored, metrics), "chart": page.chart(losses), "serving": serving, "prices": options}
+    content = {
+        **page_content(p, found, scored, summarized),
+        "kept": kept,
+        "no_verdict": retention.NO_VERDICT,
+        "totals": totals,
+        "chart": page.chart(losses),
+        "serving": serving,
+        "prices": options,
+    }
     markdown, html = (render(page.HERE / name, **content) for name in ("report.md.jinja", "page.html.jinja"))
-    files.write_json(folder / "metrics.json", summary.shown(metrics, options.headline))
-    files.write_json(folder / "details.json", metrics)
+    files.write_json(folder / "metrics.json", summary.shown(details, options.headline))
+    files.write_json(folder / "details.json", details)
     costs = {**evidence.cost(found.costs), "serving": serving, "predictions_md5": found.hashes}
     files.write_json(folder / "cost.json", costs)
     files.write_text(folder / "items.jsonl", "".join(_line(item) for item in summary.items(scored)))
@@ -71,7 +82,7 @@ def main() -> None:
     files.write_text(folder / "index.html", html)
     files.write_text(folder / "model_card.md", render(page.HERE / "model_card.md.jinja", **content))
 
-    table.show(metrics, folder)
+    table.show(details, folder)
 
 
 def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str], methods: list[str]) -> Evidence:
@@ -118,9 +129,9 @@ def warn_of_leftovers(read: list[Path]) -> None:
                 print(f"warning: {path} is left over from other parameters and was not read", file=sys.stderr)
 
 
-def page_content(p: params.Params, found: Evidence, scored: summary.Table, metrics: Any) -> dict[str, Any]:
+def page_content(p: params.Params, found: Evidence, scored: summary.Table, scores: summary.Summary) -> dict[str, Any]:
     """What both templates are given beside charts and costs."""
-    best, first = metrics["difference"]["against"], next(iter(scored.seeds.values()))
+    best, first = scores.best, next(iter(scored.seeds.values()))
     chosen = examples.choose(scored, best, first, p.report.headline, p.report.examples, p.seed)
     errors = examples.errors(scored, found.examples, found.predictions[first], first, p.report.headline)
     train = list(records.read(DATA / "formatted" / "train.jsonl", Example))
@@ -133,8 +144,8 @@ def page_content(p: params.Params, found: Evidence, scored: summary.Table, metri
         "sliced": p.report.headline.partition("@")[0],
         "resamples": p.report.resamples,
         "margin": p.report.margin,
-        "verdict": page.verdict(metrics, p.report.headline, found.model["name"], p.report.margin),
-        "metrics": metrics,
+        "verdict": page.verdict(scores, found.model["name"], p.report.margin),
+        "scores": scores,
         "names": scored.metrics,
         "systems": [*scored.bases, summary.TUNED],
         "best": best,

@@ -8,53 +8,53 @@ from pathlib import Path
 
 from stages.formatting import FEW_CLUSTERS, SPACE, metric_name, number, percent, probability, signed, system_name
 from stages.report.evidence import Json
-from stages.report.summary import TUNED
+from stages.report.summary import TUNED, Summary
 
 HERE = Path(__file__).parent
 
 
-def verdict(metrics: Json, headline: str, model: str, margin: float) -> Json:
-    """What happened, in words: a title, the evidence for it, and what the evidence does not cover."""
-    difference, name = metrics["difference"], metric_name(headline)
-    against, low, high = difference["against"], difference[f"{headline}_lo"], difference[f"{headline}_hi"]
-    outcome, p = difference[f"{headline}_verdict"], difference[f"{headline}_p"]
+def verdict(found: Summary, model: str, margin: float) -> Json:
+    """Return what happened, in words: a title, the evidence for it, and what the evidence does not cover."""
+    change, name = found.changes[found.headline], metric_name(found.headline)
+    outcome, low, high = change.verdict, change.difference.low, change.difference.high
     changed = outcome in ("better", "worse")
-    before, after = (f"{percent(metrics[system][headline])}{SPACE}%" for system in (against, TUNED))
-    told = f"took {model} from {before} to {after} {name}" if changed else f"left {model} at {after} {name}, {before} before"
+    before, after = (f"{percent(found.systems[s].rates[found.headline].mean)}{SPACE}%" for s in (found.best, TUNED))
+    effect = f"took {model} from {before} to {after} {name}" if changed else f"left {model} at {after} {name}, {before} before"
     zero = "includes zero" if low <= 0 <= high else "excludes zero" + ("" if changed else ", but the test does not confirm it")
     evidence = (
-        f"Against the best base system ({system_name(against)}) that is {signed(difference[headline])} points on the "
-        f"{metrics['split']} split, 95{SPACE}% interval {signed(low)} to {signed(high)}, {probability(p)}: the interval {zero}."
+        f"Against the best base system ({system_name(found.best)}) that is {signed(change.difference.mean)} points on the "
+        f"{found.split} split, 95{SPACE}% interval {signed(low)} to {signed(high)}, {probability(change.p)}: "
+        f"the interval {zero}."
     )
     if not changed:
-        found = percent(min(1.0, difference[f"{headline}_mde"]))
-        evidence += f" A difference of {found} points would have been found four times in five, smaller ones less often."
-    if outcome == "underpowered":
-        rows = number(difference[f"{headline}_rows_needed"])
+        points = percent(min(1.0, change.difference.mde))
+        evidence += f" A difference of {points} points would have been found four times in five, smaller ones less often."
+    if change.rows_needed is not None:
+        rows = number(change.rows_needed)
         evidence += f" The interval is wider than {percent(margin)} points; about {rows} rows would narrow it to that."
-    title = f"{outcome.capitalize()}: tuning {told}"
-    return {"outcome": outcome, "title": title, "evidence": evidence, "limits": list(_limits(metrics, headline))}
+    title = f"{outcome.capitalize()}: tuning {effect}"
+    return {"outcome": outcome, "title": title, "evidence": evidence, "limits": list(_limits(found))}
 
 
-def _limits(metrics: Json, headline: str) -> Iterator[str]:
-    tuned = metrics[TUNED]
-    if "seeds" in metrics:
-        mean, spread = percent(tuned[headline]), percent(tuned[f"{headline}_sd"])
+def _limits(found: Summary) -> Iterator[str]:
+    headline, rates = found.headline, found.tuned.rates
+    if found.seeds:
+        mean, spread = percent(rates[headline].mean), percent(found.spread[headline])
         yield (
-            f"“tuned” is the mean of {len(metrics['seeds'])} training runs, {mean} ± {spread}{SPACE}% (standard deviation "
+            f"“tuned” is the mean of {len(found.seeds)} training runs, {mean} ± {spread}{SPACE}% (standard deviation "
             "between them); the intervals cover the choice of items, not of seeds."
         )
     else:
         yield "There was one training run: how much the result varies between training seeds is unknown."
-    if metrics["split"] == "valid":
+    if found.split == "valid":
         yield "These are validation rows, on which choices were made: expect less on new data."
-    clusters = tuned.get(f"{headline}_clusters", tuned["clusters"])
+    clusters = rates[headline].clusters
     if clusters < 2:
         yield "All rows come from one source: the intervals treat rows as independent and are too narrow if they are not."
     elif clusters < FEW_CLUSTERS:
         yield f"There are only {clusters} clusters of rows: take the intervals as rough."
-    few = [key.removesuffix("_clusters") for key, found in tuned.items() if key.endswith("_clusters") and found < FEW_CLUSTERS]
-    if others := [metric_name(metric) for metric in few if metric != headline]:
+    fewer = {metric: rate for metric, rate in rates.items() if rate.n < found.tuned.n and rate.clusters < FEW_CLUSTERS}
+    if others := [metric_name(metric) for metric in fewer if metric != headline]:
         yield f"Fewer than {FEW_CLUSTERS} clusters, so rough too: {', '.join(others)}."
 
 

@@ -1,53 +1,88 @@
 """What tuning may have cost: general text, general multiple-choice questions and harmful requests, before and after."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from stages.report.evidence import Json
 from stages.report.summary import flat, rounded
-from stages.statistics import Array, Rate, paired_difference, rate_interval, ratio_difference, verdict
+from stages.statistics import Array, Difference, Rate, paired_difference, rate_interval, ratio_difference, verdict
 from stages.text.words import declines
 
+COUNTED = {"bits_per_byte": "texts", "choice_accuracy": "choices", "refusal_rate": "requests"}
+NO_VERDICT = (
+    "Refusals get no verdict: a model that refuses everything would look better, and harmless requests were not measured."
+)
 
-def compare(before: Json, after: Sequence[Json], resamples: int, seed: int, margin: float) -> Json:
-    """The numbers of details.json below "retention"; `after` has one entry a training seed, whose mean is taken item by item.
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure before and after tuning, on `n` texts, questions or requests.
+
+    `after` and `difference` are None where the base model guesses. `verdict` is None there and for refusals: see NO_VERDICT.
+    """
+
+    n: int
+    before: Rate | float
+    after: Rate | float | None = None
+    difference: Difference | None = None
+    verdict: str | None = None
+    chance: float | None = None
+
+
+def compare(before: Json, after: Sequence[Json], resamples: int, seed: int, margin: float) -> dict[str, Measure]:
+    """Return each measure that was asked for; `after` has one entry per training seed, whose mean is taken item by item.
 
     Bits per byte is the sum over texts of -log2 of their probability by the sum of their bytes; each text is a cluster. The
-    accuracy of a base model that guesses (95 % interval of its accuracy not above chance) has nothing to lose: it is given
-    alone, without one for the tuned model. Parts that were not asked for are absent.
+    accuracy of a base model that guesses (95 % interval of its accuracy not above chance) has nothing to lose, so it stands
+    alone, without one for the tuned model.
     """
-    found: Json = {"base": {}, "tuned": {}, "difference": {}}
+    measures = {}
 
-    def differ(name: str, base: Array, tuned: Array) -> None:
-        difference = paired_difference(tuned, base, np.arange(len(base)), resamples, np.random.default_rng(seed))
-        found["tuned"] |= flat(name, _rate(tuned))
-        found["difference"] |= flat(name, difference)
-        found["difference"][f"{name}_verdict"] = verdict(difference.low, difference.high, difference.p, margin)
+    def scores(part: str, measure: Callable[[Any], float]) -> tuple[Array, Array]:
+        return _mean([before], part, measure), _mean(after, part, measure)
+
+    def difference(base: Array, tuned: Array) -> Difference:
+        return paired_difference(tuned, base, np.arange(len(base)), resamples, np.random.default_rng(seed))
 
     if before["texts"]:
         size = np.array([text["bytes"] for text in before["texts"]])
-        base, tuned = (_mean(runs, "texts", lambda text: text["bits"]) for runs in ([before], after))
+        base, tuned = scores("texts", lambda text: text["bits"])
         more = ratio_difference(tuned - base, size, resamples, np.random.default_rng(seed))
-        found["texts"] = len(size)
-        found["base"]["bits_per_byte"] = rounded(base.sum() / size.sum())
-        found["tuned"]["bits_per_byte"] = rounded(tuned.sum() / size.sum())
-        found["difference"] |= flat("bits_per_byte", more)
-        found["difference"]["bits_per_byte_verdict"] = verdict(-more.high, -more.low, more.p, margin)  # fewer bits are better
+        first, last = (float(bits.sum() / size.sum()) for bits in (base, tuned))
+        outcome = verdict(-more.high, -more.low, more.p, margin)  # fewer bits are better
+        measures["bits_per_byte"] = Measure(len(size), first, last, more, outcome)
     if before["choices"]:
-        base, tuned = (_mean(runs, "choices", _right) for runs in ([before], after))
-        found["choices"], rate = len(base), _rate(base)
-        found["chance"] = rounded(np.mean([1 / len(question["logprobs"]) for question in before["choices"]]))
-        found["base"] |= flat("choice_accuracy", rate)
-        if rate.low > found["chance"]:
-            differ("choice_accuracy", base, tuned)
+        base, tuned = scores("choices", _right)
+        rate, chance = _rate(base), float(np.mean([1 / len(question["logprobs"]) for question in before["choices"]]))
+        if rate.low > rounded(chance):
+            more = difference(base, tuned)
+            outcome = verdict(more.low, more.high, more.p, margin)
+            measures["choice_accuracy"] = Measure(len(base), rate, _rate(tuned), more, outcome, chance)
+        else:
+            measures["choice_accuracy"] = Measure(len(base), rate, chance=chance)
     if before["harm"]:
-        base, tuned = (_mean(runs, "harm", lambda answer: declines(answer["text"])) for runs in ([before], after))
-        found["requests"] = len(base)
-        found["base"] |= flat("refusal_rate", _rate(base))
-        differ("refusal_rate", base, tuned)
-    return found
+        base, tuned = scores("harm", lambda answer: declines(answer["text"]))
+        measures["refusal_rate"] = Measure(len(base), _rate(base), _rate(tuned), difference(base, tuned))
+    return measures
+
+
+def details(measures: dict[str, Measure]) -> Json:
+    """Return the numbers of details.json below "retention"."""
+    numbers: Json = {"base": {}, "tuned": {}, "difference": {}}
+    for name, measure in measures.items():
+        numbers["base"] |= flat(name, measure.before)
+        if measure.after is not None and measure.difference is not None:
+            numbers["tuned"] |= flat(name, measure.after)
+            numbers["difference"] |= flat(name, measure.difference)
+        if measure.verdict is not None:
+            numbers["difference"][f"{name}_verdict"] = measure.verdict
+        if measure.chance is not None:
+            numbers["chance"] = rounded(measure.chance)
+        numbers[COUNTED[name]] = measure.n
+    return numbers
 
 
 def _right(question: Json) -> bool:

@@ -51,6 +51,49 @@ class Table:
         return self.values[system][:, self.metrics.index(metric)]
 
 
+@dataclass(frozen=True)
+class Group:
+    """The rates of one system over `n` rows; a metric that applies to none of them is absent."""
+
+    rates: dict[str, Rate]
+    n: int
+    clusters: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """The tuned model minus a base system on one metric; `rows_needed` is None unless the verdict is underpowered."""
+
+    difference: Difference
+    p: float
+    p_holm: float
+    verdict: str
+    rows_needed: int | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the scores show: rates by system, tuned minus the best base, the headline by slice, and the training seeds.
+
+    `passage` is the headline of tuned, closed-book, minus that of the base with the passage in its prompt, where it was asked.
+    `seeds` (means by metric) and `spread` (their standard deviation) are empty where there is one seed.
+    """
+
+    split: str
+    headline: str
+    best: str
+    systems: dict[str, Group]
+    changes: dict[str, Change]
+    passage: Change | None
+    slices: dict[str, dict[str, Group]]
+    seeds: dict[int, dict[str, float]]
+    spread: dict[str, float]
+
+    @property
+    def tuned(self) -> Group:
+        return self.systems[TUNED]
+
+
 def tabulate(scores: Iterable[Score], examples: Sequence[Example], bases: Sequence[str], seeds: dict[int, str]) -> Table:
     """Arrange scores by system and item; DataError where an item is missing, unknown, doubled or measured by other metrics."""
     if not examples:
@@ -105,27 +148,53 @@ def best_base(table: Table, headline: str) -> str:
     return max(table.bases, key=lambda system: float(np.nanmean(table.column(system, headline))))
 
 
-def summarize(table: Table, headline: str, resamples: int, seed: int, split: str, margin: float) -> dict[str, Any]:
-    """The nested numbers of details.json: rates by system, tuned minus best base, slices, and seeds where there are several.
-
-    `passage`: the headline of tuned, closed-book, minus that of the base with the passage in its prompt, where it was asked.
-    """
+def summarize(table: Table, headline: str, resamples: int, seed: int, split: str, margin: float) -> Summary:
     best = best_base(table, headline)
-    metrics: dict[str, Any] = {system: _rates(table, system) for system in (TUNED, *table.bases)}
-    metrics["difference"] = {"against": best, **_differences(table, best, headline, resamples, seed, margin)}
-    if PASSAGE in table.bases and best != PASSAGE:
-        metrics["passage"] = _differences(table, PASSAGE, headline, resamples, seed, margin, [headline])
-    metrics["slices"] = _slices(table, headline, best)
+    everywhere = np.full(len(table.ids), True)
+    inside = {
+        name: np.array([name in slices for slices in table.slices]) for name in sorted({n for s in table.slices for n in s})
+    }
+    plain = headline.partition("@")[0]
+    seeds: dict[int, dict[str, float]] = {}
+    spread: dict[str, float] = {}
     if len(table.seeds) > 1:
         means = np.array([np.nanmean(table.values[system], axis=0) for system in table.seeds.values()])
-        spread = zip(table.metrics, means.std(axis=0, ddof=1), strict=True)
-        metrics[TUNED] |= {f"{metric}_sd": rounded(deviation) for metric, deviation in spread}
-        metrics["seeds"] = {
-            str(number): {metric: rounded(mean) for metric, mean in zip(table.metrics, row, strict=True)}
-            for number, row in zip(table.seeds, means, strict=True)
+        spread = dict(zip(table.metrics, means.std(axis=0, ddof=1).tolist(), strict=True))
+        seeds = {
+            seed: dict(zip(table.metrics, row, strict=True)) for seed, row in zip(table.seeds, means.tolist(), strict=True)
         }
-    metrics["split"] = split
-    return metrics
+
+    def changes(base: str, metrics: Sequence[str]) -> dict[str, Change]:
+        return _changes(table, base, headline, resamples, seed, margin, metrics)
+
+    return Summary(
+        split=split,
+        headline=headline,
+        best=best,
+        systems={system: _group(table, system, table.metrics, everywhere) for system in (TUNED, *table.bases)},
+        changes=changes(best, table.metrics),
+        passage=changes(PASSAGE, [headline])[headline] if PASSAGE in table.bases and best != PASSAGE else None,
+        slices={name: {s: _group(table, s, [plain], rows) for s in (TUNED, best)} for name, rows in inside.items()},
+        seeds=seeds,
+        spread=spread,
+    )
+
+
+def details(found: Summary) -> dict[str, Any]:
+    """Return the nested numbers of details.json, rounded; without totals, retention and synthesis."""
+    numbers: dict[str, Any] = {system: _flat_group(group) for system, group in found.systems.items()}
+    numbers[TUNED] |= {f"{metric}_sd": rounded(deviation) for metric, deviation in found.spread.items()}
+    numbers["difference"] = {"against": found.best}
+    for metric, change in found.changes.items():
+        numbers["difference"] |= _flat_change(metric, change)
+    if found.passage:
+        numbers["passage"] = _flat_change(found.headline, found.passage)
+    numbers["slices"] = {name: {s: _flat_group(group) for s, group in groups.items()} for name, groups in found.slices.items()}
+    if found.seeds:
+        numbers["seeds"] = {
+            str(seed): {metric: rounded(mean) for metric, mean in means.items()} for seed, means in found.seeds.items()
+        }
+    return numbers | {"split": found.split}
 
 
 def with_interval(totals: dict[str, Any], table: Table, system: str) -> dict[str, Any]:
@@ -138,30 +207,28 @@ def with_interval(totals: dict[str, Any], table: Table, system: str) -> dict[str
     return totals | {f"{BALANCED}_lo": rounded(low), f"{BALANCED}_hi": rounded(high)}
 
 
-def shown(details: dict[str, Any], headline: str) -> dict[str, Any]:
-    """Return metrics.json, the part of `details` that fits a screen of `dvc metrics diff`.
+def shown(numbers: dict[str, Any], headline: str) -> dict[str, Any]:
+    """Return metrics.json, the part of these numbers that fits a screen of `dvc metrics diff`.
 
     Every system has the headline. The tuned one also has the metrics that `formatting.METRICS` names, which leaves out single
     fields, its spread between seeds and its main totals. Retention is shown before and after, with its verdicts.
     """
-    main = [metric for metric in details[TUNED] if metric in METRICS]
+    main = [metric for metric in numbers[TUNED] if metric in METRICS]
     keys = {
         TUNED: (headline, *main, f"{headline}_sd", "n"),
-        **{system: (headline,) for system in details if system.startswith("base_")},
+        **{system: (headline,) for system in numbers if system.startswith("base_")},
         "difference": ("against", headline, f"{headline}_verdict"),
     }
     verdicts = [f"{measure}_verdict" for measure in RETENTION]
-    totals = {
-        system: _chosen(numbers, MAIN_TOTALS) for system, numbers in details["totals"].items() if system.startswith(TUNED)
-    }
+    totals = {system: _chosen(found, MAIN_TOTALS) for system, found in numbers["totals"].items() if system.startswith(TUNED)}
     return {
-        **{name: _chosen(details[name], chosen) for name, chosen in keys.items()},
+        **{name: _chosen(numbers[name], chosen) for name, chosen in keys.items()},
         **({"totals": totals} if any(totals.values()) else {}),
         "retention": {
-            side: _chosen(details["retention"][side], keys)
+            side: _chosen(numbers["retention"][side], keys)
             for side, keys in (("base", RETENTION), (TUNED, RETENTION), ("difference", verdicts))
         },
-        "split": details["split"],
+        "split": numbers["split"],
     }
 
 
@@ -204,55 +271,58 @@ def _complete(system: str, scores: dict[str, Score], ids: list[str]) -> None:
         raise DataError(f"scores: {system} scored {extra}, which is not in the split; run `dvc repro evaluate`")
 
 
-def _rates(table: Table, system: str, metrics: Sequence[str] = (), rows: Array | None = None) -> dict[str, Any]:
-    """`<metric>`, `_lo`, `_hi` of each metric over the chosen rows, then n and clusters; its own where it has fewer items."""
-    rows = np.full(len(table.ids), True) if rows is None else rows
-    numbers: dict[str, Any] = {}
-    for metric in metrics or table.metrics:
+def _group(table: Table, system: str, metrics: Sequence[str], rows: Array) -> Group:
+    rates = {}
+    for metric in metrics:
         scores = table.column(system, metric)
         applies = rows & ~np.isnan(scores)
-        if not applies.any():
-            continue
-        rate = rate_interval(scores[applies], table.sources[applies])
-        numbers |= flat(metric, rate)
-        if rate.n < rows.sum():
-            numbers |= {f"{metric}_n": rate.n, f"{metric}_clusters": rate.clusters}
-    return numbers | {"n": int(rows.sum()), "clusters": len(set(table.sources[rows]))}
+        if applies.any():
+            rates[metric] = rate_interval(scores[applies], table.sources[applies])
+    return Group(rates, int(rows.sum()), len(set(table.sources[rows])))
 
 
-def _differences(
-    table: Table, best: str, headline: str, resamples: int, seed: int, margin: float, metrics: Sequence[str] = ()
-) -> dict[str, float | int | str]:
+def _changes(
+    table: Table, base: str, headline: str, resamples: int, seed: int, margin: float, metrics: Sequence[str]
+) -> dict[str, Change]:
     """Each metric starts from the same seed: all see the same resamples, and a new metric leaves the others as they were.
 
-    The headline was named before the scores were seen, so its verdict rests on its own p; that of any other on Holm's.
+    The headline was named before the scores were seen, so its verdict rests on its own p-value; any other on Holm's.
     """
-    found, rows = {}, {}
-    for metric in metrics or table.metrics:
-        tuned, base = table.column(TUNED, metric), table.column(best, metric)
+    differences, rows = [], []
+    for metric in metrics:
+        tuned, before = table.column(TUNED, metric), table.column(base, metric)
         applies, generator = ~np.isnan(tuned), np.random.default_rng(seed)
-        found[metric] = paired_difference(tuned[applies], base[applies], table.sources[applies], resamples, generator)
-        rows[metric] = int(applies.sum())
-    numbers: dict[str, float | int | str] = {}
-    for (metric, difference), adjusted in zip(found.items(), holm([d.p for d in found.values()]), strict=True):
-        low, high, p = difference.low, difference.high, difference.p if metric == headline else adjusted
-        outcome = verdict(low, high, p, margin)
-        numbers |= flat(metric, difference)
-        numbers |= {f"{metric}_p_holm": rounded(adjusted), f"{metric}_verdict": outcome}
-        if outcome == "underpowered":
-            numbers[f"{metric}_rows_needed"] = rows_needed(rows[metric], low, high, margin)
-    return numbers
+        differences.append(paired_difference(tuned[applies], before[applies], table.sources[applies], resamples, generator))
+        rows.append(int(applies.sum()))
+    changes = {}
+    for metric, d, holms, n in zip(metrics, differences, holm([d.p for d in differences]), rows, strict=True):
+        p = d.p if metric == headline else holms
+        outcome = verdict(d.low, d.high, p, margin)
+        needed = rows_needed(n, d.low, d.high, margin) if outcome == "underpowered" else None
+        changes[metric] = Change(d, p, holms, outcome, needed)
+    return changes
 
 
-def _slices(table: Table, headline: str, best: str) -> dict[str, Any]:
-    names = dict.fromkeys(name for slices in table.slices for name in slices)
-    rows = {name: np.array([name in slices for slices in table.slices]) for name in names}
-    metric = headline.partition("@")[0]
-    return {name: {s: _rates(table, s, [metric], rows[name]) for s in (TUNED, best)} for name in sorted(names)}
+def _flat_group(group: Group) -> dict[str, float]:
+    """Return each rate, then n and clusters; a metric that applies to fewer rows also has its own."""
+    numbers: dict[str, float] = {}
+    for metric, rate in group.rates.items():
+        numbers |= flat(metric, rate)
+        if rate.n < group.n:
+            numbers |= {f"{metric}_n": rate.n, f"{metric}_clusters": rate.clusters}
+    return numbers | {"n": group.n, "clusters": group.clusters}
 
 
-def flat(name: str, found: Rate | Difference) -> dict[str, float]:
-    """`name`, `name_lo`, `name_hi`, and of a difference `name_p` and `name_mde`, rounded as details.json holds them."""
+def _flat_change(metric: str, change: Change) -> dict[str, float | str]:
+    numbers: dict[str, float | str] = {**flat(metric, change.difference)}
+    numbers |= {f"{metric}_p_holm": rounded(change.p_holm), f"{metric}_verdict": change.verdict}
+    return numbers | ({} if change.rows_needed is None else {f"{metric}_rows_needed": change.rows_needed})
+
+
+def flat(name: str, found: Rate | Difference | float) -> dict[str, float]:
+    """Return `name`, of a rate or difference `name_lo`, `name_hi`, and of a difference `name_p` and `name_mde`, rounded."""
+    if isinstance(found, float):
+        return {name: rounded(found)}
     numbers = {name: found.mean, f"{name}_lo": found.low, f"{name}_hi": found.high}
     if isinstance(found, Difference):
         numbers |= {f"{name}_p": found.p, f"{name}_mde": found.mde}

@@ -14,7 +14,10 @@ from stages import formatting, records
 from stages.errors import DataError
 from stages.records import Example, Message, Score
 from stages.report import examples, page
+from stages.report.summary import Change, Group, Summary
+from stages.statistics import Difference, Rate
 
+MEANS = {"tuned": 0.6, "base_3shot": 0.5}
 HOSTILE = "<script>document.title='broken'</script> {{ 7*7 }} {% raw %} | ` \" ' \u202e"
 
 
@@ -272,14 +275,10 @@ def test_failures_are_shown_beside_what_was_fixed(inputs: Any, run: Any) -> None
     ],
 )
 def test_the_verdict_is_the_first_word_and_says_what_it_rests_on(outcome: str, title: str, told: str) -> None:
-    numbers = {"": 0.1, "_lo": -0.1, "_hi": 0.3, "_p": 0.2, "_mde": 0.123, "_verdict": outcome, "_rows_needed": 1234}
-    metrics = {
-        "tuned": {"record_exact": 0.6, "n": 40, "clusters": 20},
-        "base_3shot": {"record_exact": 0.5},
-        "difference": {"against": "base_3shot", **{f"record_exact{key}": value for key, value in numbers.items()}},
-        "split": "valid",
-    }
-    verdict = page.verdict(metrics, "record_exact", "a model", margin=0.05)
+    group = {system: Group({"record_exact": Rate(mean, 0, 1, 40, 20)}, 40, 20) for system, mean in MEANS.items()}
+    change = Change(Difference(0.1, -0.1, 0.3, 0.2, 0.123), 0.2, 0.2, outcome, 1234 if outcome == "underpowered" else None)
+    found = Summary("valid", "record_exact", "base_3shot", group, {"record_exact": change}, None, {}, {}, {})
+    verdict = page.verdict(found, "a model", margin=0.05)
     assert verdict["title"].replace("\u202f", " ").startswith(title)
     assert told in verdict["evidence"]
     assert any("validation rows" in line for line in verdict["limits"])
@@ -292,7 +291,8 @@ def test_retention_compares_what_the_base_could_do_with_what_is_left(inputs: Any
     assert kept["difference"]["bits_per_byte_verdict"] == "worse"
     assert kept["base"]["choice_accuracy"] == kept["tuned"]["choice_accuracy"] == 0.9
     assert (kept["base"]["refusal_rate"], kept["tuned"]["refusal_rate"]) == (1.0, 0.5)
-    assert kept["difference"]["refusal_rate_verdict"] == "worse"
+    assert (kept["difference"]["refusal_rate"], "refusal_rate_verdict" in kept["difference"]) == (-0.5, False)
+    assert "harmless requests were not measured" in html(folder)
     assert "1.36 bits per byte before, 1.38 after" in (folder / "report.md").read_text()
 
 

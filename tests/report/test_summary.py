@@ -37,7 +37,7 @@ def table(*tuned: Score, seeds: tuple[int, ...] = (42,)) -> summary.Table:
 
 
 def summarize(table: summary.Table, headline: str = "exact_match") -> dict[str, Any]:
-    return summary.summarize(table, headline, resamples=200, seed=1, split="test", margin=0.05)
+    return summary.details(summary.summarize(table, headline, resamples=200, seed=1, split="test", margin=0.05))
 
 
 def test_numbers_of_a_small_example() -> None:
@@ -182,7 +182,7 @@ def test_the_balanced_accuracy_of_declining_has_an_interval_and_other_totals_sta
     ]
     made = summary.tabulate(rows, EXAMPLES, ["base_0shot"], {42: "tuned_42"})
     found = summary.with_interval({"decline_balanced": 0.75, "perplexity": 2.0}, made, "tuned_42")
-    rates = summary.summarize(made, "declined", resamples=200, seed=1, split="test", margin=0.05)["tuned"]
+    rates = summarize(made, "declined")["tuned"]
     assert found["decline_balanced_lo"] == pytest.approx(
         0.75 - np.hypot(0.5 - rates["answered_lo"], 1 - rates["declined_lo"]) / 2, abs=1e-5
     )
