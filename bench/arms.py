@@ -161,7 +161,7 @@ def table(study: dict[str, Any], kept: list[Path], against: int) -> str:
         lines.append(
             f"| {arm} | {len(by_seed)} | {100 * rate.mean:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {told} | "
             f"{lost:.3f} | {np.mean([entry['train_seconds'] for entry in trainings]):.0f} s | "
-            f"{max(entry['memory_peak_mb'] for entry in trainings) / 1000:.1f} GB |"
+            f"{max(entry['memory_peak_gib'] for entry in trainings):.1f} GiB |"
         )
     return "\n".join(lines)
 

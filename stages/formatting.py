@@ -93,6 +93,11 @@ def size(value: float) -> str:
     return f"{value / unit:.1f}{SPACE}{name}" if unit > 1 else f"{value:.0f}{SPACE}{name}"
 
 
+def gib(value: float) -> str:
+    """Memory in GiB (2**30 bytes), as papers and GPU tools give it."""
+    return f"{value:.3f}{SPACE}GiB"
+
+
 def figure(value: float | str | None) -> str:
     """A total that may be of any size or unit."""
     return value if isinstance(value, str) else "–" if value is None else f"{value:.4g}".replace("-", MINUS)
@@ -115,11 +120,11 @@ def cell(text: Any) -> str:
 
 def gpu_memory(cost: dict[str, Any]) -> str:
     """What training took of a GPU: its memory, what was reserved before and at the peak, the time in seconds and minutes."""
-    before, peak, total = (cost[f"memory_{name}_mb"] * 1e6 for name in ("before", "reserved", "total"))
+    before, peak, total = (cost[f"memory_{name}_gib"] for name in ("before", "reserved", "total"))
     seconds = cost["train_seconds"]
     return (
-        f"{size(total)} of GPU memory; reserved before training {size(before)}, at the peak {size(peak)} "
-        f"({percent(peak / total)}{SPACE}%), of which for training {size(peak - before)} "
+        f"{gib(total)} of GPU memory; reserved before training {gib(before)}, at the peak {gib(peak)} "
+        f"({percent(peak / total)}{SPACE}%), of which for training {gib(peak - before)} "
         f"({percent((peak - before) / total)}{SPACE}%); trained in {seconds:.1f}{SPACE}s, {seconds / 60:.2f} minutes"
     )
 
@@ -136,6 +141,7 @@ FILTERS = (
     number,
     duration,
     size,
+    gib,
     figure,
     bounds,
     clip,

@@ -201,8 +201,8 @@ class Inputs:
         return {
             "seconds": 372.0,
             "tokens_per_second": 455.1,
-            "memory_before_mb": 812.0,
-            "memory_peak_mb": 1704.0,
+            "memory_before_gib": 0.756,
+            "memory_peak_gib": 1.587,
             "machine": MACHINE,
         }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stages import formatting, records
+from stages import records
 from stages.errors import DataError
 from stages.records import Example, Message, Score
 from stages.report import examples, page
@@ -310,11 +310,6 @@ def test_parts_of_retention_that_were_not_measured_are_left_out(inputs: Any, run
     assert 'id="retention"' not in html(run(inputs))
 
 
-def test_a_total_with_an_interval_shows_it() -> None:
-    assert formatting.bounds({"share": 0.5, "share_lo": 0.25, "share_hi": 0.75, "other": 2.0}, "share") == " [0.25, 0.75]"
-    assert formatting.bounds({"share": 0.5, "other": 2.0}, "other") == ""
-
-
 def test_totals_and_what_a_million_answers_cost(inputs: Any, run: Any) -> None:
     inputs.json("data/cost/predict_tuned_42.json", {**inputs.prediction_cost(), "seconds": 54.0, "prompt_tokens": 9000})
     folder = run(inputs)
@@ -400,17 +395,17 @@ def test_few_clusters_are_those_of_the_headline(inputs: Any, run: Any) -> None:
     assert "There are only 2 clusters of rows: take the intervals as rough." in (run(inputs) / "report.md").read_text()
 
 
-def test_what_training_took_of_a_gpu_is_told_as_the_sources_tell_it(inputs: Any, run: Any) -> None:
-    memory = {"before": 1000.0, "peak": 4000.0, "reserved": 4250.0, "total": 14700.0}
-    card = {f"memory_{name}_mb": megabytes for name, megabytes in memory.items()}
+def test_gpu_memory_is_shown_in_gib_with_its_shares(inputs: Any, run: Any) -> None:
+    memory = {"before": 0.5, "peak": 4.0, "reserved": 4.252, "total": 14.741}
+    card = {f"memory_{name}_gib": gib for name, gib in memory.items()}
     inputs.json("data/cost/train_42.json", {**inputs.training_cost(), **card, "train_seconds": 259.4})
     folder = run(inputs)
-    told = (
-        "14.7 GB of GPU memory; reserved before training 1.0 GB, at the peak 4.2 GB (28.9 %), of which for training 3.2 GB "
-        "(22.1 %); trained in 259.4 s, 4.32 minutes"
+    sentence = (
+        "14.741 GiB of GPU memory; reserved before training 0.500 GiB, at the peak 4.252 GiB (28.8 %), of which for training "
+        "3.752 GiB (25.5 %); trained in 259.4 s, 4.32 minutes"
     )
     for text in (html(folder), (folder / "report.md").read_text()):
-        assert told in text.replace("\u202f", " ")
+        assert sentence in text.replace("\u202f", " ")
 
 
 def browse(page: Path, profile: Path, query: str = "") -> str:

@@ -141,7 +141,12 @@ def _retention(side: Side) -> dict[str, tuple[float, str | None]]:
 
 
 def _steps(side: Side) -> Json:
-    return {step: entry for step, entry in side.cost.items() if isinstance(entry, dict) and "seconds" in entry}
+    """Return the cost of each step; older reports give memory in megabytes."""
+    return {
+        step: {"memory_peak_gib": entry.get("memory_peak_mb", 0) * 1e6 / 2**30, **entry}
+        for step, entry in side.cost.items()
+        if isinstance(entry, dict) and "seconds" in entry
+    }
 
 
 def _pairs(before: Json, after: Json) -> list[tuple[str, Any, Any]]:

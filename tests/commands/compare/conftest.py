@@ -83,6 +83,7 @@ class Repository:
         adapter: str = "",
         metrics: dict[str, Any] | None = None,
         details: dict[str, Any] | None = None,
+        memory: dict[str, float] | None = None,
         device: str = "a CPU",
         cache: bool = False,
     ) -> None:
@@ -121,7 +122,7 @@ class Repository:
         folder = f"reports/{values['name']}"
         machine = {"device_name": device, "versions": versions or {"torch": "2.0"}}
         predictions = {system: md5(files[f"data/predictions/{system}.jsonl"])["md5"] for system in systems}
-        cost = {"machine": machine, "train_42": {"seconds": 9.0 + len(train)}, "predictions_md5": predictions}
+        cost = {"machine": machine, "train_42": {"seconds": 9.0 + len(train), **(memory or {})}, "predictions_md5": predictions}
 
         report = {
             f"{folder}/items.jsonl": items,

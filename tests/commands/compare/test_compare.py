@@ -194,15 +194,15 @@ def test_totals_retention_and_cost_stand_side_by_side(repository, compare):
     def measured(bits: float, verdict: str, bleu: float) -> dict:
         kept = {"tuned": {"bits_per_byte": bits}, "difference": {"bits_per_byte_verdict": verdict}}
         totals = {"tuned_42": {"bleu": bleu, "bleu_signature": "v2"}}
-        return {"metrics": {"retention": kept}, "details": {"totals": totals}}
+        return {"metrics": {"retention": kept}, "details": {"totals": totals}}  # as reports up to 2026-11 divide them
 
-    repository.run(60, **measured(1.25, "within noise", 31.5))
+    repository.run(60, **measured(1.25, "within noise", 31.5), memory={"memory_peak_mb": 4565.6})
     base = repository.commit()
-    repository.run(60, train=("a", "b", "c"), **measured(1.5, "worse", 30))
+    repository.run(60, train=("a", "b", "c"), **measured(1.5, "worse", 30), memory={"memory_peak_gib": 4.5})
     page = compare(repository, "--base", base)
     assert "| bits per byte | 1.25 (within noise) | 1.5 (worse) |" in page
     assert "| bleu | 31.5 | 30 |" in page and "signature" not in page
-    assert "| train 42 | 11 | 12 |" in page
+    assert "| train 42 | 11 | 12 | 4.252 GiB | 4.500 GiB |" in page
 
 
 def test_a_clone_with_an_empty_cache_compares_two_commits_and_only_lacks_the_texts(repository, compare, tmp_path):
