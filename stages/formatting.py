@@ -3,6 +3,7 @@
 Everything shown comes from data that others wrote: autoescaping is on in every template and nothing is marked safe.
 """
 
+import html
 import re
 from pathlib import Path
 from typing import Any
@@ -161,5 +162,15 @@ def render(template: Path, **content: Any) -> str:
     )
     environment.filters |= {function.__name__: function for function in FILTERS}
     text = environment.get_template(template.name).render(**content)
-    # A terminal and a code span show entities as they stand; quotes need none where nothing is written into an attribute.
-    return text.replace("&#34;", '"').replace("&#39;", "'") if template.name.endswith(".md.jinja") else text
+    return plain(text) if template.name.endswith(".md.jinja") else text
+
+
+def plain(text: str) -> str:
+    """Return Markdown with fewer entities, which terminals and code spans show as they are.
+
+    Quotes need none outside attributes. A `<` before a space opens no HTML tag, as in `p < 0.001`, and a `&` before one starts
+    no entity. `>` stays an entity, since it would quote a line that it starts.
+    """
+    return re.sub(
+        rf"&(lt|amp);(?=[ {SPACE}])", lambda found: html.unescape(found[0]), text.replace("&#34;", '"').replace("&#39;", "'")
+    )
