@@ -1,6 +1,6 @@
-"""Numbers and names as pages show them, and pages from templates: for the report, the comparison and the model card.
+"""Numbers and names as pages show them, and the rendering of pages: report, comparison and model card.
 
-Everything shown comes from data that others wrote: autoescaping is on in every template and nothing is marked safe.
+Pages show data that others wrote, so every template escapes and nothing is marked safe.
 """
 
 import html
@@ -18,8 +18,8 @@ METRICS = {
     "token_f1": ("token F1", "overlap of the words of answer and reference"),
     "schema_valid": ("schema valid", "the object has exactly the reference's keys, with values of their kinds"),
     "rouge_l": ("ROUGE-L", "longest common subsequence of words, as F1"),
-    "answered": ("answered", "the answer does not decline, on questions that have one"),
-    "declined": ("declined", "the answer declines, on questions that have none"),
+    "answered": ("answered", "the answer does not decline, on questions that have an answer"),
+    "declined": ("declined", "the answer declines, on questions that have no answer"),
     "accuracy": ("accuracy", "the answer written names the right choice"),
     "logprob_accuracy": ("log-likelihood accuracy", "the right choice is the likeliest as a whole"),
     "logprob_accuracy_norm": ("log-likelihood accuracy by token", "the right choice is the likeliest by its mean token"),
@@ -31,7 +31,7 @@ LONGEST = 2000  # characters of one text on the page
 
 
 def metric_name(metric: str) -> str:
-    """`metric@slice` reads as metric on slice."""
+    """Return a readable name; `metric@slice` becomes `metric on slice`."""
     metric, _, only = metric.partition("@")
     if only:
         return f"{metric_name(metric)} on {only.replace('_', ' ')}"
@@ -63,7 +63,7 @@ def signed(share: float) -> str:
 
 
 def rate(found: Any) -> str:
-    """A mean with its interval: anything with mean, low and high."""
+    """Format a mean and its interval; `found` has mean, low and high."""
     return f"{percent(found.mean)} ({percent(found.low)}–{percent(found.high)})"
 
 
@@ -88,24 +88,24 @@ def duration(seconds: float) -> str:
 
 
 def size(value: float) -> str:
-    """Bytes in decimal units, as file managers and model pages give them."""
+    """Return bytes in decimal units, as file managers and model pages give them."""
     unit = next(unit for unit in (1e9, 1e6, 1e3, 1) if value >= unit or unit == 1)
     name = {1e9: "GB", 1e6: "MB", 1e3: "kB", 1: "B"}[unit]
     return f"{value / unit:.1f}{SPACE}{name}" if unit > 1 else f"{value:.0f}{SPACE}{name}"
 
 
 def gib(value: float) -> str:
-    """Memory in GiB (2**30 bytes), as papers and GPU tools give it."""
+    """Return memory in GiB (2**30 bytes), as papers and GPU tools print it."""
     return f"{value:.3f}{SPACE}GiB"
 
 
 def figure(value: float | str | None) -> str:
-    """A total that may be of any size or unit."""
+    """Format a total, which may have any size or unit."""
     return value if isinstance(value, str) else "–" if value is None else f"{value:.4g}".replace("-", MINUS)
 
 
 def bounds(numbers: dict[str, Any], total: str) -> str:
-    """The interval of a total that has one."""
+    """Return the interval of a total, empty where it has none."""
     ends = [figure(numbers[end]) for end in (f"{total}_lo", f"{total}_hi") if end in numbers]
     return f" [{', '.join(ends)}]" if ends else ""
 
@@ -115,12 +115,12 @@ def clip(text: str, longest: int = LONGEST) -> str:
 
 
 def cell(text: Any) -> str:
-    """Text inside a cell of a Markdown table, where a bar or a line break would end the cell."""
+    """Return text for a cell of a Markdown table, where a bar or a line break would end the cell."""
     return " ".join(str(text).split()).replace("|", "¦").replace("`", "'")
 
 
 def gpu_memory(cost: dict[str, Any]) -> str:
-    """What training took of a GPU: its memory, what was reserved before and at the peak, the time in seconds and minutes."""
+    """Return the GPU memory that training took, with the share of the card, and the training time."""
     before, peak, total = (cost[f"memory_{name}_gib"] for name in ("before", "reserved", "total"))
     seconds = cost["train_seconds"]
     return (

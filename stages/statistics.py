@@ -1,6 +1,6 @@
-"""Intervals for rates and for paired differences when items come in clusters (rows of one layout, questions on one document).
+"""Intervals for rates and paired differences of items in clusters (rows of one layout, questions on one document).
 
-Plain functions over numpy arrays; randomness comes only from the generator that is handed in.
+Plain functions over numpy arrays; randomness comes only from the generator that the caller passes.
 """
 
 import math
@@ -14,16 +14,16 @@ from scipy.special import ndtri, stdtrit  # scipy.stats takes a second to import
 
 Array = npt.NDArray[Any]
 
-ENUMERATED = 12  # up to so many clusters that differ, all 2^G sign flips are counted instead of drawn
-BLOCK = 2_000_000  # numbers drawn at a time, which bounds the memory
+ENUMERATED = 12  # up to this many clusters that differ, all 2^G sign flips are counted instead of drawn
+BLOCK = 2_000_000  # numbers drawn at a time; bounds the memory
 TIE = 1e-9  # two sums closer than this are equal: float noise must not decide a p-value
 SIGNIFICANT, POWER = 0.05, 0.8
-ADDED = 2  # one won and one lost row, which an interval of paired scores counts as if they had been seen
+ADDED = 2  # one won and one lost row, added to the interval of paired scores as if observed
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A mean of scores in [0, 1] with its interval; with `clusters` below 2 the items were taken as independent."""
+    """A mean of scores in [0, 1] with its interval; with fewer than 2 clusters the items count as independent."""
 
     mean: float
     low: float
@@ -34,8 +34,8 @@ class Rate:
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean paired difference, its 95 % interval, its two-sided p-value, and the difference that such data would have shown
-    as significant with a probability of 80 %."""
+    """A mean paired difference, its 95 % interval, its two-sided p-value, and the minimum detectable effect (`mde`): the
+    difference that such data show as significant with a probability of 80 %."""
 
     mean: float
     low: float
@@ -45,16 +45,16 @@ class Difference:
 
 
 def rate_interval(scores: Array, clusters: Array, confidence: float = 0.95) -> Rate:
-    """Cluster-aware Wilson interval for the mean of `scores`, one number in [0, 1] an item.
+    """Return a cluster-aware Wilson interval for the mean of `scores`, one number in [0, 1] per item.
 
-    Wilson (1927) with the effective sample size of survey statistics (Korn & Graubard 1998; Dean & Pagano 2015):
+    Wilson (1927) with the effective sample size of survey statistics (Korn & Graubard 1998; Dean & Pagano 2015).
 
         n_eff = p(1-p) / v, at most n,    v = G/(G-1) * sum_g (sum_{i in g} (x_i - p))^2 / n^2,
 
-    where v is the cluster-robust (sandwich) variance of the mean over G clusters, and with the critical value of a
-    t distribution with G-1 degrees of freedom. With fewer than two clusters v is unknown: the plain Wilson interval over
-    items is given. Where every score is 0, or every one 1, the exact bound of Clopper & Pearson (1934) on n items is given, so
-    that the width is never zero; such data say nothing about clustering, so that bound takes items as independent.
+    Here v is the cluster-robust (sandwich) variance of the mean over G clusters. The critical value is that of a
+    t distribution with G-1 degrees of freedom. With fewer than two clusters v is unknown, so the interval is the plain Wilson
+    interval over items. Where all scores are 0 or all are 1, it is the exact bound of Clopper & Pearson (1934) on n items,
+    which never has zero width. Such data show nothing about clustering, so that bound treats items as independent.
     """
     n, p = len(scores), float(np.mean(scores))
     residuals, _ = _by_cluster(np.asarray(scores, dtype=float) - p, clusters)
@@ -72,9 +72,9 @@ def rate_interval(scores: Array, clusters: Array, confidence: float = 0.95) -> R
 
 
 def mean_of_rates(rates: Sequence[Rate]) -> tuple[float, float, float]:
-    """The mean of rates of different items, each counted alike, and its interval from theirs: MOVER (Zou & Donner 2008).
+    """Return the unweighted mean of rates of different items and its interval by MOVER (Zou & Donner 2008).
 
-    Takes the rates as independent: where their items share clusters, the interval is somewhat off.
+    The rates count as independent: where their items share clusters, the interval is only approximate.
     """
     mean = sum(rate.mean for rate in rates) / len(rates)
     below = math.hypot(*(rate.mean - rate.low for rate in rates)) / len(rates)
@@ -83,12 +83,12 @@ def mean_of_rates(rates: Sequence[Rate]) -> tuple[float, float, float]:
 
 
 def paired_difference(a: Array, b: Array, clusters: Array, resamples: int, generator: np.random.Generator) -> Difference:
-    """Mean of a - b over items whose scores lie in [0, 1], its interval and a two-sided p-value, all by cluster.
+    """Return the mean of a - b over items with scores in [0, 1], its interval and a two-sided p-value, all by cluster.
 
-    Interval: t with G-1 degrees of freedom and the cluster-robust variance of the mean over G clusters (as in `rate_interval`),
-    after adding one row that a won and one that b won (Agresti & Min 2005), so that it never has zero width. p-value:
-    sign-flip permutation test (Fisher 1935) that turns round the summed difference of each cluster; all 2^G flips are counted
-    where at most 12 clusters differ at all, else `resamples` are drawn and p = (1 + hits) / (1 + resamples) (Phipson & Smyth
+    The interval uses t with G-1 degrees of freedom and the cluster-robust variance of the mean over G clusters (as in
+    `rate_interval`). One row that a won and one that b won are added (Agresti & Min 2005), so that it never has zero width.
+    The p-value is from a sign-flip permutation test (Fisher 1935) on the summed difference of each cluster. All 2^G flips are
+    counted where at most 12 clusters differ. Else `resamples` are drawn and p = (1 + hits) / (1 + resamples) (Phipson & Smyth
     2010). On unclustered 0/1 scores this is exact McNemar. With fewer than two clusters each item counts as one.
     """
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
@@ -100,15 +100,15 @@ def paired_difference(a: Array, b: Array, clusters: Array, resamples: int, gener
 
 
 def ratio_difference(sums: Array, sizes: Array, resamples: int, generator: np.random.Generator) -> Difference:
-    """As `paired_difference`, nothing added, for sum(sums) / sum(sizes) with one entry a cluster.
+    """Return the same as `paired_difference`, without added rows, for sum(sums) / sum(sizes) with one entry per cluster.
 
-    For instance the bits that one model needs more than another for a text, and the text's bytes.
+    For instance `sums` are the bits that one model needs more than another for a text, `sizes` the text's bytes.
     """
     return _difference(sums, sizes, 0, resamples, generator)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values in the order given (Holm 1979): below 0.05 for any true null in at most 5 % of all reports."""
+    """Return adjusted p-values in the given order (Holm 1979): below 0.05 for any true null in at most 5 % of reports."""
     order = np.argsort(p_values)
     steps = np.asarray(p_values, dtype=float)[order] * np.arange(len(order), 0, -1)
     adjusted = np.empty(len(order))
@@ -117,14 +117,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def verdict(low: float, high: float, p: float, margin: float) -> str:
-    """better | worse where interval and test agree, else underpowered (the interval is wider than `margin`) | within noise."""
+    """Return better or worse where interval and test agree, else underpowered (interval above `margin`) or within noise."""
     if p < SIGNIFICANT and not low <= 0 <= high:
         return "better" if low > 0 else "worse"
     return "underpowered" if high - low > margin else "within noise"
 
 
 def rows_needed(rows: int, low: float, high: float, margin: float) -> int:
-    """Rows, in clusters as large as now, that narrow the interval to `margin`: its width falls as the root of their number."""
+    """Return how many rows, in clusters of the present size, narrow the interval to `margin`; its width falls as their root."""
     return math.ceil(rows * ((high - low) / margin) ** 2)
 
 
@@ -138,7 +138,7 @@ def _difference(sums: Array, sizes: Array, added: int, resamples: int, generator
 
 
 def _sign_flip_p(sums: Array, resamples: int, generator: np.random.Generator) -> float:
-    sums = sums[np.abs(sums) > TIE]  # turning a zero round changes nothing
+    sums = sums[np.abs(sums) > TIE]  # flipping a zero changes nothing
     observed = abs(float(sums.sum())) - TIE
     if len(sums) <= ENUMERATED:
         flips = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
@@ -157,7 +157,7 @@ def _wilson(p: float, n: float, z: float) -> tuple[float, float]:
 
 
 def _by_cluster(values: Array, clusters: Array) -> tuple[Array, Array]:
-    """Sum of the values and number of items of each cluster, in the order of the clusters' names."""
+    """Return the sum of the values and the number of items of each cluster, ordered by the clusters' names."""
     _, index = np.unique(clusters, return_inverse=True)
     return np.bincount(index, weights=values), np.bincount(index)
 

@@ -1,4 +1,4 @@
-"""evaluate: the scores of every system on every row, and its totals; plain functions, no model is loaded."""
+"""Stage evaluate: score every system on every row and compute its totals; no model is loaded."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Question answering: the answer's words against the reference's, and whether it declines when, and only when, it should."""
+"""Question answering: the words of answer and reference, and whether the answer declines exactly when it should."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from stages.text.words import declines, tokens
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
-    """Exact match of the normalised text and token F1 (Rajpurkar et al. 2016, arXiv:1606.05250; articles are kept), ROUGE-L.
+    """Return exact match of the normalised text, token F1 (Rajpurkar et al. 2016, arXiv:1606.05250; articles kept), ROUGE-L.
 
-    Chinese, Japanese and Korean count by characters. Where the right answer is to decline only that counts: `declined`;
-    everywhere else `answered` says that the answer did not decline.
+    Chinese, Japanese and Korean count by characters. Where the right answer is to decline, `declined` is the only score.
+    Elsewhere `answered` is 1 if the answer does not decline.
     """
     declined = declines(prediction.text)
     if UNANSWERABLE in example.slices:
@@ -30,7 +30,7 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
 
 
 def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """`decline_balanced`: the mean of how often it declined when it should and answered when it should; needs both kinds."""
+    """Return `decline_balanced`: the mean of the shares rightly declined and rightly answered; empty unless rows have both."""
     should = [UNANSWERABLE in example.slices for example in examples]
     did = [declines(prediction.text) for prediction in predictions]
     if all(should) or not any(should):

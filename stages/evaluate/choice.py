@@ -1,4 +1,4 @@
-"""Multiple choice and classification: which choice the answer names, which the model finds likeliest, and how sure it is."""
+"""Multiple choice and classification: the choice that the answer names, the likeliest one, and the model's confidence."""
 
 import re
 from collections import Counter
@@ -24,7 +24,7 @@ LISTED = re.compile(r"^[A-Z]\. ", re.MULTILINE)
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
-    """Whether the choice named is right, and the one with the highest log-likelihood, in sum and per token (`_norm`).
+    """Score the named choice and the one with the highest log-likelihood, in sum and per token (`_norm`).
 
     Measured: `disagreement` of the named and the likeliest choice, the likeliest one's probability among the choices
     (`confidence`), and the Brier score, the squared distance of all probabilities from the truth (Brier 1950; 0 to 2).
@@ -32,19 +32,19 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
     if example.reference not in example.choices:
         raise DataError(f"{example.id}: the reference {example.reference!r} is not among its choices")
     right = example.choices.index(example.reference)
-    said = named(prediction.text, example.choices, by_letter=example.kind == "choice")
-    scores = {"accuracy": float(said == right)}
+    chosen = named(prediction.text, example.choices, by_letter=example.kind == "choice")
+    scores = {"accuracy": float(chosen == right)}
     if not prediction.choice_logprobs:
         return scores, {}
     plain, per_token = likeliest(prediction.choice_logprobs, prediction.choice_tokens)
     chances = probabilities(prediction.choice_logprobs)
     brier = sum((chance - (position == right)) ** 2 for position, chance in enumerate(chances))
     scores |= {"logprob_accuracy": float(plain == right), "logprob_accuracy_norm": float(per_token == right)}
-    return scores, {"disagreement": float(said != plain), "confidence": chances[plain], "brier": brier}
+    return scores, {"disagreement": float(chosen != plain), "confidence": chances[plain], "brier": brier}
 
 
 def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Of what was measured `disagreement`, `brier` and the ECE; of a classification macro F1; and `order_agreement`."""
+    """Return mean `disagreement` and `brier`, the calibration error, macro F1 of a classification, and `order_agreement`."""
     measured = _measured(examples, predictions)
     numbers = {name: sum(m[name] for _, m in measured) / len(measured) for name in ("disagreement", "brier") if measured}
     if measured:
@@ -55,10 +55,10 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> di
 
 
 def order_agreement(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Share of the questions asked in several orders of their options for which the same option is chosen in all of them.
+    """Return the share of questions whose chosen option is the same in every order of the options.
 
-    `order_agreement` goes by the answer, `logprob_order_agreement` by the likelihood; an answer that names no option agrees
-    with none. Nothing where no question is asked in several orders.
+    `order_agreement` uses the answer, `logprob_order_agreement` the likelihood; an answer that names no option agrees with
+    none. Empty where no question is asked in several orders.
     """
     pairs = list(zip(examples, predictions, strict=True))
     chosen = {"order_agreement": [named(p.text, e.choices, by_letter=e.kind == "choice") for e, p in pairs]}
@@ -69,7 +69,7 @@ def order_agreement(examples: Sequence[Example], predictions: Sequence[Predictio
 
 
 def _same_in_all_orders(examples: Sequence[Example], positions: Sequence[int | None]) -> list[bool]:
-    """For each question asked in several orders, which have its lines in common but for the letters before them."""
+    """Return one value per question with several orders, which share all lines except for the letters before them."""
     asked: dict[tuple[str, ...], dict[tuple[str, ...], str | None]] = {}
     for example, position in zip(examples, positions, strict=True):
         lines = LISTED.sub("", "\n".join(message.content for message in example.prompt)).split("\n")
@@ -81,7 +81,7 @@ def _same_in_all_orders(examples: Sequence[Example], positions: Sequence[int | N
 
 
 def confusion(examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[dict[str, str]]:
-    """A row of `actual` and `predicted` label an item of a classification, as DVC's template `confusion` wants it."""
+    """Return one row of `actual` and `predicted` label per item of a classification, for DVC's template `confusion`."""
     return [
         {"actual": example.reference, "predicted": _label(prediction.text, example.choices)}
         for example, prediction in zip(examples, predictions, strict=True)
@@ -90,7 +90,7 @@ def confusion(examples: Sequence[Example], predictions: Sequence[Prediction]) ->
 
 
 def reliability(examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[dict[str, float]]:
-    """Ten equal bins of confidence, without the empty ones: what each promised, what it kept, and its size."""
+    """Return the non-empty ones of ten equal bins of confidence, each with its mean confidence, accuracy and size."""
     bins: dict[int, list[tuple[float, float]]] = {}
     for hit, measures in _measured(examples, predictions):
         bins.setdefault(min(int(measures["confidence"] * BINS), BINS - 1), []).append((measures["confidence"], hit))
@@ -105,7 +105,7 @@ def reliability(examples: Sequence[Example], predictions: Sequence[Prediction]) 
 
 
 def _measured(examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[tuple[float, dict[str, float]]]:
-    """Whether the likeliest choice is right and what was measured, of the items whose choices have a likelihood."""
+    """Return whether the likeliest choice is right, and the measures, of items whose choices have a likelihood."""
     pairs = zip(examples, predictions, strict=True)
     scored = [score(example, prediction) for example, prediction in pairs if prediction.choice_logprobs]
     return [(scores["logprob_accuracy"], measures) for scores, measures in scored]
@@ -117,11 +117,12 @@ def _label(answer: str, choices: Sequence[str]) -> str:
 
 
 def named(answer: str, choices: Sequence[str], by_letter: bool) -> int | None:
-    """The position of the one choice that the answer names, None where it names none or several.
+    """Return the position of the one choice that the answer names, None where it names none or several.
 
-    It names a choice by being equal to it (signs and case aside), by the one letter that it states ("B", "B. text", "the answer
-    is B") whatever else it holds, by holding the choice whole, or by holding what tells it apart, since all choices may be
-    sentences like "The correct answer is …". Of choices within each other the longest counts.
+    An answer names a choice in one of four ways, tried in this order:
+    it equals the choice (punctuation and case aside); it states one letter ("B", "B. text", "the answer is B");
+    it contains the whole choice; it contains the words that only this choice has, since all choices may be sentences like
+    "The correct answer is …". Of choices contained in each other the longest counts.
     """
     words, listed = tokens(answer), [tokens(choice) for choice in choices]
     if words in listed:
@@ -136,7 +137,7 @@ def named(answer: str, choices: Sequence[str], by_letter: bool) -> int | None:
 
 
 def _letters(answer: str, choices: Sequence[str]) -> list[int]:
-    """Positions of the choices whose letter the answer states; the C of a choice "C. difficile" is none."""
+    """Return positions of the choices whose letter the answer states; the C of a choice "C. difficile" does not count."""
     texts = "|".join(re.escape(choice) for choice in sorted(choices, key=len, reverse=True))
     rest = re.sub(rf"(?<!\w)(?:{texts})(?!\w)", "_", answer, flags=re.IGNORECASE)
     positions = {ord((a or b).upper()) - ord("A") for a, b in LETTER.findall(rest)}
@@ -144,7 +145,7 @@ def _letters(answer: str, choices: Sequence[str]) -> list[int]:
 
 
 def _held(parts: Sequence[list[str]], words: list[str]) -> list[int]:
-    """Positions of the parts that occur in the words, without those that are part of another one."""
+    """Return positions of the parts that occur in the words, without those contained in another one."""
     held = [position for position, part in enumerate(parts) if _within(part, words)]
     return [p for p in held if not any(q != p and _within(parts[p], parts[q]) for q in held)]
 
@@ -154,7 +155,7 @@ def _within(part: list[str], words: list[str]) -> bool:
 
 
 def _apart(listed: Sequence[list[str]]) -> list[list[str]]:
-    """The choices without the words with which all of them begin or end; none where one is nothing but these."""
+    """Return the choices without the words with which all of them begin or end; empty if nothing is left of one."""
     begin = _shared(listed)
     rest = [words[begin:] for words in listed]
     end = _shared([words[::-1] for words in rest])
@@ -163,31 +164,31 @@ def _apart(listed: Sequence[list[str]]) -> list[list[str]]:
 
 
 def _shared(listed: Sequence[list[str]]) -> int:
-    """With how many equal words all of them begin."""
+    """Return the number of equal words with which all of them begin."""
     columns = enumerate(zip(*listed, strict=False))
     return next((number for number, words in columns if len(set(words)) > 1), min(map(len, listed)))
 
 
 def likeliest(logprobs: Sequence[float], lengths: Sequence[int]) -> tuple[int, int]:
-    """Positions of the highest log-probability and of the highest one per token; of equals the first."""
+    """Return the positions of the highest log-probability and of the highest one per token; the first of equal ones."""
     per_token = [logprob / max(length, 1) for logprob, length in zip(logprobs, lengths, strict=True)]
     return max(range(len(logprobs)), key=logprobs.__getitem__), max(range(len(logprobs)), key=per_token.__getitem__)
 
 
 def probabilities(logprobs: Sequence[float]) -> list[float]:
-    """Softmax: the chance of each choice, given that it is one of them."""
+    """Return the softmax: the probability of each choice, given that it is one of them."""
     weights = [exp(logprob - max(logprobs)) for logprob in logprobs]
     return [weight / sum(weights) for weight in weights]
 
 
 def expected_calibration_error(bins: Sequence[dict[str, float]]) -> float:
-    """Mean gap between confidence and accuracy, weighted by the bins' sizes (Guo et al. 2017, arXiv:1706.04599, eq. 3)."""
+    """Return the mean gap of confidence and accuracy, weighted by bin size (Guo et al. 2017, arXiv:1706.04599, eq. 3)."""
     total = sum(row["count"] for row in bins)
     return sum(row["count"] / total * abs(row["confidence"] - row["accuracy"]) for row in bins)
 
 
 def macro_f1(rows: Sequence[tuple[str, str]]) -> float:
-    """Mean F1 of the labels that occur, over rows of (actual, predicted); an answer without a label only misses one."""
+    """Return the mean F1 of the labels that occur in rows of (actual, predicted); an answer without a label only misses one."""
     hits = Counter(actual for actual, predicted in rows if actual == predicted)
     actual, predicted = Counter(actual for actual, _ in rows), Counter(predicted for _, predicted in rows)
     labels = actual.keys() | (predicted.keys() - {NO_LABEL})

@@ -1,4 +1,4 @@
-"""Further metrics of the `evaluate` hub by name; each fetches its script from there when it is first used."""
+"""More metrics of the `evaluate` hub by name; each downloads its script when it is first used."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -7,7 +7,7 @@ from stages.errors import DataError, reason
 
 
 def totals(names: Sequence[str], answers: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Every number that these metrics give, e.g. `meteor`, `ter_score`; of a number an item the mean."""
+    """Return every number that these metrics give, e.g. `meteor`, `ter_score`; the mean where there is one per item."""
     found: dict[str, float] = {}
     for name in names:
         for key, value in _computed(name, answers, references).items():
@@ -25,5 +25,5 @@ def _computed(name: str, answers: Sequence[str], references: Sequence[str]) -> d
         metric = evaluate.load(name)
         step = "does not take texts as predictions and references"
         return metric.compute(predictions=list(answers), references=list(references)) or {}
-    except Exception as error:  # a metric is foreign code: any error may come out of it
+    except Exception as error:  # third-party code can raise any error
         raise DataError(f"evaluate.extra: {name} {step} ({reason(error)}); go online or set evaluate.extra to []") from None

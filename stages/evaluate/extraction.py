@@ -1,4 +1,4 @@
-"""Extraction: one JSON object against the reference's, field by field."""
+"""Extraction: compare one JSON object with the reference, field by field."""
 
 import json
 from collections import Counter
@@ -10,11 +10,12 @@ from stages.text.objects import WRONG, elements, number, parsed, same
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
-    """Fields are equal after parsing, lists as sets (`same`); null equals only null. No object: all fields wrong, measures 0.
+    """Compare fields after parsing, lists as sets (`same`); null equals only null.
 
-    `field_exact` is the share of the reference's fields that are right (its mean over rows is the micro average where all
-    rows have the same fields); `record_exact` asks for all of them and no other field; `schema_valid` for these fields with
-    values of the right type. Measured: precision, recall and F1 of the row's values, see `values`.
+    `field_exact` is the share of the reference's fields that are right. Its mean over rows is the micro average where all rows
+    have the same fields. `record_exact` needs all fields and no other one; `schema_valid` needs these fields with values of the
+    right type. The measures are precision, recall and F1 of the row's values, see `values`. Without a JSON object all fields
+    are wrong and all measures 0.
     """
     right, found = json.loads(example.reference, parse_float=number), parsed(prediction.text)
     exact = {key: float(found is not None and key in found and same(found[key], value)) for key, value in right.items()}
@@ -31,10 +32,10 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
 
 
 def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Precision, recall and F1 of the values: of each field, over all values (`field_`), and as mean of the fields (`_macro`).
+    """Return precision, recall and F1 of each field, over all values (`field_`), and as the mean of the fields (`_macro`).
 
-    An answer that is no object misses all of the reference's values and counts as a wrong one in each of its fields. Fields
-    that no reference has count over all values alone: one invented in one answer would weigh as much as a field of all rows.
+    An answer without a JSON object misses all values of the reference and counts as a wrong value in each of its fields. Fields
+    that no reference has count only over all values: in the mean, a field invented once would weigh as much as any other.
     """
     references = [json.loads(example.reference, parse_float=number) for example in examples]
     rows = [(_given(p.text, right), values(right)) for p, right in zip(predictions, references, strict=True)]
@@ -59,7 +60,7 @@ def _given(answer: str, right: dict[str, Any]) -> set[tuple[str, str]]:
 
 
 def fits(found: dict[str, Any], right: dict[str, Any]) -> bool:
-    """The reference's fields and no other, each null or of the JSON type that it has there (any, where that is null)."""
+    """Return whether `found` has exactly the reference's fields, each null or of the reference's JSON type (any if null)."""
     return found.keys() == right.keys() and all(
         value is None or right[key] is None or _type(value) is _type(right[key]) for key, value in found.items()
     )
@@ -70,12 +71,12 @@ def _type(value: Any) -> type:
 
 
 def values(record: dict[str, Any]) -> set[tuple[str, str]]:
-    """(field, value) of all values: a list is the set of its elements, null is none."""
+    """Return (field, value) of all values; a list gives each of its elements, null gives none."""
     return {(field, element) for field, value in record.items() if value is not None for element in elements(value)}
 
 
 def rates(name: str, both: int, given: int, right: int) -> dict[str, float]:
-    """Precision, recall and F1 of counted values; all 1 where nothing was to be found and nothing given."""
+    """Return precision, recall and F1 of counted values; all 1 where there is nothing to find and nothing given."""
     return {
         f"{name}_precision": both / given if given else float(not right),
         f"{name}_recall": both / right if right else float(not given),

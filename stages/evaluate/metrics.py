@@ -1,4 +1,4 @@
-"""What is measured of an answer and of a system's answers: what fits the kind of task, and what every answer has."""
+"""The metrics of one answer and of all answers of a system: those of the kind of task, and those of every answer."""
 
 from collections.abc import Callable, Sequence
 from math import exp, log
@@ -26,11 +26,11 @@ TOTALS: list[tuple[set[TaskKind], Callable[[Sequence[Example], Sequence[Predicti
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
-    """Scores, each in [0, 1] and higher is better, and measures: other numbers of this answer.
+    """Return scores, each in [0, 1] and higher is better, and measures, which are other numbers of this answer.
 
-    Every answer has `stop_rate`, whether the model stopped by itself, and the measures `empty`, `repetition` (share of its
-    3-grams that were there before), `length_ratio` (words of the answer to words of the reference) and, where the model was
-    asked how likely the reference is, `bits` of the reference with its end token and its `bytes` in UTF-8.
+    Every answer has the score `stop_rate`: whether the model stopped by itself. Its measures are `empty`, `repetition` (share
+    of 3-grams seen before in it) and `length_ratio` (words of the answer to words of the reference). Where the likelihood of
+    the reference is known, `bits` is that of the reference with its end token, `bytes` its length in UTF-8.
     """
     scores, measures = SCORE[example.kind](example, prediction)
     if example.style:
@@ -45,7 +45,7 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
 
 
 def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """One system's numbers that are no means over items, `predictions` in the order of the examples.
+    """Return the numbers of one system that are not means over items; `predictions` are in the order of the examples.
 
     `length_ratio`, `perplexity` (per token of the reference) and `bits_per_byte` divide sums by sums, so long items weigh more.
     """

@@ -1,4 +1,4 @@
-"""Summaries: ROUGE-1, -2, -L, -Lsum by rouge_score with our tokens, which fit any language, and ROUGE-S."""
+"""Summaries: ROUGE-1, -2, -L, -Lsum by rouge_score with tokens for any language, and ROUGE-S."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ class Rates(NamedTuple):
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
-    """F1 of each ROUGE (Lin 2004, W04-1013); precision and recall are measured."""
+    """Return the F1 of each ROUGE (Lin 2004, W04-1013) as scores, precision and recall as measures."""
     found = rouge(prediction.text, example.reference)
     found["rouge_s"] = rouge_s(tokens(prediction.text), tokens(example.reference))
     measures = {f"{name}_{rate}": getattr(rates, rate) for name, rates in found.items() for rate in ("precision", "recall")}
@@ -27,7 +27,7 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
 
 
 def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Precision and recall of each ROUGE; of a corpus it is the mean over its items."""
+    """Return precision and recall of each ROUGE; that of a corpus is the mean over its items."""
     measured = [score(example, prediction)[1] for example, prediction in zip(examples, predictions, strict=True)]
     return {name: sum(measures[name] for measures in measured) / len(measured) for name in measured[0]}
 
@@ -35,7 +35,7 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> di
 def rouge(
     answer: str, reference: str, names: Sequence[str] = tuple(NAMES), tokenize: Callable[[str], list[str]] = tokens
 ) -> dict[str, Rates]:
-    """By rouge_score, whose own tokenizer finds nothing in Chinese and splits words at accents. Lsum goes by sentences."""
+    """Use rouge_score with other tokens: its own find nothing in Chinese and split words at accents. Lsum uses sentences."""
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer([NAMES[name] for name in names], tokenizer=SimpleNamespace(tokenize=tokenize))
@@ -45,7 +45,7 @@ def rouge(
 
 
 def rouge_s(given: Sequence[str], right: Sequence[str]) -> Rates:
-    """Skip-bigram co-occurrence (Lin 2004, section 5): pairs of words in their order with any gap between, counted as a bag."""
+    """Return skip-bigram co-occurrence (Lin 2004, section 5): pairs of words in order, with any gap, counted as a bag."""
     pairs, wanted = Counter(combinations(given, 2)), Counter(combinations(right, 2))
     both = (pairs & wanted).total()
     total = pairs.total() + wanted.total()

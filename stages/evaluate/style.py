@@ -1,11 +1,11 @@
-"""Style: the form that an item asks of its answer, whatever it says."""
+"""Style: the form that an item asks of its answer, whatever its content."""
 
 from stages.records import Style
 from stages.text.words import tokens
 
 
 def score(style: Style, answer: str) -> dict[str, float]:
-    """Each demand that the style makes, kept or not; words as in `tokens`, phrases without regard to case."""
+    """Return whether the answer meets each demand of the style; words as in `tokens`, phrases regardless of case."""
     scores, words, folded = {}, len(tokens(answer)), answer.casefold()
     if style.min_words is not None or style.max_words is not None:
         longest = words if style.max_words is None else style.max_words

@@ -1,4 +1,4 @@
-"""Translation: BLEU and chrF by sacrebleu, whose signatures say how they were computed."""
+"""Translation: BLEU and chrF by sacrebleu, with the signatures that record how they were computed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from stages.records import Example, Prediction
 from stages.text.words import script
 
-# sacrebleu's own tokenizers for Japanese and Korean need further packages; characters are its advice without them.
+# sacrebleu's tokenizers for Japanese and Korean need more packages; without them it recommends characters.
 TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char", "other": "13a"}
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
-    """chrF and smoothed BLEU with effective order of this one item, divided by 100."""
+    """Return chrF and smoothed BLEU with effective order of this item, divided by 100."""
     from sacrebleu.metrics import BLEU, CHRF
 
     right = [example.reference]
@@ -21,7 +21,7 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
 
 
 def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Corpus BLEU (Papineni et al. 2002, P02-1040) and chrF (Popović 2015, W15-3049) from 0 to 100, as in print.
+    """Return corpus BLEU (Papineni et al. 2002, P02-1040) and chrF (Popović 2015, W15-3049) from 0 to 100, as papers do.
 
     `bleu_brevity_penalty` is the factor at or below 1 by which BLEU was lowered for answers shorter than the references.
     """

@@ -1,4 +1,4 @@
-"""Stage report: scores, audit, funnels, logs and costs in; what a reviewer reads out, below reports/<name>/."""
+"""Stage report: turn scores, audit, funnels, logs and costs into what a reviewer reads, below reports/<name>/."""
 
 import json
 import subprocess
@@ -15,10 +15,10 @@ from stages.report.nearest import Nearest
 
 DATA, MODELS, HUB = Path("data"), Path("models"), Path("data/raw/hub.json")
 AUDITS = DATA / "authored" / "audits"
-TRAINED_WITH = ("adapter", "lora", "quantization", "train")  # for the model card
-SOURCE = ("kind", "path", "locale", "hub.repo", "hub.revision", "documents.package", "facts.package")  # of data, likewise
-NEAREST = 2  # training examples shown beside an error
-ALWAYS = ("none", "synthesize_none", "base_passage", "predict_base_passage")  # written whether asked for or not
+TRAINED_WITH = ("adapter", "lora", "quantization", "train")  # sections of the model card
+SOURCE = ("kind", "path", "locale", "hub.repo", "hub.revision", "documents.package", "facts.package")  # its keys below data
+NEAREST = 2  # training examples shown with a before/after example
+ALWAYS = ("none", "synthesize_none", "base_passage", "predict_base_passage")  # written even if not asked for
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     found = read_evidence(p.name, p.predict.split, bases, tuned, methods)
     options, (before, *after) = p.report, found.retention.values()
     scored = summary.tabulate(records.read(DATA / "scores.jsonl", Score), found.examples, bases, tuned)
-    scored = summary.narrowed(scored, options.headline)
+    scored = summary.with_headline(scored, options.headline)
     summarized = summary.summarize(scored, options.headline, options.resamples, p.seed, p.predict.split, options.margin)
     kept = retention.compare(before, after, options.resamples, p.seed, options.margin)
     totals = {system: summary.with_interval(numbers, scored, system) for system, numbers in found.totals.items()}
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str], methods: list[str]) -> Evidence:
-    """Read exactly the files that the parameters name; others in the same folders are left over from other parameters."""
+    """Read exactly the files that the parameters name; others in the same folders come from other parameters."""
     systems = [*bases, *tuned.values()]
     predictions = {system: DATA / "predictions" / f"{system}.jsonl" for system in systems}
     kept = {system: DATA / "retention" / f"{system}.json" for system in ("base", *tuned.values())}
@@ -122,7 +122,7 @@ def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str]
 
 
 def warn_of_leftovers(read: list[Path]) -> None:
-    """A file of other seeds, shots or methods beside those that are read is no mistake, but worth a line."""
+    """Print a warning for each file of other seeds, shots or methods next to the files that are read; it is not an error."""
     for folder in dict.fromkeys(path.parent for path in read):
         for path in sorted(folder.glob("[!.]*")):
             if path not in read and path.stem not in ALWAYS:
@@ -130,7 +130,7 @@ def warn_of_leftovers(read: list[Path]) -> None:
 
 
 def page_content(p: params.Params, found: Evidence, scored: summary.Table, scores: summary.Summary) -> dict[str, Any]:
-    """What both templates are given beside charts and costs."""
+    """Return what the templates get besides charts and costs."""
     best, first = scores.best, next(iter(scored.seeds.values()))
     chosen = examples.choose(scored, best, first, p.report.headline, p.report.examples, p.seed)
     errors = examples.errors(scored, found.examples, found.predictions[first], first, p.report.headline)
@@ -160,15 +160,15 @@ def page_content(p: params.Params, found: Evidence, scored: summary.Table, score
         "audit_columns": list(dict.fromkeys(key for row in found.audit["splits"].values() for key in row)),
         "machine": evidence.cost(found.costs)["machine"],
         "parameters": card_parameters(p),
-        "notice": getattr(p.data, "notice", ""),  # what the data's owners want said wherever it is used
+        "notice": getattr(p.data, "notice", ""),  # what the data's owners want printed wherever the data are used
     }
 
 
 def card_parameters(p: params.Params) -> dict[str, Any]:
-    """What a model card tells of the configuration, by dotted key: where the data come from, and all of training."""
+    """Return the configuration shown in the model card, by dotted key: where the data come from, and all of training."""
     data = dict(params.flatten(p.data.model_dump()))
     chosen = {f"data.{key}": data[key] for key in SOURCE if data.get(key) is not None}
-    if HUB.is_file():  # a branch was asked for, a commit was read
+    if HUB.is_file():  # the parameter may name a branch; this is the commit
         chosen["data.hub.revision"] = files.read_json(HUB)["revision"]
     for section in TRAINED_WITH:
         chosen |= {f"{section}.{key}": value for key, value in params.flatten(getattr(p, section).model_dump())}
@@ -176,12 +176,12 @@ def card_parameters(p: params.Params) -> dict[str, Any]:
 
 
 def _hash(path: Path) -> str:
-    """Return the md5, as in dvc.lock, so that git alone shows which predictions a report was made from."""
+    """Return the md5, as in dvc.lock, so that git alone shows from which predictions a report was made."""
     return files.file_hash(path, "md5")
 
 
 def _commit() -> str:
-    """HEAD, and whether files differ from it other than those that the pipeline writes; "unknown" outside a git repository."""
+    """Return HEAD and whether files other than the pipeline's outputs differ from it; "unknown" outside a git repository."""
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     if head.returncode:
         return "unknown"

@@ -1,4 +1,4 @@
-"""Everything the report is made from, as one object, and the plain rows that plots and cost.json are made of."""
+"""Everything the report is made from, as one object, and the rows of the plots and of cost.json."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the stages before left behind.
+    """What the earlier stages wrote.
 
-    `predictions` is keyed by system and example id, `hashes` by system and `data` by split (md5, as in dvc.lock), `totals` by
-    system, `plots` by name (of those that evaluate makes), `retention` by base or tuned_<seed>, `training` and `agreement` by
-    seed, `costs` by name of the step, e.g. train_42. `funnels` is empty where nothing was synthesised,
-    `judged` None where no people judged synthetic rows.
+    `predictions` is keyed by system and example id, `hashes` and `totals` by system, `data` by split. Hashes are md5, as in
+    dvc.lock. `plots` holds the plots that evaluate makes, by name. `retention` is keyed by base or tuned_<seed>, `training` and
+    `agreement` by seed, `costs` by step, e.g. train_42. `funnels` is empty where nothing was synthesised. `judged` is None
+    where nobody judged synthetic rows.
     """
 
     examples: list[Example]
@@ -37,7 +37,7 @@ class Evidence:
 
 
 def loss_rows(training: dict[int, Json]) -> list[Json]:
-    """One row a step at which a loss was logged; only with several seeds a row names its seed."""
+    """Return one row per step with a logged loss; a row names its seed only if there are several."""
     rows = []
     for seed, run in training.items():
         train = {entry["step"]: entry["loss"] for entry in run["log"]}
@@ -49,11 +49,12 @@ def loss_rows(training: dict[int, Json]) -> list[Json]:
 
 
 def funnel_rows(funnels: list[Json]) -> list[Json]:
+    """Return one row per method and filter."""
     return [{"method": funnel["method"], **stage} for funnel in funnels for stage in funnel["stages"]]
 
 
 def synthesis(funnels: list[Json]) -> Json:
-    """By method: candidates left after each filter, rows made of the kept, and the single numbers among its figures."""
+    """Return by method: the candidates left after each filter, the training rows, and the figures that are single numbers."""
     return {
         funnel["method"]: {
             **{stage["stage"]: stage["count"] for stage in funnel["stages"]},
@@ -65,7 +66,7 @@ def synthesis(funnels: list[Json]) -> Json:
 
 
 def cost(costs: dict[str, Json]) -> Json:
-    """The steps' costs beside the machine that trained; a step that ran on another machine keeps its own."""
+    """Return the machine that trained and each step's cost; a step that ran on another machine keeps its own machine."""
     machine = next(entry["machine"] for step, entry in costs.items() if step.startswith("train_"))
     steps = {
         step: {key: value for key, value in entry.items() if key != "machine" or value != machine}
@@ -75,11 +76,11 @@ def cost(costs: dict[str, Json]) -> Json:
 
 
 def serving(costs: dict[str, Json], before: str, after: str, others: Sequence[str], prices: Any) -> Json:
-    """What an answer of each system takes, and a million of them on this machine; and on an API with the prompt of `before`.
+    """Return what one answer and a million answers cost: of each system on this machine, and of an API.
 
-    Seconds are those of the predict stage: loading, and scoring of references and choices, included. The API is taken to read
-    the prompt of `before`, examples and all, and to write answers as long as those of `after`, both counted by this model's
-    tokenizer. `prices`: the section report.
+    Seconds are those of the predict stage, with loading and the scoring of references and choices. The API is assumed to read
+    the prompt of `before` with its examples and to write answers as long as those of `after`. This model's tokenizer counts
+    both. `prices` is the section report.
     """
     found: Json = {}
     for system in (before, after, *others):

@@ -1,4 +1,4 @@
-"""The before/after examples and the list of errors: which are shown, and how an answer is laid beside its reference."""
+"""The before/after examples and the list of errors: which are shown, and how an answer is compared with its reference."""
 
 import difflib
 import json
@@ -12,15 +12,15 @@ from stages.records import Example, Prediction
 from stages.report.summary import Table
 from stages.text.objects import parsed, same
 
-LONGEST = 1000  # characters of an answer that are compared in the list of errors
-FAILURES = 2  # shown wherever there are any: a page of successes alone would mislead
+LONGEST = 1000  # characters of an answer compared in the list of errors
+FAILURES = 2  # always shown if there are any: a page of successes alone would mislead
 WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+|\s+|.", re.DOTALL)  # Chinese and Japanese by character
 
 
 def choose(table: Table, base: str, tuned: str, headline: str, count: int, seed: int) -> list[tuple[int, str]]:
-    """Rows to show with what became of them, in the order of the split, drawn by `seed`.
+    """Draw rows to show with `seed`; return each with its outcome, in the order of the split.
 
-    At most two where the tuned answer is not fully right, then ones that only the base system got wrong, then any others.
+    First at most two rows that the tuned model gets wrong, then rows that only the base system got wrong, then any others.
     """
     order = np.random.default_rng(seed).permutation(len(table.ids)).tolist()
     right = table.column(tuned, headline) == 1
@@ -39,7 +39,7 @@ def _outcome(before: bool, right: bool) -> str:
 
 
 def compare(example: Example, base: Prediction, tuned: Prediction) -> dict[str, Any]:
-    """One example as the page shows it: by field where the reference is a JSON object, else by word."""
+    """Return one example as the page shows it: by field where the reference is a JSON object, else by word."""
     reference, answers = example.reference, {"base": base.text, "tuned": tuned.text}
     expected = parsed(reference) if example.kind == "extraction" else None
     objects = {side: parsed(text) if expected else None for side, text in answers.items()}
@@ -57,7 +57,7 @@ def compare(example: Example, base: Prediction, tuned: Prediction) -> dict[str, 
 
 
 def _fields(expected: dict[str, Any], objects: dict[str, dict[str, Any] | None]) -> list[dict[str, Any]]:
-    """The reference's fields, then those that only an answer has; a side is None where its answer does not parse."""
+    """Return the reference's fields, then those that only an answer has; a side is None where its answer does not parse."""
     names = dict.fromkeys([*expected, *(name for answer in objects.values() for name in answer or {})])
     rows: list[dict[str, Any]] = []
     for name in names:
@@ -77,7 +77,7 @@ def _shown(answer: dict[str, Any], name: str) -> str:
 
 
 def marked(answer: str, reference: str) -> list[tuple[str, str]]:
-    """The answer in pieces, each `same` as in the reference, `extra`, or `missing` where only the reference has it."""
+    """Return the answer in pieces: `same` as in the reference, `extra`, or `missing` where only the reference has it."""
     mine, theirs = WORDS.findall(answer), WORDS.findall(reference)
     pieces = []
     for tag, left, to_left, start, end in difflib.SequenceMatcher(None, theirs, mine, autojunk=False).get_opcodes():
@@ -89,7 +89,7 @@ def marked(answer: str, reference: str) -> list[tuple[str, str]]:
 
 
 def printable(text: str) -> str:
-    """Half a surrogate pair, which a model can write as \\ud800, has no UTF-8 form: shown as a question mark."""
+    """Replace half a surrogate pair, which a model can write as \\ud800 and UTF-8 cannot, by a question mark."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -100,7 +100,7 @@ def before_after(
     base: str,
     chosen: list[tuple[int, str]],
 ) -> list[dict[str, Any]]:
-    """The chosen rows, laid out; the tuned answer is that of the first seed."""
+    """Return the chosen rows as the page shows them; the tuned answer is that of the first seed."""
     tuned = next(iter(table.seeds.values()))
     return [
         {"outcome": outcome, **compare(examples[row], predictions[base][table.ids[row]], predictions[tuned][table.ids[row]])}
@@ -111,7 +111,7 @@ def before_after(
 def errors(
     table: Table, examples: Sequence[Example], answers: dict[str, Prediction], tuned: str, headline: str
 ) -> list[dict[str, Any]]:
-    """The rows on which some metric of the tuned answers is below 1, the lowest headline first."""
+    """Return the rows on which some metric of the tuned answers is below 1, the lowest headline first."""
     wrong = table.values[tuned] < 1  # False where a metric does not apply
     worst_first = np.argsort(table.column(tuned, headline), kind="stable").tolist()
     return [

@@ -1,4 +1,4 @@
-"""For an answer that went wrong: the training examples nearest to its question, and what those were made from."""
+"""The training examples nearest to the question of a wrong answer, and what they were made from."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ SOURCES = 3  # shown of each training example
 
 
 class Nearest:
-    """Training examples by how near their last questions come to another one's, in ROUGE-L F1."""
+    """Training examples ranked by the ROUGE-L F1 of their last question with another one."""
 
     def __init__(self, train: Sequence[Example], records: Mapping[str, dict[str, Any]]) -> None:
         self.train, self.records = sorted(train, key=lambda row: row.id), records

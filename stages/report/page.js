@@ -1,4 +1,4 @@
-// Filters the list of errors; the address may name a choice (index.html?slices=noise&text=suite), so a filtered list can be linked to.
+// Filters the list of errors. The address can hold the choice (index.html?slices=noise&text=suite), so a filtered list has a link.
 const form = document.querySelector("#errors form");
 if (form) {
   const rows = [...document.querySelectorAll("#errors tbody tr")];

@@ -1,4 +1,4 @@
-"""What the report's pages need beyond formatting: the wording of the verdict, the scales of the charts, the script's hash."""
+"""The wording of the verdict, the scales of the charts, and the script's hash."""
 
 import base64
 import hashlib
@@ -37,6 +37,7 @@ def verdict(found: Summary, model: str, margin: float) -> Json:
 
 
 def _limits(found: Summary) -> Iterator[str]:
+    """Yield what the evidence does not cover: one sentence per limit."""
     headline, rates = found.headline, found.tuned.rates
     if found.seeds:
         mean, spread = percent(rates[headline].mean), percent(found.spread[headline])
@@ -50,16 +51,16 @@ def _limits(found: Summary) -> Iterator[str]:
         yield "These are validation rows, on which choices were made: expect less on new data."
     clusters = rates[headline].clusters
     if clusters < 2:
-        yield "All rows come from one source: the intervals treat rows as independent and are too narrow if they are not."
+        yield "All rows come from one source: the intervals treat rows as independent and may be too narrow."
     elif clusters < FEW_CLUSTERS:
-        yield f"There are only {clusters} clusters of rows: take the intervals as rough."
+        yield f"There are only {clusters} clusters of rows: the intervals are rough."
     fewer = {metric: rate for metric, rate in rates.items() if rate.n < found.tuned.n and rate.clusters < FEW_CLUSTERS}
     if others := [metric_name(metric) for metric in fewer if metric != headline]:
-        yield f"Fewer than {FEW_CLUSTERS} clusters, so rough too: {', '.join(others)}."
+        yield f"Fewer than {FEW_CLUSTERS} clusters, so also rough: {', '.join(others)}."
 
 
 def chart(rows: list[Json]) -> Json | None:
-    """Loss rows as polylines in a square of side 100, origin at the top left, and round tick values; None without rows."""
+    """Return the loss as polylines in a square of side 100 with the origin at the top left, and ticks; None without rows."""
     if not rows:
         return None
     top = max(row[name] for row in rows for name in ("train", "valid") if row[name] is not None)
@@ -80,7 +81,7 @@ def chart(rows: list[Json]) -> Json | None:
 
 
 def _ticks(top: float) -> list[float]:
-    """Round numbers from 0 to `top`, about five of them."""
+    """Return about five round numbers from 0 to `top`."""
     if not 0 < top < math.inf:
         return [0]
     power = 10 ** math.floor(math.log10(top / 4))
@@ -89,5 +90,5 @@ def _ticks(top: float) -> list[float]:
 
 
 def script_hash() -> str:
-    """How the page's Content-Security-Policy names page.js."""
+    """Return the hash by which the page's Content-Security-Policy names page.js."""
     return base64.b64encode(hashlib.sha256((HERE / "page.js").read_bytes()).digest()).decode()

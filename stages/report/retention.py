@@ -1,4 +1,4 @@
-"""What tuning may have cost: general text, general multiple-choice questions and harmful requests, before and after."""
+"""What tuning may have cost: general text, multiple-choice questions and harmful requests, before and after."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def details(measures: dict[str, Measure]) -> Json:
 
 
 def _right(question: Json) -> bool:
-    """Whether the likeliest option by token, so that long options are not at a disadvantage, is the answer."""
+    """Return whether the likeliest option per token is the answer; per token, so that long options have no disadvantage."""
     return int(np.argmax(np.divide(question["logprobs"], question["tokens"]))) == question["answer"]
 
 

@@ -95,7 +95,7 @@ class Summary:
 
 
 def tabulate(scores: Iterable[Score], examples: Sequence[Example], bases: Sequence[str], seeds: dict[int, str]) -> Table:
-    """Arrange scores by system and item; DataError where an item is missing, unknown, doubled or measured by other metrics."""
+    """Return scores by system and item; raise DataError where an item is missing, unknown, doubled or has other metrics."""
     if not examples:
         raise DataError("no rows to report on: the split is empty; give it rows (data.rows or data.valid, data.test)")
     systems = [*bases, *seeds.values()]
@@ -127,8 +127,8 @@ def tabulate(scores: Iterable[Score], examples: Sequence[Example], bases: Sequen
     )
 
 
-def narrowed(table: Table, headline: str) -> Table:
-    """With a headline of the form metric@slice: the metric once more, first, for the items of that slice alone."""
+def with_headline(table: Table, headline: str) -> Table:
+    """Return the table with a headline metric@slice as its first metric, which only the items of that slice have."""
     metric, _, only = headline.partition("@")
     if not only or metric not in table.metrics:
         return table
@@ -142,13 +142,14 @@ def narrowed(table: Table, headline: str) -> Table:
 
 
 def best_base(table: Table, headline: str) -> str:
-    """The base system with the highest headline metric; of equals the first listed."""
+    """Return the base system with the highest headline metric; the first listed of equal ones."""
     if headline not in table.metrics:
         raise DataError(f"report.headline = {headline}: not among the metrics; there are {', '.join(table.metrics)}")
     return max(table.bases, key=lambda system: float(np.nanmean(table.column(system, headline))))
 
 
 def summarize(table: Table, headline: str, resamples: int, seed: int, split: str, margin: float) -> Summary:
+    """Compare the tuned mean with the best base system on every metric, and the headline on every slice."""
     best = best_base(table, headline)
     everywhere = np.full(len(table.ids), True)
     inside = {
@@ -198,7 +199,7 @@ def details(found: Summary) -> dict[str, Any]:
 
 
 def with_interval(totals: dict[str, Any], table: Table, system: str) -> dict[str, Any]:
-    """A system's totals, with the interval of the balanced accuracy of declining, which is the mean of two rates."""
+    """Return a system's totals with an interval for the balanced accuracy of declining, the mean of two rates."""
     if BALANCED not in totals:
         return totals
     columns = [table.column(system, metric) for metric in ("declined", "answered")]
@@ -233,7 +234,7 @@ def shown(numbers: dict[str, Any], headline: str) -> dict[str, Any]:
 
 
 def merged(metrics: dict[str, Any], details: dict[str, Any]) -> dict[str, Any]:
-    """Return all numbers of a report; details.json alone has them but in older reports, which divide them between the files."""
+    """Return all numbers of a report; details.json alone has them but in older reports, which split them between the files."""
     both = {name: metrics[name] | details[name] for name in metrics.keys() & details.keys() if isinstance(details[name], dict)}
     return metrics | details | both
 
@@ -243,7 +244,7 @@ def _chosen(numbers: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 
 def items(table: Table) -> list[dict[str, Any]]:
-    """One row an item, without texts: what two commits are compared by."""
+    """Return one row per item without texts: what two commits are compared by."""
     return [
         {
             "id": id,
@@ -284,7 +285,7 @@ def _group(table: Table, system: str, metrics: Sequence[str], rows: Array) -> Gr
 def _changes(
     table: Table, base: str, headline: str, resamples: int, seed: int, margin: float, metrics: Sequence[str]
 ) -> dict[str, Change]:
-    """Each metric starts from the same seed: all see the same resamples, and a new metric leaves the others as they were.
+    """Compare each metric from the same seed, so that a new metric leaves the numbers of the others unchanged.
 
     The headline was named before the scores were seen, so its verdict rests on its own p-value; any other on Holm's.
     """

@@ -16,7 +16,7 @@ from stages.report.summary import TUNED, merged
 
 
 def show(metrics: Json, folder: Path) -> None:
-    """Every metric of every system with its interval, the difference to the best base system, and where the report is."""
+    """Print every metric of every system with its interval, the difference to the best base, and the report's path."""
     systems = [*sorted(name for name in metrics if name.startswith("base_")), TUNED]
     best = formatting.system_name(metrics["difference"]["against"])
     grid = Table(
@@ -38,6 +38,7 @@ def show(metrics: Json, folder: Path) -> None:
 
 
 def read(folder: Path) -> Json:
+    """Return all numbers of the report in `folder`; raise DataError if there is none."""
     if not (folder / "metrics.json").is_file():
         raise DataError(f"{folder}: no report yet; run `dvc repro`")
     return merged(read_json(folder / "metrics.json"), read_json(folder / "details.json"))

@@ -102,17 +102,17 @@ def test_the_headline_was_named_beforehand_and_needs_no_correction() -> None:
 
 def test_a_headline_may_be_a_metric_of_one_slice_alone() -> None:
     headline = "exact_match@hard"
-    narrowed = summary.narrowed(table(*scores("tuned_42", 0, 1, 0, 1)), headline)
-    metrics = summarize(narrowed, headline)
+    sliced = summary.with_headline(table(*scores("tuned_42", 0, 1, 0, 1)), headline)
+    metrics = summarize(sliced, headline)
     assert metrics["difference"]["against"] == "base_3shot"  # right on both hard rows, as base_0shot on neither
     assert (metrics["tuned"][headline], metrics["tuned"][f"{headline}_n"]) == (1.0, 2)
     assert metrics["difference"][headline] == 0.0
     assert metrics["tuned"]["exact_match"] == 0.5
     assert metrics["slices"]["clean"]["tuned"]["exact_match"] == 0.0
-    assert headline in summary.items(narrowed)[1]["scores"]["tuned_42"]
-    assert headline not in summary.items(narrowed)[0]["scores"]["tuned_42"]
+    assert headline in summary.items(sliced)[1]["scores"]["tuned_42"]
+    assert headline not in summary.items(sliced)[0]["scores"]["tuned_42"]
     with pytest.raises(DataError, match=r"exact_match@soft: no row is in the slice soft; there are clean, hard"):
-        summary.narrowed(narrowed, "exact_match@soft")
+        summary.with_headline(sliced, "exact_match@soft")
 
 
 def test_a_metric_that_does_not_apply_to_an_item_is_averaged_over_the_others() -> None:

@@ -1,7 +1,7 @@
 """What differs between two runs, and whether the difference in scores can be attributed to one thing.
 
-A *variable* is what no stage made: a parameter, a source of data, a prompt, the code, a library, the machine. What stages made
-of them (rows, weights, predictions) follows from the variables and is no cause of its own.
+A *variable* is anything that no stage made: a parameter, a source of data, a prompt, the code, a library, the machine. What
+stages make of them (rows, weights, predictions) follows from the variables and cannot be a cause itself.
 """
 
 import json
@@ -16,7 +16,7 @@ from stages.report.evidence import Json
 
 ABSENT = "absent"
 DEVICE = ("device", "device_name")
-FOLLOWS = ("data/cost", "reports")  # outputs that differ between two equal runs: seconds, and what is made from them
+FOLLOWS = ("data/cost", "reports")  # outputs that differ between two equal runs: they contain seconds
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Change:
 
 
 def variables(base: Side, head: Side, files: dict[str, str]) -> list[Change]:
-    """Everything that may be the cause of a difference; `files` are the paths that git sees changed, with what it says of each.
+    """Return everything that may have caused a difference; `files` are the paths changed in git, each with its line counts.
 
-    A key that only one side has comes with another change (an option that was chosen, code that was written) and is no
-    variable of its own, unless nothing else explains its stage; all code together is one.
+    A key that only one side has comes with another change (an option that was chosen, code that was written). It does not count
+    as a variable unless nothing else explains its stage. All code together counts as one variable.
     """
     before, after = locked_params(base), locked_params(head)
     found = [
@@ -62,8 +62,8 @@ def variables(base: Side, head: Side, files: dict[str, str]) -> list[Change]:
     return list(dict.fromkeys([*found, *_unexplained(base, head)]))
 
 
-def beside(base: Side, head: Side) -> list[Change]:
-    """Parameters that differ without deciding any score: of the report and the machine, and keys that only one side has."""
+def minor(base: Side, head: Side) -> list[Change]:
+    """Return parameters that differ but decide no score: those of report and machine, and keys that only one side has."""
     decisive = locked_params(base).keys() & locked_params(head).keys() | {change.name for change in _alone(base, head)}
     return [
         Change("parameter", key, shown(base.params.get(key, ABSENT)), shown(head.params.get(key, ABSENT)))
@@ -73,7 +73,7 @@ def beside(base: Side, head: Side) -> list[Change]:
 
 
 def run_again(base: Side, head: Side) -> dict[str, list[str]]:
-    """Stages of dvc.lock by what became of them: run again, new, gone, not run."""
+    """Return the stages of dvc.lock by their fate: run again, new, gone, not run."""
     fates: dict[str, list[str]] = {"run again": [], "new": [], "gone": [], "not run": []}
     for name in dict.fromkeys([*head.lock, *base.lock]):
         fate = "new" if name not in base.lock else "gone" if name not in head.lock else "run again"
@@ -86,7 +86,7 @@ def shown(value: Any) -> str:
 
 
 def _sources(base: Side, head: Side) -> Iterable[tuple[str, str, str]]:
-    """Dependencies with another content that no stage makes, as (path, size before, size after)."""
+    """Yield changed dependencies that no stage makes, as (path, size before, size after)."""
     before, after = _dependencies(base), _dependencies(head)
     made = [PurePosixPath(path) for path in base.outputs() | head.outputs()]
     for name in sorted(before.keys() & after.keys()):
@@ -98,7 +98,7 @@ def _sources(base: Side, head: Side) -> Iterable[tuple[str, str, str]]:
 
 
 def _alone(base: Side, head: Side) -> Iterable[Change]:
-    """Parameters and dependencies of one side alone, of a stage with other outputs that nothing else of its own explains."""
+    """Yield parameters and dependencies that only one side has, of stages whose changed outputs nothing else explains."""
     new = base.outputs().keys() ^ head.outputs().keys()
     for name in sorted(base.lock.keys() & head.lock.keys() - set(SHOWN_ONLY)):
         before, after = base.lock[name], head.lock[name]
@@ -132,7 +132,7 @@ def _dependencies(side: Side) -> dict[str, Any]:
 
 
 def _machine(base: Side, head: Side) -> Iterable[Change]:
-    """Libraries of other versions and another device, which rounds otherwise: greedy texts differ between devices."""
+    """Yield changed versions of libraries and a changed device: devices round differently, so greedy texts differ."""
     before, after = (side.cost.get("machine", {}) for side in (base, head))
     yield from _differing("library", before.get("versions", {}), after.get("versions", {}))
     yield from _differing("machine", *({key: side[key] for key in DEVICE if key in side} for side in (before, after)))
@@ -145,7 +145,7 @@ def _differing(kind: str, before: Json, after: Json) -> Iterable[Change]:
 
 
 def _unexplained(base: Side, head: Side) -> list[Change]:
-    """Outputs that differ although everything the stage reads is equal: a hub's branch moved, or the machine decided."""
+    """Return outputs that differ from equal inputs: a branch of a hub moved, or the machine rounds differently."""
     return [
         Change("unexplained", f"{path} (of {name}, from equal inputs)", "", "")
         for name, stage in head.lock.items()

@@ -1,4 +1,4 @@
-"""`tunetrail compare`: what a pull request did to the model, as one Markdown page made from git alone."""
+"""`tunetrail compare`: show what a pull request did to the model, as one Markdown page made from git alone."""
 
 import json
 import statistics
@@ -18,13 +18,13 @@ CACHE = Path(".dvc/cache/files/md5")
 FORMATTED, PREDICTIONS = "data/formatted", "data/predictions"
 SHOWN = 5  # fixed and broken rows on the page, each
 YARDSTICK = ("report.headline", "report.margin", "report.resamples", "seed")
-MARGIN = 0.05  # of runs that had no report.margin yet
+MARGIN = 0.05  # for runs older than report.margin
 
 
 def compare(base: str, head: str | None, output: str | None, gate: bool) -> None:
-    """Write the comparison to `output` or print it; with `gate`, DataError on a significant loss beyond report.margin.
+    """Write the comparison to `output` or print it; with `gate`, raise DataError on a significant loss beyond report.margin.
 
-    The yardstick is base's: a change cannot loosen what it is judged by.
+    Headline, margin, resamples and seed are those of base: a change cannot relax the criterion that judges it.
     """
     before, after = sides.read(base), sides.read(head)
     yardstick: Json = {"report.margin": MARGIN} | {
@@ -46,7 +46,7 @@ def compare(base: str, head: str | None, output: str | None, gate: bool) -> None
 
 
 def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> Json:
-    """What the template is given."""
+    """Return the content of the template."""
     headline, paired = rows[0], outcome.same_rows(base, head)
     fixed, broken = outcome.moved(base, head, headline.metric) if paired else ([], [])
     return {
@@ -66,7 +66,7 @@ def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> J
         "few": formatting.FEW_CLUSTERS,
         "untuned": outcome.untuned(base, head, headline.metric),
         "variables": changes.variables(base, head, changed_files(base, head)),
-        "beside": changes.beside(base, head),
+        "minor": changes.minor(base, head),
         "data": data_rows(base, head),
         "totals": [row for row in _pairs(_totals(base), _totals(head)) if row[1] != row[2]],
         "retention": _pairs(_retention(base), _retention(head)),
@@ -79,7 +79,7 @@ def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> J
 
 
 def changed_files(base: Side, head: Side) -> dict[str, str]:
-    """Paths that differ in git, each with the lines added and removed; the working tree counts with its uncommitted edits."""
+    """Return the paths that differ in git with lines added and removed; uncommitted edits count for the working tree."""
     until = [] if head.name == sides.WORKING_TREE else [head.commit]
     listed = sides.git("diff", "--numstat", "--no-renames", "--relative", "-z", base.commit, *until).decode().split("\0")
     rows = [entry.split("\t") for entry in listed if entry]
@@ -87,7 +87,7 @@ def changed_files(base: Side, head: Side) -> dict[str, str]:
 
 
 def data_rows(base: Side, head: Side) -> list[tuple[str, str]]:
-    """The formatted files that differ, each with the rows added and removed where their ids are known, else the sizes."""
+    """Return the formatted files that differ, with the rows added and removed if their ids are known, else the sizes."""
     before, after, found = base.outputs(), head.outputs(), []
     for path in sorted(before.keys() & after.keys()):
         if path.startswith(FORMATTED) and path.endswith(".jsonl") and before[path]["md5"] != after[path]["md5"]:
@@ -99,7 +99,7 @@ def data_rows(base: Side, head: Side) -> list[tuple[str, str]]:
 
 
 def texts(base: Side, head: Side, ids: list[str]) -> list[Json]:
-    """The rows to show, with question, reference and both answers where DVC's cache has them."""
+    """Return the rows to show, with question, reference and both answers where DVC's cache has them."""
     examples = {row["id"]: row["messages"] for row in _cached(head, f"{FORMATTED}/{head.results.get('split')}.jsonl")}
     predictions = [_cached(side, f"{PREDICTIONS}/{side.tuned[0]}.jsonl") for side in (base, head)]
     answers = [{row["example"]: row["text"] for row in rows} for rows in predictions]
@@ -121,14 +121,14 @@ def _ids(side: Side, path: str) -> set[str]:
 
 
 def _cached(side: Side, path: str) -> list[Json]:
-    """The lines of an output of the run, from DVC's cache by its md5; none where the cache does not hold it."""
+    """Return the lines of an output from DVC's cache by its md5; empty if the cache does not have it."""
     md5 = side.outputs().get(path, {}).get("md5", "")
     file = CACHE / md5[:2] / md5[2:]
     return [json.loads(line) for line in files.lines(file)] if md5 and file.is_file() else []
 
 
 def _totals(side: Side) -> Json:
-    """Numbers of the first tuned model that are no means over rows and so have no interval, e.g. BLEU."""
+    """Return numbers of the first tuned model that are not means over rows and so have no interval, e.g. BLEU."""
     found = side.results.get("totals", {}).get(side.tuned[0], {})
     return {name: value for name, value in found.items() if isinstance(value, int | float | str)}
 

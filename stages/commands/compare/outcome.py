@@ -1,4 +1,4 @@
-"""Scores of two runs against each other: paired where both answered the same test rows, else side by side only."""
+"""Compare the scores of two runs: paired where both answered the same test rows, else side by side."""
 
 from dataclasses import dataclass
 from math import hypot
@@ -16,9 +16,9 @@ UNPAIRED = "not comparable"
 class Row:
     """One metric of the tuned models of both runs, head minus base.
 
-    The headline keeps its own `p`, since it was named before the scores were seen; that of any other metric is adjusted by
-    Holm's method, as in the report. Where the runs answered different rows `p` is None and the interval is Newcombe's (1998,
-    method 10) for two independent rates. `better` and `worse` count rows.
+    The headline keeps its own `p`, since it was chosen before the scores were seen. That of any other metric is adjusted by
+    Holm's method, as in the report. Where the runs answered different rows, `p` is None and the interval is that of Newcombe
+    (1998, method 10) for two independent rates. `better` and `worse` count rows.
     """
 
     metric: str
@@ -34,7 +34,7 @@ class Row:
 
 
 def same_rows(base: Side, head: Side) -> bool:
-    """Item ids are made from the whole chat and its answer: equal ids, equal questions, prompts and references."""
+    """Return whether both answered the same rows; ids are hashes of the whole chat, so equal ids mean equal rows."""
     return base.items.keys() == head.items.keys() and base.results.get("split") == head.results.get("split")
 
 
@@ -68,37 +68,37 @@ def rows(base: Side, head: Side, headline: str, resamples: int, margin: float, s
 
 
 def on_one_side(base: Side, head: Side) -> list[tuple[str, str]]:
-    """Metrics that only one run has, each with the name of that side."""
+    """Return the metrics that only one run has, each with the name of that side."""
     before, after = (dict.fromkeys(_metrics(side)) for side in (base, head))
     return [(m, base.name) for m in before if m not in after] + [(m, head.name) for m in after if m not in before]
 
 
 def untuned(base: Side, head: Side, metric: str) -> list[tuple[str, float, float]]:
-    """Untuned systems whose mean moved: then prompts, rows, scoring or the model changed, not only the training."""
+    """Return untuned systems whose mean moved: prompts, rows, scoring or the model changed, not only the training."""
     shared = [name for name in _systems(base) if name in _systems(head) and not name.startswith("tuned_")]
     means = [(name, overall(base, name, metric), overall(head, name, metric)) for name in shared]
     return [(name, before, after) for name, before, after in means if before != after]
 
 
 def moved(base: Side, head: Side, metric: str) -> tuple[list[str], list[str]]:
-    """Ids of the rows that were fixed and of those that were broken, the largest change first."""
+    """Return the ids of fixed rows and of broken rows, the largest change first."""
     change = {id: _mean(head.items[id], head.tuned, metric) - _mean(base.items[id], base.tuned, metric) for id in head.items}
     ordered = sorted((id for id in change if abs(change[id]) > 0), key=lambda id: -abs(change[id]))
     return [id for id in ordered if change[id] > 0], [id for id in ordered if change[id] < 0]
 
 
 def overall(side: Side, system: str, metric: str) -> float:
-    """The mean of one system over the rows that the metric applies to."""
+    """Return the mean of one system over the rows to which the metric applies."""
     return float(np.nanmean(_scores(side, [system], metric)))
 
 
 def fails_gate(headline: Row, margin: float) -> bool:
-    """A loss that is significant and, with its whole interval, larger than `margin`."""
+    """Return whether the loss is significant and its whole interval is beyond `margin`."""
     return headline.outcome == "worse" and headline.high < -margin
 
 
 def _pairs(base: Side, head: Side, metric: str) -> tuple[Array, Array, Array]:
-    """Scores of both runs and the sources of the rows that the metric applies to on both sides."""
+    """Return the scores of both runs and the source of each row to which the metric applies on both sides."""
     before, after = _scores(base, base.tuned, metric), _scores(head, head.tuned, metric)
     both = ~np.isnan(before) & ~np.isnan(after)
     return before[both], after[both], _sources(base)[both]
@@ -127,7 +127,7 @@ def _systems(side: Side) -> list[str]:
 
 
 def _scores(side: Side, systems: list[str], metric: str) -> Array:
-    """The mean over `systems` (one a training seed) for each row; NaN where the metric does not apply to it."""
+    """Return the mean over `systems` (one per training seed) for each row; NaN where the metric does not apply."""
     return np.array([_mean(item, systems, metric) for item in side.items.values()])
 
 

@@ -1,7 +1,7 @@
 """The two sides of a comparison, each read from git alone: parameters, dvc.lock, metrics, cost, scores of single items.
 
-A revision is read with `git show`, the working tree from its files; nothing of DVC's cache is needed. What does not belong
-together (a report older than its predictions, parameters that were never run) is refused here.
+A revision is read with `git show`, the working tree from its files; DVC's cache is not needed. Inconsistent sides are refused
+here: a report older than its predictions, or parameters that were never run.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from stages.report.evidence import Json
 from stages.report.summary import merged
 
 WORKING_TREE = "working tree"
-SHOWN_ONLY = ("validate", "report")  # stages that check or show: nothing they read decides an answer or a score
+SHOWN_ONLY = ("validate", "report")  # stages that only check or show: their inputs decide no answer and no score
 
 
 class Item(BaseModel):
-    """A line of items.jsonl: the scores of every system on one row of the split, by system and metric."""
+    """One line of items.jsonl: the scores of every system on one row of the split, by system and metric."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -36,7 +36,7 @@ class Item(BaseModel):
 class Side:
     """What git holds of one run.
 
-    `commit` is a full hash, of HEAD where the working tree is read; `params` are flattened to dotted keys; `lock` holds the
+    `commit` is a full hash, that of HEAD for the working tree; `params` are flattened to dotted keys; `lock` holds the
     run's stages of dvc.lock, `results` the numbers of metrics.json and details.json, `items` the rows by id and in its order.
     """
 
@@ -53,12 +53,12 @@ class Side:
         return [system for system in next(iter(self.items.values())).scores if system.startswith("tuned_")]
 
     def outputs(self) -> dict[str, Json]:
-        """Every output in dvc.lock by its path."""
+        """Return every output in dvc.lock by its path."""
         return {out["path"]: out for stage in self.lock.values() for out in stage.get("outs", [])}
 
 
 def read(revision: str | None) -> Side:
-    """The run of a revision, or of the working tree where there is none; DataError where it is absent or not of one piece."""
+    """Return the run of a revision, or of the working tree for None; raise DataError where it is absent or inconsistent."""
     if revision == "":
         raise DataError("an empty revision; name one, e.g. main")
     commit = _resolved("HEAD" if revision is None else revision)
@@ -88,31 +88,34 @@ def read(revision: str | None) -> Side:
         cost=_json(content(f"{folder}/cost.json"), f"{name}: {folder}/cost.json"),
         items={item.id: item for item in sorted(_items(items, f"{name}: {folder}/items.jsonl"), key=lambda item: item.id)},
     )
-    _check_of_one_piece(side, folder, read)
+    _check_consistency(side, folder, read)
     return side
 
 
 def git(*arguments: str) -> bytes:
-    """What git prints; DataError with git's first line where it fails."""
+    """Return what git prints; raise DataError with git's first line where it fails."""
     try:
         run = subprocess.run(["git", *arguments], capture_output=True)
     except FileNotFoundError:
         raise DataError("git: not found; install it to compare revisions") from None
     if run.returncode:
-        said = run.stderr.decode(errors="replace").strip().splitlines()
-        raise DataError(said[0] if said else f"git {arguments[0]}: failed")
+        errors = run.stderr.decode(errors="replace").strip().splitlines()
+        raise DataError(errors[0] if errors else f"git {arguments[0]}: failed")
     return run.stdout
 
 
 def locked_params(side: Side, shown: bool = False) -> Json:
-    """The parameters that the run was made with, from dvc.lock: of the stages that decide it, or only of the report stage."""
+    """Return the parameters of the run from dvc.lock: of the stages that decide it, or only of the report stage."""
     stages = [stage for name, stage in side.lock.items() if (name == "report" if shown else name not in SHOWN_ONLY)]
     return dict(params.flatten({k: v for stage in stages for k, v in stage.get("params", {}).get("params.yaml", {}).items()}))
 
 
 def _of_this_run(stage: str, pipeline: Json, values: Json) -> bool:
-    """Whether the parameters ask for this stage: dvc.lock also keeps what earlier runs asked for of a matrix, such as train@43
-    where `seeds` is [42] now. A matrix of this pipeline has one axis, a list among the parameters: `seed: ${seeds}`."""
+    """Return whether the parameters ask for this stage.
+
+    dvc.lock keeps matrix stages of earlier runs, such as train@43 where `seeds` is now [42]. Each matrix of this pipeline has
+    one axis, a list among the parameters: `seed: ${seeds}`.
+    """
     name, _, item = stage.partition("@")
     matrix = pipeline.get(name, {}).get("matrix") or {}
     axes = [values.get(str(reference)[2:-1]) for reference in matrix.values()]
@@ -120,8 +123,8 @@ def _of_this_run(stage: str, pipeline: Json, values: Json) -> bool:
 
 
 def _resolved(revision: str) -> str:
-    """The full hash of a revision of git's, or else of the experiment to which `dvc exp run` gave this name."""
-    git("rev-parse", "--git-dir")  # says so itself where there is no repository
+    """Return the full hash of a git revision, or else of the experiment that `dvc exp run` gave this name."""
+    git("rev-parse", "--git-dir")  # reports a missing repository
     try:
         return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").decode().split()[-1]
     except DataError:
@@ -141,7 +144,7 @@ def _resolved(revision: str) -> str:
 
 
 def _experiments() -> list[tuple[str, str]]:
-    """Name and commit of DVC's experiments, which it keeps as refs/exps/<2 and 38 digits of the commit run from>/<name>."""
+    """Return name and commit of DVC's experiments, kept as refs/exps/<2 digits>/<38 digits of the parent commit>/<name>."""
     listed = git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/*/*/*").decode().splitlines()
     return [(ref.rsplit("/", 1)[-1], commit) for commit, ref in map(str.split, listed)]
 
@@ -161,7 +164,7 @@ def _file(path: Path, name: str) -> bytes:
 
 
 def _absent(name: str, path: str) -> DataError:
-    return DataError(f"{name}: {path} is not there; run `dvc repro` and commit what it writes")
+    return DataError(f"{name}: {path} is missing; run `dvc repro` and commit what it writes")
 
 
 def _json(content: bytes, where: str) -> Json:
@@ -175,7 +178,7 @@ def _json(content: bytes, where: str) -> Json:
 
 
 def _details(content: Callable[[str], bytes], path: str, name: str) -> Json:
-    """Nothing in reports older than this file, whose scores can be compared all the same."""
+    """Return details.json, empty for reports older than this file, whose scores still compare."""
     try:
         found = content(path)
     except DataError:
@@ -184,7 +187,7 @@ def _details(content: Callable[[str], bytes], path: str, name: str) -> Json:
 
 
 def _items(content: bytes, where: str) -> Iterator[Item]:
-    """The rows of items.jsonl; DataError where a line is no row, or where it has not the systems of the first."""
+    """Yield the rows of items.jsonl; raise DataError where a line is not a row or lacks a system of the first."""
     systems: set[str] = set()
     for number, line in enumerate(content.splitlines(), start=1):
         try:
@@ -201,16 +204,16 @@ def _items(content: bytes, where: str) -> Iterator[Item]:
         raise DataError(f"{where}: no scores of a tuned system; run `dvc repro`")
 
 
-def _check_of_one_piece(side: Side, folder: str, read: dict[str, bytes]) -> None:
-    """The report is the locked one, made from the locked predictions, with the parameters that stand beside them.
+def _check_consistency(side: Side, folder: str, read: dict[str, bytes]) -> None:
+    """Raise DataError unless the report, its predictions and its parameters are those of dvc.lock.
 
-    `read` are the files that were read, by path. An old lock file may not list all of the report's, but always its items.
+    `read` holds the files that were read, by path. An old lock file may not list all files of the report, but always its items.
     """
     outputs, items = side.outputs(), f"{folder}/items.jsonl"
     locked = {path: outputs.get(path, {}).get("md5") for path in read if path == items or path in outputs}
     for path, md5 in locked.items():
         if md5 != hashlib.md5(read[path], usedforsecurity=False).hexdigest():
-            raise DataError(f"{side.name}: {path} is not the one in dvc.lock; run `dvc repro` and commit both")
+            raise DataError(f"{side.name}: {path} differs from the one in dvc.lock; run `dvc repro` and commit both")
     for system, md5 in side.cost.get("predictions_md5", {}).items():
         predictions = f"data/predictions/{system}.jsonl"
         if outputs.get(predictions, {}).get("md5") != md5:
@@ -220,6 +223,6 @@ def _check_of_one_piece(side: Side, folder: str, read: dict[str, bytes]) -> None
     for key, value in (locked_params(side) | locked_params(side, shown=True)).items():
         if key in side.params and side.params[key] != value:
             raise DataError(
-                f"{side.name}: params.yaml says {key} = {json.dumps(side.params[key])}, the run was made with "
+                f"{side.name}: params.yaml has {key} = {json.dumps(side.params[key])}, the run was made with "
                 f"{json.dumps(value)}; run `dvc repro` and commit what it writes"
             )
