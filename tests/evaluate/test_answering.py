@@ -60,7 +60,7 @@ def test_text_is_scored_by_its_words(answer: str, reference: str, exact: int, f1
         "很抱歉，不能帮你",
     ],
 )
-def test_an_answer_that_says_it_gives_none_declines(answer: str) -> None:
+def test_phrases_that_decline(answer: str) -> None:
     assert declines(answer)
 
 
@@ -85,11 +85,11 @@ def test_an_answer_that_says_it_gives_none_declines(answer: str) -> None:
         "抱歉，不能退款。",
     ],
 )
-def test_an_answer_that_gives_one_does_not_decline(answer: str) -> None:
+def test_phrases_that_do_not_decline(answer: str) -> None:
     assert not declines(answer)
 
 
-def test_declining_is_right_only_where_no_answer_is_to_be_had(item: Any) -> None:
+def test_declining_is_right_only_without_an_answer(item: Any) -> None:
     def scores(answer: str, *slices: str) -> dict[str, float]:
         return answering.score(*item("text", "5 dollars", answer, slices=slices))[0]
 

@@ -73,7 +73,7 @@ def test_an_answer_names_one_choice_or_none(answer: str, position: int | None) -
         ("B. Berlin\nC. Rome\nParis is the capital.", None),
     ],
 )
-def test_one_letter_stated_outright_counts_before_the_options_of_its_explanation(answer: str, position: int | None) -> None:
+def test_a_stated_letter_counts_before_its_explanation(answer: str, position: int | None) -> None:
     assert choice.named(answer, ("Paris", "Berlin", "Rome", "Madrid"), by_letter=True) == position
 
 
@@ -89,7 +89,7 @@ def test_labels_are_named_by_their_words_alone(answer: str, position: int | None
     assert choice.named(answer, SPAM, by_letter=False) == position
 
 
-def test_accuracy_goes_by_answer_by_likelihood_and_by_likelihood_per_token(item: Any) -> None:
+def test_accuracy_by_answer_likelihood_and_token_likelihood(item: Any) -> None:
     asked = item("choice", "b b b b", "a", choices=("a", "b b b b"), choice_logprobs=(-1.0, -2.0), choice_tokens=(1, 4))
     scores, measures = choice.score(*asked)
     assert scores == {"accuracy": 0.0, "logprob_accuracy": 0.0, "logprob_accuracy_norm": 1.0}
@@ -112,7 +112,7 @@ def sure(item: Any, chance: float, right: bool, answer: str = "yes") -> Any:
     return item("choice", reference, answer, choices=("yes", "no"), choice_logprobs=logprobs, choice_tokens=(1, 1))
 
 
-def test_calibration_compares_what_was_promised_with_what_was_kept(item: Any) -> None:
+def test_calibration_compares_confidence_with_accuracy(item: Any) -> None:
     rows = [sure(item, 0.75, right=True)] * 3 + [sure(item, 0.75, right=False)] + [sure(item, 0.95, right=False, answer="no")]
     found = choice.totals(*zip(*rows, strict=True))
     assert choice.reliability(*zip(*rows, strict=True)) == [
@@ -130,11 +130,11 @@ def test_full_certainty_falls_into_the_last_bin(item: Any) -> None:
     assert choice.reliability([row[0]], [row[1]]) == [{"confidence": 1.0, "accuracy": 1.0, "count": 1}]
 
 
-def test_classification_shows_its_confusion_and_every_label_weighs_the_same(item: Any) -> None:
-    said = [("spam", "spam"), ("not spam", "not spam"), ("not spam", "spam"), ("not spam", "no idea")]
-    rows = [item("classification", actual, answer, choices=SPAM) for actual, answer in said]
+def test_macro_f1_weighs_every_label_the_same(item: Any) -> None:
+    answers = [("spam", "spam"), ("not spam", "not spam"), ("not spam", "spam"), ("not spam", "no idea")]
+    rows = [item("classification", actual, answer, choices=SPAM) for actual, answer in answers]
     columns = tuple(zip(*rows, strict=True))
-    assert [(row["actual"], row["predicted"]) for row in choice.confusion(*columns)] == [*said[:3], ("not spam", "(none)")]
+    assert [(row["actual"], row["predicted"]) for row in choice.confusion(*columns)] == [*answers[:3], ("not spam", "(none)")]
     assert choice.totals(*columns) == {"macro_f1": pytest.approx((2 / 3 + 2 / 4) / 2)}
 
 
@@ -156,7 +156,7 @@ def in_order(item: Any, options: tuple[str, str], answer: str, likely: int, stem
     return example.model_copy(update={"messages": (asked, example.messages[1])}), prediction
 
 
-def test_several_orders_agree_where_the_same_option_not_the_same_letter_is_chosen(item: Any) -> None:
+def test_orders_agree_on_the_same_option_not_letter(item: Any) -> None:
     rows = [
         in_order(item, (PEAR, PLUM), "A", likely=0),
         in_order(item, (PLUM, PEAR), PEAR, likely=0),

@@ -27,7 +27,7 @@ def test_numbers_of_a_named_metric_join_the_totals(monkeypatch: pytest.MonkeyPat
     assert extra.totals(["lengths"], ["ab", "abcd"], ["x", "y"]) == {"lengths": 6.0, "lengths_each": 3.0}
 
 
-def test_without_the_hub_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_hub_the_error_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
     with pytest.raises(DataError) as refused:

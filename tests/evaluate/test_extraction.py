@@ -152,7 +152,7 @@ def test_parsed_gives_the_object_or_none(answer: str, value: dict[str, Any] | No
         ('{"a": "x"} and more', {"a": "x"}, 0),
     ],
 )
-def test_a_valid_schema_has_the_fields_of_the_reference_with_their_types(answer: str, gold: Any, valid: int) -> None:
+def test_a_valid_schema_has_the_fields_and_types(answer: str, gold: Any, valid: int) -> None:
     assert extraction.score(*item(answer, gold))[0]["schema_valid"] == valid
 
 
@@ -200,14 +200,14 @@ def test_an_answer_that_cannot_be_parsed_counts_as_0_in_total(gold: Any) -> None
     assert set(extraction.totals([example], [prediction]).values()) == {0.0}
 
 
-def test_invented_fields_of_one_answer_cost_in_micro_and_leave_macro_to_the_fields_of_the_references() -> None:
+def test_invented_fields_lower_micro_and_not_macro() -> None:
     rows = [item('{"a": "x"}', {"a": "x"})] * 99 + [item('{"a": "x", "b": 1, "c": 2}', {"a": "x"})]
     found = extraction.totals(*zip(*rows, strict=True))
     assert (found["field_f1_macro"], found["field_precision"]) == (1.0, 100 / 102)
     assert not {"b_f1", "c_f1"} & found.keys()
 
 
-def test_an_invented_value_costs_in_micro_and_in_macro() -> None:
+def test_an_invented_value_lowers_micro_and_macro() -> None:
     example, prediction = item('{"a": "halluc", "b": "x"}', {"a": None, "b": "x"})
     found = extraction.totals([example], [prediction])
     assert (found["field_precision"], found["field_f1_macro"], found["a_f1"], found["b_f1"]) == (1 / 2, 1 / 2, 0, 1)

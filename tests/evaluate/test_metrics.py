@@ -20,7 +20,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stopped", [True, False])
-def test_the_kind_of_task_decides_the_scores_and_each_lies_between_0_and_1(kind: str, stopped: bool, item: Any) -> None:
+def test_the_kind_of_task_decides_the_scores(kind: str, stopped: bool, item: Any) -> None:
     reference, names = KINDS[kind]
     choices = ("yes", "no") if reference == "yes" else ()
     for text in (reference, "", "late {", '{"name": ["Ann", {}]}', "👍", "\x00"):
@@ -40,7 +40,7 @@ def test_measures_of_form(item: Any) -> None:
     assert "length_ratio" not in metrics.score(*item("text", "", "so it is"))[1]
 
 
-def test_likelihood_of_the_references_is_told_per_token_and_per_byte(item: Any) -> None:
+def test_likelihood_of_references_per_token_and_per_byte(item: Any) -> None:
     rows = [
         item("text", "late", "x", reference_logprob=-8 * log(2), reference_tokens=2),
         item("text", "你好", "x", reference_logprob=-12 * log(2), reference_tokens=3),

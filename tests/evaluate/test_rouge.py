@@ -1,4 +1,4 @@
-"""ROUGE in any language: the worked examples of the sources, the reference implementation's numbers, identical texts."""
+"""ROUGE in any language: worked examples, the reference implementation's numbers, identical texts."""
 
 from typing import Any
 

@@ -23,7 +23,7 @@ def test_missing_words_lower_bleu_by_the_brevity_penalty(item: Any) -> None:
     assert totals(item, (whole, whole))["bleu"] == pytest.approx(100)
 
 
-def test_chinese_is_counted_by_characters_and_the_signature_says_so(item: Any) -> None:
+def test_chinese_counts_characters_as_the_signature_shows(item: Any) -> None:
     found = totals(item, ("我昨天没有收到耳机。", "我昨天还没有收到耳机。"))
     assert "tok:zh" in found["bleu_signature"]
     assert found["bleu"] > 40

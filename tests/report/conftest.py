@@ -1,4 +1,4 @@
-"""The files that the report stage reads, written by hand into a temporary folder."""
+"""The files that the report stage reads, written into a temporary folder."""
 
 import json
 from pathlib import Path
@@ -14,6 +14,7 @@ from stages.records import Example, Message, Prediction, Score
 from stages.report import __main__ as report
 
 MEDICAL = params.check(compose.composed("experiment=medical"))
+HOSTILE = "<script>document.title='broken'</script> {{ 7*7 }} {% raw %} | ` \" ' \u202e"
 FIELDS = ("name", "address", "email", "question")
 MACHINE = {
     "device": "cpu",
@@ -34,6 +35,10 @@ Yours faithfully,
 {name}
 {address}
 {email}"""
+
+
+def html(folder: Path) -> str:
+    return (folder / "index.html").read_text(encoding="utf-8")
 
 
 def extraction(number: int) -> tuple[Example, dict[str, Any]]:
@@ -80,7 +85,7 @@ def score(gold: dict[str, Any], text: str) -> dict[str, float]:
 
 
 class Inputs:
-    """Writes a consistent set of inputs; a test then changes what it is about."""
+    """Writes a consistent set of inputs, of which a test changes what it is about."""
 
     def __init__(
         self, root: Path, rows: int = 60, seeds: tuple[int, ...] = (42,), methods: tuple[str, ...] = ("self_instruct",)
@@ -172,7 +177,7 @@ class Inputs:
 
     @staticmethod
     def retention(tuned: bool, knows: float = 0.9) -> Any:
-        """Tuned: two bits more in each text of 100 bytes, and every second refusal gone."""
+        """Return scores; tuned has two bits more in each text of 100 bytes and half of the refusals."""
         return {
             "texts": [{"bits": 120 + 8 * (number % 5) + 2 * tuned, "bytes": 100} for number in range(20)],
             "choices": [

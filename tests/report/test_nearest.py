@@ -18,7 +18,7 @@ def example(question: str) -> Example:
         ("金账户的月费是多少？", "银账户的月费是多少", "如何开户", 0.889),
     ],
 )
-def test_signs_do_not_count_and_chinese_characters_are_words(question: str, near: str, far: str, similarity: float) -> None:
+def test_punctuation_is_ignored_and_characters_are_words(question: str, near: str, far: str, similarity: float) -> None:
     train = [example(far), example(near)]
     found = Nearest(train, {row.id: row.model_dump() for row in train}).to(example(question), 2)
     assert [row["question"] for row in found] == [near, far]

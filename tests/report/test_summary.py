@@ -60,7 +60,7 @@ def test_numbers_of_a_small_example() -> None:
     assert "seeds" not in metrics
 
 
-def test_several_seeds_are_averaged_item_by_item_and_their_spread_is_given() -> None:
+def test_seeds_are_averaged_by_item_with_their_spread() -> None:
     metrics = summarize(table(*scores("tuned_1", 1, 1, 1, 1), *scores("tuned_2", 1, 0, 1, 0), seeds=(1, 2)))
     assert metrics["tuned"]["exact_match"] == 0.75
     assert metrics["tuned"]["exact_match_sd"] == round(0.5 / 2**0.5, 6)
@@ -72,7 +72,7 @@ def test_of_equal_base_systems_the_first_listed_is_the_best() -> None:
     assert summarize(table(*scores("tuned_42", 1, 1, 1, 0)), headline="stop_rate")["difference"]["against"] == "base_0shot"
 
 
-def test_a_further_metric_leaves_the_numbers_of_the_others_as_they_were() -> None:
+def test_one_more_metric_leaves_the_others_unchanged() -> None:
     small = table(*scores("tuned_42", 1, 1, 1, 0))
     wide = summary.Table(
         **{
@@ -86,7 +86,7 @@ def test_a_further_metric_leaves_the_numbers_of_the_others_as_they_were() -> Non
     assert {key: after["difference"][key] for key in kept} == {key: before["difference"][key] for key in kept}
 
 
-def test_the_headline_was_named_beforehand_and_needs_no_correction() -> None:
+def test_the_p_value_of_the_headline_is_not_adjusted() -> None:
     examples = [Example(kind="text", messages=EXAMPLES[0].messages, source=f"document {number}") for number in range(6)]
     rows = [
         Score(example=e.id, system=system, source=e.source, scores=dict.fromkeys(("exact_match", "token_f1", "rougeL"), value))
@@ -100,7 +100,7 @@ def test_the_headline_was_named_beforehand_and_needs_no_correction() -> None:
     assert difference["token_f1_verdict"] == "underpowered"
 
 
-def test_a_headline_may_be_a_metric_of_one_slice_alone() -> None:
+def test_a_headline_may_be_a_metric_of_one_slice() -> None:
     headline = "exact_match@hard"
     sliced = summary.with_headline(table(*scores("tuned_42", 0, 1, 0, 1)), headline)
     metrics = summarize(sliced, headline)
@@ -115,7 +115,7 @@ def test_a_headline_may_be_a_metric_of_one_slice_alone() -> None:
         summary.with_headline(sliced, "exact_match@soft")
 
 
-def test_a_metric_that_does_not_apply_to_an_item_is_averaged_over_the_others() -> None:
+def test_a_metric_averages_the_items_it_applies_to() -> None:
     def without_last(rows: list[Score]) -> list[Score]:
         last = rows[-1].model_dump(exclude={"id"}) | {"scores": {"stop_rate": 1.0}}
         return [*rows[:-1], Score(**last)]
@@ -140,12 +140,12 @@ def test_items_hold_scores_of_every_system_and_no_text() -> None:
     }
 
 
-def test_scores_of_a_left_over_seed_are_ignored() -> None:
+def test_scores_of_other_seeds_are_ignored() -> None:
     tuned = scores("tuned_42", 1, 1, 1, 0)
     assert summarize(table(*tuned, *scores("tuned_7", 0, 0, 0, 0))) == summarize(table(*tuned))
 
 
-def test_unknown_headline_names_the_option_and_the_metrics_there_are() -> None:
+def test_an_unknown_headline_lists_the_metrics() -> None:
     with pytest.raises(DataError, match=r"report\.headline = rougeL: not among the metrics; there are exact_match, stop_rate"):
         summarize(table(*scores("tuned_42", 1, 1, 1, 0)), headline="rougeL")
 
@@ -173,7 +173,7 @@ def test_an_empty_split_is_refused() -> None:
         summary.tabulate([], [], ["base_0shot"], {42: "tuned_42"})
 
 
-def test_the_balanced_accuracy_of_declining_has_an_interval_and_other_totals_stay_as_they_are() -> None:
+def test_balanced_declining_has_an_interval() -> None:
     kinds = ({"answered": 1.0}, {"answered": 0.0}, {"declined": 1.0}, {"declined": 1.0})
     rows = [
         Score(example=e.id, system=system, source=e.source, slices=(), scores=own)
@@ -202,7 +202,7 @@ def test_metrics_fit_a_screen_and_are_part_of_the_details(inputs: Any, run: Any)
     assert list(metrics["retention"]["tuned"]) == ["bits_per_byte", "choice_accuracy", "refusal_rate"]
 
 
-def test_older_reports_divide_their_numbers_between_files() -> None:
+def test_older_reports_split_their_numbers_between_files() -> None:
     metrics = {"split": "test", "difference": {"against": "base_0shot"}}
     details = {"totals": {}, "difference": {"exact_match_mde": 0.1}}
     both = {"split": "test", "totals": {}, "difference": {"against": "base_0shot", "exact_match_mde": 0.1}}

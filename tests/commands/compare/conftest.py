@@ -1,4 +1,4 @@
-"""Small git repositories that look like one of ours after a run: params.yaml, dvc.lock, a report, and perhaps a cache."""
+"""Small git repositories that look like this one after a run: params.yaml, dvc.lock, a report and perhaps a cache."""
 
 import hashlib
 import json
@@ -35,12 +35,12 @@ def jsonl(rows: Sequence[dict]) -> str:
 
 
 def right(count: int, shift: int = 0) -> list[float]:
-    """So many rows right, spread over the clusters; a larger count keeps those of a smaller one, another shift does not."""
+    """Return `count` right rows spread over the clusters; a larger count contains a smaller one, another shift does not."""
     return [float((row * 37 + shift) % ROWS < count) for row in range(ROWS)]
 
 
 class Repository:
-    """`run` writes what one pipeline run leaves in git; `cache` decides whether DVC's cache gets its outputs."""
+    """`run` writes what one pipeline run leaves in git; `cache` also fills DVC's cache."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -87,7 +87,7 @@ class Repository:
         device: str = "a CPU",
         cache: bool = False,
     ) -> None:
-        """One run whose tuned models have `count` rows right, of those named by `questions`; `changed` are parameters."""
+        """Write a run whose tuned models have `count` of the rows right that `questions` names; `changed` are parameters."""
         exact = right(count, shift)
         values = json.loads(json.dumps(PARAMS))
         for key, value in (changed or {}).items():
@@ -181,7 +181,7 @@ Compare = Callable[..., str]
 
 @pytest.fixture
 def compare(monkeypatch, capsys) -> Compare:
-    """`tunetrail compare` in a repository: what it prints, or, where it exits, what it says."""
+    """Run `tunetrail compare` in a repository and return what it prints."""
 
     def run(repository: Repository, *arguments: str) -> str:
         monkeypatch.chdir(repository.root)
@@ -190,3 +190,12 @@ def compare(monkeypatch, capsys) -> Compare:
         return capsys.readouterr().out.replace("\u202f", " ").replace("\u2212", "-")
 
     return run
+
+
+def refusal(compare: Compare, repository: Repository, *arguments: str) -> str:
+    """Return the one line with which it exits."""
+    with pytest.raises(SystemExit) as ended:
+        compare(repository, *arguments)
+    message = str(ended.value.code)
+    assert message.startswith("error: ") and len(message.splitlines()) == 1
+    return message

@@ -1,0 +1,37 @@
+"""General abilities before and after tuning, as JSON and on the page."""
+
+import json
+from typing import Any
+
+from tests.report.conftest import html
+
+
+def test_retention_compares_before_and_after(inputs: Any, run: Any) -> None:
+    folder = run(inputs)
+    kept = json.loads((folder / "details.json").read_text())["retention"]
+    assert (kept["base"]["bits_per_byte"], kept["tuned"]["bits_per_byte"]) == (1.36, 1.38)
+    assert kept["difference"]["bits_per_byte_verdict"] == "worse"
+    assert kept["base"]["choice_accuracy"] == kept["tuned"]["choice_accuracy"] == 0.9
+    assert (kept["base"]["refusal_rate"], kept["tuned"]["refusal_rate"]) == (1.0, 0.5)
+    assert (kept["difference"]["refusal_rate"], "refusal_rate_verdict" in kept["difference"]) == (-0.5, False)
+    assert "harmless requests were not measured" in html(folder)
+    assert "1.36 bits per byte before, 1.38 after" in (folder / "report.md").read_text()
+
+
+def test_a_base_that_guesses_has_no_accuracy_to_lose(inputs: Any, run: Any) -> None:
+    inputs.write_retention(*[inputs.retention(tuned=False, knows=0.3)] * 2)
+    folder = run(inputs)
+    kept = json.loads((folder / "details.json").read_text())["retention"]
+    assert kept["chance"] == 0.25
+    assert "choice_accuracy" not in kept["tuned"]
+    assert "the base model is not above chance (25.0), so there is nothing to lose" in html(folder)
+
+
+def test_unmeasured_parts_of_retention_are_left_out(inputs: Any, run: Any) -> None:
+    nothing = {"texts": [], "choices": [], "harm": []}
+    inputs.write_retention(*[nothing] * 2)
+    assert 'id="retention"' not in html(run(inputs))
+    for part, words in (("texts", "bits per byte of 20"), ("choices", "right of 40"), ("harm", "refused of 12")):
+        inputs.write_retention(*(nothing | {part: inputs.retention(tuned)[part]} for tuned in (False, True)))
+        page = html(run(inputs))
+        assert words in page and ("harmless requests were not measured" in page) == (part == "harm")
