@@ -22,8 +22,8 @@ def verdict(found: Summary, model: str, margin: float) -> Json:
     effect = f"took {model} from {before} to {after} {name}" if changed else f"left {model} at {after} {name}, {before} before"
     zero = "includes zero" if low <= 0 <= high else "excludes zero" + ("" if changed else ", but the test does not confirm it")
     evidence = (
-        f"Against the best base system ({system_name(found.best)}) that is {signed(change.difference.mean)} points on the "
-        f"{found.split} split, 95{SPACE}% interval {signed(low)} to {signed(high)}, {probability(change.p)}: "
+        f"Difference from the best base system ({system_name(found.best)}): {signed(change.difference.mean)} points on the "
+        f"{found.split} split, 95{SPACE}% interval {signed(low)} to {signed(high)}, {probability(change.p)}; "
         f"the interval {zero}."
     )
     if not changed:
