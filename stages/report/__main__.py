@@ -9,7 +9,7 @@ from typing import Any
 from stages import files, lineage, params, records, stage
 from stages.formatting import render
 from stages.records import Example, Score
-from stages.report import evidence, examples, page, retention, summary, table
+from stages.report import evidence, examples, page, results, retention, summary, table
 from stages.report.evidence import Evidence
 from stages.report.nearest import Nearest
 
@@ -51,7 +51,7 @@ def main() -> None:
     kept = retention.compare(before, after, options.resamples, p.seed, options.margin)
     totals = {system: summary.with_interval(numbers, scored, system) for system, numbers in found.totals.items()}
     details = {
-        **summary.details(summarized),
+        **results.details(summarized),
         "totals": totals,
         "retention": retention.details(kept),
         "synthesis": evidence.synthesis(found.funnels),
@@ -71,7 +71,7 @@ def main() -> None:
         "prices": options,
     }
     markdown, html = (render(page.HERE / name, **content) for name in ("report.md.jinja", "page.html.jinja"))
-    files.write_json(folder / "metrics.json", summary.shown(details, options.headline))
+    files.write_json(folder / "metrics.json", results.shown(details, options.headline))
     files.write_json(folder / "details.json", details)
     costs = {**evidence.cost(found.costs), "serving": serving, "predictions_md5": found.hashes}
     files.write_json(folder / "cost.json", costs)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from stages.report.evidence import Json
-from stages.report.summary import flat, rounded
+from stages.report.results import flat
+from stages.report.summary import rounded
 from stages.statistics import Array, Difference, Rate, paired_difference, rate_interval, ratio_difference, verdict
 from stages.text.words import declines
 

@@ -12,7 +12,8 @@ from stages import formatting
 from stages.errors import DataError
 from stages.files import read_json
 from stages.report.evidence import Json
-from stages.report.summary import TUNED, merged
+from stages.report.results import merged
+from stages.report.summary import TUNED
 
 
 def show(metrics: Json, folder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from stages import params
 from stages.errors import DataError
 from stages.records import Example, Message, Score
-from stages.report import summary
+from stages.report import results, summary
 
 EXAMPLES = [
     Example(
@@ -37,7 +37,7 @@ def table(*tuned: Score, seeds: tuple[int, ...] = (42,)) -> summary.Table:
 
 
 def summarize(table: summary.Table, headline: str = "exact_match") -> dict[str, Any]:
-    return summary.details(summary.summarize(table, headline, resamples=200, seed=1, split="test", margin=0.05))
+    return results.details(summary.summarize(table, headline, resamples=200, seed=1, split="test", margin=0.05))
 
 
 def test_numbers_of_a_small_example() -> None:
@@ -206,5 +206,5 @@ def test_older_reports_split_their_numbers_between_files() -> None:
     metrics = {"split": "test", "difference": {"against": "base_0shot"}}
     details = {"totals": {}, "difference": {"exact_match_mde": 0.1}}
     both = {"split": "test", "totals": {}, "difference": {"against": "base_0shot", "exact_match_mde": 0.1}}
-    assert summary.merged(metrics, details) == both
-    assert summary.merged(metrics, {}) == metrics
+    assert results.merged(metrics, details) == both
+    assert results.merged(metrics, {}) == metrics

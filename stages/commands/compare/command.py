@@ -10,7 +10,7 @@ from stages.commands.compare import changes, outcome, sides
 from stages.commands.compare.sides import Side
 from stages.errors import DataError
 from stages.report.evidence import Json
-from stages.report.summary import RETENTION
+from stages.report.results import RETENTION
 from stages.statistics import rows_needed
 
 HERE = Path(__file__).parent

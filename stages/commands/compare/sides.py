@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stages import params
 from stages.errors import DataError
 from stages.report.evidence import Json
-from stages.report.summary import merged
+from stages.report.results import merged
 
 WORKING_TREE = "working tree"
 SHOWN_ONLY = ("validate", "report")  # stages that only check or show: their inputs decide no answer and no score
