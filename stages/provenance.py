@@ -1,4 +1,4 @@
-"""What the machine, not the method, decides: device, versions, memory. Stored in data/cost/, never in a result."""
+"""Record what depends on the machine: device, versions, memory. It is stored in data/cost/, never in a result."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 
 
 def machine(runtime: Runtime) -> dict[str, Any]:
-    """Device, threads and library versions of this process."""
+    """Return device, threads and library versions of this process."""
     return {
         "device": device(runtime),
         "device_name": _device_name(runtime),
@@ -27,7 +27,7 @@ def machine(runtime: Runtime) -> dict[str, Any]:
 
 
 def prepare(runtime: Runtime) -> None:
-    """Before anything is computed: a fixed thread count, and on a GPU deterministic kernels (a CPU's repeat as they are)."""
+    """Fix the thread count and, on a GPU, choose deterministic kernels; call this before anything is computed."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     _keep_freed_memory()
     import torch
@@ -39,17 +39,20 @@ def prepare(runtime: Runtime) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """glibc hands blocks above 32 MB back to the kernel when they are freed and gets them again page by page: a third of the
-    time in which a wide batch reads its prompts. Above 256 MB they still go back: kept, the logits of a vocabulary of 262,144
-    take training from 5.3 to 9.2 GB."""
+    """Let glibc keep freed blocks of up to 256 MiB.
+
+    By default it returns blocks above 32 MiB to the kernel and gets them back page by page. That takes a third of the time
+    in which a wide batch reads its prompts. Larger blocks are still returned: with a vocabulary of 262,144, keeping the
+    logits would raise the memory of training from 5.3 to 9.2 GB.
+    """
     if platform.libc_ver()[0] == "glibc":
-        libc, mmap_threshold, trim_threshold = ctypes.CDLL(None), -3, -1  # their numbers in malloc.h
+        libc, mmap_threshold, trim_threshold = ctypes.CDLL(None), -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in malloc.h
         libc.mallopt(mmap_threshold, 2**28)
         libc.mallopt(trim_threshold, -1)
 
 
 def device(runtime: Runtime) -> str:
-    """cpu or cuda; auto takes a GPU where there is one."""
+    """Return cpu or cuda; auto chooses a GPU if there is one."""
     if runtime.device != "auto":
         return runtime.device
     import torch
@@ -58,9 +61,10 @@ def device(runtime: Runtime) -> str:
 
 
 class Memory:
-    """Memory in MB (10^6 bytes) before and at the peak of what runs between construction and `figures`.
+    """Memory in GiB (2^30 bytes) before and at the peak of the code that runs between construction and `figures`.
 
-    On a CPU the resident memory of the process; on a GPU what torch allocated and reserved, with the peak counters reset.
+    On a CPU it is the resident memory of the process. On a GPU it is what torch allocated and reserved; the constructor
+    resets the peak counters.
     """
 
     def __init__(self, device: str) -> None:
@@ -75,27 +79,27 @@ class Memory:
 
     def figures(self) -> dict[str, float]:
         if not self.on_gpu:
-            return {"memory_before_mb": _mb(self.before), "memory_peak_mb": _mb(_peak_resident())}
+            return {"memory_before_gib": _gib(self.before), "memory_peak_gib": _gib(_peak_resident())}
         import torch
 
         total, reserved = torch.cuda.get_device_properties(0).total_memory, torch.cuda.max_memory_reserved()
         return {
-            "memory_before_mb": _mb(self.before),
-            "memory_peak_mb": _mb(torch.cuda.max_memory_allocated()),
-            "memory_reserved_mb": _mb(reserved),
-            "memory_total_mb": _mb(total),
+            "memory_before_gib": _gib(self.before),
+            "memory_peak_gib": _gib(torch.cuda.max_memory_allocated()),
+            "memory_reserved_gib": _gib(reserved),
+            "memory_total_gib": _gib(total),
             "memory_share": round(reserved / total, 4),
             "memory_training_share": round((reserved - self.before) / total, 4),
         }
 
 
 def _peak_resident() -> int:
-    """Bytes; the kernel's counter never falls, so "before" is the peak up to then (loading included)."""
+    """Return bytes; the kernel's counter never falls, so "before" is the peak up to then (loading included)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _mb(size: int) -> float:
-    return round(size / 1e6, 1)
+def _gib(size: int) -> float:
+    return round(size / 2**30, 3)
 
 
 def _device_name(runtime: Runtime) -> str:
