@@ -1,8 +1,8 @@
 """Whether a killed run ends with the same bytes: python bench/kills.py [kills] [seed]
 
-Runs the smoke experiment once without interruption in a throwaway clone, then again and again in fresh clones, each killed several
-times (SIGKILL to the whole process group) at random moments and recovered by `tunetrail doctor --fix` and `dvc repro`. Prints one
-line per run and the counts; exits 1 if any run ends with other bytes than the uninterrupted one.
+Runs the smoke experiment once without interruption in a throwaway clone, then again and again in fresh clones. Each of these is
+killed several times (SIGKILL to the whole process group) at random moments and recovered by `tunetrail doctor --fix` and
+`dvc repro`. Prints one line per run and the counts; exits 1 if any run ends with other bytes than the uninterrupted one.
 """
 
 import hashlib
