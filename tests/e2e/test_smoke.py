@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.network import Blocker
+
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +44,7 @@ class Clone:
 
     root: Path
     cache: Path
+    blocker: Blocker
 
     def dvc(self, *arguments: str) -> Said:
         run = self._run(sys.executable, "-m", "dvc", *arguments)
@@ -57,7 +60,7 @@ class Clone:
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
 
     def copied(self, root: Path) -> "Clone":
-        return Clone(shutil.copytree(self.root, root), self.cache)
+        return Clone(shutil.copytree(self.root, root), self.cache, self.blocker)
 
     def json(self, path: str) -> dict:
         return json.loads((self.root / path).read_text(encoding="utf-8"))
@@ -68,12 +71,9 @@ class Clone:
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         own = self.cache.parent
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")} | {
+        environment = self.blocker.environment() | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "TUNETRAIL_CACHE": str(self.cache),
-            "HF_HUB_OFFLINE": "1",
-            "PIP_NO_INDEX": "1",
-            "DVC_NO_ANALYTICS": "1",
             "DVC_GLOBAL_CONFIG_DIR": str(own / "dvc-global"),
             "DVC_SYSTEM_CONFIG_DIR": str(own / "dvc-system"),
             "DVC_SITE_CACHE_DIR": str(own / "dvc-site"),
@@ -99,7 +99,7 @@ def clone(tmp_path_factory) -> Clone:
         if (ROOT / path).is_file():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / path, root / path)
-    made = Clone(root, folder / "cache")
+    made = Clone(root, folder / "cache", Blocker(folder / "blocker"))
     made.git("config", "user.name", "e2e")
     made.git("config", "user.email", "e2e@localhost")
     made.commit("the working tree under test")
@@ -130,6 +130,11 @@ def test_the_smoke_experiment_runs_every_stage_and_reports_base_and_tuned(clone,
     assert {"cost.json", "index.html", "items.jsonl", "metrics.json", "report.md"} <= set(made)
     assert len(made["items.jsonl"].splitlines()) == 12
     assert b"<html" in made["index.html"]
+
+
+def test_smoke_experiment_asks_no_other_machine(clone, first):
+    assert first.status == 0, first.text
+    assert clone.blocker.attempts() == []
 
 
 def test_a_second_run_runs_nothing_even_at_another_path(smoked):
@@ -287,7 +292,7 @@ def test_a_second_clone_restores_the_run_without_running_anything(smoked, tmp_pa
     assert pushed.status == 0, pushed.text
 
     smoked.git("clone", "--quiet", str(smoked.root), str(tmp_path / "second"))
-    second = Clone(tmp_path / "second", tmp_path / "no-weights")
+    second = Clone(tmp_path / "second", tmp_path / "no-weights", Blocker(tmp_path / "second-blocker"))
     assert not (second.root / "models").exists()
     pulled = second.dvc("pull")
     assert pulled.status == 0, pulled.text
