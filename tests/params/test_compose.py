@@ -38,6 +38,7 @@ WITH = {
     "data=dialogue_mixed": ["synthesis=none"],
     "synthesis=self_qa": ["data=handbook"],
     "data=medical": ["synthesis=self_kg"],
+    "data=graph": ["synthesis=self_kg", "data.path=mine"],
     "synthesis=self_kg": ["data=medical"],
     "adapter=full": ["quantization=none"],
     "adapter=selective": ["quantization=none", "train.trainable=['*norm*']"],
