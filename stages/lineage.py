@@ -55,7 +55,7 @@ def sources(id: str, index: Mapping[str, dict[str, Any]]) -> list[str]:
 
 
 def _tree(id: str, index: dict[str, dict[str, Any]], indent: str, shown: set[str]) -> Iterator[str]:
-    """A record that several others were made from is told once: made tasks show each other, so paths multiply by the round."""
+    """Yield each record once: made tasks show each other, so that paths to a record multiply with every round."""
     record = index.get(id)
     if record is None:
         yield f"{indent}{id}  (not in this run's files)"
@@ -65,15 +65,15 @@ def _tree(id: str, index: dict[str, dict[str, Any]], indent: str, shown: set[str
         return
     shown.add(id)
     yield f"{indent}{id}  {record['file']}"
-    for line in _told(record):
+    for line in _texts(record):
         yield f"{indent}    {line}"
     for parent in record.get("parents", ()):
         yield from _tree(parent, index, indent + "  ", shown)
 
 
-def _told(record: dict[str, Any]) -> list[str]:
-    """What a record says, in a line for each of its texts."""
-    told = [f"{message['role']}: {message['content']}" for message in record.get("messages", ())]
+def _texts(record: dict[str, Any]) -> list[str]:
+    """Return what a record holds, one line per text."""
+    texts = [f"{message['role']}: {message['content']}" for message in record.get("messages", ())]
     keys = (
         "system",
         "source",
@@ -88,8 +88,8 @@ def _told(record: dict[str, Any]) -> list[str]:
         "text",
         "scores",
     )
-    told += [f"{key}: {record[key]}" for key in keys if record.get(key)]
-    return [_short(line) for line in told]
+    texts += [f"{key}: {record[key]}" for key in keys if record.get(key)]
+    return [_short(line) for line in texts]
 
 
 def _short(text: str) -> str:

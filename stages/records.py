@@ -220,6 +220,6 @@ def aligned(path: Path, examples: Sequence[Example]) -> list[Prediction]:
         raise DataError(f"{path}: {len(others)} predictions of other systems, e.g. {others[0]}; run `dvc repro`")
     answered = Counter(prediction.example for prediction in predictions)
     if surplus := list(answered - Counter(example.id for example in examples)):
-        why = "has more than one prediction" if surplus[0] in {e.id for e in examples} else "is no row of the split"
+        why = "has more than one prediction" if surplus[0] in {e.id for e in examples} else "is not a row of the split"
         raise DataError(f"{path}: {surplus[0]} {why}; run `dvc repro`")
     return [found[example.id] for example in examples]

@@ -68,7 +68,7 @@ def test_line_ends_byte_order_mark_and_a_missing_last_line_end_do_not_matter(
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (TASK.model_dump_json().replace("Unterwegs", "Verloren"), "the record was edited"),
         (TASK.model_dump_json()[:-5], "Invalid JSON"),
@@ -80,13 +80,13 @@ def test_line_ends_byte_order_mark_and_a_missing_last_line_end_do_not_matter(
         (json.dumps({"kind": "text", "output": "x", "source": "s", "more": 1}), "more: Extra inputs"),
     ],
 )
-def test_a_bad_line_is_refused_with_file_and_line(tmp_path: Path, line: str, said: str) -> None:
+def test_a_bad_line_is_refused_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "tasks.jsonl"
     path.write_text(f"{TASK.model_dump_json()}\n{line}\n{TASK.model_dump_json()}\n", encoding="utf-8")
     with pytest.raises(DataError) as refused:
         list(records.read(path, Task))
     assert str(refused.value).startswith(f"{path}:2: ")
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

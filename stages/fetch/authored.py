@@ -17,7 +17,7 @@ SPLITS = ("train", "valid", "test")
 
 
 def documents(folder: Path, split: str) -> tuple[list[Document], list[Document]]:
-    """Bodies and layouts of a split: bodies/<split>.txt, one a line, and layouts/<split>.yaml, a list of id, kind, text."""
+    """Bodies and layouts of a split: bodies/<split>.txt, one per line, and layouts/<split>.yaml, a list of id, kind, text."""
     return _bodies(folder / "bodies" / f"{split}.txt"), _layouts(folder / "layouts" / f"{split}.yaml")
 
 
@@ -72,7 +72,7 @@ def _bodies(path: Path) -> list[Document]:
     texts = [line.strip() for line in lines(path)]
     found = [Document(text=t, kind="body", source=f"{path.name}:{n}") for n, t in enumerate(texts, start=1) if t]
     if not found:
-        raise DataError(f"{path}: empty; write one complaint a line")
+        raise DataError(f"{path}: empty; write one complaint per line")
     return found
 
 

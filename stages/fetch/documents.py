@@ -1,7 +1,7 @@
 """Documents from a folder or a wheel, and the tasks of authored questions about them.
 
-A document's text is Markdown below a heading that names what it is about. One that cannot be read is left out and said, since
-one bad file among hundreds is no reason to stop; no document at all is.
+A document's text is Markdown below a heading that names what it is about. One that cannot be read is left out with a
+warning: one bad file among hundreds should not stop a run. No document at all does.
 """
 
 import gzip
@@ -170,7 +170,7 @@ def _task(place: str, line: str, data: DocumentsData, sources: set[str]) -> Task
     except ValidationError as error:
         raise DataError(f"{place}: {_first(error)}") from None
     if asked.source not in sources:
-        raise DataError(f"{place}: source {asked.source!r} is no document; set data.include or mend the source")
+        raise DataError(f"{place}: source {asked.source!r} is not a document; set data.include or correct the source")
     if not asked.answerable and asked.answer != data.decline:
         raise DataError(f"{place}: what the documents do not answer must be answered by data.decline = {data.decline!r}")
     return Task(

@@ -20,7 +20,7 @@ from stages.fetch import hpo, rows
 from stages.files import lines
 from stages.params import GraphData, HpoFacts, Items
 from stages.records import UNANSWERABLE, Document, Fact, Task, content_hash
-from stages.tasks.questions import FORMS, LINES, WRONG, Pair, Wordings, choice, declining, open_ended
+from stages.tasks.questions import FORMS, LINES, WRONG, GraphQuestion, Wordings, choice, declining, open_ended
 
 SPLITS = ("train", "valid", "test")
 T = TypeVar("T")
@@ -91,8 +91,8 @@ def read(data: GraphData, seed: int) -> Graph:
     else:
         facts, related = _own(Path(data.path) / data.facts.file)
     if not facts:
-        mend = "loosen the limits below it" if isinstance(data.facts, HpoFacts) else f"write some into {data.facts.file}"
-        raise DataError(f"data.facts: no facts are left; {mend}")
+        remedy = "loosen the limits below it" if isinstance(data.facts, HpoFacts) else f"write some into {data.facts.file}"
+        raise DataError(f"data.facts: no facts are left; {remedy}")
     objects = {fact.object for fact in facts}
     return Graph(facts, {subject: names & objects for subject, names in related.items()})
 
@@ -147,7 +147,7 @@ def _dealt(found: Sequence[T], data: GraphData, slice: str, rng: random.Random) 
 
 
 def near_misses(trained: Sequence[Fact], graph: Graph, count: int, rng: random.Random) -> list[Document]:
-    """Near objects that are not true of a trained subject; `parents` are the facts beside which training may show them.
+    """Near objects that are not true of a trained subject; `parents` are the facts next to which training may show them.
 
     Half of what is near is left for the tests, so that nothing there is solved by recalling what was wrong in training.
     """
@@ -172,9 +172,9 @@ class Asking:
     distractors: Sequence[Document]
     rng: random.Random
 
-    def items(self, asked: Mapping[str, Sequence[Fact]], wanted: Items, decline: str) -> dict[str, list[Pair]]:
-        """Up to so many items as wanted: choices for each slice, open questions about trained facts, unanswerable ones."""
-        found: dict[str, list[Pair]] = {}
+    def items(self, asked: Mapping[str, Sequence[Fact]], wanted: Items, decline: str) -> dict[str, list[GraphQuestion]]:
+        """Return up to the wanted items: choices for each slice, open questions about trained facts, unanswerable ones."""
+        found: dict[str, list[GraphQuestion]] = {}
         for slice, facts in asked.items():
             possible = (pair for fact in facts if (pair := self.choice(fact, facts)))
             found[slice] = list(islice(possible, getattr(wanted, slice)))
@@ -186,7 +186,7 @@ class Asking:
         found[UNANSWERABLE] = declining(self.wordings, self.trained, wanted.unanswerable, decline, self.rng)
         return found
 
-    def choice(self, fact: Fact, asked: Sequence[Fact]) -> Pair | None:
+    def choice(self, fact: Fact, asked: Sequence[Fact]) -> GraphQuestion | None:
         """All options are known from training or none is: the right one does not stand out; None if too few are near."""
         known = {other.object for other in self.trained}
         pool = self.trained if fact.object in known else [other for other in asked if other.object not in known]

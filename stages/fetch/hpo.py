@@ -127,7 +127,7 @@ def _annotations(lines: Iterable[str]) -> dict[str, dict[str, tuple[str, str]]]:
             absent.add((disease, term))
         else:
             stated[disease].setdefault(term, (relation, " ".join(dict.fromkeys((row["database_id"], row["reference"])))))
-    for disease, term in absent:  # where sources contradict each other, nothing is said
+    for disease, term in absent:  # where sources contradict each other, neither is kept
         stated[disease].pop(term, None)
     return {disease: found for disease, found in stated.items() if found}
 
@@ -151,7 +151,7 @@ def _relation(frequency: str) -> str | None:
 
 
 def _of_term(term: Term, terms: Mapping[str, Term], options: HpoFacts, excluded: re.Pattern[str]) -> list[Fact]:
-    """The first plain name that shares no word with the term, and the first parent that is no mere heading."""
+    """The first plain name that shares no word with the term, and the first parent that is more than a heading."""
     plain = [name for name in term.plain if not _share_words(term.name, name)]
     broader = [terms[parent].name for parent in term.parents if not excluded.search(terms[parent].name)]
     found = {"plain name": plain[:1], "broader term": broader[:1]}

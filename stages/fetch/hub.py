@@ -36,7 +36,7 @@ def download(hub: HubRows, name: str) -> Path:
 
 
 def rows(hub: HubRows, folder: Path) -> Iterator[tuple[str, Any]]:
-    """The rows of the split, each with its place; DataError where the files are no table or have no such split."""
+    """The rows of the split, each with its place; DataError where the files hold no table or no such split."""
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 

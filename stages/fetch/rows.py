@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 def tasks(data: RowsData, seed: int, snapshot: Path | None = None) -> dict[str, list[Task]]:
     """The rows of `data.path`, or those of `data.hub` in its `snapshot`, as tasks under train, valid and test, in their order.
 
-    A row's split depends on the seed and on its group (else its prompt) alone: added rows leave the others where they are,
+    A row's split depends on the seed and on its group (else its prompt) alone: an added row moves no other,
     and changing `data.valid` leaves the test rows. DataError for anything that cannot be a row, and for an empty split.
     """
     columns = {field: name for field, name in data.columns if name}
@@ -71,7 +71,7 @@ def table(path: Path, columns: dict[str, str]) -> Iterator[Row]:
     """The rows of a file, each with its place; `columns` are the names to look for, by the field they stand for."""
     readers = {".csv": _csv, ".json": _json, ".jsonl": _jsonl}
     if path.suffix.lower() not in readers:
-        raise DataError(f"{path}: must end in .csv, .json (a list of objects) or .jsonl (an object a line)")
+        raise DataError(f"{path}: must end in .csv, .json (a list of objects) or .jsonl (one object per line)")
     return readers[path.suffix.lower()](path, columns)
 
 
@@ -163,7 +163,7 @@ def _loads(text: str) -> Any:
     """json.loads without its leniency for NaN and Infinity; ValueError is all it raises."""
 
     def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON value")
+        raise ValueError(f"{constant} is not a JSON value")
 
     try:
         return json.loads(text, parse_constant=refuse)
@@ -186,7 +186,7 @@ def _task(place: str, row: Mapping[str, Any], data: RowsData) -> tuple[str, Task
     """The task and the key that decides its split."""
     asked = _from_messages(place, row, data) if data.columns.messages else _from_columns(place, row, data)
     system = asked["system"] if asked["system"].strip() else data.system
-    # The default prompt says nothing about a row, and trying another one must not reshuffle the splits.
+    # The default prompt is the same for all rows; trying another one must not reshuffle the splits.
     own_system = system if system != data.system else ""
     prompt = [own_system, *(turn.content for turn in asked["history"]), asked["instruction"], asked["input"]]
     group = _group(place, row, data.columns.group)
@@ -210,7 +210,7 @@ def _from_columns(place: str, row: Mapping[str, Any], data: RowsData) -> dict[st
 
 
 def _options(place: str, name: str, value: Any) -> dict[str, str]:
-    """Texts by letter. A null is no option: in a table of the hub every row has the letters of the row with the most."""
+    """Texts by letter. Nulls are left out: in a table of the hub every row has the letters of the row with the most."""
     try:
         found = _loads(value) if isinstance(value, str) else value
     except ValueError as error:
@@ -228,11 +228,11 @@ def _options(place: str, name: str, value: Any) -> dict[str, str]:
 
 def _right(place: str, name: str, value: Any, options: dict[str, str]) -> str:
     """The text of the right option, which is named by its letter or by itself."""
-    said = as_text(place, name, value).strip()
-    named = {text for letter, text in options.items() if said in (letter, text)}
+    answer = as_text(place, name, value).strip()
+    named = {text for letter, text in options.items() if answer in (letter, text)}
     if len(named) != 1:
         raise DataError(
-            f"{place}: {name!r} is {said[:40]!r}, which names {len(named)} of the options {', '.join(options)}; name one"
+            f"{place}: {name!r} is {answer[:40]!r}, which names {len(named)} of the options {', '.join(options)}; name one"
         )
     return named.pop()
 
@@ -324,7 +324,7 @@ def as_text(place: str, name: str, value: Any) -> str:
         hint = "quote it" if type(value) in (int, float, bool) else 'write "…"'
         raise DataError(f"{place}: {name!r} must be text, got {_kind(value)}; {hint}")
     if UNUSABLE.search(value):
-        raise DataError(f"{place}: {name!r} holds \\u0000 or half of a surrogate pair, which is no text; take it out")
+        raise DataError(f"{place}: {name!r} holds \\u0000 or half of a surrogate pair, which is not text; take it out")
     return value
 
 

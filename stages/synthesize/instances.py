@@ -101,4 +101,4 @@ def turns(text: str) -> list[Message]:
     wanted = [("User", "Assistant")[number % 2] for number in range(len(found))]
     if head.strip() or len(found) % 2 == 0 or [role for role, _ in found] != wanted:
         return [Message(role="user", content=text)]
-    return [Message(role="user" if role == "User" else "assistant", content=said.strip()) for role, said in found]
+    return [Message(role="user" if role == "User" else "assistant", content=text.strip()) for role, text in found]

@@ -53,7 +53,7 @@ DENIAL = re.compile(r"\b(?:not|never|without|nor|cannot|none)\b|n['’]t\b|\bno\
 
 
 @dataclass(frozen=True)
-class Pair:
+class QaPair:
     """`generator` is "rules" or "teacher", `calls` are the teacher's calls behind it; None: not yet answered, or again."""
 
     passage: Document
@@ -83,7 +83,7 @@ class Sieve:
         self.naming = {subject: set(words(subject.lower())) for subject in {headings(passage)[0] for passage in passages}}
         shared = set.intersection(*self.naming.values()) if len(self.naming) > 1 else set()
         self.naming = {subject: named - shared if data.subject else set() for subject, named in self.naming.items()}
-        judges: dict[str, Callable[[Pair], str | None]] = {
+        judges: dict[str, Callable[[QaPair], str | None]] = {
             "parsed": _parsed,
             "self_contained": lambda pair: self_contained(pair.question, self.naming[pair.subject]),
             "grounded": self._grounded,
@@ -92,34 +92,34 @@ class Sieve:
         }
         self.filters = {name: judges[name] for name in ("parsed", *options.filters)}
 
-    def through(self, pairs: Iterable[Pair], *names: str) -> list[Pair]:
+    def through(self, pairs: Iterable[QaPair], *names: str) -> list[QaPair]:
         """The pairs that pass those of the named filters that are on."""
         on = [name for name in self.filters if name in names]
         return [pair for pair in pairs if all(self._passes(pair, name) for name in on)]
 
-    def _passes(self, pair: Pair, name: str) -> bool:
+    def _passes(self, pair: QaPair, name: str) -> bool:
         if reason := self.filters[name](pair):
             document = pair.document
             self.rejected.append(Rejection(text=document.text, filter=name, reason=reason, parents=document.parents))
         return not reason
 
-    def _grounded(self, pair: Pair) -> str | None:
+    def _grounded(self, pair: QaPair) -> str | None:
         return "declines" if pair.answer == self.decline else grounded(pair.answer or "", pair.passage.text)
 
-    def _round_trip(self, pair: Pair) -> str | None:
+    def _round_trip(self, pair: QaPair) -> str | None:
         agreement = f1(pair.answer or "", pair.again or "")
         return f"token F1 {agreement:.2f} with the second answer {pair.again!r}" if agreement < self.min_f1 else None
 
-    def _duplicate(self, pair: Pair) -> str | None:
+    def _duplicate(self, pair: QaPair) -> str | None:
         if key(pair.question) in self.asked:
             return "was asked before"
         self.asked.add(key(pair.question))
         return None
 
 
-def _parsed(pair: Pair) -> str | None:
+def _parsed(pair: QaPair) -> str | None:
     if not pair.question.endswith(("?", "？")):
-        return "is no question"
+        return "is not a question"
     return "has no answer that ends" if pair.answer == "" else None
 
 
@@ -145,12 +145,12 @@ def grounded(answer: str, passage: str) -> str | None:
         after = r"(?![.,]?\d)" if amount[-1].isdigit() else ""  # "2024年3月": a unit may be followed by a number
         if not re.search(rf"{before}{re.escape(amount)}{after}", passage):
             return f"{amount!r} is not in the passage"
-    said, parts = set(words(passage.lower())), stems(passage)
+    present, parts = set(words(passage.lower())), stems(passage)
     for position, word in enumerate(words(answer)):
         if re.match(rf"[\d{CJK}]", word):
             continue
         is_name, lower = position > 0 and word[0].isupper(), word.lower()
-        if lower not in STOP and lower not in said and (is_name or stem(lower) not in parts):
+        if lower not in STOP and lower not in present and (is_name or stem(lower) not in parts):
             return f"{word!r} is not in the passage"
     for run in re.findall(f"[{CJK}]+", AMOUNT.sub(" ", answer)):
         grams = [run[start : start + 2] for start in range(len(run) - 1)] or [run]

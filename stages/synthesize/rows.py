@@ -8,12 +8,12 @@ from itertools import islice, zip_longest
 from stages.params import DocumentsData, SelfQa
 from stages.records import UNANSWERABLE, Document, Task
 from stages.synthesize import rules
-from stages.synthesize.pairs import Pair, grounded, key, self_contained, stems
+from stages.synthesize.pairs import QaPair, grounded, key, self_contained, stems
 from stages.text.passages import headings, is_cjk
 
 
 def tasks(
-    kept: Sequence[Pair], passages: Sequence[Document], data: DocumentsData, options: SelfQa, rng: random.Random
+    kept: Sequence[QaPair], passages: Sequence[Document], data: DocumentsData, options: SelfQa, rng: random.Random
 ) -> list[Task]:
     """Rows in the set shares; every passage gives its first pair before any gives its second, so that a limit starves none."""
     shares = options.shares
@@ -21,7 +21,7 @@ def tasks(
     chosen = _in_turns(kept)[: None if options.rows is None else round(plain * options.rows)]
     total = len(chosen) / plain
 
-    def task(pair: Pair, sorts: tuple[str, ...], question: str, answer: str, passage: Document | None = None) -> Task:
+    def task(pair: QaPair, sorts: tuple[str, ...], question: str, answer: str, passage: Document | None = None) -> Task:
         return Task(
             kind="text",
             system=data.system,
@@ -44,7 +44,7 @@ def tasks(
     ]
 
 
-def _in_turns(kept: Sequence[Pair]) -> list[Pair]:
+def _in_turns(kept: Sequence[QaPair]) -> list[QaPair]:
     ranks: defaultdict[str, int] = defaultdict(int)
     ranked = []
     for pair in kept:
@@ -53,16 +53,16 @@ def _in_turns(kept: Sequence[Pair]) -> list[Pair]:
     return [pair for _, pair in sorted(ranked, key=lambda item: item[0])]
 
 
-def _unanswerable(kept: Sequence[Pair], passages: Sequence[Document], rng: random.Random) -> Iterator[tuple[Pair, str]]:
+def _unanswerable(kept: Sequence[QaPair], passages: Sequence[Document], rng: random.Random) -> Iterator[tuple[QaPair, str]]:
     """By turns what only another subject has and what no document says, and the pair that each was made from."""
     texts: defaultdict[str, list[str]] = defaultdict(list)
     for passage in passages:
         texts[headings(passage)[0]].append(passage.text.lower())
-    said = {subject: "\n".join(found) for subject, found in texts.items()}
-    content = {subject: stems(text) for subject, text in said.items()}
+    statements = {subject: "\n".join(found) for subject, found in texts.items()}
+    content = {subject: stems(text) for subject, text in statements.items()}
     mixed = rng.sample(kept, len(kept))
     elsewhere = ((pair, rng.choice(found)) for pair in mixed if (found := _elsewhere(pair, content)))
-    nowhere = ((pair, rng.choice(found)) for pair in mixed if (found := _nowhere(pair, said[pair.subject])))
+    nowhere = ((pair, rng.choice(found)) for pair in mixed if (found := _nowhere(pair, statements[pair.subject])))
     asked = {key(pair.question) for pair in kept}
     for pair, question in (each for both in zip_longest(elsewhere, nowhere) for each in both if each):
         if key(question) not in asked and not self_contained(question, set()):
@@ -70,7 +70,7 @@ def _unanswerable(kept: Sequence[Pair], passages: Sequence[Document], rng: rando
             yield pair, question
 
 
-def _elsewhere(pair: Pair, content: dict[str, set[str]]) -> list[str]:
+def _elsewhere(pair: QaPair, content: dict[str, set[str]]) -> list[str]:
     """The question about a thing, asked of subjects whose documents lack two words of it that are rare, or its only one.
 
     Rare are words in the documents of at most a third of all subjects: common ones may have synonyms there.
@@ -87,13 +87,13 @@ def _elsewhere(pair: Pair, content: dict[str, set[str]]) -> list[str]:
     ]
 
 
-def _nowhere(pair: Pair, said: str) -> list[str]:
-    return [question for label in rules.labels(pair.passage) for question in rules.unsaid(pair.subject, label, said)]
+def _nowhere(pair: QaPair, text: str) -> list[str]:
+    return [question for label in rules.labels(pair.passage) for question in rules.unsaid(pair.subject, label, text)]
 
 
 def _with_wrong_passage(
-    chosen: Sequence[Pair], passages: Sequence[Document], rng: random.Random
-) -> Iterator[tuple[Pair, Document]]:
+    chosen: Sequence[QaPair], passages: Sequence[Document], rng: random.Random
+) -> Iterator[tuple[QaPair, Document]]:
     """A pair and a passage about another subject which does not hold the answer."""
     for pair in rng.sample(chosen, len(chosen)):
         other = rng.choice(passages)

@@ -63,7 +63,7 @@ def pairs(passage: Document, wordings: int) -> list[tuple[str, str]]:
 
 
 def _matched(sort: str, statement: str, chinese: bool) -> list[tuple[Rule, re.Match[str]]]:
-    """The rules that fit and ask in the statement's language: an English wording around Chinese words is no question."""
+    """The rules that fit and ask in the statement's language: an English wording around Chinese words asks nothing."""
     fitting = ((rule, match) for rule in _rules()[sort] if (match := rule.match.fullmatch(statement)))
     return [(rule, match) for rule, match in fitting if is_cjk(rule.ask[0]) == chinese]
 
@@ -100,16 +100,16 @@ def statements(passage: Document) -> list[str]:
 
 def labels(passage: Document) -> list[str]:
     """The things that the passage gives values for."""
-    found = [said.split(" | ")[0] for said in statements(passage) if said.count(" | ") == 1]
+    found = [statement.split(" | ")[0] for statement in statements(passage) if statement.count(" | ") == 1]
     return [label for label in found if _rules()["thing"].fullmatch(label) and not _is_name(label)]
 
 
-def unsaid(subject: str, label: str, said: str) -> list[str]:
-    """Questions in the subject's language to which nothing in the text `said` (small letters) points."""
+def unsaid(subject: str, label: str, text: str) -> list[str]:
+    """Questions in the subject's language to which nothing in `text` (small letters) points."""
     return [
         _filled(question["ask"], {"subject": subject, "label": label}, in_question=True)
         for question in _rules()["unsaid"]
-        if is_cjk(question["ask"]) == is_cjk(subject) and not any(_stands(word, said) for word in question["unless"])
+        if is_cjk(question["ask"]) == is_cjk(subject) and not any(_stands(word, text) for word in question["unless"])
     ]
 
 

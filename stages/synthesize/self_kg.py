@@ -20,7 +20,7 @@ from stages.params import GraphData, SelfKG
 from stages.records import Call, Document, Fact, Message, Rejection, content_hash
 from stages.synthesize.diversity import distinct_figures
 from stages.synthesize.made import Inputs, Made
-from stages.tasks.questions import WRONG, Pair, Wordings, choice, declining, open_ended, yes_no
+from stages.tasks.questions import WRONG, GraphQuestion, Wordings, choice, declining, open_ended, yes_no
 from stages.teachers.teacher import Ask, Teacher
 from stages.text.passages import CJK
 
@@ -30,7 +30,7 @@ NEITHER = re.compile(r"(\w)[不没]\1|[能是可]否|有无|非常|\bwhether or 
 NEGATION = re.compile(r"\b(?:not|no|never|without|nor|cannot)\b|n['’]t\b|[不没无非未]", re.IGNORECASE)
 
 Failure = tuple[str, str]  # the filter that a pair does not pass, and why
-Candidate = tuple[Pair, Failure | None]
+Candidate = tuple[GraphQuestion, Failure | None]
 
 
 def run(inputs: Inputs, teacher: Teacher, options: SelfKG, seed: int) -> Made:
@@ -95,14 +95,14 @@ def _about(
             yield yes_no(wording, fact, distractor), None
 
 
-def _reworded(pairs: Sequence[Pair], teacher: Teacher, options: SelfKG) -> Iterator[Candidate]:
+def _reworded(pairs: Sequence[GraphQuestion], teacher: Teacher, options: SelfKG) -> Iterator[Candidate]:
     calls = teacher.answer([Ask(prompt(pair.ask), options.sampling) for pair in pairs])
     for pair, call in zip(pairs, calls, strict=True):
         if call:  # else the budget ended before it
             yield replace(pair, ask=call.text, parents=(*pair.parents, call.id)), _lost(pair, call, options.filters)
 
 
-def _lost(pair: Pair, call: Call, filters: Sequence[str]) -> Failure | None:
+def _lost(pair: GraphQuestion, call: Call, filters: Sequence[str]) -> Failure | None:
     """What did not survive the rewording: that it asks, an entity, a number, whether it denies."""
     marks = "?？" if pair.ask.endswith(tuple("?？")) else "?.:？。："
     names = [name for name in pair.names if name in pair.ask]

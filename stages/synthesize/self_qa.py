@@ -22,7 +22,7 @@ from stages.records import Call, Document, Message
 from stages.synthesize import rows, rules
 from stages.synthesize.diversity import distinct_figures
 from stages.synthesize.made import Inputs, Made
-from stages.synthesize.pairs import Pair, Sieve
+from stages.synthesize.pairs import QaPair, Sieve
 from stages.teachers.teacher import Ask, Teacher
 from stages.text.passages import cut, headings, is_cjk
 
@@ -37,10 +37,10 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfQa, seed: int) -> Made:
         raise DataError(f"synthesis.methods: self_qa needs documents; data.kind = {data.kind} has none")
     passages = by_rank([cut(document, options.passage) for document in inputs.documents])
     sieve = Sieve(passages, data, options)
-    kept: list[Pair] = []
+    kept: list[QaPair] = []
     if options.generator != "teacher":
         written = [
-            Pair(passage, "rules", question, answer)
+            QaPair(passage, "rules", question, answer)
             for passage in passages
             for question, answer in rules.pairs(passage, options.wordings)
         ]
@@ -64,7 +64,7 @@ def by_rank(passages: Sequence[Sequence[Document]]) -> list[Document]:
     return [passage for _, passage in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def _from_teacher(passages: Sequence[Document], asker: "Asker", sieve: Sieve) -> list[Pair]:
+def _from_teacher(passages: Sequence[Document], asker: "Asker", sieve: Sieve) -> list[QaPair]:
     kept = []
     for block in _blocks(passages):
         asked = sieve.through(asker.questions(block), "parsed", "self_contained")
@@ -95,19 +95,19 @@ class Asker:
         environment = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent))
         self.prompts: Any = environment.get_template("self_qa.jinja").module
 
-    def questions(self, passages: Sequence[Document]) -> list[Pair]:
+    def questions(self, passages: Sequence[Document]) -> list[QaPair]:
         count = self.options.questions
         prompts = [
             self.prompts.questions(p.text, count, headings(p)[0] if self.data.subject else "", is_cjk(p.text)) for p in passages
         ]
         asks = [Ask((_user(prompt),), self.options.question_sampling, follow_ups=2 * count) for prompt in prompts]
         return [
-            Pair(passage, "teacher", NUMBER.sub("", line, count=1).strip(), calls=(call.id,))
+            QaPair(passage, "teacher", NUMBER.sub("", line, count=1).strip(), calls=(call.id,))
             for passage, call in self._answered(passages, asks)
             for line in [line for line in call.text.splitlines() if line.strip()][:count]
         ]
 
-    def answers(self, pairs: Sequence[Pair]) -> list[Pair]:
+    def answers(self, pairs: Sequence[QaPair]) -> list[QaPair]:
         prompts = [
             self.prompts.answer(pair.passage.text, pair.question, self.data.decline, is_cjk(pair.passage.text))
             for pair in pairs
@@ -118,7 +118,7 @@ class Asker:
             for pair, call in self._answered(pairs, asks)
         ]
 
-    def again(self, pairs: Sequence[Pair]) -> list[Pair]:
+    def again(self, pairs: Sequence[QaPair]) -> list[QaPair]:
         """Asked as the tuned model will be, question first and passage below: another prompt than the first answer's."""
         system = Message(role="system", content=self.data.system)
         asks = [Ask((system, _user(f"{pair.question}\n{pair.passage.text}")), self.options.answer_sampling) for pair in pairs]
@@ -133,7 +133,7 @@ def _user(prompt: str) -> Message:
     return Message(role="user", content=str(prompt))
 
 
-def _figures(documents: Sequence[Document], passages: Sequence[Document], kept: Sequence[Pair]) -> dict[str, Any]:
+def _figures(documents: Sequence[Document], passages: Sequence[Document], kept: Sequence[QaPair]) -> dict[str, Any]:
     """How many pairs each generator kept, and of each document how many passages there are and how many gave a pair."""
     there = Counter(passage.source for passage in passages)
     used = Counter(passage.source for passage in {pair.passage for pair in kept})

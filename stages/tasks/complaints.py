@@ -57,7 +57,7 @@ def compose(
 ) -> list[Task]:
     """`count` extraction tasks; bodies and layouts are dealt out evenly, hard features in exact shares.
 
-    `indent`: spaces by which the answer's JSON is indented, a field a line; None writes it on one line.
+    `indent`: spaces by which the answer's JSON is indented, one field per line; None writes it on one line.
     Each task's `source` is its layout, its `parents` are body and layout, its `slices` the hard features or "clean".
     """
     rng = random.Random(seed)

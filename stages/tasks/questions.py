@@ -1,7 +1,7 @@
 """Questions about the facts of a graph; used by fetch for what is tested and by synthesize for what is trained.
 
 A wording is a document: `kind` is its form, `source` the relation it suits or "any", `text` the question followed by its
-answers, a line each, with {subject}, {object} and so on in them. Facts are inserted once and never read as wording.
+answers, one per line, with {subject}, {object} and so on in them. Facts are inserted once and never read as wording.
 """
 
 import random
@@ -23,7 +23,7 @@ PLACEHOLDER = re.compile(r"\{(subject|relation|a relation|objects?|question|opti
 
 
 @dataclass(frozen=True)
-class Pair:
+class GraphQuestion:
     """A question and its right answer; `names` are the entities in it, the one it is about first.
 
     A choice shows `options` in the `frame` and has a complete answer for each of them.
@@ -78,31 +78,31 @@ def fill(wording: str, values: dict[str, str]) -> str:
     return PLACEHOLDER.sub(lambda match: values[match[1]], wording)
 
 
-def open_ended(wording: Document, facts: Sequence[Fact]) -> Pair:
+def open_ended(wording: Document, facts: Sequence[Fact]) -> GraphQuestion:
     """Asks for every object that a subject has under a relation."""
     ask, answer = fill(wording.text, _values(*facts)).split("\n")
-    return Pair("open", ask, answer, (facts[0].subject,), (*(fact.id for fact in facts), wording.id))
+    return GraphQuestion("open", ask, answer, (facts[0].subject,), (*(fact.id for fact in facts), wording.id))
 
 
-def yes_no(wording: Document, fact: Fact, distractor: Document | None = None) -> Pair:
+def yes_no(wording: Document, fact: Fact, distractor: Document | None = None) -> GraphQuestion:
     """Asks whether the fact holds or, with a distractor in place of its object, what does not hold."""
     values = _values(fact) | ({"object": distractor.text} if distractor else {})
     ask, yes, no = fill(wording.text, values).split("\n")
     parents = (fact.id, wording.id, *([distractor.id] if distractor else []))
-    return Pair("yes_no", ask, no if distractor else yes, (values["subject"], values["object"]), parents)
+    return GraphQuestion("yes_no", ask, no if distractor else yes, (values["subject"], values["object"]), parents)
 
 
-def choice(wording: Document, frame: Document, fact: Fact, others: Sequence[str], rng: random.Random) -> Pair:
+def choice(wording: Document, frame: Document, fact: Fact, others: Sequence[str], rng: random.Random) -> GraphQuestion:
     """Asks which of some objects is the fact's, in the form of MedQA; `others` are the wrong ones, four for A to E."""
     options = rng.sample([fact.object, *others], 1 + len(others))
     shown, answer = frame.text.rsplit("\n", 1)
     choices = tuple(fill(answer, {"object": option}) for option in options)
     right = choices[options.index(fact.object)]
     ask = fill(wording.text, _values(fact))
-    return Pair("choice", ask, right, (fact.subject,), (fact.id, wording.id), shown.strip(), tuple(options), choices)
+    return GraphQuestion("choice", ask, right, (fact.subject,), (fact.id, wording.id), shown.strip(), tuple(options), choices)
 
 
-def declining(wordings: Wordings, facts: Sequence[Fact], count: int, decline: str, rng: random.Random) -> list[Pair]:
+def declining(wordings: Wordings, facts: Sequence[Fact], count: int, decline: str, rng: random.Random) -> list[GraphQuestion]:
     """Questions of every form about invented entities, whose right answer is `decline`."""
     pairs = []
     for form in islice(cycle(FORMS), count if facts else 0):

@@ -19,10 +19,10 @@ class OpenAI:
     """Any server with OpenAI's chat completions: vLLM, llama.cpp, Ollama, `transformers serve`, a vendor.
 
     The client repeats a request after 408, 409, 429, 5xx and broken connections and waits as long as Retry-After says, but
-    repeats none after one above two minutes; a body that is no answer is repeated likewise. The key is read from the
+    repeats none after one above two minutes; a request whose body holds no answer is repeated too. The key is read from the
     environment and kept nowhere. Tokens are those that the server reports, or estimated where it reports none.
 
-    What the server refuses for what is in it (too long, or against its policy: 400, 413, 422) is told to the teacher as such.
+    What the server refuses for what is in it (too long, or against its policy: 400, 413, 422) reaches the teacher as `Refused`.
     """
 
     def __init__(self, options: OpenAITeacher, runtime: Runtime) -> None:

@@ -22,7 +22,7 @@ from stages.params import Budget, Sampling
 from stages.records import Call, Message, content_hash
 from stages.text.passages import CJK
 
-REFUSALS_AT_FIRST = 16  # so many may come before an answer does
+REFUSALS_AT_FIRST = 16  # this many may come before an answer does
 CHARACTERS_A_TOKEN = 4  # the usual estimate for English; a Chinese character is about one; no server counts before a request
 
 
@@ -43,7 +43,7 @@ class Ask:
 
     @property
     def request(self) -> dict[str, Any]:
-        """What is sent: equal requests are told apart by the number of their sample."""
+        """What is sent: equal requests differ by the number of their sample."""
         messages = [message.model_dump() for message in self.messages]
         return {"messages": messages, "sampling": self.sampling.model_dump(), "sample": self.sample}
 
@@ -89,7 +89,7 @@ def numbered(asks: Sequence[Ask]) -> list[Ask]:
 
 
 class Backend(Protocol):
-    """`identity` is what decides an answer beside the request; `usd` prices tokens in and out."""
+    """`identity` is what decides an answer besides the request; `usd` prices tokens in and out."""
 
     identity: dict[str, Any]
 

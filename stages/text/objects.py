@@ -22,7 +22,7 @@ def number(text: str) -> int | float:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def same(a: Any, b: Any) -> bool:

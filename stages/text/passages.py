@@ -1,4 +1,4 @@
-"""Documents cut into passages: at headings, then at so many words. Self-QA asks about them, retrieval looks among them.
+"""Documents cut into passages: at headings, then after a number of words. Self-QA asks about them, retrieval searches them.
 
 A passage repeats the headings above it, so that it says by itself what it is about. Words are counted as in a text with
 spaces; a Chinese, Japanese or Korean character counts as one, and so do four characters of a run too long to be a word, as

@@ -73,15 +73,15 @@ BAD: list[tuple[str, Any, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "answer", "said"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+@pytest.mark.parametrize(("options", "answer", "expected"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
 def test_options_that_cannot_be_asked_are_refused_with_their_place(
-    tmp_path: Path, options: Any, answer: str, said: str
+    tmp_path: Path, options: Any, answer: str, expected: str
 ) -> None:
     with pytest.raises(DataError) as refusal:
         read(tmp_path, [asked(DRUGS), asked(options, answer)])
     message = str(refusal.value)
     assert message.startswith(f"{tmp_path}/mine.jsonl:2: ")
-    assert said in message
+    assert expected in message
     assert "\n" not in message
 
 

@@ -1,4 +1,4 @@
-"""Documents of a folder or a wheel, and questions about them: what cannot be read is left out and said, mistakes are named."""
+"""Documents of a folder or a wheel and questions about them: what cannot be read is left out with a warning, mistakes are named."""
 
 import gzip
 import json
@@ -179,18 +179,18 @@ def test_own_training_questions_are_used_where_there_are_some(folder: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("{\n", r"test\.jsonl:2: Invalid JSON"),
         (question(answer=3), r"test\.jsonl:2: answer: Input should be a valid string"),
         (question(extra=1), r"test\.jsonl:2: extra: Extra inputs"),
-        (question(source="b.md"), r"test\.jsonl:2: source 'b\.md' is no document"),
+        (question(source="b.md"), r"test\.jsonl:2: source 'b\.md' is not a document"),
         (question(answerable=False), r"test\.jsonl:2: .*data\.decline = 'I do not know\.'"),
     ],
 )
-def test_a_wrong_question_is_named_by_file_and_line(folder: Path, line: str, said: str) -> None:
+def test_a_wrong_question_is_named_by_file_and_line(folder: Path, line: str, message: str) -> None:
     (folder / "test.jsonl").write_text(question() + line, encoding="utf-8")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         documents.fetch(data(folder))
 
 

@@ -1,4 +1,4 @@
-"""A user's own file: what is read, what is refused and how it is said, and into which split a row falls."""
+"""A user's own file: what is read, what is refused with which message, and into which split a row falls."""
 
 import json
 import logging
@@ -114,8 +114,8 @@ def test_content_that_looks_like_a_template_stays_as_it_is(tmp_path: Path) -> No
     assert task.input == "{{ 7 * 7 }} {% raw %} ${HOME} <|im_end|>"
 
 
-def turns(*said: tuple[str, Any]) -> str:
-    return json.dumps({"messages": [{"role": role, "content": content} for role, content in said]}) + "\n"
+def turns(*pairs: tuple[str, Any]) -> str:
+    return json.dumps({"messages": [{"role": role, "content": content} for role, content in pairs]}) + "\n"
 
 
 OK = '{"input": "a", "output": "b"}\n'
@@ -159,7 +159,7 @@ BAD_FILES: list[tuple[str, str, str | bytes, dict[str, str], dict[str, Any], str
     ("blank output", "mine.csv", 'input,output\r\n"a\r\nb",c\r\na,  \r\n', ASKED, {}, "mine.csv:4: ", "'output' is empty"),
     ("nothing asked", "mine.csv", "input,output\n ,b\n", ASKED, {}, "mine.csv:2: ", "nothing is asked, 'input' empty"),
     ("not JSON", "mine.jsonl", OK + "\n{oops}\n", ASKED, {}, "mine.jsonl:3: not JSON", "each line must be one object"),
-    ("NaN", "mine.jsonl", '{"input": "a", "output": NaN}\n', ASKED, {}, "mine.jsonl:1: not JSON", "NaN is no JSON value"),
+    ("NaN", "mine.jsonl", '{"input": "a", "output": NaN}\n', ASKED, {}, "mine.jsonl:1: not JSON", "NaN is not a JSON value"),
     ("too deep", "mine.jsonl", "[" * 100_000, ASKED, {}, "mine.jsonl:1: not JSON", "nested too deeply"),
     (
         "list in a line",
@@ -292,7 +292,7 @@ BAD_FILES: list[tuple[str, str, str | bytes, dict[str, str], dict[str, Any], str
         "is empty",
     ),
     (
-        "number said",
+        "number as a turn",
         "mine.jsonl",
         turns(("user", 7), ("assistant", "b")),
         CHAT,

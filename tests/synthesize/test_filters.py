@@ -281,16 +281,16 @@ def test_every_answer_is_kept_or_rejected_by_the_first_filter_that_objects() -> 
 
 def test_the_funnel_adds_up() -> None:
     made, teacher = run(MIXED, calls=20)
-    told = funnel("self_instruct", made, len(teacher.calls), "")
-    names, counts = [step["stage"] for step in told["stages"]], [step["count"] for step in told["stages"]]
+    listed = funnel("self_instruct", made, len(teacher.calls), "")
+    names, counts = [step["stage"] for step in listed["stages"]], [step["count"] for step in listed["stages"]]
     assert names == ["generated", *FILTERS, "kept"]
-    assert counts[0] == told["calls"] == 20
+    assert counts[0] == listed["calls"] == 20
     assert counts[-1] == counts[-2] == len(made.kept)
     lost = [before - after for before, after in pairwise(counts[:-1])]
-    assert lost == [told["rejected"][name]["count"] for name in FILTERS]
+    assert lost == [listed["rejected"][name]["count"] for name in FILTERS]
     assert min(lost) >= 1
-    assert told["rows"] == len(made.tasks) == 5
-    assert told["rejected"]["length"]["examples"][0] == "Too short."
+    assert listed["rows"] == len(made.tasks) == 5
+    assert listed["rejected"]["length"]["examples"][0] == "Too short."
 
 
 def test_rows_are_made_of_kept_bodies_and_can_be_traced_to_call_and_demonstrations() -> None:
@@ -309,10 +309,10 @@ def test_rows_are_made_of_kept_bodies_and_can_be_traced_to_call_and_demonstratio
 @pytest.mark.parametrize("answers", [[("", True)], [("No end", True)], [(BODIES[0].text, True)]])
 def test_a_teacher_that_yields_nothing_makes_no_rows_and_a_funnel_that_ends_in_zero(answers: list[tuple[str, bool]]) -> None:
     made, teacher = run(answers, calls=6)
-    told = funnel("self_instruct", made, len(teacher.calls), "")
+    listed = funnel("self_instruct", made, len(teacher.calls), "")
     assert (made.kept, made.tasks, len(made.rejected)) == ([], [], 6)
-    assert told["stages"][-1] == {"stage": "kept", "count": 0}
-    assert told["rows"] == 0
+    assert listed["stages"][-1] == {"stage": "kept", "count": 0}
+    assert listed["rows"] == 0
 
 
 def test_a_funnel_of_no_calls_is_no_error() -> None:

@@ -332,9 +332,9 @@ def test_the_last_instance_of_an_answer_that_was_cut_off_is_dropped() -> None:
 def test_an_instruction_without_any_good_instance_is_rejected_and_never_shown() -> None:
     teacher = Script([numbered(NEW[:2]), numbered(NEW[1:3])], {NEW[0]: "No idea.", NEW[1]: examples(("a", "a"))})
     made = run(teacher, patience=2)
-    told = {(rejection.filter, rejection.text, rejection.reason) for rejection in made.rejected}
-    assert ("instances", NEW[0], "the answer holds no instance") in told
-    assert ("instances", NEW[1], "none of its 1 instances passed") in told
+    listed = {(rejection.filter, rejection.text, rejection.reason) for rejection in made.rejected}
+    assert ("instances", NEW[0], "the answer holds no instance") in listed
+    assert ("instances", NEW[1], "none of its 1 instances passed") in listed
     assert [document.text for document in made.kept] == [NEW[2]]
     assert not set(list_prompts(teacher)[1]) & set(NEW)
 
@@ -390,9 +390,9 @@ def test_it_ends_with_the_budget_wherever_that_strikes_and_keeps_what_there_is(l
 
 def test_a_teacher_that_says_nothing_ends_in_zero_and_says_so() -> None:
     made = run(Script([]), patience=3)
-    told = funnel("self_instruct", made, 3, "")
+    listed = funnel("self_instruct", made, 3, "")
     assert (made.kept, made.tasks, made.figures["ended_by"]) == ([], [], "patience")
-    assert {step["count"] for step in told["stages"]} == {0}
+    assert {step["count"] for step in listed["stages"]} == {0}
 
 
 def test_too_few_seeds_are_refused_with_what_to_change() -> None:
@@ -407,18 +407,18 @@ def test_seed_tasks_become_rows_where_wanted() -> None:
 def test_the_funnel_counts_instructions_and_its_figures_count_instances() -> None:
     texts = ["Too short", NEW[0], NEW[1], "Draw a cat for me, please."]
     teacher = Script([numbered(texts)], {NEW[0]: examples(("a", "a"), ("b", "c")), NEW[1]: "none"})
-    told = funnel("self_instruct", run(teacher), len(teacher.calls), "")
-    counts = {step["stage"]: step["count"] for step in told["stages"]}
+    listed = funnel("self_instruct", run(teacher), len(teacher.calls), "")
+    counts = {step["stage"]: step["count"] for step in listed["stages"]}
     assert (counts["generated"], counts["length"], counts["keywords"], counts["novelty"], counts["kept"]) == (4, 3, 2, 2, 1)
-    inner = {step["stage"]: step["count"] for step in told["figures"]["instances"]}
+    inner = {step["stage"]: step["count"] for step in listed["figures"]["instances"]}
     assert (inner["generated"], inner["instance_echo"], inner["kept"]) == (2, 1, 1)
-    assert told["rejected"]["instance_echo"] == {"count": 1, "examples": [f"{NEW[0]}\na\na"]}
+    assert listed["rejected"]["instance_echo"] == {"count": 1, "examples": [f"{NEW[0]}\na\na"]}
 
 
 def test_diversity_is_the_share_of_distinct_grams_and_the_distance_from_the_nearest_seed() -> None:
-    told = diversity.figures(["a b a b", "a b c d"], ["a b c d", "x y"])
-    assert (told["distinct_1"], told["distinct_2"]) == (0.5, 0.6667)
-    assert {bar["from"]: bar["count"] for bar in told["nearest_seed_rouge_l"] if bar["count"]} == {0.5: 1, 0.9: 1}
+    listed = diversity.figures(["a b a b", "a b c d"], ["a b c d", "x y"])
+    assert (listed["distinct_1"], listed["distinct_2"]) == (0.5, 0.6667)
+    assert {bar["from"]: bar["count"] for bar in listed["nearest_seed_rouge_l"] if bar["count"]} == {0.5: 1, 0.9: 1}
     assert sum(bar["count"] for bar in diversity.figures([], ["a"])["nearest_seed_rouge_l"]) == 0
 
 

@@ -17,7 +17,7 @@ from stages.params import GraphData, HpoFacts, RowsData, SelfKG, compose
 from stages.records import UNANSWERABLE, Call, Document, Fact, Task
 from stages.synthesize import self_kg
 from stages.synthesize.made import Inputs, Made
-from stages.tasks.questions import FORMS, PLACEHOLDER, Pair, Wordings, invented
+from stages.tasks.questions import FORMS, PLACEHOLDER, GraphQuestion, Wordings, invented
 from stages.teachers.teacher import Ask
 
 MEDICAL = compose.ROOT / "data" / "authored" / "medical" / "wordings"
@@ -371,7 +371,7 @@ def test_a_rewording_keeps_whole_names_and_what_is_denied(
     asked: str, reworded: str, names: tuple[str, ...], filter: str | None
 ) -> None:
     call = Call(messages=(), request="", text=reworded, stopped=True, prompt_tokens=1, new_tokens=1)
-    failure = self_kg._lost(Pair("yes_no", asked, "Yes.", names, ()), call, options().filters)
+    failure = self_kg._lost(GraphQuestion("yes_no", asked, "Yes.", names, ()), call, options().filters)
     assert (failure and failure[0]) == filter
 
 

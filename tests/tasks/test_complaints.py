@@ -285,7 +285,7 @@ def test_people_have_one_line_addresses_and_emails_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layouts", "said"),
+    ("layouts", "message"),
     [
         ("- id: a\n  kind: letter\n", "each with id, kind and text"),
         ("- id: a\n  kind: letter\n  text: no question\n", "layout a must contain {question} exactly once"),
@@ -295,13 +295,13 @@ def test_people_have_one_line_addresses_and_emails_of_their_own() -> None:
         ("", "must be a list of layouts"),
     ],
 )
-def test_a_layout_file_that_is_not_one_is_refused_in_one_line(tmp_path: Path, layouts: str, said: str) -> None:
+def test_a_layout_file_that_is_not_one_is_refused_in_one_line(tmp_path: Path, layouts: str, message: str) -> None:
     for name, content in (("bodies/x.txt", "Late.\n"), ("layouts/x.yaml", layouts)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(DataError) as refused:
         authored.documents(tmp_path, "x")
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "x.yaml" in str(refused.value)
     assert "\n" not in str(refused.value)
 

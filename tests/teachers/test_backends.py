@@ -79,7 +79,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNa
     state.url = f"http://127.0.0.1:{listening.server_port}/v1"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("time.sleep", state.slept.append)  # back-off, of the client's and of ours
+    monkeypatch.setattr("time.sleep", state.slept.append)  # back-off of the client and of the product
     yield state
     listening.shutdown()
     listening.server_close()
@@ -162,8 +162,8 @@ def test_a_request_refused_for_what_is_in_it_does_not_hold_up_the_others(server:
     for _ in range(2):
         one = teacher(server)
         calls = one.answer(asks(6))
-        said = [call and (call.text, call.stopped) for call in calls[:3]]
-        assert said == [("re: question 0", True), ("", False), ("re: question 2", True)]
+        texts = [call and (call.text, call.stopped) for call in calls[:3]]
+        assert texts == [("re: question 0", True), ("", False), ("re: question 2", True)]
         assert one.cost().refused == 1
     assert len(server.seen) == 7  # what was refused is asked again, what was answered is not
     server.trouble = {}
@@ -186,7 +186,7 @@ def test_where_every_request_is_refused_the_run_ends(server: SimpleNamespace) ->
     server.trouble = {f"question {i}": list(refusal) for i in range(6)}
     with pytest.raises(DataError, match=r"6 requests were refused and 0 answered .*no such option"):
         teacher(server).answer(asks(6))
-    assert all(teacher(server).answer(asks(6)))  # the server was mended, and nothing stands in its way
+    assert all(teacher(server).answer(asks(6)))  # the server was repaired, and nothing stands in its way
 
 
 @pytest.mark.parametrize(
