@@ -1,4 +1,4 @@
-"""Documents of a folder or a wheel and questions about them: what cannot be read is left out with a warning, mistakes are named."""
+"""Documents of a folder or a wheel and questions about them: what cannot be read is left out with a warning."""
 
 import gzip
 import json
