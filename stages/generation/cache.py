@@ -1,4 +1,4 @@
-"""Batches of prompts whose common beginning is computed once, and the cache of keys and values that they decode from."""
+"""Batches of prompts whose common prefix is computed once, and the cache of keys and values that they decode from."""
 
 import sys
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from stages.models.loading import LanguageModel
 
 WORTH_SHARING = 64  # tokens; below it the second pass over the batch costs more than it saves
-ROOM = 64  # tokens by which a cache grows at once
+ROOM = 64  # tokens that a cache grows by at a time
 
 
 @dataclass
 class Batch:
-    """Rows of ids, padded on the left of what they do not share; `cache` holds the first `shared` columns of every row."""
+    """Rows of ids, padded between the shared prefix and the rest; `cache` holds the first `shared` columns of every row."""
 
     ids: torch.Tensor
     mask: torch.Tensor
@@ -25,7 +25,7 @@ class Batch:
 
 
 def batched(lm: LanguageModel, rows: Sequence[list[int]], at_most: int = sys.maxsize) -> Batch:
-    """The rows share their common beginning, but no more than `at_most` tokens of it."""
+    """Return the rows as a batch that shares their common prefix, up to `at_most` tokens of it."""
     shortest = min(*map(len, rows), at_most + 2) - 2  # a row keeps two tokens: one is predicted from the other
     shared = next((column for column, ids in enumerate(zip(*rows, strict=False)) if len(set(ids)) > 1), shortest)
     worth = len(rows) > 1 and min(shared, shortest) >= WORTH_SHARING and not lm.encoder_decoder
@@ -43,7 +43,7 @@ def batched(lm: LanguageModel, rows: Sequence[list[int]], at_most: int = sys.max
 
 
 def _empty(lm: LanguageModel) -> DynamicCache | None:
-    """Return an empty cache for a decoder that needs nothing before its input, else None: then the model makes its own."""
+    """Return an empty cache for a decoder without a trained prompt, else None: then the model makes its own."""
     if lm.encoder_decoder or lm.has_prompt:
         return None
     cache = DynamicCache(config=lm.model.config)
@@ -52,9 +52,9 @@ def _empty(lm: LanguageModel) -> DynamicCache | None:
 
 
 class GrowingLayer(DynamicLayer):
-    """Keys and values, (rows, heads, tokens, width) each, as the first tokens of tensors with room for more.
+    """Keys and values, each (rows, heads, tokens, width), stored at the start of tensors with room for more tokens.
 
-    transformers' own layer copies all that it holds for every token it adds, a quarter of a decoding step on a CPU.
+    transformers' own layer copies its whole content for every token, which takes a quarter of a decoding step on a CPU.
     """
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, ...]:
@@ -68,7 +68,7 @@ class GrowingLayer(DynamicLayer):
 def _appended(held: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
     rows, heads, length, width = held.shape
     end = length + new.shape[2]
-    room = held.stride(1) // width  # tokens; a tensor without room holds just its own
+    room = held.stride(1) // width  # in tokens; equal to the length if there is no room left
     if end > room or not held.numel():
         grown = held.new_empty(rows, heads, end + ROOM, width)
         grown[:, :, :length] = held

@@ -1,8 +1,8 @@
-"""A batch of prompts in, answers out: the most likely continuation of each.
+"""Decode batches of prompts into answers.
 
-Prompts that begin alike (a system prompt, examples) share one pass over that beginning: its keys and values are computed
-once for the batch. A model with a trained prompt before its input is asked row by row: PEFT drops the position ids by which
-padding on the left is harmless.
+Prompts with a common prefix (a system prompt, examples) share one pass over it: its keys and values are computed once per
+batch. A model with a trained prompt answers one row at a time, because PEFT drops the position ids that make padding on the
+left harmless.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from stages.models.loading import LanguageModel
 
 @dataclass(frozen=True)
 class Completion:
-    """`stopped`: the model ended by itself; `new_tokens` counts the end token too."""
+    """An answer; `stopped` means that the model ended it itself, and `new_tokens` includes the end token."""
 
     text: str
     stopped: bool
@@ -43,7 +43,7 @@ def generate(lm: LanguageModel, prompts: Sequence[list[int]], **how: Any) -> lis
             pad_token_id=lm.tokenizer.pad_token_id,
             **how,
         )
-    start = 1 if lm.encoder_decoder else batch.ids.shape[1]  # a decoder of its own begins with a start token
+    start = 1 if lm.encoder_decoder else batch.ids.shape[1]  # a separate decoder begins with a start token
     return [_answer(lm.tokenizer, row, stops) for row in out[:, start:].tolist()]
 
 

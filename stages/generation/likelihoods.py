@@ -1,4 +1,4 @@
-"""How likely a model finds given continuations, and its logits while it reads them."""
+"""Compute how likely a model finds given continuations, and its logits while it reads them."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,12 @@ from stages.generation import cache
 from stages.models.loading import LanguageModel
 
 
-def log_likelihoods(
-    lm: LanguageModel,
-    prompts: Sequence[list[int]],
-    continuations: Sequence[list[int]],
-) -> list[float]:
-    """Natural logarithm of the probability of each continuation after its prompt, summed over its tokens."""
+def log_likelihoods(lm: LanguageModel, prompts: Sequence[list[int]], continuations: Sequence[list[int]]) -> list[float]:
+    """Return the log-probability (nats) of each continuation after its prompt, summed over its tokens."""
     if lm.encoder_decoder or lm.has_prompt:
         return [_likelihood(lm, *pair) for pair in zip(prompts, continuations, strict=True)]
     rows = [prompt + added for prompt, added in zip(prompts, continuations, strict=True)]
-    batch = cache.batched(lm, rows, at_most=min(map(len, prompts)) - 1)  # the last token before predicts the first
+    batch = cache.batched(lm, rows, at_most=min(map(len, prompts)) - 1)  # the prompt's last token predicts the first new one
     longest = max(map(len, continuations))
     new = batch.ids[:, batch.shared :]
     with torch.inference_mode():
@@ -28,14 +24,14 @@ def log_likelihoods(
             past_key_values=batch.cache,
             logits_to_keep=min(longest + 1, new.shape[1]),
         ).logits
-        found = logits[:, :-1].float().log_softmax(-1).gather(2, new[:, 1 - logits.shape[1] :, None]).squeeze(2)
-    return [float(row[row.shape[0] - len(added) :].sum()) for row, added in zip(found, continuations, strict=True)]
+        likely = logits[:, :-1].float().log_softmax(-1).gather(2, new[:, 1 - logits.shape[1] :, None]).squeeze(2)
+    return [float(row[row.shape[0] - len(added) :].sum()) for row, added in zip(likely, continuations, strict=True)]
 
 
 def forced(lm: LanguageModel, prompt: list[int], answer: list[int]) -> torch.Tensor:
-    """Logits of a model that reads `answer` after `prompt`, shape (len(answer) + 1, vocabulary).
+    """Return the logits of a model that reads `answer` after `prompt`, shape (len(answer) + 1, vocabulary).
 
-    Row i is what the model says before token i of the answer; the last row says what would follow the answer.
+    Row i predicts token i of the answer; the last row predicts the token after it.
     """
 
     def ids(tokens: list[int]) -> torch.Tensor:
@@ -49,7 +45,7 @@ def forced(lm: LanguageModel, prompt: list[int], answer: list[int]) -> torch.Ten
 
 
 def choices(lm: LanguageModel, prompt: list[int], texts: Sequence[str]) -> tuple[list[float], list[int]]:
-    """Log-likelihood (nats) and tokens of each possible answer to one prompt, without an end token."""
+    """Return log-likelihood (nats) and number of tokens of each possible answer to a prompt, without an end token."""
     ids = [list(lm.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
     return log_likelihoods(lm, [prompt] * len(ids), ids), [len(answer) for answer in ids]
 

@@ -1,4 +1,4 @@
-"""Sampled answers, drawn from an explicit seed; the local teacher writes by them."""
+"""Sample answers from an explicit seed, for the local teacher."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,13 +9,13 @@ from stages.generation.decoding import Completion, generate
 from stages.models.loading import LanguageModel
 from stages.params import Sampling
 
-NUCLEUS = 4096  # likeliest tokens looked at first: of 96 rows, one nearly always needs more than 512
+NUCLEUS = 4096  # likeliest tokens to sort first; among 96 rows one nearly always needs more than 512
 
 Processor = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # ids and logits so far -> logits
 
 
 def sample(lm: LanguageModel, prompts: Sequence[list[int]], sampling: Sampling, seed: int) -> list[Completion]:
-    """A random continuation of each prompt: nucleus sampling (Holtzman et al. 2020), drawn from `seed` alone."""
+    """Return a random continuation of each prompt by nucleus sampling (Holtzman et al. 2020), drawn from `seed` alone."""
     how: dict[str, Any] = {"do_sample": False, "max_new_tokens": sampling.max_new_tokens, "logits_processor": []}
     if sampling.presence_penalty:
         how["logits_processor"].append(_presence_penalty(max(map(len, prompts)), sampling.presence_penalty))
@@ -25,10 +25,10 @@ def sample(lm: LanguageModel, prompts: Sequence[list[int]], sampling: Sampling, 
 
 
 def _draw(temperature: float, top_p: float, seed: int) -> Processor:
-    """Leaves of each row's logits one token, drawn from its nucleus: the fewest tokens that hold `top_p` of the probability.
+    """Return a processor that keeps one token per row, drawn from its nucleus: the fewest tokens that hold `top_p`.
 
-    transformers' own sampling sorts the whole vocabulary and draws a number for each of its tokens, from the global generator:
-    on a CPU a third of the time of a batch. This one looks at the likeliest tokens and draws one number a row.
+    transformers sorts the whole vocabulary and draws a number for each of its tokens from the global generator. On a CPU
+    that takes a third of the time. This processor sorts the likeliest tokens only and draws one number per row.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -43,7 +43,7 @@ def _draw(temperature: float, top_p: float, seed: int) -> Processor:
 
 
 def _likeliest(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each row's likeliest tokens, enough to hold `top_p`: the probability they hold together up to each, and the tokens."""
+    """Return the cumulative probabilities of each row's likeliest tokens, up to at least `top_p`, and the tokens."""
     vocabulary = probabilities.shape[1]
     width = min(NUCLEUS, vocabulary)
     while True:
@@ -55,7 +55,7 @@ def _likeliest(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor,
 
 
 def _presence_penalty(prompt_width: int, penalty: float) -> Processor:
-    """Lowers the logit of every token that the answer holds already, as OpenAI's presence_penalty does."""
+    """Return a processor that lowers the logit of every token already in the answer, as OpenAI's presence_penalty does."""
 
     def lower(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         written = ids[:, prompt_width:]

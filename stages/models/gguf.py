@@ -1,4 +1,4 @@
-"""GGUF files as safetensors that transformers loads in a third of a second."""
+"""Convert GGUF files to safetensors, which transformers loads in a third of a second."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 
 def dequantise(gguf: Path, folder: Path) -> None:
-    """Store tokenizer and weights of a GGUF file in a folder, the weights as bf16."""
+    """Store the tokenizer of a GGUF file and its weights, in bf16, in a folder."""
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
     # Without dequantize=True the weights stay packed and cannot be saved.

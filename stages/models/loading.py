@@ -1,4 +1,4 @@
-"""Base models in memory: a model, its tokenizer and the ids that end an answer as one value."""
+"""Load base models: a model, its tokenizer and the ids that end an answer are one value."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,16 +40,16 @@ class LanguageModel:
 
     @property
     def has_prompt(self) -> bool:
-        """Whether a trained prompt (prompt tuning, prefix tuning, P-tuning) stands before the input."""
+        """Return whether a trained prompt (prompt tuning, prefix tuning, P-tuning) precedes the input."""
         return hasattr(self.model, "peft_config") and self.model.active_peft_config.is_prompt_learning
 
 
 def open_model(
     runtime: Runtime, load: Callable[[Path, str], PreTrainedModel], manifest: Manifest | None = None
 ) -> LanguageModel:
-    """Prepare this process, make sure of the weights that models/base.json (or `manifest`) pins, and load them.
+    """Prepare this process, check the weights that models/base.json (or `manifest`) pins, and load them with `load`.
 
-    `load` takes the weights' folder and the device. DataError where the files are missing or differ.
+    `load` receives the weights' folder and the device. Raise DataError if files are missing or differ.
     """
     provenance.prepare(runtime)
     folder = ensure(manifest or read_manifest())
@@ -64,7 +64,7 @@ def open_base(runtime: Runtime, manifest: Manifest | None = None) -> LanguageMod
 def load_base(
     folder: Path, device: str, quantization: Quantization | None = None, precision: str = "bf16", attention: str = "sdpa"
 ) -> PreTrainedModel:
-    """The base model on its device: 4 or 8 bits where `quantization` says so, else in `precision`."""
+    """Return the base model on its device, in 4 or 8 bits if `quantization` asks for them, otherwise in `precision`."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     bits = None
     if quantization and quantization.type == "int8":
@@ -88,8 +88,8 @@ def load_base(
         local_files_only=True,
     )
     for module in model.modules():
-        # On CPUs with AVX512-BF16 bitsandbytes repacks 4-bit weights in place when first evaluated: lossy, and from then on no
-        # gradient passes through them (tests/models/test_train.py).
+        # On CPUs with AVX512-BF16 bitsandbytes repacks 4-bit weights in place at the first evaluation. That loses precision,
+        # and no gradient passes through the repacked weights (tests/train/test_quantized.py).
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     if head := model.get_output_embeddings():
@@ -98,6 +98,9 @@ def load_base(
 
 
 def _without_gaps(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """What reaches the head, laid out anew: `logits_to_keep` cuts it out of longer rows, and where its weights are frozen, as
-    under an adapter, torch would multiply row by row, each with a copy of the weights: 1.2 s instead of 6 ms for eight rows."""
+    """Copy the head's input to contiguous memory; `logits_to_keep` makes it a slice of longer rows.
+
+    If the head is frozen, as under an adapter, torch multiplies such a slice row by row and copies the weights each time.
+    For eight rows that takes 1.2 s instead of 6 ms.
+    """
     return tuple(tensor.contiguous() for tensor in inputs)

@@ -1,6 +1,6 @@
 """The manifest of a base model, models/base.json: its source, revision, and the sha256 of every file.
 
-Weights are never a DVC output. A stage that needs them fetches what is missing and checks it (stages/models/sources.py).
+Weights are never a DVC output. A stage that needs them fetches missing files and checks all (stages/models/sources.py).
 """
 
 from math import prod
@@ -23,7 +23,7 @@ class File(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What was fetched: `model` as configured (a branch resolved to its commit), every file with hash and size."""
+    """A fetched model: `model` as configured (a branch resolved to its commit), and every file with hash and size."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,7 +44,7 @@ def read_manifest(path: Path = MANIFEST) -> Manifest:
 
 
 def parameters(folder: Path) -> int:
-    """Return the number of weights stored in a folder, read from the headers alone."""
+    """Return the number of weights stored in a folder; only the headers are read."""
     total = 0
     for path in sorted(folder.glob("*.safetensors")):
         try:

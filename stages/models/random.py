@@ -18,7 +18,7 @@ from stages.params import RandomModel
 
 
 def make(model: RandomModel, folder: Path) -> None:
-    """Store seeded random weights and a byte-level tokenizer, whose pad is its end token as in SmolLM2."""
+    """Store seeded random weights and a byte-level tokenizer that pads with its end token, as SmolLM2 does."""
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     vocabulary = {token: i for i, token in enumerate(specials + sorted(pre_tokenizers.ByteLevel.alphabet()))}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))

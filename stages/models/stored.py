@@ -1,4 +1,4 @@
-"""What a folder with a tuned model holds: an adapter, or a whole model whose weights fit its config.json."""
+"""Check a folder with a tuned model: an adapter, or a whole model whose weights fit its config.json."""
 
 import json
 from pathlib import Path
@@ -12,13 +12,15 @@ def is_whole(folder: Path) -> bool:
 
 
 def check_whole(folder: Path, where: str) -> None:
-    """DataError, which begins with `where`, unless config.json and weights fit; transformers by itself draws what is missing at
-    random and leaves out what is too much."""
+    """Raise DataError, which begins with `where`, unless the weights fit config.json.
+
+    transformers itself would initialise missing tensors at random and ignore unexpected ones.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # a table of what is missing, which the line below says
+    logging.set_verbosity_error()  # hides a table of missing tensors, which the error below names
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
@@ -32,23 +34,23 @@ def check_whole(folder: Path, where: str) -> None:
             output_loading_info=True,
         )
     except Exception as error:  # a wrong config.json can make a model's class raise anything
-        said = " ".join((str(error) or type(error).__name__).split())
-        raise DataError(f"{where}: is no whole model: {said[:200]}") from None
+        message = " ".join((str(error) or type(error).__name__).split())
+        raise DataError(f"{where}: cannot be loaded as a whole model: {message[:200]}") from None
     finally:
         logging.set_verbosity(verbosity)
     wrong = sorted([*found["missing_keys"], *found["unexpected_keys"], *(key for key, *_ in found["mismatched_keys"])])
     if wrong:
         raise DataError(
-            f"{where}: its weights do not fit its config.json: {len(wrong)} are missing, too much or of another "
-            f"shape, such as {wrong[0]}; store it anew or name another"
+            f"{where}: its weights do not fit its config.json: {len(wrong)} tensors are missing, unexpected or misshapen, "
+            f"e.g. {wrong[0]}; save the model again or name another"
         )
 
 
 def adapter_config(folder: Path) -> dict[str, Any]:
-    """What a stored adapter says of itself; DataError where that cannot be read."""
+    """Return the adapter_config.json of a stored adapter; raise DataError if it cannot be read."""
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    except ValueError:  # also what is not UTF-8
+    except ValueError:  # includes text that is not UTF-8
         config = None
     if not isinstance(config, dict):
         raise DataError(f"{folder}: its adapter_config.json is damaged; name an undamaged copy")

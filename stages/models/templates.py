@@ -1,4 +1,4 @@
-"""Chat templates for models that come without one, by the name that `model.chat_template` gives them."""
+"""Chat templates for models without one of their own, by their name in `model.chat_template`."""
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"

@@ -1,4 +1,4 @@
-"""The tokenizer of a model folder."""
+"""Load the tokenizer of a model folder."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, with a pad token, and with `encoder_decoder` saying for which class of model chat.py writes."""
+    """Return the tokenizer with a pad token and with `encoder_decoder`, which chat.py reads to choose the layout."""
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -1,4 +1,4 @@
-"""A tuned model: the base with a stored adapter, merged or next to its weights, or a whole model."""
+"""Load tuned models: the base with a stored adapter, merged into its weights or separate, or a whole model."""
 
 from pathlib import Path
 
@@ -17,17 +17,17 @@ from stages.params import Quantization, Runtime
 
 
 def open_tuned(runtime: Runtime, adapter: Path, quantization: Quantization | None = None, merge: bool = True) -> LanguageModel:
-    """Return the base that models/base.json pins with an adapter, ready to answer; see `load_tuned`."""
+    """Return the base that models/base.json pins, with an adapter, ready to answer; see `load_tuned`."""
     return open_model(runtime, lambda folder, device: load_tuned(folder, adapter, device, quantization, merge))
 
 
 def load_tuned(
     folder: Path, adapter: Path, device: str, quantization: Quantization | None = None, merge: bool = True
 ) -> PreTrainedModel:
-    """The tuned model: base in bf16 with the adapter merged, or base (quantised where asked) with the adapter beside it.
+    """Return the tuned model: the bf16 base with the adapter merged, or the base (quantised if requested) with it separate.
 
-    A prompt has no weights to merge and stays beside. LoftQ's adapter makes up for the rounding of a 4-bit base, so in bf16
-    it is put on that base's rounded weights.
+    A trained prompt has no weights to merge and stays separate. LoftQ's adapter compensates for the rounding of a 4-bit
+    base, so in bf16 it is applied to that base's rounded weights.
     """
     if not adapter.is_dir():
         raise DataError(f"{adapter}: no such adapter; train one with `dvc repro` first")
@@ -42,29 +42,31 @@ def load_tuned(
     else:
         base = load_base(folder, device, quantization)
     tuned = with_adapter(base, adapter)
-    if tuned.active_peft_config.peft_type == "ADALORA":  # PEFT makes its matrices anew while loading, rounded to bf16
+    if tuned.active_peft_config.peft_type == "ADALORA":  # PEFT recreates its matrices while loading, rounded to bf16
         stored = load_file(adapter / "adapter_model.safetensors", device=device)
         for name, weight in tuned.named_parameters():
             weight.data = stored.get(name.replace(".default", ""), weight.data)
     if merge and not tuned.active_peft_config.is_prompt_learning:
         return tuned.merge_and_unload()
     for name, weight in tuned.named_parameters():
-        if "ia3_l" in name:  # a factor in fp32 would turn the keys of a bf16 base into fp32, which attention refuses
+        if "ia3_l" in name:  # a factor in fp32 would make the keys of a bf16 base fp32, which attention rejects
             weight.data = weight.data.to(base.dtype)
     for module in tuned.modules():
         if isinstance(module, BaseTunerLayer):
-            module.register_forward_hook(_as_it_came)
+            module.register_forward_hook(_in_input_dtype)
     return tuned.eval()
 
 
-def _as_it_came(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-    """A layer's output in the type of its input: beside bitsandbytes' layers PEFT's IA³ and AdaLoRA give fp32 without
-    autocast, under which they were trained, and what follows refuses that."""
+def _in_input_dtype(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    """Return a layer's output in the dtype of its input.
+
+    On bitsandbytes' layers PEFT's IA³ and AdaLoRA return fp32 unless autocast is on, as in training; the next layer fails.
+    """
     return output.to(inputs[0].dtype)
 
 
 def with_adapter(base: PreTrainedModel, folder: Path, is_trainable: bool = False) -> PeftModel:
-    """The base with a stored adapter beside its weights; DataError where it is damaged or belongs to another base."""
+    """Return the base with a stored adapter; raise DataError if the adapter is damaged or belongs to another base."""
     adapter_config(folder)
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():
@@ -77,9 +79,9 @@ def with_adapter(base: PreTrainedModel, folder: Path, is_trainable: bool = False
         raise DataError(f"{weights}: damaged: {error}") from None
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
-        said = lines[1] if lines[0].endswith(":") and len(lines) > 1 else lines[0]
-        raise DataError(f"{folder}: is no adapter for this base model ({said[:200]})") from None
-    # PEFT drops without a word what fits nowhere. (Asked about embeddings, it would look for the base on the hub.)
+        message = lines[1] if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+        raise DataError(f"{folder}: not an adapter for this base model ({message[:200]})") from None
+    # PEFT silently drops weights that fit nowhere. (To check for embeddings, it would look for the base on the hub.)
     if not stored <= set(get_peft_model_state_dict(model, save_embedding_layers=False)):
-        raise DataError(f"{folder}: holds weights for layers that this base model lacks; it belongs to another")
+        raise DataError(f"{folder}: holds weights for layers that this base model lacks; it belongs to another base")
     return model
