@@ -93,8 +93,9 @@ def trained_and_loaded(p: params.Params, manifest: Manifest) -> str:
     base = loading.load_base(weights, "cpu", p.quantization, p.train.precision, p.train.attn_implementation)
     model = adapt.attach(base, p.adapter, p.lora, 1, trainable=p.train.trainable, steps=steps)
     with tempfile.TemporaryDirectory() as folder:
-        run.train(model, tokenizer, rows, rows, p.train, p.runtime, 1, Path(folder) / "unfinished")
-        adapt.save(model, tokenizer, Path(folder) / "adapter", manifest)
+        lm = LanguageModel(model, tokenizer)
+        run.train(lm, run.Rows(rows, rows), p.train, p.runtime, seed=1, unfinished=Path(folder) / "unfinished")
+        adapt.save(lm, Path(folder) / "adapter", manifest)
         again = load_tuned(weights, Path(folder) / "adapter", "cpu", p.quantization, merge=False)
         decoding.greedy(
             LanguageModel(again, tokenizer), [[5, 6, 7]], 2

@@ -1,4 +1,4 @@
-"""train: one seed's adapter, from the formatted rows or whole documents; a killed run continues from its last checkpoint."""
+"""train: fit one seed's adapter to formatted rows or whole documents; a killed run continues from its last checkpoint."""
 
 import sys
 import time
@@ -12,8 +12,9 @@ from stages.params import Params
 from stages.records import Document, Example
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
+
+    from stages.train.run import Rows
 
 FORMATTED, MODELS, COST = Path("data/formatted"), Path("models"), Path("data/cost")
 DOCUMENTS, REPLAY = Path("data/raw/documents.jsonl"), Path("data/replay.jsonl")
@@ -21,7 +22,7 @@ INPUTS = [FORMATTED / "train.jsonl", FORMATTED / "valid.jsonl", DOCUMENTS, REPLA
 
 
 def main() -> None:
-    from stages.models.loading import load_base, open_model
+    from stages.models.loading import LanguageModel, load_base, open_model
     from stages.train import adapt, checkpoints, dataset, penalties, run
 
     seed, started = int(sys.argv[1]), time.monotonic()
@@ -35,10 +36,11 @@ def main() -> None:
             adapt.check_start(whole, folder)
         return load_base(whole or folder, device, p.quantization, p.train.precision, p.train.attn_implementation)
 
-    lm = open_model(runtime, load, manifest)
-    train, valid = _rows(p, lm.tokenizer)
-    steps = run.steps(len(train), p.train, runtime)
-    model = adapt.attach(lm.model, p.adapter, p.lora, seed, trainable=p.train.trainable, steps=steps, start_from=start)
+    base = open_model(runtime, load, manifest)
+    rows = _rows(p, base.tokenizer)
+    steps = run.steps(len(rows.train), p.train, runtime)
+    model = adapt.attach(base.model, p.adapter, p.lora, seed, trainable=p.train.trainable, steps=steps, start_from=start)
+    lm = LanguageModel(model, base.tokenizer)
     penalty = None
     if p.adapter.type == "adalora":
         penalty = penalties.orthogonality(model, p.adapter.orth_reg_weight)
@@ -47,10 +49,10 @@ def main() -> None:
         penalty = penalties.ewc(model, general, p.replay.ewc_lambda, p.train.precision)
     stored = [path for path in sorted(start.iterdir()) if path.is_file()] if start else []
     unfinished = checkpoints.folder(seed, p, runtime, [*INPUTS, *stored])
-    result = run.train(model, lm.tokenizer, train, valid, p.train, runtime, seed, unfinished, penalty)
+    result = run.train(lm, rows, p.train, runtime, seed=seed, unfinished=unfinished, penalty=penalty)
 
-    saved = adapt.save(model, lm.tokenizer, MODELS / str(seed) / "adapter", manifest)
-    figures = {"model_bytes": manifest.weight_bytes, **saved, **dataset.figures(train), **result.figures}
+    saved = adapt.save(lm, MODELS / str(seed) / "adapter", manifest)
+    figures = {"model_bytes": manifest.weight_bytes, **saved, **dataset.figures(rows.train), **result.figures}
     files.write_json(MODELS / str(seed) / "training.json", figures)
     cost = {"seconds": round(time.monotonic() - started, 1), **result.cost, "machine": provenance.machine(runtime)}
     files.write_json(COST / f"train_{seed}.json", cost)
@@ -58,15 +60,16 @@ def main() -> None:
     checkpoints.clear(unfinished)
 
 
-def _rows(p: Params, tokenizer: "PreTrainedTokenizerBase") -> tuple["Dataset", "Dataset"]:
-    """Return the rows to train on and those to validate with: chats, or documents of which every twentieth is set apart."""
+def _rows(p: Params, tokenizer: "PreTrainedTokenizerBase") -> "Rows":
+    """Return the rows for training and validation: chats, or documents, of which every twentieth is for validation."""
     from stages.train import dataset
+    from stages.train.run import Rows
 
     max_length = p.format.max_length
     if p.train.objective == "sft":
         splits = [list(records.read(FORMATTED / f"{split}.jsonl", Example)) for split in ("train", "valid")]
         if not 500 <= len(splits[0]) <= 5000:
-            print(f"advice: {len(splits[0])} rows to train on; 500 to 5,000 clean ones are the usual advice")
+            print(f"advice: {len(splits[0])} training rows; 500 to 5,000 clean rows are usually advised")
         train, valid = (dataset.tokenised(examples, tokenizer, max_length) for examples in splits)
     else:
         texts = list(records.read(DOCUMENTS, Document))
@@ -74,7 +77,7 @@ def _rows(p: Params, tokenizer: "PreTrainedTokenizerBase") -> tuple["Dataset", "
             raise DataError(f"{DOCUMENTS}: empty, but train.objective = continued_pretraining; choose data that has documents")
         kept = [text for place, text in enumerate(texts, start=1) if place % 20]
         train, valid = (dataset.documents(part, tokenizer, max_length) for part in (kept, texts[19::20]))
-    return dataset.packed(train, tokenizer, max_length) if p.train.packing else train, valid
+    return Rows(dataset.packed(train, tokenizer, max_length) if p.train.packing else train, valid)
 
 
 if __name__ == "__main__":

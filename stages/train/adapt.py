@@ -1,4 +1,4 @@
-"""Which weights are trained, and how they are stored: an adapter from PEFT, or the whole model where its own weights change."""
+"""Choose the weights to train and store them: a PEFT adapter, or the whole model if its own weights change."""
 
 import json
 from fnmatch import fnmatch
@@ -9,10 +9,11 @@ import peft
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from peft import PeftConfig, PeftModel, get_peft_model
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel
 
 from stages.errors import DataError
 from stages.files import whole_folder, write_json
+from stages.models.loading import LanguageModel
 from stages.models.manifest import Manifest, parameters
 from stages.models.stored import adapter_config
 from stages.models.tuned import with_adapter
@@ -30,10 +31,10 @@ def attach(
     steps: int = 1,
     start_from: Path | None = None,
 ) -> PreTrainedModel | PeftModel:
-    """The model with the weights to train unfrozen, in fp32: bf16 would round small updates away.
+    """Return the model with the weights to train unfrozen and in fp32, because bf16 would round small updates away.
 
-    `trainable` are the name patterns of adapter.type = selective, `steps` is the length of the run (AdaLoRA plans with it),
-    `start_from` a stored adapter of the same type to go on from.
+    `trainable` are the name patterns of adapter.type = selective, `steps` is the length of the run (AdaLoRA's schedule needs
+    it), and `start_from` is a stored adapter of the same type to continue training from.
     """
     if adapter.type == "llama_pro":
         return llama_pro.expanded(base, adapter.blocks)
@@ -52,7 +53,7 @@ def attach(
     for name, weight in model.named_parameters():
         if ".ranknum." in name:  # AdaLoRA's divisor: PEFT would train it, but does not store it
             weight.requires_grad_(False)
-        elif weight.requires_grad:  # the base's own biases come in its precision
+        elif weight.requires_grad:  # the base's own biases have its precision
             weight.data = weight.data.float()
     if adapter.type != "lora":
         return model
@@ -65,34 +66,39 @@ def attach(
     ranks = [module.lora_A["default"].weight.shape[0] for module in model.modules() if hasattr(module, "lora_A")]
     if min(ranks) < lora.r:
         raise DataError(
-            f"lora.r = {lora.r} with lora.init = {lora.init}: the smallest matrix has rank {min(ranks)}, and no more can be "
-            f"taken from it; use lora.r={min(ranks)} or less"
+            f"lora.r = {lora.r} with lora.init = {lora.init}: the smallest matrix has only rank {min(ranks)}; "
+            f"use lora.r={min(ranks)} or less"
         )
     return model
 
 
 def check_start(start: Path, weights: Path) -> None:
-    """DataError where a whole model to go on from is none of the base model's: its class, width and vocabulary are to be the
-    base's, which the report names and whose tokenizer is used; blocks it may have gained."""
+    """Raise DataError unless a whole model to continue from has the class, width and vocabulary of the base.
+
+    The report names the base, and its tokenizer is used. The model may have more blocks.
+    """
     try:
-        found, base = (
+        started, base = (
             AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True) for folder in (start, weights)
         )
     except (StrictDataclassError, KeyError, OSError, TypeError, ValueError) as error:
-        said = " ".join((str(error) or type(error).__name__).split())
-        raise DataError(f"train.start_from = {start}: its config.json is no model's ({said[:200]})") from None
+        message = " ".join((str(error) or type(error).__name__).split())
+        raise DataError(f"train.start_from = {start}: its config.json does not describe a model ({message[:200]})") from None
     for key in ("model_type", "hidden_size", "vocab_size"):
-        theirs, ours = (getattr(config, key, None) for config in (found, base))
+        theirs, ours = (getattr(config, key, None) for config in (started, base))
         if theirs != ours:
             raise DataError(
-                f"train.start_from = {start}: has {key} {theirs}, the base model {ours}; go on from a model trained from this "
-                "base, or make it the base with model=path"
+                f"train.start_from = {start}: has {key} {theirs}, the base model {ours}; continue from a model trained from "
+                "this base, or make it the base with model=path"
             )
 
 
 def _check_modules(base: PreTrainedModel, adapter: Adapter, lora: Lora) -> None:
-    """Refuse among the named modules those that the model lacks, which PEFT leaves out without a word where others fit; and
-    embeddings and head, which often share their weights: merged into one of them, an adapter would change both."""
+    """Raise DataError if a named module is missing, an embedding or the head.
+
+    PEFT silently ignores missing modules if others match. Embeddings and head often share their weights, so an adapter
+    merged into one of them would change both.
+    """
     section, chosen = ("lora", lora) if adapter.type == "lora" else ("adapter", adapter)
     named = getattr(chosen, "target_modules", None)
     if not isinstance(named, list):
@@ -122,13 +128,13 @@ def _config(base: PreTrainedModel, adapter: Adapter, lora: Lora, steps: int) -> 
                 target_modules=lora.target_modules,
                 use_rslora=lora.use_rslora,
                 use_dora=lora.use_dora,
-                init_lora_weights="pissa_niter_16" if lora.init == "pissa" else True,  # 16 as in the paper's fast SVD
+                init_lora_weights="pissa_niter_16" if lora.init == "pissa" else True,  # the 16 iterations of the paper
             )
         case "adalora":
             if steps - int(adapter.tfinal * steps) < 2:
                 raise DataError(
-                    f"adapter.tfinal = {adapter.tfinal} in {steps} steps: ranks would be settled before any was weighed; train "
-                    "longer or lower it"
+                    f"adapter.tfinal = {adapter.tfinal} in {steps} steps: ranks would be fixed before any is evaluated; "
+                    "train longer or lower it"
                 )
             options |= {"lora_alpha": options.pop("alpha"), "lora_dropout": options.pop("dropout")}
             options |= {"deltaT": options.pop("delta_t"), "total_step": steps}
@@ -136,7 +142,7 @@ def _config(base: PreTrainedModel, adapter: Adapter, lora: Lora, steps: int) -> 
             return peft.AdaLoraConfig(**task, **options)
         case "ia3":
             return peft.IA3Config(**task, **options)
-        case "prompt_tuning":  # before the encoder alone: PEFT would otherwise count a decoder's prompt that it never uses
+        case "prompt_tuning":  # for the encoder only: PEFT would otherwise count a decoder's prompt that it never uses
             return peft.PromptTuningConfig(**task, **options, num_transformer_submodules=1)
         case "prefix_tuning":
             return peft.PrefixTuningConfig(**task, **options)
@@ -145,11 +151,10 @@ def _config(base: PreTrainedModel, adapter: Adapter, lora: Lora, steps: int) -> 
 
 
 def _unfrozen(base: PreTrainedModel, patterns: list[str]) -> PreTrainedModel:
-    """The base with the weights whose names match a pattern unfrozen."""
+    """Return the base with only those weights unfrozen whose names match a pattern."""
     names = [name for name, _ in base.named_parameters()]
     if lost := [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in names)]:
-        said = " or ".join(lost)
-        raise DataError(f"train.trainable: no weight is called {said}; there are {', '.join(names[1:4])} and others")
+        raise DataError(f"train.trainable: no weight is called {' or '.join(lost)}; names are like {', '.join(names[1:4])}")
     base.requires_grad_(False)
     for weight in (weight for name, weight in base.named_parameters() if any(fnmatch(name, p) for p in patterns)):
         weight.data = weight.data.float()
@@ -160,29 +165,28 @@ def _unfrozen(base: PreTrainedModel, patterns: list[str]) -> PreTrainedModel:
 def _continued(base: PreTrainedModel, adapter: Adapter, lora: Lora, folder: Path) -> PeftModel:
     if not (folder / "adapter_config.json").is_file():
         raise DataError(
-            f"train.start_from = {folder}: holds no adapter_config.json; to put an adapter on a whole model, use model=path"
+            f"train.start_from = {folder}: has no adapter_config.json; to train an adapter on a whole model, use model=path"
         )
-    there = adapter_config(folder)
-    stored = str(there.get("peft_type")).lower()
+    config = adapter_config(folder)
+    stored = str(config.get("peft_type")).lower()
     if stored != adapter.type:
         raise DataError(f"train.start_from = {folder}: holds an adapter of type {stored}, but adapter.type = {adapter.type}")
     if adapter.type == "lora":
-        own = {"alpha": "lora_alpha", "dropout": "lora_dropout"}  # PEFT's names where they are others
-        held = {key: there.get(own.get(key, key)) for key in ("r", "alpha", "dropout", "bias", "use_dora", "use_rslora")}
+        own = {"alpha": "lora_alpha", "dropout": "lora_dropout"}  # PEFT's names where they differ
+        held = {key: config.get(own.get(key, key)) for key in ("r", "alpha", "dropout", "bias", "use_dora", "use_rslora")}
         if wrong := [f"lora.{key}={json.dumps(value)}" for key, value in held.items() if value != getattr(lora, key)]:
-            raise DataError(f"train.start_from = {folder}: that adapter has {' '.join(wrong)}; set what it has")
+            raise DataError(f"train.start_from = {folder}: that adapter has {' '.join(wrong)}; set the same values")
     return with_adapter(base, folder, is_trainable=True)
 
 
-def save(
-    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, manifest: Manifest
-) -> dict[str, int]:
-    """Write the trained weights beside, then rename; returns parameter counts and bytes.
+def save(lm: LanguageModel, folder: Path, manifest: Manifest) -> dict[str, int]:
+    """Write the trained weights to a temporary folder, rename it to `folder`, and return parameter counts and bytes.
 
-    The same weights give the same bytes everywhere: no path of this machine, sets sorted, no README with a date.
+    The same weights give the same bytes everywhere: no local path, sorted sets, no README with a date.
     """
+    model = lm.model
     with whole_folder(folder) as part:
-        # Asked about embeddings, which are never trained here, PEFT would look for the base on the hub.
+        # To check for trained embeddings, which do not exist here, PEFT would look for the base on the hub.
         adapter_alone = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
         model.save_pretrained(part, **adapter_alone, **lora_init.stored_weights(model))
         (part / "README.md").unlink(missing_ok=True)
@@ -190,7 +194,7 @@ def save(
             if (part / name).is_file():
                 _make_portable(part / name, manifest.model.name, lora_init.stored_config(model))
         if not (part / "adapter_config.json").is_file():
-            tokenizer.save_pretrained(part)
+            lm.tokenizer.save_pretrained(part)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     is_adapter = (folder / "adapter_config.json").is_file()
     return {

@@ -1,4 +1,4 @@
-"""Our options as TRL's, and the tracker that a run reports to."""
+"""Translate options to TRL's arguments, and prepare the tracker that a run reports to."""
 
 import os
 from pathlib import Path
@@ -10,16 +10,17 @@ from stages import provenance
 from stages.errors import DataError
 from stages.params import Runtime, Train
 
-TRACKERS = ("swanlab", "tensorboard")  # shown to write offline; the extra of this name installs them
+TRACKERS = ("swanlab", "tensorboard")  # tested to write offline; the extra `trackers` installs them
 
 
 def arguments(options: Train, runtime: Runtime, seed: int, unfinished: Path, validate: bool) -> SFTConfig:
+    """Return TRL's arguments; checkpoints are written to `unfinished`."""
     on_cpu = provenance.device(runtime) == "cpu"
     return SFTConfig(
         output_dir=str(unfinished),
         seed=seed,
         use_cpu=on_cpu,
-        bf16=False,  # compute_loss opens autocast itself: accelerate's would turn the logits, the largest tensor, into fp32
+        bf16=False,  # compute_loss opens autocast itself; accelerate's would convert the logits, the largest tensor, to fp32
         per_device_train_batch_size=runtime.micro_batch_size,
         per_device_eval_batch_size=runtime.micro_batch_size,
         gradient_accumulation_steps=options.batch_size // runtime.micro_batch_size,
@@ -39,7 +40,7 @@ def arguments(options: Train, runtime: Runtime, seed: int, unfinished: Path, val
         eval_strategy="steps" if validate else "no",
         eval_steps=options.eval_steps,
         save_steps=options.save_steps,
-        save_total_limit=2,  # a kill while one is written leaves the other
+        save_total_limit=2,  # if a kill damages one, the other remains
         load_best_model_at_end=bool(options.early_stopping_patience),
         metric_for_best_model="loss" if options.early_stopping_patience else None,
         restore_callback_states_from_checkpoint=bool(options.early_stopping_patience),
@@ -51,12 +52,12 @@ def arguments(options: Train, runtime: Runtime, seed: int, unfinished: Path, val
 
 
 def prepare_tracker(name: str, run: str) -> None:
-    """Refuse a tracker that transformers does not know or that is not installed; keep local logs in .tunetrail/logs."""
+    """Raise DataError if transformers does not know the tracker or it is not installed; log locally to .tunetrail/logs."""
     if name == "none":
         return
     known = sorted(integration_utils.INTEGRATION_TO_CALLBACK)
     if name not in known:
-        raise DataError(f"train.report_to = {name}: unknown; transformers knows none, {', '.join(known)}")
+        raise DataError(f"train.report_to = {name}: unknown; choose from none, {', '.join(known)}")
     if name not in integration_utils.get_available_reporting_integrations():
         package = "-e '.[trackers]'" if name in TRACKERS else name
         raise DataError(f"train.report_to = {name}: not installed; pip install {package}")

@@ -1,6 +1,6 @@
-"""Where unfinished training lives: outside the outputs, keyed by everything that decides the result.
+"""Keep the checkpoints of unfinished training outside the outputs, keyed by everything that decides the result.
 
-Another configuration, other rows or other code get another folder, so that nothing wrong is ever resumed.
+Another configuration, other rows or other code get another folder, so that a run never resumes from a wrong checkpoint.
 """
 
 import json
@@ -12,11 +12,11 @@ from stages.files import file_hash
 from stages.params import Params, Runtime
 from stages.records import content_hash
 
-ROOMS = ("train", "models", "text")  # whose code decides what is trained
+ROOMS = ("train", "models", "text")  # folders whose code decides the result
 
 
 def folder(seed: int, p: Params, runtime: Runtime, files: list[Path]) -> Path:
-    """Return `$DVC_ROOT/.tunetrail/checkpoints/<fingerprint>`; DVC_ROOT is the repository also in temporary runs."""
+    """Return `$DVC_ROOT/.tunetrail/checkpoints/<fingerprint>`; DVC_ROOT is the repository, in temporary runs too."""
     stages = Path(__file__).parents[1]
     code = [file_hash(path) for room in ROOMS for path in sorted((stages / room).glob("*.py"))]
     fingerprint = content_hash([seed, p.model_dump(), runtime.model_dump(), [file_hash(path) for path in files], code])[:16]
@@ -24,7 +24,7 @@ def folder(seed: int, p: Params, runtime: Runtime, files: list[Path]) -> Path:
 
 
 def newest(unfinished: Path) -> Path | None:
-    """The newest complete checkpoint; one that a kill cut short is removed (transformers writes trainer_state.json last)."""
+    """Return the newest complete checkpoint; remove those cut short by a kill (trainer_state.json is written last)."""
     found = sorted(unfinished.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[-1]), reverse=True)
     for path in found:
         try:

@@ -1,4 +1,4 @@
-"""Chats become token ids and labels for the trainer, through the one rendering of stages/text/chat.py."""
+"""Convert chats to token ids and labels for the trainer; stages/text/chat.py renders every chat."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,19 +13,18 @@ from stages.text import chat
 
 
 def tokenised(examples: Iterable[Example], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
-    """Arrow rows of `input_ids` and `labels`, in order; what format let through too long is cut to max_length tokens."""
+    """Return rows of `input_ids` and `labels`, in order; rows that format kept although too long are cut to max_length."""
     return _rows(chat.truncated(sequence, max_length) for e in examples for sequence in chat.encode(tokenizer, e.messages))
 
 
 def documents(texts: Iterable[Document], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
-    """Whole texts, each with an end token, in pieces of max_length tokens; every token is supervised that follows another.
+    """Return whole texts, each with an end token, in pieces of max_length tokens; all tokens but the first are supervised.
 
-    A last piece of one token would teach nothing and is left out: by itself in a batch it would make the loss 0/0.
+    A last piece of one token has nothing to supervise and is left out: alone in a batch it would make the loss 0/0.
     """
     if tokenizer.encoder_decoder:
         raise DataError(
-            "train.objective = continued_pretraining: an encoder-decoder model would need spans to fill in, not whole texts; "
-            "use sft"
+            "train.objective = continued_pretraining: an encoder-decoder model needs spans to fill in, not whole texts; use sft"
         )
     whole = [[*tokenizer(text.text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for text in texts]
     pieces = [ids[start : start + max_length] for ids in whole for start in range(0, len(ids), max_length)]
@@ -33,9 +32,9 @@ def documents(texts: Iterable[Document], tokenizer: PreTrainedTokenizerBase, max
 
 
 def packed(rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
-    """Rows joined to sequences of at most max_length tokens; `seq_lengths` keeps them apart in the attention."""
+    """Return rows joined into sequences of at most max_length tokens; `seq_lengths` separates them in the attention."""
     if tokenizer.encoder_decoder:
-        raise DataError("train.packing: an encoder-decoder model reads prompts and writes answers apart; set it to false")
+        raise DataError("train.packing: an encoder-decoder model keeps prompts and answers separate; set it to false")
     return pack_dataset(rows, max_length, "bfd")
 
 
@@ -45,7 +44,7 @@ def _rows(sequences: Iterable[chat.Encoded]) -> Dataset:
 
 
 def figures(rows: Dataset) -> dict[str, Any]:
-    """Rows, tokens without padding, and tokens that are trained on."""
+    """Return the number of rows, of tokens without padding, and of supervised tokens."""
     return {
         "rows": len(rows),
         "tokens": sum(len(ids) for ids in rows["input_ids"]),

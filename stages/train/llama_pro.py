@@ -1,6 +1,6 @@
-"""LLaMA Pro (Wu et al. 2024, arXiv:2401.02415): copies of decoder blocks are added and they alone are trained.
+"""LLaMA Pro (Wu et al. 2024, arXiv:2401.02415): add copies of decoder blocks and train only the copies.
 
-A copy's output projections begin at zero, so that it adds nothing to the residual stream and the grown model answers as
+A copy's output projections start at zero. It adds nothing to the residual stream, so the expanded model first answers as
 the base does.
 """
 
@@ -13,10 +13,10 @@ from stages.errors import DataError
 
 
 def expanded(base: PreTrainedModel, blocks: int) -> PreTrainedModel:
-    """The base with a trainable fp32 copy of the last block after each of `blocks` equal groups of its blocks."""
+    """Return the base with a trainable fp32 copy of the last block after each of `blocks` equal groups of its blocks."""
     layers = getattr(base.get_decoder(), "layers", None)
     if layers is None or not hasattr(layers[0], "mlp") or not hasattr(layers[0].mlp, "down_proj"):
-        raise DataError("adapter.type = llama_pro: the model has no blocks as Llama, Qwen or Gemma have; use another adapter")
+        raise DataError("adapter.type = llama_pro: the model has no blocks like Llama, Qwen or Gemma; use another adapter")
     if len(layers) % blocks:
         raise DataError(f"adapter.blocks = {blocks}: does not divide the model's {len(layers)} blocks into equal groups")
     base.requires_grad_(False)
@@ -30,7 +30,7 @@ def expanded(base: PreTrainedModel, blocks: int) -> PreTrainedModel:
                     weight.data.zero_()
             grown.append(copy)
     for index, layer in enumerate(grown):
-        layer.self_attn.layer_idx = index  # its place in the cache of keys and values
+        layer.self_attn.layer_idx = index  # its position in the cache of keys and values
     base.get_decoder().layers = torch.nn.ModuleList(grown)
     base.config.num_hidden_layers = len(grown)
     if kinds := getattr(base.config, "layer_types", None):

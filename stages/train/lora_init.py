@@ -1,6 +1,6 @@
-"""How LoRA begins where it does not begin at zero: LoftQ and PiSSA, and what each needs to be stored so that it loads again.
+"""Initialise LoRA by LoftQ or PiSSA, and store what each needs to load again.
 
-PEFT's own LoftQ needs a GPU, hence the few lines here; its PiSSA is used as it is.
+PEFT's own LoftQ needs a GPU, so it is implemented here; PEFT's PiSSA is used unchanged.
 """
 
 from pathlib import Path
@@ -17,11 +17,12 @@ from stages.models import loading
 def loftq(model: PeftModel) -> None:
     """LoftQ (Li et al. 2023, arXiv:2310.08659), one step: B·A·alpha/r is the best approximation of rank r of W - Q.
 
-    W is the base as it was fetched, Q its 4-bit weights. The stored adapter belongs to Q and says so (`stored_config`).
+    W are the fetched weights of the base, Q its 4-bit weights. The stored adapter records that it belongs to Q
+    (`stored_config`).
     """
     whole = loading.load_base(Path(model.name_or_path), "cpu", precision="fp32")
     for name, module in model.base_model.model.named_modules():
-        if not hasattr(module, "lora_A") or not hasattr(module.base_layer.weight, "quant_state"):  # T5 keeps some unrounded
+        if not hasattr(module, "lora_A") or not hasattr(module.base_layer.weight, "quant_state"):  # T5 leaves some unquantised
             continue
         four_bit = module.base_layer.weight
         rounded = bnb.functional.dequantize_4bit(four_bit.data, four_bit.quant_state).float()
@@ -35,13 +36,13 @@ def loftq(model: PeftModel) -> None:
 
 
 def remember(model: PeftModel) -> None:
-    """Keep PiSSA's first A and B: the base has lost their product, so the adapter is stored as the difference to them."""
+    """Keep PiSSA's initial A and B: their product was subtracted from the base, so the difference to them is stored."""
     first = {name: weight.detach().clone() for name, weight in model.named_parameters() if ".lora_" in name}
     model.first_lora = first
 
 
 def stored_weights(model: PreTrainedModel | PeftModel) -> dict[str, Any]:
-    """For save_pretrained: after PiSSA [A; A0] and [B, -B0], whose product B·A - B0·A0 is what the base as fetched lacks."""
+    """Return arguments of save_pretrained: after PiSSA [A; A0] and [B, -B0], whose product is the update B·A - B0·A0."""
     first = getattr(model, "first_lora", None)
     if not first:
         return {}
@@ -53,7 +54,7 @@ def stored_weights(model: PreTrainedModel | PeftModel) -> dict[str, Any]:
 
 
 def stored_config(model: PreTrainedModel | PeftModel) -> dict[str, Any]:
-    """What adapter_config.json must say beyond PEFT: the doubled rank of PiSSA; the 4-bit base that LoftQ belongs to."""
+    """Return changes to adapter_config.json: the doubled rank of PiSSA, or the 4-bit base that LoftQ's adapter belongs to."""
     if getattr(model, "first_lora", None):
         config = model.active_peft_config
         doubled = config.lora_alpha * (2**0.5 if config.use_rslora else 2)

@@ -1,4 +1,4 @@
-"""What is added to the loss: EWC, which holds the weights that general answers depend on, and AdaLoRA's orthogonality."""
+"""Penalties added to the loss: EWC protects the weights that general answers depend on; AdaLoRA's orthogonality."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,13 +16,14 @@ from stages.text.chat import IGNORE
 def ewc(model: PreTrainedModel, general: Dataset, strength: float, precision: str) -> Callable[[], Tensor]:
     """Elastic weight consolidation (Kirkpatrick et al. 2017, arXiv:1612.00796, equation 3): λ/2 · Σ F_i (θ_i - θ*_i)².
 
-    θ* are the base's weights and F is the diagonal of the Fisher information there: the mean over the general rows of the
-    squared gradient of log p(answer | prompt). (With the base's own answers as rows, one draw from the model a prompt.)
-    For LoRA θ are the adapted matrices themselves, so that θ - θ* is the effective update alpha/r · B·A: the penalty does not
-    depend on how that product is split, and holds for a 4-bit base too. F takes as much memory as those matrices in fp32.
+    θ* are the base's weights. F is the diagonal of the Fisher information there: the mean over the general rows of the
+    squared gradient of log p(answer | prompt). The rows hold the base's own answers, one per prompt.
+
+    For LoRA θ are the adapted matrices themselves, so that θ - θ* is the effective update alpha/r · B·A. The penalty does
+    not depend on how that product is split, and it works for a 4-bit base. F takes as much memory as those matrices in fp32.
     """
     if not len(general):
-        raise DataError("replay.ewc_lambda: no general prompt was answered to the end; raise replay.max_new_tokens")
+        raise DataError("replay.ewc_lambda: the base finished no answer to a general prompt; raise replay.max_new_tokens")
     layers = {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
     weights = {} if layers else {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     starts = {name: weight.detach().clone() for name, weight in weights.items()}
@@ -37,9 +38,9 @@ def ewc(model: PreTrainedModel, general: Dataset, strength: float, precision: st
 
 
 def orthogonality(model: PreTrainedModel, strength: float) -> Callable[[], Tensor]:
-    """AdaLoRA's regulariser (Zhang et al. 2023, arXiv:2303.10512, equation 4), which PEFT adds to a loss of its own only.
+    """AdaLoRA's regulariser (Zhang et al. 2023, arXiv:2303.10512, equation 4), which PEFT adds only to its own loss.
 
-    The mean of the Frobenius norms of PᵀP - I and QQᵀ - I over all matrices.
+    It is the mean of the Frobenius norms of PᵀP - I and QQᵀ - I over all matrices.
     """
 
     def distance(name: str, weight: Tensor) -> Tensor:
@@ -53,14 +54,14 @@ def orthogonality(model: PreTrainedModel, strength: float) -> Callable[[], Tenso
 def _fisher(
     model: PreTrainedModel, layers: dict[str, Any], weights: dict[str, Any], rows: Dataset, precision: str
 ) -> dict[str, Tensor]:
-    """Mean squared gradient of each row's log-likelihood, by weight, and of adapted matrices by layer."""
+    """Return the mean squared gradient of the rows' log-likelihoods, by name of weight or adapted layer."""
     total: dict[str, Tensor] = {}
 
     def add(name: str, gradient: Tensor) -> None:
         total[name] = total.get(name, 0) + gradient.square() / len(rows)
 
     def watch(name: str, _: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """The base matrix is frozen, perhaps 4-bit; its gradient is that of the layer's output times the layer's input."""
+        """Compute the gradient of a frozen, perhaps 4-bit matrix: the gradient of the layer's output times its input."""
         read = inputs[0].detach().flatten(0, -2).float()
         output.register_hook(lambda gradient: add(name, gradient.flatten(0, -2).float().T @ read))
 

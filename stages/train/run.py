@@ -1,4 +1,4 @@
-"""A training run: resumed where a kill left it, with a log that holds nothing of the machine."""
+"""Run the training: resume after a kill, and log nothing that depends on the machine."""
 
 import time
 from contextlib import nullcontext
@@ -9,10 +9,11 @@ from typing import Any
 
 from datasets import Dataset
 from peft.helpers import disable_input_dtype_casting
-from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase, TrainerState
+from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase, TrainerState
 
 from stages import provenance
 from stages.errors import DataError
+from stages.models.loading import LanguageModel
 from stages.params import Runtime, Train
 from stages.text.chat import IGNORE
 from stages.train import checkpoints
@@ -20,32 +21,40 @@ from stages.train.arguments import arguments, prepare_tracker
 from stages.train.trainer import DecoderTrainer, EncoderDecoderTrainer, Penalty, callbacks, peft_type
 
 
-@dataclass
+@dataclass(frozen=True)
+class Rows:
+    """Tokenised rows: `train` to fit, `valid` to watch the loss."""
+
+    train: Dataset
+    valid: Dataset
+
+
+@dataclass(frozen=True)
 class Run:
-    """`figures` repeat exactly on one machine; `cost` is what this run took on this machine."""
+    """A finished run: `figures` repeat exactly on one machine; `cost` is the time and memory that this run took."""
 
     figures: dict[str, Any]
     cost: dict[str, Any]
 
 
 def train(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Dataset,
-    valid: Dataset,
+    lm: LanguageModel,
+    rows: Rows,
     options: Train,
     runtime: Runtime,
+    *,
     seed: int,
     unfinished: Path,
     penalty: Penalty | None = None,
 ) -> Run:
-    """Train `model` in place, resuming from the newest checkpoint in `unfinished`; `penalty` is added to the loss."""
+    """Train the model in place, resuming from the newest checkpoint in `unfinished`; `penalty` is added to the loss."""
+    model, tokenizer, valid = lm.model, lm.tokenizer, rows.valid
     if tokenizer.encoder_decoder and options.prompt_loss_weight:
-        raise DataError("train.prompt_loss_weight: an encoder-decoder model does not write its prompt; set it to 0")
+        raise DataError("train.prompt_loss_weight: an encoder-decoder model does not predict its prompt; set it to 0")
     if tokenizer.encoder_decoder and options.neftune_noise_alpha:
         raise DataError("train.neftune_noise_alpha: the noise does not reach an encoder-decoder model; set it to null")
     if options.early_stopping_patience and not len(valid):
-        raise DataError("train.early_stopping_patience: there are no validation rows to watch; set it to null")
+        raise DataError("train.early_stopping_patience: needs validation rows, and there are none; set it to null")
     prepare_tracker(options.report_to, unfinished.name)
     dtypes = {name: weight.dtype for name, weight in model.named_parameters()}
     kind = EncoderDecoderTrainer if tokenizer.encoder_decoder else DecoderTrainer
@@ -54,23 +63,23 @@ def train(
         penalty,
         model=model,
         args=arguments(options, runtime, seed, unfinished, bool(len(valid))),
-        train_dataset=rows,
+        train_dataset=rows.train,
         eval_dataset=valid.select(range(min(options.eval_rows, len(valid)))) if len(valid) else None,
         processing_class=tokenizer,
         callbacks=callbacks(model, options),
         **_collator(tokenizer),
     )
-    if peft_type(model) == "ADALORA":  # its importance scores are in no checkpoint, so that a killed run starts anew
+    if peft_type(model) == "ADALORA":  # checkpoints lack its importance scores, so a killed run starts again
         worker.args.save_strategy = "no"
-    for name, weight in model.named_parameters():  # TRL casts the adapter of a 4-bit base to bf16; adapt.attach chose fp32
+    for name, weight in model.named_parameters():  # TRL casts the adapter of a 4-bit base to bf16; undo that
         weight.data = weight.data.to(dtypes[name])
     checkpoint = checkpoints.newest(unfinished)
     already = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else TrainerState()
     memory = provenance.Memory(provenance.device(runtime))
     started = time.monotonic()
-    # Autocast casts what an adapter computes with; PEFT's own casts would come on top. (IA³ has none to switch off.)
+    # Autocast already casts an adapter's inputs, so PEFT's own casts are disabled. (IA³ has none.)
     with nullcontext() if peft_type(model) == "IA3" else disable_input_dtype_casting(model):
-        if checkpoint and _is_over(already):  # killed while its result was stored: going on would make one more step
+        if checkpoint and _is_over(already):  # killed while its result was stored; train() would make one more step
             worker.state = already
             best = already.best_model_checkpoint if options.early_stopping_patience else None
             worker._load_from_checkpoint(best or checkpoint)
@@ -87,27 +96,27 @@ def train(
 
 
 def steps(rows: int, options: Train, runtime: Runtime) -> int:
-    """Optimiser steps of a run over so many rows, counted as transformers does: what is left over makes a step of its own."""
+    """Return the optimiser steps of a run, counted as transformers does: an incomplete last batch is a step too."""
     micro = ceil(rows / runtime.micro_batch_size)
     epoch = max(1, ceil(micro / (options.batch_size // runtime.micro_batch_size)))
     return options.max_steps or ceil(options.num_train_epochs * epoch)
 
 
 def _is_over(state: TrainerState) -> bool:
-    """Whether a checkpoint is the last of its run, planned or by early stopping."""
+    """Return whether a checkpoint is the last of its run, planned or by early stopping."""
     control = state.stateful_callbacks.get("TrainerControl", {}).get("args", {})
     return state.global_step >= state.max_steps or bool(control.get("should_training_stop"))
 
 
 def _collator(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """TRL's own collator expects prompt and answer in one sequence."""
+    """Return a collator for encoder-decoder models; TRL's own expects prompt and answer in one sequence."""
     if not tokenizer.encoder_decoder:
         return {}
     return {"data_collator": DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORE)}
 
 
 def _figures(state: TrainerState) -> dict[str, Any]:
-    """Steps and losses from the step log (transformers' own `train_loss` is wrong after a resume)."""
+    """Return steps and losses from the step log (transformers' own `train_loss` is wrong after a resume)."""
     log = [
         {"step": entry["step"], "loss": round(entry["loss"], 6), "learning_rate": entry["learning_rate"]}
         for entry in state.log_history

@@ -1,6 +1,6 @@
-"""TRL's trainer with the loss computed where labels are.
+"""TRL's trainer, with logits computed only where labels are.
 
-The stock trainers build logits for every prompt token, which on a CPU costs more than the rest of the step; bench/step.py
+The stock trainers compute logits for every prompt token. On a CPU that costs more than the rest of the step; bench/step.py
 measures the difference.
 """
 
@@ -19,14 +19,15 @@ from stages.params import Train
 from stages.text.chat import IGNORE
 
 Penalty = Callable[[], Tensor]
-TRAINED = "trained.safetensors"  # in a checkpoint: the weights that are trained, whatever kind of adapter they belong to
+TRAINED = "trained.safetensors"  # in a checkpoint: the trained weights of any kind of adapter
 
 
 class ResponseLoss:
-    """Cross-entropy of supervised tokens, averaged over the global batch; logits only from the first such token on.
+    """Cross-entropy of supervised tokens, averaged over the global batch; logits start at the first supervised token.
 
-    With `prompt_loss_weight` w the sum over prompt tokens, times w, joins the sum over answer tokens; both are divided by the
-    number of answer tokens, so that w does not change what an answer token counts. `penalty` is added once an update.
+    With `prompt_loss_weight` w, w times the sum over prompt tokens is added to the sum over answer tokens. Both are divided
+    by the number of answer tokens, so that w does not change the weight of an answer token. `penalty` is added once per
+    update.
     """
 
     args: Any
@@ -49,12 +50,12 @@ class ResponseLoss:
         if weight:
             loss = loss + weight * _summed(logits, _prompt_labels(inputs, labels)[:, first:])
         loss = loss / ((wanted != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch)
-        if self.penalty and model.training:  # once an update, however many micro-batches it is split into
+        if self.penalty and model.training:  # once per update, however many micro-batches it has
             loss = loss + self.penalty() / (1 if num_items_in_batch is None else self.current_gradient_accumulation_steps)
         return (loss, {}) if return_outputs else loss
 
     def logits(self, model, inputs, labels, first):  # type: ignore[no-untyped-def]
-        """Return logits and the labels they predict, both (rows, positions, …); `first`: no earlier label is supervised."""
+        """Return logits and the labels they predict, both (rows, positions, …); no label before `first` is supervised."""
         raise NotImplementedError
 
     def _get_train_sampler(self, train_dataset=None):  # type: ignore[no-untyped-def]
@@ -64,7 +65,7 @@ class ResponseLoss:
         return ByLength(train_dataset or self.train_dataset, size, self.args.seed)
 
     def _save(self, output_dir=None, state_dict=None):  # type: ignore[no-untyped-def]
-        """Store the trained weights as they are: PEFT would store what it needs to predict, less for some adapters."""
+        """Store all trained weights; for some adapters PEFT would store only what prediction needs."""
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         trained = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
@@ -98,7 +99,7 @@ class EncoderDecoderTrainer(ResponseLoss, Trainer):
 
 
 class ByLength(LengthGroupedSampler):
-    """Rows of like length together, shuffled by seed and epoch alone: a run resumed in a later epoch continues alike."""
+    """Group rows of similar length, shuffled by seed and epoch only, so that a run resumed in a later epoch is the same."""
 
     def __init__(self, rows: Any, batch_size: int, seed: int) -> None:
         super().__init__(batch_size, lengths=[len(ids) for ids in rows["input_ids"]], generator=torch.Generator())
@@ -110,7 +111,7 @@ class ByLength(LengthGroupedSampler):
 
 
 class MoveRanks(TrainerCallback):
-    """AdaLoRA's allocation, which must see the gradients of each step before they are cleared."""
+    """Run AdaLoRA's allocation, which needs the gradients of each step before they are cleared."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
@@ -132,7 +133,7 @@ def peft_type(model: PreTrainedModel) -> str | None:
 
 
 def _in_front(model: PreTrainedModel) -> int:
-    """Return how many trained embeddings PEFT puts before a decoder's input (a prefix lies in the cache instead)."""
+    """Return how many trained embeddings PEFT puts before a decoder's input (a prefix is in the cache instead)."""
     is_prompt = peft_type(model) in ("PROMPT_TUNING", "P_TUNING")
     return model.active_peft_config.num_virtual_tokens if is_prompt else 0
 
@@ -143,6 +144,6 @@ def _summed(logits: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _prompt_labels(inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
-    """Return the tokens that are not supervised, without padding and without the first of a packed row."""
+    """Return the unsupervised tokens as labels, without padding and without the first token of each packed row."""
     real = inputs["position_ids"] != 0 if "position_ids" in inputs else inputs["attention_mask"].bool()
     return torch.where((labels == IGNORE) & real, inputs["input_ids"], IGNORE)

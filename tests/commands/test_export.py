@@ -124,7 +124,7 @@ def test_a_whole_model_with_weights_missing_neither_answers_nor_is_exported(repo
 def test_a_prompt_cannot_be_merged(repository, manifest, weights, tokenizer, options):
     p = options("adapter=prompt_tuning", "quantization=none")
     model = adapt.attach(loading.load_base(weights, "cpu"), p.adapter, p.lora, 1)
-    adapt.save(model, tokenizer, repository / "prompt", manifest)
+    adapt.save(LanguageModel(model, tokenizer), repository / "prompt", manifest)
     with pytest.raises(DataError, match="a prompt has no weights to merge; use `tunetrail predict --adapter"):
         export.export(repository / "out", repository / "prompt")
 
@@ -137,7 +137,7 @@ def other(repository, manifest, weights, tokenizer, options):
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             weight.data.fill_(0.2)
-    adapt.save(model, tokenizer, repository / "other", manifest)
+    adapt.save(LanguageModel(model, tokenizer), repository / "other", manifest)
     return repository / "other"
 
 
