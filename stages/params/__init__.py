@@ -1,8 +1,8 @@
-"""The typed schema of params.yaml, the one authority on what may be configured.
+"""The typed schema of params.yaml.
 
-conf/ holds every value and Hydra composes it into params.yaml; this module says which keys exist, what each may be and what
-cannot go together. It has no defaults on purpose: a key that conf/ forgets is an error, not a guess. The same check runs
-while Hydra composes (hydra_plugins/validated.py), in the validate stage and whenever a stage reads its sections.
+conf/ holds every value, and Hydra composes it into params.yaml. This package defines which keys exist, what values they
+allow and which combinations are refused. It has no defaults: a key missing in conf/ is an error. The same check runs while
+Hydra composes (hydra_plugins/validated.py), in the validate stage and whenever a stage reads its sections.
 """
 
 from stages.params.reading import PARAMS, check, check_file, flatten, load, parse, read, runtime
@@ -44,54 +44,3 @@ from stages.params.synthesis import (
 )
 from stages.params.training import WHOLE, Adapter, Format, Lora, Quantization, Train
 from stages.params.whole import Params
-
-__all__ = [
-    "PARAMS",
-    "WHOLE",
-    "Adapter",
-    "Budget",
-    "ComplaintInstruct",
-    "ComplaintsData",
-    "Data",
-    "DocumentsData",
-    "FolderDocuments",
-    "Format",
-    "GeneralInstruct",
-    "GraphData",
-    "HpoFacts",
-    "HubModel",
-    "HubRows",
-    "InstanceFilter",
-    "Items",
-    "LocalTeacher",
-    "Lora",
-    "Model",
-    "OpenAITeacher",
-    "Params",
-    "Passage",
-    "PathModel",
-    "Price",
-    "Quantization",
-    "RandomModel",
-    "ReplayTeacher",
-    "Retention",
-    "RowsData",
-    "Runtime",
-    "Sampling",
-    "SelfInstruct",
-    "SelfKG",
-    "SelfQa",
-    "Shares",
-    "Splits",
-    "Teacher",
-    "Train",
-    "WheelDocuments",
-    "WheelModel",
-    "check",
-    "check_file",
-    "flatten",
-    "load",
-    "parse",
-    "read",
-    "runtime",
-]

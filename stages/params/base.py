@@ -1,4 +1,4 @@
-"""What every section of the schema is made of: strict, frozen, closed; and the kinds of values that many share."""
+"""The base class of every section of the schema (strict, frozen, closed), and types that several sections share."""
 
 from typing import Annotated
 

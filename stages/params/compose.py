@@ -1,4 +1,4 @@
-"""conf/ composed into params.yaml exactly as `dvc exp run` does, to write it or to see whether the two have parted."""
+"""Compose conf/ into params.yaml exactly as `dvc exp run` does, to write it or to find where the two differ."""
 
 import json
 import tempfile
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def compose(overrides: list[str], output: Path) -> None:
-    """Compose conf/ with Hydra overrides into `output`; DataError on what Hydra or the schema refuses."""
+    """Compose conf/ with Hydra overrides into `output`; raise DataError if Hydra or the schema refuses them."""
     from dvc.utils.hydra import compose_and_dump
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -24,7 +24,7 @@ def compose(overrides: list[str], output: Path) -> None:
 
 
 def composed(*overrides: str) -> dict[str, Any]:
-    """What conf/ composes to, as plain values."""
+    """Return what conf/ composes to, as plain values."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
         compose(list(overrides), path)
@@ -32,16 +32,16 @@ def composed(*overrides: str) -> dict[str, Any]:
 
 
 def changed() -> list[str]:
-    """The keys in which params.yaml differs from what its experiment in conf/ composes to."""
+    """Return the keys in which params.yaml differs from what its experiment in conf/ composes to."""
     return _differing(*_sides())
 
 
 def differences() -> list[str]:
-    """How params.yaml differs from what its experiment in conf/ composes to, a line each with the way to promote it."""
+    """Return one line per key in which params.yaml differs from its experiment in conf/, with the command that keeps it."""
     here, there = _sides()
 
     def keep(key: str) -> str:
-        """Nothing for a key that only one side has or that names a choice: no value promotes another choice of a section."""
+        """Return how to keep a value in conf/; empty if only one side has the key or the key selects a kind of section."""
         both = key in here and key in there and key.rpartition(".")[2] not in ("type", "kind", "source")
         return f"keep it with `dvc exp run -S '{_home(key, there)}={_shown(here, key)}'` or " if both else ""
 
@@ -53,7 +53,7 @@ def differences() -> list[str]:
 
 
 def _sides() -> tuple[dict[str, Any], dict[str, Any]]:
-    """params.yaml, and what its experiment in conf/ composes to, by dotted key."""
+    """Return params.yaml, and what its experiment in conf/ composes to, by dotted key."""
     here = dict(params.flatten(params.load()))
     experiments = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
     chosen = [f"experiment={here['name']}"] if here.get("name") in experiments else []
@@ -69,7 +69,7 @@ def _shown(values: dict[str, Any], key: str) -> str:
 
 
 def _home(key: str, there: dict[str, Any]) -> str:
-    """The file of conf/ that decides a key, and the key's name in it: the experiment, else the option most like `there`."""
+    """Return the file of conf/ that sets a key, and its name there: the experiment, else the option closest to `there`."""
     conf, inner = ROOT / "conf", key
     experiment = conf / "experiment" / f"{there['name']}.yaml"
     if experiment.is_file() and key in dict(params.flatten(params.load(experiment))):

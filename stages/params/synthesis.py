@@ -1,4 +1,4 @@
-"""Who writes synthetic data, by which methods, within which budget."""
+"""Sections for synthetic data: the teacher, the methods and the budget."""
 
 from typing import Annotated, Literal, Self
 
@@ -9,7 +9,7 @@ from stages.params.sources import Model
 
 
 class Sampling(Section):
-    """Of a teacher's answer; temperature 0 is greedy, the presence penalty is subtracted from tokens already written."""
+    """How a teacher samples: temperature 0 is greedy; the presence penalty lowers the logits of tokens already written."""
 
     temperature: Annotated[float, Field(ge=0)]
     top_p: Annotated[float, Field(gt=0, le=1)]
@@ -18,7 +18,7 @@ class Sampling(Section):
 
 
 class LocalTeacher(Section):
-    """A transformers model asked in batches on this machine; `model: null` is the base model itself."""
+    """A transformers model that answers in batches on this machine; `model: null` is the base model itself."""
 
     kind: Literal["local"]
     model: Model | None
@@ -31,7 +31,7 @@ class Price(Section):
 
 
 class OpenAITeacher(Section):
-    """Any server with OpenAI's chat completions; the key is named by its environment variable, null where none is needed."""
+    """A server with OpenAI's chat completions; `api_key_env` names the variable with the key, null if none is needed."""
 
     kind: Literal["openai"]
     base_url: Annotated[str, StringConstraints(pattern=r"^https?://")]
@@ -55,7 +55,7 @@ Teacher = Annotated[LocalTeacher | OpenAITeacher | ReplayTeacher, Field(discrimi
 
 
 class Budget(Section):
-    """Where a synthesis stops with what there is, an instance; null: no limit."""
+    """Limits per synthesis instance; one that reaches a limit keeps the answers so far. null: no limit."""
 
     max_calls: Positive | None
     max_tokens: Positive | None
@@ -65,7 +65,7 @@ class Budget(Section):
 class ComplaintInstruct(Section):
     """Self-Instruct (Wang et al. 2023, arXiv:2212.10560) in its complaint form: new bodies from sampled demonstrations.
 
-    Here and below, `filters` judge in this order; one that is not named is off.
+    Here and below, `filters` run in this order; filters that are not named are off.
     """
 
     form: Literal["complaints"]
@@ -87,7 +87,7 @@ class ComplaintInstruct(Section):
 
 
 class LanguageRules(Section):
-    """What an instruction of a language may be like; where words are not separated, a character counts as a word."""
+    """Rules for instructions in a language; in languages without spaces a character counts as a word."""
 
     min_words: Positive
     max_words: Positive
@@ -105,9 +105,9 @@ InstanceFilter = Literal["finished", "echo", "empty", "colon", "conflict", "dupl
 
 
 class GeneralInstruct(Section):
-    """Self-Instruct as published: new instructions, whether they are classification, instances of each; a growing pool.
+    """Self-Instruct as published: new instructions from a growing pool, their classification, instances of each.
 
-    It ends at `target` instructions, after `patience` rounds without a new one, or with the budget.
+    It ends at `target` instructions, after `patience` rounds without a new one, or when the budget is spent.
     """
 
     form: Literal["general"]
@@ -132,7 +132,7 @@ SelfInstruct = Annotated[ComplaintInstruct | GeneralInstruct, Field(discriminato
 
 
 class Passage(Section):
-    """Longest passage and what neighbours share, in words; a Chinese, Japanese or Korean character counts as one."""
+    """Maximum length and overlap of passages, in words; a Chinese, Japanese or Korean character counts as a word."""
 
     words: Positive
     overlap: Count
@@ -145,7 +145,7 @@ class Passage(Section):
 
 
 class Shares(Section):
-    """Of all rows: with the passage in the prompt; to be declined without one; to be declined with a wrong one. Rest: none."""
+    """Shares of all rows: with the passage; to decline without one; to decline with a wrong one. The rest has no passage."""
 
     with_passage: Fraction
     unanswerable: Fraction
@@ -154,16 +154,16 @@ class Shares(Section):
     @model_validator(mode="after")
     def _leave_some(self) -> Self:
         if self.with_passage + self.unanswerable + self.wrong_passage >= 1:
-            raise ValueError("the shares leave no rows that are asked without a passage; their sum must be below 1")
+            raise ValueError("the shares leave no rows without a passage; their sum must be below 1")
         return self
 
 
 class SelfQa(Section):
     """Self-QA (Zhang and Yang 2023, arXiv:2305.11952): questions from passages, answers read from them.
 
-    `wordings` a statement are the rules' own, `questions` a passage the teacher's; `min_f1` is the least token F1 between a
-    teacher's answer and its answer when asked again; `rows`: about so many, give or take
-    the rounding of the shares, null: all.
+    `wordings` is the number of the rules' questions per statement, `questions` that of the teacher's per passage. `min_f1`
+    is the least token F1 between a teacher's answer and its answer when asked again. `rows` is the number of rows, up to the
+    rounding of the shares; null: all.
     """
 
     generator: Literal["rules", "teacher", "both"]
@@ -179,16 +179,21 @@ class SelfQa(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        possible = ["self_contained", "grounded", "round_trip", "duplicates"]  # a question comes before its answers
+        possible = [
+            "self_contained",
+            "grounded",
+            "round_trip",
+            "duplicates",
+        ]  # filters of questions run before those of answers
         if self.filters != [name for name in possible if name in self.filters]:
-            raise ValueError(f"filters: the order is {', '.join(possible)}; leave out what is to be off")
+            raise ValueError(f"filters: the order is {', '.join(possible)}; leave out those to switch off")
         return self
 
 
 class SelfKG(Section):
-    """Self-KG (Wang et al. 2023, arXiv:2304.06975): how many wordings of each form are asked, of each fact or group of facts.
+    """Self-KG (Wang et al. 2023, arXiv:2304.06975): the number of wordings of each form per fact or group of facts.
 
-    `templates`: the pairs made by templates are rows; `reword` of them are asked again in the teacher's words.
+    `templates`: whether pairs made by templates are rows; `reword` is the number of them that the teacher rewords.
     """
 
     open: Count
@@ -227,5 +232,5 @@ class Synthesis(Section):
         if len(set(self.methods)) < len(self.methods):
             raise ValueError("methods must not repeat")
         if "none" in self.methods and len(self.methods) > 1:
-            raise ValueError("methods: none stands alone")
+            raise ValueError("methods: none cannot be combined with others")
         return self

@@ -1,4 +1,4 @@
-"""How the model is adapted: formatting, quantisation, adapters, the optimiser, what holds against forgetting."""
+"""Sections for adapting the model: formatting, replay, quantisation, adapters and training."""
 
 from typing import Annotated, Literal, Self
 
@@ -16,7 +16,7 @@ class Format(Section):
 
 
 class Replay(Section):
-    """Against forgetting, with the base's own answers to general prompts: their share of all training rows, and EWC's λ."""
+    """Measures against forgetting: the base's own answers as a share of all training rows, and the λ of EWC."""
 
     path: Text
     max_new_tokens: Positive
@@ -25,9 +25,8 @@ class Replay(Section):
 
 
 class Quantization(Section):
-    """Of the frozen base while training; nf4 with double quantisation is QLoRA's (Dettmers et al. 2023, arXiv:2305.14314).
-
-    `double_quant` concerns the 4-bit types alone.
+    """Quantisation of the frozen base in training; nf4 with double quantisation is QLoRA (Dettmers et al. 2023,
+    arXiv:2305.14314). `double_quant` applies to the 4-bit types only.
     """
 
     type: Literal["nf4", "fp4", "int8", "none"]
@@ -39,7 +38,7 @@ Modules = Literal["all-linear"] | list[str]
 
 
 class Weights(Section):
-    """`full` trains every weight, `selective` those that train.trainable names, `lora` what the section lora says."""
+    """`full` trains every weight, `selective` those that train.trainable names, `lora` an adapter by the section lora."""
 
     type: Literal["full", "selective", "lora"]
 
@@ -47,7 +46,7 @@ class Weights(Section):
 class AdaLora(Section):
     """Ranks that move to where they matter (Zhang et al. 2023, arXiv:2303.10512), from init_r to target_r on average.
 
-    The budget falls between the shares `tinit` and 1 - `tfinal` of the run, every `delta_t` steps.
+    The ranks fall between the shares `tinit` and 1 - `tfinal` of the run, every `delta_t` steps.
     """
 
     type: Literal["adalora"]
@@ -66,7 +65,7 @@ class AdaLora(Section):
         if self.target_r >= self.init_r:
             raise ValueError(f"target_r = {self.target_r} is not below init_r = {self.init_r}; ranks only fall")
         if self.tinit + self.tfinal >= 1:
-            raise ValueError("tinit + tfinal leave no step in which ranks could fall; their sum must be below 1")
+            raise ValueError("tinit + tfinal leave no step in which ranks can fall; their sum must be below 1")
         return self
 
 
@@ -103,7 +102,7 @@ class PTuning(Section):
 
 
 class LlamaPro(Section):
-    """LLaMA Pro (Wu et al. 2024, arXiv:2401.02415): so many blocks are added, and they alone are trained."""
+    """LLaMA Pro (Wu et al. 2024, arXiv:2401.02415): `blocks` blocks are added, and only they are trained."""
 
     type: Literal["llama_pro"]
     blocks: Positive
@@ -113,7 +112,7 @@ Adapter = Annotated[
     Weights | AdaLora | Ia3 | PromptTuning | PrefixTuning | PTuning | LlamaPro,
     Field(discriminator="type"),
 ]
-WHOLE = ("full", "selective", "llama_pro")  # change the base's own weights or blocks, so that the whole model is stored
+WHOLE = ("full", "selective", "llama_pro")  # change the base's own weights or blocks, so the whole model is stored
 PROMPTS = ("prompt_tuning", "prefix_tuning", "p_tuning")
 
 
@@ -134,7 +133,7 @@ class Lora(Section):
 
 
 class Train(Section):
-    """Named as in transformers.TrainingArguments; `batch_size` is the global one, its split lies in runtime.
+    """Named as in transformers.TrainingArguments; `batch_size` is global, and runtime.micro_batch_size splits it.
 
     `prompt_loss_weight` weighs the tokens of the prompt in the loss (Huerta-Enochian & Ko 2024, arXiv:2401.13586);
     `neftune_noise_alpha` is that of Jain et al. 2023 (arXiv:2310.05914).

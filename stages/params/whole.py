@@ -1,4 +1,4 @@
-"""All sections together, and what cannot go together."""
+"""The whole of params.yaml, and the combinations of values that are refused."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -39,7 +39,9 @@ class Params(Section):
         if len(set(self.seeds)) < len(self.seeds):
             mistakes.append("seeds must not repeat")
         if max(self.predict.shots) > self.format.shots:
-            mistakes.append(f"predict.shots asks for {max(self.predict.shots)}, but format.shots keeps {self.format.shots}")
+            mistakes.append(
+                f"predict.shots needs {max(self.predict.shots)} examples, but format.shots keeps {self.format.shots}"
+            )
         if len(set(self.predict.shots)) < len(self.predict.shots):
             mistakes.append("predict.shots must not repeat")
         if self.train.batch_size % self.runtime.micro_batch_size:
@@ -51,7 +53,7 @@ class Params(Section):
         if self.data.kind != "complaints" and complaints:
             instead = {"rows": "none or synthesis=self_instruct_general", "documents": "self_qa", "graph": "self_kg"}
             mistakes.append(
-                "synthesis.methods: self_instruct in its form complaints writes complaint bodies; with "
+                "synthesis.methods: self_instruct in the form complaints writes complaint bodies; with "
                 f"data.kind = {self.data.kind} use synthesis={instead[self.data.kind]}"
             )
         if self.data.kind != "documents" and "self_qa" in self.synthesis.methods:
@@ -64,7 +66,7 @@ class Params(Section):
             )
         if self.synthesis.budget.max_usd and not self._costs_money():
             mistakes.append(
-                f"synthesis.budget.max_usd with teacher.kind = {self.teacher.kind}: its price is 0, so it would never stop; "
+                f"synthesis.budget.max_usd with teacher.kind = {self.teacher.kind}: its price is 0, so the budget would never end; "
                 "set teacher.price or synthesis.budget.max_tokens"
             )
         if mistakes:
@@ -76,7 +78,7 @@ class Params(Section):
         return bool(price and (price.usd_per_million_input or price.usd_per_million_output))
 
     def _adaptation(self) -> list[str]:
-        """What of adapter, quantization, lora, train and replay cannot go together, each with its reason."""
+        """Return the refused combinations of adapter, quantization, lora, train and replay, each with its reason."""
         train, kind, bits = self.train, self.adapter.type, self.quantization.type
         init = self.lora.init if kind == "lora" else "default"
         dora = kind == "lora" and self.lora.use_dora
@@ -85,7 +87,7 @@ class Params(Section):
         checks = [
             (
                 bool(unread),
-                f"{', '.join(unread)} with adapter.type = {kind}: only adapter=lora reads the section lora; set it back",
+                f"{', '.join(unread)} with adapter.type = {kind}: only adapter=lora reads the section lora; set the default",
             ),
             (
                 bits != "none" and kind in WHOLE,
@@ -106,27 +108,27 @@ class Params(Section):
             ),
             (
                 train.start_from and Path(train.start_from).resolve().is_relative_to(Path("models").resolve()),
-                f"train.start_from = {train.start_from}: DVC deletes what lies in models/ before it trains; copy the folder, "
+                f"train.start_from = {train.start_from}: DVC deletes the content of models/ before training; copy the folder, "
                 "e.g. to adapters/pretrained, and name the copy",
             ),
             (
                 train.start_from and (kind in (*PROMPTS, "adalora") or init != "default"),
-                f"train.start_from with adapter.type = {kind} and lora.init = {init}: training goes on from ia3, whole models "
-                "and lora with lora.init=default only",
+                f"train.start_from with adapter.type = {kind} and lora.init = {init}: training can continue only from ia3, "
+                "whole models, and lora with lora.init=default",
             ),
             (
                 self.replay.fraction and train.objective == "continued_pretraining",
-                "replay.fraction with train.objective = continued_pretraining: general rows are chats, and only documents are "
+                "replay.fraction with train.objective = continued_pretraining: general rows are chats, but only documents are "
                 "read; set it to 0",
             ),
             (
                 init == "pissa" and bits != "none",
-                f"lora.init = pissa with quantization.type = {bits}: it takes weights out of the base, which would have to be "
-                "quantised after that; use quantization=none",
+                f"lora.init = pissa with quantization.type = {bits}: it subtracts weights from the base, which must not be "
+                "quantised before; use quantization=none",
             ),
             (
                 init == "loftq" and bits not in ("nf4", "fp4"),
-                f"lora.init = loftq with quantization.type = {bits}: it makes up for 4-bit rounding; use quantization=nf4",
+                f"lora.init = loftq with quantization.type = {bits}: it compensates for 4-bit rounding; use quantization=nf4",
             ),
             (
                 dora and init != "default",
@@ -134,17 +136,17 @@ class Params(Section):
             ),
             (
                 dora and bits == "int8",
-                "lora.use_dora with quantization.type = int8: DoRA needs the norms of the base's rows, which on a CPU cannot "
-                "be read back from bitsandbytes' 8 bits; use quantization=nf4",
+                "lora.use_dora with quantization.type = int8: DoRA needs the norms of the base's rows, which cannot be "
+                "recovered from bitsandbytes' 8 bits on a CPU; use quantization=nf4",
             ),
             (
                 kind == "prefix_tuning" and train.gradient_checkpointing,
-                "train.gradient_checkpointing with adapter.type = prefix_tuning: the prefix lives in the cache of keys and "
-                "values, which checkpointing switches off",
+                "train.gradient_checkpointing with adapter.type = prefix_tuning: the prefix is in the cache of keys and "
+                "values, which checkpointing switches off; set it to false",
             ),
             (
                 kind in PROMPTS and train.packing,
-                f"train.packing with adapter.type = {kind}: the prompt would stand before the first of the packed rows alone",
+                f"train.packing with adapter.type = {kind}: the prompt would precede only the first of the packed rows; set it to false",
             ),
             (
                 train.lr_scheduler_type == "constant" and train.warmup_steps,
@@ -153,30 +155,30 @@ class Params(Section):
             ),
             (
                 train.packing and train.group_by_length,
-                "train.packing with train.group_by_length: packed rows are of one length; switch one of them off",
+                "train.packing with train.group_by_length: packed rows have one length; switch one of them off",
             ),
             (
                 train.early_stopping_patience and train.save_steps != train.eval_steps,
                 f"train.early_stopping_patience with train.save_steps = {train.save_steps} and train.eval_steps = "
-                f"{train.eval_steps}: the best checkpoint must have been stored; make them equal",
+                f"{train.eval_steps}: the best checkpoint must be stored; make them equal",
             ),
             (
                 train.early_stopping_patience and kind == "adalora",
-                "train.early_stopping_patience with adapter.type = adalora: its ranks are settled at the planned end only",
+                "train.early_stopping_patience with adapter.type = adalora: its ranks are final only at the planned end; set it to null",
             ),
             (
                 self.replay.ewc_lambda and (kind not in ("full", "selective", "lora") or dora or init != "default"),
-                f"replay.ewc_lambda with adapter.type = {kind}: the penalty needs an update added to weights that starts "
+                f"replay.ewc_lambda with adapter.type = {kind}: the penalty needs an update of weights that starts "
                 "at zero; use full, selective, or lora with lora.init=default and without DoRA",
             ),
             (
                 self.replay.ewc_lambda and kind == "lora" and self.lora.bias != "none",
-                f"replay.ewc_lambda with lora.bias = {self.lora.bias}: the penalty does not hold biases; use lora.bias=none",
+                f"replay.ewc_lambda with lora.bias = {self.lora.bias}: the penalty does not cover biases; use lora.bias=none",
             ),
             (
                 self.replay.ewc_lambda and train.start_from,
-                "replay.ewc_lambda with train.start_from: the penalty holds the base's weights, not those that training starts "
-                "from; switch one of them off",
+                "replay.ewc_lambda with train.start_from: the penalty protects the base's weights, not those that training "
+                "starts from; switch one of them off",
             ),
             (
                 train.prompt_loss_weight and train.objective == "continued_pretraining",
@@ -186,17 +188,17 @@ class Params(Section):
         return [reason for refused, reason in checks if refused]
 
     def advice(self) -> list[str]:
-        """Departures from the sources' advice: allowed, and said. Learning rates for LoRA and full tuning, 3 to 10 epochs."""
-        said, train = [], self.train
-        low, high = {"lora": (1e-4, 5e-4), "adalora": (1e-4, 5e-4)}.get(self.adapter.type, (3e-5, 5e-5))
-        if self.adapter.type in ("lora", "adalora", *WHOLE) and not low <= train.learning_rate <= high:
-            said.append(
-                f"train.learning_rate = {train.learning_rate:g} is outside {low:g} to {high:g}, the range advised for "
-                f"adapter.type = {self.adapter.type} (for models of a billion parameters; small ones often want more)"
+        """Return one line for each value outside the usually advised range; such values are allowed."""
+        advice, train, kind = [], self.train, self.adapter.type
+        low, high = {"lora": (1e-4, 5e-4), "adalora": (1e-4, 5e-4)}.get(kind, (3e-5, 5e-5))
+        if kind in ("lora", "adalora", *WHOLE) and not low <= train.learning_rate <= high:
+            advice.append(
+                f"train.learning_rate = {train.learning_rate:g}: the range usually advised for adapter.type = {kind} is "
+                f"{low:g} to {high:g} (for models of a billion parameters; smaller ones often need more)"
             )
         if not train.max_steps and not 3 <= train.num_train_epochs <= 10:
-            said.append(
-                f"train.num_train_epochs = {train.num_train_epochs:g} is outside 3 to 10, the range advised (fewer learn the "
-                "rows half, more learn them by heart; rows of great variety need fewer passes)"
+            advice.append(
+                f"train.num_train_epochs = {train.num_train_epochs:g}: the range usually advised is 3 to 10 (fewer learn the "
+                "rows incompletely, more memorise them; varied rows need fewer epochs)"
             )
-        return said
+        return advice
