@@ -1,7 +1,7 @@
-"""Makes a wrong `-S` fail while Hydra composes, before params.yaml is written and before anything runs.
+"""Reject a wrong `-S` while Hydra composes, before params.yaml is written and before any stage runs.
 
-DVC imports this folder before it composes conf/. `schema: ${validated:}` in conf/config.yaml calls the resolver, which runs
-the schema of stages/params/ on everything that was composed.
+DVC imports this folder before it composes conf/. `schema: ${validated:}` in conf/config.yaml calls the resolver, which
+checks the composed values with the schema of stages/params/.
 """
 
 import sys
@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def validated(*, _root_: DictConfig) -> str:
+    """Return "valid", or raise DataError with every mistake in the composed values."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     from stages.params import check

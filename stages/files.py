@@ -1,4 +1,4 @@
-"""Reading and writing files: text, JSON and YAML, each read with its place in the error and written whole or not at all."""
+"""Read and write text, JSON and YAML: errors name file and line, and a file is written completely or not at all."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def read_json(path: Path) -> Any:
-    """Return the value in a JSON file; DataError names the line where it is not JSON."""
+    """Return the value in a JSON file; raise DataError with the line if it is not JSON."""
     try:
         return json.loads("\n".join(lines(path)))
     except json.JSONDecodeError as error:
@@ -33,7 +33,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_yaml(content: bytes | str, where: str) -> Any:
-    """Return a value read as YAML 1.2, as DVC does (1e-3 is a number); DataError names `where` and the line."""
+    """Return a value read as YAML 1.2, as DVC does (1e-3 is a number); a DataError names `where` and the line."""
     from ruamel.yaml import YAML, YAMLError
 
     try:
@@ -51,7 +51,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write next to the file, then rename: a killed or failed run leaves the old file or none, never half of one."""
+    """Write next to the file, then rename: a killed or failed run leaves the old file or none, never a partial one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -68,7 +68,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `folder` when the block ends; an error or a kill leaves the old one."""
+    """Yield an empty folder that replaces `folder` when the block ends; after an error or a kill the old one remains."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""The way back from any record to what it was made from: predictions, examples, rows, facts, passages, teacher calls.
+"""Trace any record to its sources: predictions, examples, rows, facts, passages, teacher calls.
 
-Every record names its parents by id; this module finds the files of a run that hold them and prints the tree.
+Every record names its parents by id; this module finds them in the files of a run and prints the tree.
 """
 
 import json
@@ -16,18 +16,18 @@ SHOWN = 160  # characters of a text
 
 
 def trace(id: str, data: Path = Path("data")) -> Iterator[str]:
-    """Lines of the tree below a record; its id may be shortened as long as it is unique."""
+    """Yield the lines of the tree below a record; a unique beginning of its id is enough."""
     index = read(data)
-    found = [key for key in index if key.startswith(id)]
-    if not found:
+    matches = [key for key in index if key.startswith(id)]
+    if not matches:
         raise DataError(f"{id}: no record of this run has this id; run `dvc repro` or take one from items.jsonl or the report")
-    if len(found) > 1:
-        raise DataError(f"{id}: {len(found)} records begin like this, e.g. {', '.join(found[:3])}; write more of the id")
-    yield from _tree(found[0], index, "", set())
+    if len(matches) > 1:
+        raise DataError(f"{id}: {len(matches)} records begin like this, e.g. {', '.join(matches[:3])}; give more of the id")
+    yield from _tree(matches[0], index, "", set())
 
 
 def read(data: Path, places: Sequence[str] = FOLDERS) -> dict[str, dict[str, Any]]:
-    """Every record in these files and folders below `data` by its id, with the file it stands in as `file`."""
+    """Return every record in these files and folders of `data` by its id, with its path as `file`."""
     index: dict[str, dict[str, Any]] = {}
     for name in places:
         place = data / name
@@ -37,12 +37,12 @@ def read(data: Path, places: Sequence[str] = FOLDERS) -> dict[str, dict[str, Any
                     record = json.loads(line)
                     index.setdefault(record["id"], {**record, "file": str(path)})
                 except (ValueError, TypeError, KeyError):
-                    raise DataError(f"{path}:{number}: no record; if it was edited, run `dvc checkout`") from None
+                    raise DataError(f"{path}:{number}: not a record; if the file was edited, run `dvc checkout`") from None
     return index
 
 
 def sources(id: str, index: Mapping[str, dict[str, Any]]) -> list[str]:
-    """The ids without parents that a record goes back to: seeds, documents, facts, calls."""
+    """Return the ids of a record's ancestors without parents: seeds, documents, facts, calls."""
     ends, seen, waiting = [], set[str](), [id]
     while waiting:
         one = waiting.pop()
@@ -55,7 +55,7 @@ def sources(id: str, index: Mapping[str, dict[str, Any]]) -> list[str]:
 
 
 def _tree(id: str, index: dict[str, dict[str, Any]], indent: str, shown: set[str]) -> Iterator[str]:
-    """Yield each record once: made tasks show each other, so that paths to a record multiply with every round."""
+    """Print a shared ancestor only once: generated tasks are examples for later ones, so paths multiply with each round."""
     record = index.get(id)
     if record is None:
         yield f"{indent}{id}  (not in this run's files)"
@@ -72,7 +72,7 @@ def _tree(id: str, index: dict[str, dict[str, Any]], indent: str, shown: set[str
 
 
 def _texts(record: dict[str, Any]) -> list[str]:
-    """Return what a record holds, one line per text."""
+    """Return one line for each text of a record."""
     texts = [f"{message['role']}: {message['content']}" for message in record.get("messages", ())]
     keys = (
         "system",

@@ -1,7 +1,7 @@
 """The records that travel between stages, their ids, and reading and writing them as JSON Lines.
 
-Every record is immutable and has an `id` made from its content and a tuple of `parents`, the ids it was made from. Lineage
-is nothing but these ids: two runs that make the same record give it the same id, and a changed record gets another one.
+Every record is immutable. Its `id` is a hash of its content, and `parents` are the ids it was made from; lineage consists
+of these ids. Two runs that make the same record give it the same id, and a changed record gets another one.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from stages.errors import DataError
 from stages.files import lines, write_text
 
 TaskKind = Literal["extraction", "text", "choice", "classification", "summary", "translation"]
-# Slices that a metric looks for: items whose right answer is to decline; texts without a question; requests to refuse.
+# Slices that metrics use: items whose right answer is to decline; texts without a question; requests to refuse.
 UNANSWERABLE, PLAIN_TEXT, HARM = "unanswerable", "plain_text", "harm"
 Role = Literal["system", "user", "assistant"]
 
@@ -32,7 +32,7 @@ class Message(BaseModel):
 
 
 class Record(BaseModel):
-    """Base of everything that is stored between stages; fields at their default are neither stored nor part of the id."""
+    """Base of all records; fields with their default value are neither stored nor part of the id."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     prefix: ClassVar[str] = "record"
@@ -50,7 +50,7 @@ class Record(BaseModel):
 
 
 class Document(Record):
-    """A passage of text and where it comes from, e.g. a complaint body or a document layout."""
+    """A passage of text and its origin, e.g. a complaint body or a document layout."""
 
     prefix: ClassVar[str] = "doc"
 
@@ -60,7 +60,7 @@ class Document(Record):
 
 
 class Fact(Record):
-    """An edge of a knowledge graph and where it is stated."""
+    """An edge of a knowledge graph and its origin."""
 
     prefix: ClassVar[str] = "fact"
 
@@ -71,7 +71,7 @@ class Fact(Record):
 
 
 class Style(BaseModel):
-    """What an answer's form must be, whatever it says: a band of words, phrases it must hold and must not hold."""
+    """Requirements on the form of an answer: a range of words, required and forbidden phrases."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -82,10 +82,10 @@ class Style(BaseModel):
 
 
 class Task(Record):
-    """What is asked and the right answer, before any model's format.
+    """A question and the right answer, before any model's format.
 
-    `source` is what errors are clustered by (a layout, a document, an entity, a row); `slices` name the hard features of the
-    row; `choices` are all possible answers of a closed question, the right one among them.
+    `source` defines the clusters of standard errors (a layout, a document, an entity or a row). `slices` name the hard
+    features of the row. `choices` are all possible answers to a closed question, including the right one.
     """
 
     prefix: ClassVar[str] = "task"
@@ -103,7 +103,7 @@ class Task(Record):
 
 
 class Example(Record):
-    """A chat that a model is trained or tested on; the last message is the reference answer."""
+    """A chat for training or testing a model; the last message is the reference answer."""
 
     prefix: ClassVar[str] = "ex"
 
@@ -124,7 +124,7 @@ class Example(Record):
 
 
 class Call(Record):
-    """One request to a teacher and its answer; `request` is the request's hash, by which a recording is replayed."""
+    """One request to a teacher and its answer; `request` is its hash, by which a recorded answer is found."""
 
     prefix: ClassVar[str] = "call"
 
@@ -137,7 +137,7 @@ class Call(Record):
 
 
 class Rejection(Record):
-    """A candidate that a filter threw out; `parents` name the call that wrote it."""
+    """A candidate that a filter rejected; `parents` name the call that wrote it."""
 
     prefix: ClassVar[str] = "rejected"
 
@@ -147,10 +147,10 @@ class Rejection(Record):
 
 
 class Prediction(Record):
-    """What one system answered to one example; `stopped` is false where it ran into the token limit.
+    """The answer of one system to one example; `stopped` is false if it reached the token limit.
 
-    `choice_logprobs` and `choice_tokens` belong to the example's choices, `reference_logprob` (nats) to the reference and its
-    end token; None where it was not measured.
+    `choice_logprobs` and `choice_tokens` belong to the example's choices. `reference_logprob` (nats) is that of the reference
+    and its end token, or None if it was not measured.
     """
 
     prefix: ClassVar[str] = "pred"
@@ -168,7 +168,7 @@ class Prediction(Record):
 
 
 class Score(Record):
-    """One system on one example: `scores` lie between 0 and 1, higher is better; `measures` are other numbers of the answer."""
+    """One system on one example: `scores` lie between 0 and 1, higher is better; `measures` are other numbers."""
 
     prefix: ClassVar[str] = "score"
 
@@ -184,13 +184,13 @@ R = TypeVar("R", bound=Record)
 
 
 def content_hash(value: Any) -> str:
-    """sha256 of a JSON-serialisable value, independent of key order."""
+    """Return the sha256 of a JSON-serialisable value, independent of key order."""
     canonical = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def read(path: Path, record: type[R]) -> Iterator[R]:
-    """Yield the records of a JSON Lines file; a bad line raises DataError with file and line."""
+    """Yield the records of a JSON Lines file; raise DataError with file and line if a line is not a record."""
     for number, line in enumerate(lines(path), start=1):
         try:
             yield record.model_validate_json(line)
@@ -201,20 +201,20 @@ def read(path: Path, record: type[R]) -> Iterator[R]:
 
 
 def write(path: Path, records: Iterable[Record]) -> int:
-    """Write records as JSON Lines, all or nothing, and return how many."""
+    """Write records as JSON Lines, all or none, and return their number."""
     rows = [record.model_dump_json(exclude_defaults=True) for record in records]
     write_text(path, "".join(row + "\n" for row in rows))
     return len(rows)
 
 
 def aligned(path: Path, examples: Sequence[Example]) -> list[Prediction]:
-    """The predictions of <system>.jsonl in the order of the examples, all of a split.
+    """Return the predictions of <system>.jsonl in the order of the examples, which are all of a split.
 
-    DataError where an example has none or several, where one answers no example, or is another system's.
+    Raise DataError if an example has none or several, or if one belongs to no example or to another system.
     """
     predictions = list(read(path, Prediction))
-    found = {prediction.example: prediction for prediction in predictions}
-    if missing := [example.id for example in examples if example.id not in found]:
+    by_example = {prediction.example: prediction for prediction in predictions}
+    if missing := [example.id for example in examples if example.id not in by_example]:
         raise DataError(f"{path}: no prediction for {len(missing)} of {len(examples)} rows, e.g. {missing[0]}; run `dvc repro`")
     if others := [prediction.system for prediction in predictions if prediction.system != path.stem]:
         raise DataError(f"{path}: {len(others)} predictions of other systems, e.g. {others[0]}; run `dvc repro`")
@@ -222,4 +222,4 @@ def aligned(path: Path, examples: Sequence[Example]) -> list[Prediction]:
     if surplus := list(answered - Counter(example.id for example in examples)):
         why = "has more than one prediction" if surplus[0] in {e.id for e in examples} else "is not a row of the split"
         raise DataError(f"{path}: {surplus[0]} {why}; run `dvc repro`")
-    return [found[example.id] for example in examples]
+    return [by_example[example.id] for example in examples]

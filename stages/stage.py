@@ -1,4 +1,4 @@
-"""How every stage and command ends when something is wrong: each mistake as a line on stderr, exit code 1, no traceback."""
+"""End every stage and command cleanly: one line per mistake on stderr, exit code 1, no traceback."""
 
 import sys
 import zlib
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from stages.errors import DataError
 
-TORCH_FULL = ("PytorchStreamWriter", "unexpected pos", "iostream error")  # in what torch.save says when the disk is full
+TORCH_FULL = ("PytorchStreamWriter", "unexpected pos", "iostream error")  # in errors of torch.save if the disk is full
 
 
 def run(main: Callable[[], None]) -> None:
@@ -24,11 +24,13 @@ def run(main: Callable[[], None]) -> None:
         if isinstance(error, RuntimeError) and any(words in str(error) for words in TORCH_FULL):
             raise SystemExit(
                 f"error: a checkpoint cannot be stored: {str(error).splitlines()[0]}; make room on the disk and run again: "
-                "it resumes from the last whole checkpoint in .tunetrail/"
+                "training resumes from the last complete checkpoint in .tunetrail/"
             ) from None
-        if "(os error " not in str(error):  # how tokenizers and safetensors, written in Rust, say that the disk is full
+        if "(os error " not in str(
+            error
+        ):  # errors of tokenizers and safetensors, which are written in Rust, if the disk is full
             raise
         raise SystemExit(f"error: a file cannot be stored: {error}; make room in the cache folder or on the disk") from None
     except KeyboardInterrupt:
-        print("interrupted; the next run goes on from the last checkpoint or answer", file=sys.stderr)
+        print("interrupted; the next run continues from the last checkpoint or answer", file=sys.stderr)
         raise SystemExit(130) from None

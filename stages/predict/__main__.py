@@ -1,4 +1,4 @@
-"""predict: one system's answers to the rows of the chosen split; `base_3shot`, `base_passage` and `tuned_42` are systems."""
+"""predict: let one system, e.g. `base_3shot`, `base_passage` or `tuned_42`, answer the rows of the chosen split."""
 
 import sys
 import time

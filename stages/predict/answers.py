@@ -1,4 +1,4 @@
-"""What a system answers to the rows of a split, how likely it finds the references, and how far two models answer alike."""
+"""Answer the rows of a split, score the references, and measure how often two models agree."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,9 +25,10 @@ def predict(
     max_new_tokens: int,
     likelihood_rows: int,
 ) -> list[Prediction]:
-    """One prediction an example, in the order of the examples; the references of the first `likelihood_rows` are scored.
+    """Return one prediction per example, in their order; the references of the first `likelihood_rows` are scored.
 
-    Batches are made in order of prompt length: greedy texts differ between batches, so the same rows must meet again.
+    Rows are batched in order of prompt length. A row's neighbours in a batch can change its text, so every run must form
+    the same batches.
     """
     prompts = [chat.prompt_ids(lm.tokenizer, with_shots(example.prompt, shots)) for example in examples]
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), examples[i].id))
@@ -52,26 +53,23 @@ def predict(
 
 
 def references(
-    lm: LanguageModel,
-    examples: Sequence[Example],
-    prompts: Sequence[list[int]],
-    batch_size: int,
+    lm: LanguageModel, examples: Sequence[Example], prompts: Sequence[list[int]], batch_size: int
 ) -> list[dict[str, Any]]:
-    """Log-likelihood (nats) and tokens of each example's reference, its end token included."""
+    """Return log-likelihood (nats) and number of tokens of each example's reference, including its end token."""
     wanted = [chat.answer_ids(lm.tokenizer, example.messages) for example in examples]
-    found: list[dict[str, Any]] = []
+    scored: list[dict[str, Any]] = []
     for start in range(0, len(examples), batch_size):
         rows = slice(start, start + batch_size)
         likely = likelihoods.log_likelihoods(lm, prompts[rows][: len(wanted[rows])], wanted[rows])
-        found += [
+        scored += [
             {"reference_logprob": round(value, 4), "reference_tokens": len(ids)}
             for value, ids in zip(likely, wanted[rows], strict=True)
         ]
-    return found
+    return scored
 
 
 def choices(lm: LanguageModel, example: Example, prompt: list[int]) -> dict[str, Any]:
-    """What a prediction tells of the possible answers; nothing for an open question."""
+    """Return the fields of a prediction about the possible answers; none for an open question."""
     if not example.choices:
         return {}
     logprobs, tokens = likelihoods.choices(lm, prompt, example.choices)
@@ -79,31 +77,27 @@ def choices(lm: LanguageModel, example: Example, prompt: list[int]) -> dict[str,
 
 
 def with_passages(examples: Sequence[Example], shown: Sequence[Example]) -> list[Example]:
-    """Of the questions with a passage below, whose first parent is the question without, those of `examples`, in order."""
-    found = {example.parents[0]: example for example in shown}
-    if missing := [example.id for example in examples if example.id not in found]:
+    """Return the questions of `shown` with a passage, in the order of `examples`; each has its plain question as parent."""
+    by_question = {example.parents[0]: example for example in shown}
+    if missing := [example.id for example in examples if example.id not in by_question]:
         raise DataError(
             f"predict.passage: {len(missing)} questions have no passage, e.g. {missing[0]}; it needs data.kind=documents"
         )
-    return [found[example.id] for example in examples]
+    return [by_question[example.id] for example in examples]
 
 
 def to_the_question(predictions: Sequence[Prediction], shown: Sequence[Example]) -> list[Prediction]:
-    """The same answers under the id of the question without its passage, so that they meet the other systems' there."""
+    """Return the predictions with the ids of the questions without a passage, as all other systems have them."""
     return [
         Prediction.model_validate(prediction.model_dump(exclude={"id"}) | {"example": example.parents[0]})
         for prediction, example in zip(predictions, shown, strict=True)
     ]
 
 
-def agreement(
-    lm: LanguageModel,
-    examples: Sequence[Example],
-    predictions: Sequence[Prediction],
-) -> dict[str, Any]:
-    """How often the model would choose the next token of the given answers, and in how many rows all of them.
+def agreement(lm: LanguageModel, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Return the share of tokens in the given answers that the model would choose, and of rows in which it chooses all.
 
-    One forward pass a row instead of slow 4-bit generation: where every token agrees, greedy decoding gives the same text.
+    One forward pass per row replaces slow 4-bit generation: if all tokens agree, greedy decoding gives the same text.
     """
     agreed, total, rows = 0, 0, 0
     for example, prediction in zip(examples, predictions, strict=False):
@@ -123,6 +117,7 @@ def agreement(
 
 
 def cost(predictions: Sequence[Prediction], seconds: float) -> dict[str, Any]:
+    """Return time, tokens and speed of the predictions."""
     new = sum(prediction.new_tokens for prediction in predictions)
     return {
         "seconds": round(seconds, 1),

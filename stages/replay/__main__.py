@@ -1,4 +1,4 @@
-"""replay: the base model's own answers to general prompts, to be mixed into training or to weight what EWC holds."""
+"""replay: let the base model answer general prompts; its answers are mixed into training or used by EWC."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ def main() -> None:
     p, runtime = params.read("replay"), params.runtime()
     if not p.replay.fraction and not p.replay.ewc_lambda:
         records.write(REPLAY, [])
-        print("replay.fraction and replay.ewc_lambda are 0: nothing is asked")
+        print("replay.fraction and replay.ewc_lambda are 0: no prompt needs an answer")
         return
     from stages.generation.decoding import greedy
     from stages.models.loading import open_base
@@ -28,10 +28,10 @@ def main() -> None:
     answered = [
         Example(kind="text", messages=(message, Message(role="assistant", content=answer.text)), source=f"general-{number}")
         for number, (message, answer) in enumerate(zip(asked, answers, strict=True), start=1)
-        if answer.stopped and answer.text  # one that was cut off would teach not to end
+        if answer.stopped and answer.text  # a truncated answer would teach the model not to stop
     ]
     records.write(REPLAY, answered)
-    print(f"{len(answered)} of {len(asked)} general prompts answered to the end")
+    print(f"{len(answered)} of {len(asked)} general prompts answered completely")
 
 
 def _prompts(path: Path) -> list[Message]:
@@ -40,7 +40,7 @@ def _prompts(path: Path) -> list[Message]:
         try:
             prompts.append(Message(role="user", content=json.loads(line)["prompt"]))
         except (ValueError, TypeError, KeyError):
-            raise DataError(f'{path}:{number}: must be an object like {{"prompt": "..."}}') from None
+            raise DataError(f'{path}:{number}: must be an object such as {{"prompt": "..."}}') from None
     return prompts
 
 

@@ -1,4 +1,4 @@
-"""retention: what the base model, or one seed's tuned model, still does on general text, questions and harmful requests."""
+"""retention: measure the base, or one seed's tuned model, on general text, questions and harmful requests."""
 
 import sys
 from pathlib import Path

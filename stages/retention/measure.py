@@ -1,6 +1,6 @@
-"""What a model still knows of the world at large: general text, general multiple-choice questions, requests to refuse.
+"""Measure general abilities: plain text, general multiple-choice questions, and requests to refuse.
 
-Every system sees the same items, so that before and after tuning can be compared item by item.
+Every system gets the same items, so that base and tuned models can be compared item by item.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from stages.models.loading import LanguageModel
 from stages.records import HARM, PLAIN_TEXT, Example
 from stages.text import chat
 
-REPLY = 48  # tokens; a refusal shows itself in its first words
+REPLY = 48  # tokens; the first words show whether a reply is a refusal
 
 
 def measure(lm: LanguageModel, general: Sequence[Example], batch_size: int) -> dict[str, list[dict[str, Any]]]:
-    """Return bits and bytes of each text, log-likelihoods of each question's options, the reply to each harmful request."""
+    """Return bits and bytes per text, log-likelihoods per question's options, and the reply to each harmful request."""
     texts = [example for example in general if PLAIN_TEXT in example.slices]
     questions = [example for example in general if example.choices]
     harm = [example for example in general if HARM in example.slices]
@@ -32,7 +32,7 @@ def measure(lm: LanguageModel, general: Sequence[Example], batch_size: int) -> d
 
 
 def _texts(lm: LanguageModel, texts: Sequence[Example]) -> list[dict[str, Any]]:
-    """The first token is given: without it there is nothing to predict from."""
+    """Return bits and bytes of each text without its first token, which only conditions the rest."""
     ids = [list(lm.tokenizer(text.reference, add_special_tokens=False)["input_ids"]) for text in texts]
     likely = log_likelihoods(lm, [row[:1] for row in ids], [row[1:] for row in ids])
     sizes = [

@@ -1,4 +1,4 @@
-"""validate: every mistake in params.yaml at once, before DVC touches an output; then advice and what differs from conf/."""
+"""validate: report every mistake in params.yaml before DVC touches an output, then advice and differences from conf/."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _require_sources(checked: params.Params) -> None:
-    """DVC says of a missing source that a file or directory does not exist, and not which parameter names it."""
+    """Raise DataError for missing sources; DVC itself would not name the parameter that refers to them."""
     named = {"data.path": checked.data.path, "retention.path": checked.retention.path}
     if checked.train.start_from:
         named["train.start_from"] = checked.train.start_from
@@ -37,25 +37,27 @@ def _require_sources(checked: params.Params) -> None:
 
 
 def _require_start(start_from: str | None, whole: bool) -> None:
-    """Training goes on from a whole model or an adapter, not from the other; and not from LoftQ's, which belongs to the
-    rounded base that it makes up for: what goes on from it is no longer known to."""
+    """Raise DataError unless training can continue from the folder: a whole model or an adapter, as adapter.type needs.
+
+    An adapter of LoftQ is refused: it belongs to a rounded base, and its successor would no longer record which.
+    """
     if not start_from:
         return
     folder, wanted = Path(start_from), "config.json" if whole else "adapter_config.json"
     if not (folder / wanted).is_file():
-        what = "whole model to go on from" if whole else "adapter to go on from; to put one on a whole model, use model=path"
-        raise DataError(f"train.start_from = {start_from}: has no {wanted}, so it is no {what}")
+        what = "a whole model" if whole else "an adapter; to train an adapter on a whole model, use model=path"
+        raise DataError(f"train.start_from = {start_from}: has no {wanted}, so it is not {what}")
     parameters(folder)
     if whole:
         stored.check_whole(folder, f"train.start_from = {start_from}")
     elif adapter_config(folder).get("loftq_config"):
         raise DataError(
-            f"train.start_from = {start_from}: was trained with lora.init=loftq; go on from one with lora.init=default"
+            f"train.start_from = {start_from}: was trained with lora.init=loftq; continue from one with lora.init=default"
         )
 
 
 def _unread(checked: params.Params) -> list[str]:
-    """What was changed in the section lora although another adapter is chosen: no mistake, but it changes nothing."""
+    """Return a warning for each changed value of the section lora that the chosen adapter ignores."""
     kind = checked.adapter.type
     changed = [] if kind == "lora" else [key for key in compose.changed() if key.startswith("lora.")]
     return [f"{key} is not read with adapter.type = {kind}: only adapter=lora reads the section lora" for key in changed]
