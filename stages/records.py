@@ -84,7 +84,7 @@ class Style(BaseModel):
 class Task(Record):
     """A question and the right answer, before any model's format.
 
-    `source` defines the clusters of standard errors (a layout, a document, an entity or a row). `slices` name the hard
+    `source` defines the clusters of standard errors (layout, document, entity or row). `slices` name the hard
     features of the row. `choices` are all possible answers to a closed question, including the right one.
     """
 

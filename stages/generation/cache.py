@@ -68,7 +68,7 @@ class GrowingLayer(DynamicLayer):
 def _appended(held: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
     rows, heads, length, width = held.shape
     end = length + new.shape[2]
-    room = held.stride(1) // width  # in tokens; equal to the length if there is no room left
+    room = held.stride(1) // width  # in tokens; equal to the length if the tensor is full
     if end > room or not held.numel():
         grown = held.new_empty(rows, heads, end + ROOM, width)
         grown[:, :, :length] = held

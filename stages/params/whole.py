@@ -66,8 +66,8 @@ class Params(Section):
             )
         if self.synthesis.budget.max_usd and not self._costs_money():
             mistakes.append(
-                f"synthesis.budget.max_usd with teacher.kind = {self.teacher.kind}: its price is 0, so the budget would never end; "
-                "set teacher.price or synthesis.budget.max_tokens"
+                f"synthesis.budget.max_usd with teacher.kind = {self.teacher.kind}: its price is 0, so it would never run "
+                "out; set teacher.price or synthesis.budget.max_tokens"
             )
         if mistakes:
             raise ValueError("\n".join(mistakes))
@@ -146,7 +146,7 @@ class Params(Section):
             ),
             (
                 kind in PROMPTS and train.packing,
-                f"train.packing with adapter.type = {kind}: the prompt would precede only the first of the packed rows; set it to false",
+                f"train.packing with adapter.type = {kind}: the prompt would precede only the first packed row; set it to false",
             ),
             (
                 train.lr_scheduler_type == "constant" and train.warmup_steps,
@@ -164,7 +164,7 @@ class Params(Section):
             ),
             (
                 train.early_stopping_patience and kind == "adalora",
-                "train.early_stopping_patience with adapter.type = adalora: its ranks are final only at the planned end; set it to null",
+                "train.early_stopping_patience with adapter.type = adalora: ranks are final only at the planned end; set it to null",
             ),
             (
                 self.replay.ewc_lambda and (kind not in ("full", "selective", "lora") or dora or init != "default"),
