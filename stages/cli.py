@@ -1,220 +1,160 @@
-"""The tunetrail command: what a user does besides `dvc repro` and `dvc exp run`."""
+"""The parser of the `tunetrail` command: what a user calls besides `dvc repro` and `dvc exp run`.
+
+Every command names the function that it calls; its options are the function's arguments.
+"""
 
 import argparse
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from stages import stage
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="tunetrail", description="Adapt a small language model with DVC, Hydra and a trail.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    arguments = vars(parser().parse_args())
+    module, _, function = arguments.pop("call").rpartition(".")
+    stage.run(lambda: getattr(import_module(module), function)(**arguments))
 
-    predict = commands.add_parser("predict", help="answers of the tuned (or base) model to texts of yours")
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="tunetrail", description="Adapt a small language model with DVC and Hydra.")
+    commands = top.add_subparsers(required=True, metavar="command")
+
+    predict = _command(commands, "predict", "predict.answer", "answer your own texts with the tuned or the base model")
     predict.add_argument(
-        "--input", required=True, help='JSON Lines of {"input": ...} or plain text lines; - for standard input'
+        "--input",
+        required=True,
+        dest="source",
+        metavar="FILE",
+        help='one text or one {"input": ...} per line; - for standard input',
     )
-    predict.add_argument("--output", required=True, help="JSON Lines, in order; - for standard output")
+    predict.add_argument(
+        "--output", required=True, dest="target", metavar="FILE", help="JSON Lines in the same order; - for standard output"
+    )
     answering = predict.add_mutually_exclusive_group()
     answering.add_argument(
-        "--system", default="tuned", help="tuned, tuned_<seed> or base_<k>shot; several, by commas, answer side by side"
+        "--system",
+        type=names,
+        default="tuned",
+        dest="systems",
+        metavar="NAMES",
+        help="tuned (default), tuned_<seed> or base_<k>shot; separate several with commas to get their answers side by side",
     )
     answering.add_argument(
         "--adapter",
         type=Path,
         action="append",
         default=[],
-        help="a stored adapter instead of --system; several answer side by side, in this order",
+        dest="adapters",
+        metavar="FOLDER",
+        help="a stored adapter instead of --system; repeat it to get the answers of several side by side",
     )
 
-    export = commands.add_parser("export", help="the tuned model as one folder: merged safetensors, tokenizer, model card")
-    export.add_argument("--output", type=Path, required=True, help="a new folder")
+    export = _command(commands, "export", "export.export", "write the tuned model as one folder that other programs can load")
+    export.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="must not exist yet")
     export.add_argument(
-        "--adapter", type=Path, help="a stored adapter; the default is the first seed's; another gets no model card"
+        "--adapter",
+        type=Path,
+        metavar="FOLDER",
+        help="default: the first seed's adapter; one outside models/ gets no model card",
     )
 
-    compose = commands.add_parser("compose", help="write params.yaml from conf/, as `dvc exp run` does")
-    compose.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. experiment=smoke lora.r=8")
-    compose.add_argument("--check", action="store_true", help="write nothing; exit 1 where params.yaml differs")
+    compose = _command(commands, "compose", "compose.compose", "write params.yaml from conf/, as `dvc exp run` does")
+    compose.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides, e.g. experiment=smoke lora.r=8")
+    compose.add_argument("--check", action="store_true", help="write nothing; exit with 1 if params.yaml differs")
 
-    commands.add_parser("plan", help="what the synthesis would ask its teacher: requests, tokens, cost; asks nothing")
+    _command(commands, "plan", "plan.show", "show the requests, tokens and cost of a synthesis without sending any request")
 
-    trace = commands.add_parser("trace", help="the way back from a prediction or example to passages, facts, seeds and calls")
-    trace.add_argument("id", help="of any record, e.g. from reports/<name>/items.jsonl; its first letters suffice")
+    trace = _command(commands, "trace", "trace.show", "show the examples, passages, facts and requests behind a result")
+    trace.add_argument("id", help="id of any record, e.g. from reports/<name>/items.jsonl; a unique beginning suffices")
 
-    judge = commands.add_parser("judge", help="let the teacher compare two systems' answers and rate each")
-    judge.add_argument("--systems", help="two of them, by a comma; default: the first tuned one, base with the most shots")
-    judge.add_argument("--rows", type=int, default=50, help="how many rows of the split are judged (default 50)")
-
-    doctor = commands.add_parser("doctor", help="what a kill, a full disk or another machine left behind, and its repair")
-    doctor.add_argument("--fix", action="store_true", help="repair what can be repaired; without it nothing is changed")
-
-    commands.add_parser("summary", help="the table of the report of params.yaml's experiment")
-
-    audit = commands.add_parser("audit", help="a sheet of synthetic rows for people to judge, and their answers back")
-    audit.add_argument(
-        "direction", choices=["export", "import"], help="write the sheet, or read it into data/authored/audits/ for the report"
+    judge = _command(commands, "judge", "judge.judge", "let the teacher compare the answers of two systems and rate each")
+    judge.add_argument(
+        "--systems",
+        type=names,
+        metavar="NAMES",
+        help="two, separated by a comma; default: first seed, base with the most shots",
     )
-    audit.add_argument("sheet", nargs="?", default="audit.csv", help="a CSV file, audit.csv unless told")
+    judge.add_argument("--rows", type=int, default=50, help="number of random rows of the split to judge (default 50)")
 
-    compare = commands.add_parser("compare", help="what changed between two revisions, and whether it is more than noise")
+    doctor = _command(commands, "doctor", "doctor.doctor", "find what a kill, a full disk or another machine left behind")
+    doctor.add_argument("--fix", action="store_true", help="repair what can be repaired; by default nothing is changed")
+
+    _command(commands, "summary", "summary.show", "show the scores of the experiment in params.yaml")
+
+    audit = _group(commands, "audit", "let people judge synthetic rows")
+    for name, call, help in (
+        ("export", "audit.export", "write a sheet of synthetic rows"),
+        ("import", "audit.read_back", "store the counts of a filled sheet in data/authored/audits/, for the report"),
+    ):
+        sheet = _command(audit, name, call, help)
+        sheet.add_argument("sheet", nargs="?", type=Path, default="audit.csv", help="a CSV file (default audit.csv)")
+
+    compare = _command(commands, "compare", "compare.command.compare", "compare two revisions and test whether scores changed")
     compare.add_argument("--base", required=True, metavar="REV", help="revision to compare with, e.g. main")
-    compare.add_argument("--head", metavar="REV", help="revision to judge; without it, the working tree")
-    compare.add_argument("--output", metavar="FILE", help="Markdown; without it, the terminal")
-    compare.add_argument("--gate", action="store_true", help="exit 1 on a significant loss beyond report.margin")
+    compare.add_argument("--head", metavar="REV", help="revision to judge; default: the working tree")
+    compare.add_argument("--output", metavar="FILE", help="write Markdown; default: print it")
+    compare.add_argument("--gate", action="store_true", help="exit with 1 if the loss is significant and beyond report.margin")
 
-    _rate_arguments(commands.add_parser("rate", help="blind sheets for people, and what they say"))
-    _benchmark_arguments(commands.add_parser("benchmark", help="lm-evaluation-harness and HELM"))
-
-    arguments = parser.parse_args()
-    stage.run(lambda: COMMANDS[arguments.command](arguments))
-
-
-def _rate_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-    sheets = actions.add_parser("export", help="a sheet for each rater, and the key beside the folder")
-    sheets.add_argument("--systems", required=True, type=names, help="e.g. base_3shot,tuned_42")
-    sheets.add_argument("--raters", required=True, type=names, help="e.g. ann,ben,cho")
-    sheets.add_argument("--rows", type=int, default=20, help="test rows, each answered by every system (default 20)")
-    sheets.add_argument("--output", required=True, type=Path, metavar="FOLDER")
-    filled = actions.add_parser("import", help="means by system and agreement of the raters, from filled sheets")
+    rate = _group(commands, "rate", "let people rate answers without knowing which system wrote them")
+    sheets = _command(rate, "export", "rate.export", "write one sheet per rater, and a key next to the folder")
+    sheets.add_argument("--systems", required=True, type=names, metavar="NAMES", help="e.g. base_3shot,tuned_42")
+    sheets.add_argument("--raters", required=True, type=names, metavar="NAMES", help="e.g. ann,ben,cho")
+    sheets.add_argument(
+        "--rows",
+        type=int,
+        default=20,
+        dest="count",
+        metavar="ROWS",
+        help="test rows, each answered by every system (default 20)",
+    )
+    sheets.add_argument("--output", required=True, type=Path, dest="folder", metavar="FOLDER")
+    filled = _command(rate, "import", "rate.read_back", "show means per system and the raters' agreement from filled sheets")
     filled.add_argument("folder", type=Path)
-    filled.add_argument("--output", type=Path, metavar="FILE", help="JSON")
+    filled.add_argument("--output", type=Path, metavar="FILE", help="also write JSON")
 
-
-def _benchmark_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-    task = actions.add_parser("export", help="the rows of the split as a task of lm-eval")
-    task.add_argument("--shots", type=int, default=0, help="examples in each prompt (default 0)")
-    task.add_argument("--output", required=True, type=Path, metavar="FOLDER")
-    harness = actions.add_parser("run", help="tasks of lm-eval on base and adapters")
-    harness.add_argument("--tasks", required=True, type=names, help="e.g. mmlu,glue, or an exported one")
-    harness.add_argument("--systems", type=names, default=["base"], help="base or tuned_<seed>, by commas (default base)")
-    harness.add_argument("--shots", type=int, help="examples in each prompt, instead of the task's own number")
-    harness.add_argument("--limit", type=int, help="first rows of each task only")
-    harness.add_argument("--chat", action="store_true", help="put prompts into the model's chat template")
-    harness.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="results, and where exported tasks lie")
-    results = actions.add_parser("import", help="JSON of lm-eval and stats.json of HELM in one table")
-    results.add_argument("files", nargs="+", type=Path)
-    results.add_argument("--output", type=Path, metavar="FILE", help="JSON")
-
-
-def predict(arguments: argparse.Namespace) -> None:
-    from stages.commands import predict
-
-    predict.answer(arguments.input, arguments.output, names(arguments.system), arguments.adapter)
-
-
-def export(arguments: argparse.Namespace) -> None:
-    import json
-
-    from stages.commands import export
-
-    checked = export.export(arguments.output, arguments.adapter)
-    print(json.dumps(checked, indent=2))
-
-
-def compose(arguments: argparse.Namespace) -> None:
-    from stages.errors import DataError
-    from stages.params import PARAMS, compose
-
-    if not arguments.check:
-        compose.compose(arguments.overrides, PARAMS)
-    elif differences := compose.differences():
-        raise DataError("\n".join(differences))
-
-
-def plan(arguments: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from stages.commands import plan
-
-    planned = plan.plan()
-    grid = Table("", *planned)
-    for name in next(iter(planned.values()), {}):
-        grid.add_row(name, *(str(figures[name]) for figures in planned.values()))
-    Console().print(grid if planned else "synthesis.methods = [none]: nothing is asked")
-
-
-def trace(arguments: argparse.Namespace) -> None:
-    from stages import lineage
-
-    for line in lineage.trace(arguments.id):
-        print(line)
-
-
-def judge(arguments: argparse.Namespace) -> None:
-    from stages.commands import judge
-
-    judge.judge(arguments.systems, arguments.rows)
-
-
-def summary(arguments: argparse.Namespace) -> None:
-    from stages import params
-    from stages.report import table
-
-    folder = Path("reports") / params.read("name").name
-    table.show(table.read(folder), folder)
-
-
-def doctor(arguments: argparse.Namespace) -> None:
-    from stages.commands import doctor
-
-    doctor.doctor(arguments.fix)
-
-
-def audit(arguments: argparse.Namespace) -> None:
-    from stages.commands import audit
-
-    (audit.export if arguments.direction == "export" else audit.read_back)(Path(arguments.sheet))
-
-
-def compare(arguments: argparse.Namespace) -> None:
-    from stages.commands.compare import command
-
-    command.compare(arguments.base, arguments.head, arguments.output, arguments.gate)
-
-
-def rate(arguments: argparse.Namespace) -> None:
-    from stages.commands import rate
-
-    if arguments.action == "export":
-        rate.export(arguments.systems, arguments.raters, arguments.rows, arguments.output)
-    else:
-        rate.read_back(arguments.folder, arguments.output)
-
-
-def benchmark(arguments: argparse.Namespace) -> None:
-    from stages.commands.benchmark import harness, results
-
-    if arguments.action == "export":
-        harness.export(arguments.shots, arguments.output)
-    elif arguments.action == "run":
-        asked = arguments.shots, arguments.limit, arguments.chat
-        harness.run(arguments.tasks, arguments.systems, *asked, arguments.output)
-    else:
-        results.table(arguments.files, arguments.output)
+    benchmark = _group(commands, "benchmark", "use lm-evaluation-harness, and read its results and those of HELM")
+    task = _command(benchmark, "export", "benchmark.harness.export", "write the rows of the split as a task of lm-eval")
+    task.add_argument("--shots", type=int, default=0, help="number of examples in each prompt (default 0)")
+    task.add_argument("--output", required=True, type=Path, dest="folder", metavar="FOLDER")
+    harness = _command(benchmark, "run", "benchmark.harness.run", "run tasks of lm-eval on the base model and on adapters")
+    harness.add_argument("--tasks", required=True, type=names, metavar="NAMES", help="e.g. mmlu,glue, or an exported task")
+    harness.add_argument(
+        "--systems", type=names, default="base", metavar="NAMES", help="base (default) or tuned_<seed>, separated by commas"
+    )
+    harness.add_argument("--shots", type=int, help="number of examples in each prompt; default: the task's own number")
+    harness.add_argument("--limit", type=int, help="use only the first LIMIT rows of each task")
+    harness.add_argument("--chat", action="store_true", dest="as_chat", help="render prompts with the model's chat template")
+    harness.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        dest="folder",
+        metavar="FOLDER",
+        help="for results; exported tasks are read from here",
+    )
+    results = _command(benchmark, "import", "benchmark.results.table", "show results of lm-eval and HELM in one table")
+    results.add_argument("paths", nargs="+", type=Path, metavar="FILE", help="JSON of lm-eval, or stats.json of HELM")
+    results.add_argument("--output", type=Path, metavar="FILE", help="also write JSON")
+    return top
 
 
 def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-COMMANDS = {
-    "predict": predict,
-    "export": export,
-    "compose": compose,
-    "plan": plan,
-    "trace": trace,
-    "judge": judge,
-    "doctor": doctor,
-    "summary": summary,
-    "audit": audit,
-    "compare": compare,
-    "rate": rate,
-    "benchmark": benchmark,
-}
+def _command(commands: Any, name: str, call: str, help: str) -> argparse.ArgumentParser:
+    """Add a command that calls a function of stages.commands."""
+    command: argparse.ArgumentParser = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    command.set_defaults(call=f"stages.commands.{call}")
+    return command
+
+
+def _group(commands: Any, name: str, help: str) -> Any:
+    group = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    return group.add_subparsers(required=True, metavar="action")
+
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from stages import lineage, records
-from stages.commands.plan import Planned
+from stages.commands.plan import Figures, Planned
 from stages.errors import DataError
 from stages.params import Budget, Sampling
 from stages.records import Document, Example, Fact, Message, Prediction, Task
@@ -113,15 +113,7 @@ def test_a_plan_asks_nothing_and_knows_what_is_answered(tmp_path: Path, monkeypa
     teacher.answer(ASKS[:2])
     planned = Planned(Wire(), FREE, seed=1)
     assert [call is None for call in planned.answer(ASKS)] == [False, False, True, True, True]
-    assert planned.figures() == {
-        "answered already": 2,
-        "to ask now": 3,
-        "to ask later, at most": 6,
-        "prompt tokens, about": 3 * 10 * 3,
-        "new tokens, at most": 3 * 20 * 3,
-        "USD, at most": 0.27,
-        "tokens and USD end with": "",
-    }
+    assert planned.figures() == Figures(2, 3, later=6, prompt_tokens=3 * 10 * 3, new_tokens=3 * 20 * 3, usd=0.27, limit="")
     assert Wire.sent == 2
 
 
@@ -133,7 +125,7 @@ def test_a_plan_ends_where_the_budget_does_and_counts_chinese_by_characters(
     planned = Planned(Wire(), Budget(max_calls=3, max_tokens=None, max_usd=None), seed=1)
     assert planned.answer(asks) == [None] * 5
     figures = planned.figures()
-    assert (figures["to ask now"], figures["to ask later, at most"], figures["prompt tokens, about"]) == (3, 0, 4 + 8 + 12)
+    assert (figures.now, figures.later, figures.prompt_tokens) == (3, 0, 4 + 8 + 12)
 
 
 @pytest.mark.parametrize(
@@ -156,9 +148,8 @@ def test_a_plan_goes_no_further_than_the_budget_of_tokens_and_money_and_says_so(
     planned = Planned(Wire(), FREE.model_copy(update=limit), seed=1)
     planned.answer(ASKS)
     figures = planned.figures()
-    assert (figures["prompt tokens, about"], figures["new tokens, at most"]) == tokens
-    assert (figures["USD, at most"], figures["tokens and USD end with"]) == (usd, ended_by)
-    assert figures["to ask now"] == 3
+    assert (figures.prompt_tokens, figures.new_tokens) == tokens
+    assert (figures.usd, figures.limit, figures.now) == (usd, ended_by, 3)
 
 
 def test_equal_requests_are_sent_once_unless_their_answers_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

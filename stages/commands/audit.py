@@ -1,6 +1,7 @@
-"""A CSV of sampled synthetic rows in which people answer the audit questions of Self-Instruct, and their answers counted.
+"""`tunetrail audit`: people judge a sample of the synthetic rows in a CSV sheet, and their answers are counted.
 
-The questions are those of Wang et al. 2023 (arXiv:2212.10560, table 2); an answer is yes, no or blank (not judged).
+The questions are those of Self-Instruct (Wang et al. 2023, arXiv:2212.10560, table 2). An answer is yes, no or blank (not
+judged).
 """
 
 import random
@@ -24,19 +25,19 @@ TEXTS = ("id", "method", "instruction", "input", "output")
 
 
 def export(sheet: Path) -> None:
-    """Write the sheet of the experiment in params.yaml."""
+    """Write a sheet for the experiment in params.yaml."""
     p = params.read("seed", "synthesis.methods")
     count = write(sheet, _tasks(p.synthesis.methods), ROWS, p.seed)
     print(f"{sheet}: {count} rows; answer its questions with yes or no, then run `tunetrail audit import {sheet}`")
 
 
 def read_back(sheet: Path) -> None:
-    """Keep a filled sheet's counts in data/authored/audits/, where the report reads them."""
+    """Store the counts of a filled sheet in data/authored/audits/, where the report reads them."""
     p = params.read("name", "synthesis.methods")
-    found = answers(sheet, _tasks(p.synthesis.methods))
-    kept = Path("data/authored/audits") / f"{p.name}.json"
-    write_json(kept, found)
-    print(f"{kept}: {found['all']['of']} of {len(found['ids'])} rows answered; `dvc repro` puts it into the report")
+    counts = answers(sheet, _tasks(p.synthesis.methods))
+    path = Path("data/authored/audits") / f"{p.name}.json"
+    write_json(path, counts)
+    print(f"{path}: {counts['all']['of']} of {len(counts['ids'])} rows answered; `dvc repro` adds them to the report")
 
 
 def _tasks(methods: Sequence[str]) -> dict[str, list[Task]]:
@@ -44,8 +45,8 @@ def _tasks(methods: Sequence[str]) -> dict[str, list[Task]]:
 
 
 def write(path: Path, tasks: Mapping[str, Sequence[Task]], count: int, seed: int) -> int:
-    """Write `count` rows, sampled over all methods; DataError where the file exists, since it may hold people's answers."""
-    made = [(method, task) for method, own in tasks.items() for task in own if task.parents]  # authored seeds have none
+    """Write up to `count` rows, sampled from all methods, and return their number; raise DataError if the file exists."""
+    made = [(method, task) for method, own in tasks.items() for task in own if task.parents]  # authored seeds have no parents
     if not made:
         raise DataError("data/synthetic: no synthetic rows to judge; run `dvc repro` with a method of synthesis first")
     chosen = random.Random(seed).sample(made, min(count, len(made)))
@@ -55,18 +56,18 @@ def write(path: Path, tasks: Mapping[str, Sequence[Task]], count: int, seed: int
 
 
 def answers(path: Path, tasks: Mapping[str, Sequence[Task]]) -> dict[str, Any]:
-    """Ids judged; yes and answered by question and for all together; DataError names a bad answer's line and column."""
+    """Return the ids of a filled sheet and the numbers of yes and of all answers, per question and for complete rows."""
     known = {task.id for own in tasks.values() for task in own}
     ids, judged = [], []
     for where, row in csv_sheet.read(path, ("id", *QUESTIONS.values())):
         if row["id"] not in known:
-            raise DataError(f"{where}: {row['id']!r} is no row of data/synthetic: export a new sheet")
+            raise DataError(f"{where}: {row['id']!r} is not in data/synthetic; export a new sheet")
         if row["id"] in ids:
-            raise DataError(f"{where}: {row['id']!r} stands in the sheet twice; take one of its lines out")
+            raise DataError(f"{where}: {row['id']!r} is in the sheet twice; delete one of its lines")
         ids.append(row["id"])
         judged.append([_answer(row[question], f"{where}: {question}") for question in QUESTIONS.values()])
     if all(value is None for row in judged for value in row):
-        raise DataError(f"{path}: holds no answers; answer its questions with yes or no")
+        raise DataError(f"{path}: contains no answers; answer its questions with yes or no")
     columns = dict(zip(QUESTIONS, zip(*judged, strict=True), strict=True))
     return {
         "ids": ids,
@@ -83,7 +84,7 @@ def _texts(task: Task) -> tuple[str, str, str]:
 def _answer(text: str, where: str) -> bool | None:
     word = text.strip().lower()
     if word not in ("", "yes", "no"):
-        raise DataError(f"{where}: {word!r} is neither yes nor no nor blank")
+        raise DataError(f"{where}: {word!r} is not an answer; write yes or no, or leave the cell blank")
     return None if word == "" else word == "yes"
 
 

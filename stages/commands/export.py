@@ -1,15 +1,16 @@
 """`tunetrail export`: the tuned model as one folder of safetensors with tokenizer and model card, checked before it is kept.
 
-The check reads reference answers of the evaluated split through every form of the model (`forced`): no form writes a
-text of its own, so that each difference is one between the models.
+For the check every form of the model reads the reference answers of the evaluated split (`forced`). No form generates text of
+its own, so each difference is one between the models.
 """
 
+import json
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from stages import params
 from stages.errors import DataError
@@ -22,8 +23,8 @@ from stages.records import Example, read
 from stages.text import chat
 
 ROWS = 32
-TOLERANCE = 0.1  # merging rounds to bf16: at most this part of what tuning changed, as norms of differences of logits
-# What stages/text/chat.py passes to a template, by the name under which a template asks for it: a server passes none of it.
+TOLERANCE = 0.1  # largest merge_error that merging may cost by rounding to bf16
+# The values that stages/text/chat.py passes to a template, by the name in the template. A server passes none of them.
 DEFAULTS = {
     "strftime_now": chat.FIXED_CLOCK,
     "enable_thinking": "{% set enable_thinking = enable_thinking | default(false) %}",
@@ -31,43 +32,55 @@ DEFAULTS = {
 }
 
 
-def export(output: Path, adapter: Path | None) -> dict[str, Any]:
-    """Merge the adapter (by default the first seed's) into the base and store it in `output`; returns the check's numbers.
+@dataclass(frozen=True)
+class Check:
+    """How far the forms of one model differ, a form being the base, base and adapter, or the merged model.
 
-    Model card and params.yaml go along where they describe the adapter: where it is one of models/.
+    `merge_error` is |merged - adapter| / |adapter - base|, as norms of logits over all positions. `stop_rate` is the share of
+    rows in which a form ends after the reference answer. `top1_agreement` is the share of positions at which two forms have
+    the same most likely token, `logit_difference` the mean absolute difference of their logits.
+    """
+
+    rows: int
+    tolerance: float
+    merge_error: float
+    stop_rate: dict[str, float]
+    top1_agreement: dict[str, float]
+    logit_difference: dict[str, float]
+
+
+def export(output: Path, adapter: Path | None) -> None:
+    """Merge the adapter (by default the first seed's) into the base, store it in `output` and print the check.
+
+    The model card and params.yaml are copied only for an adapter in models/: they describe no other.
     """
     p, runtime = params.read("name", "seeds", "quantization", "predict.split"), params.runtime()
     adapter = adapter or Path("models") / str(p.seeds[0]) / "adapter"
     if output.exists():
-        raise DataError(f"--output {output}: exists; choose another folder or delete it")
+        raise DataError(f"--output {output}: already exists; choose another folder or delete it")
     if stored.is_whole(adapter):
         stored.check_whole(adapter, f"--adapter {adapter}")
     merged = open_tuned(runtime, adapter)
     if merged.has_prompt:
-        raise DataError(f"{adapter}: a prompt has no weights to merge; use `tunetrail predict --adapter {adapter}`")
+        raise DataError(f"{adapter}: a trained prompt cannot be merged; use `tunetrail predict --adapter {adapter}`")
     forms = {"base": open_base(runtime), "adapter": open_tuned(runtime, adapter, merge=False)}
     if p.quantization.type != "none":
         forms[p.quantization.type] = open_tuned(runtime, adapter, p.quantization, merge=False)
     examples = list(read(Path("data/formatted") / f"{p.predict.split}.jsonl", Example))[:ROWS]
-    checked = compared({**forms, "merged": merged}, examples)
-    if checked["merge_error"] > TOLERANCE:
+    check = compare({**forms, "merged": merged}, examples)
+    if check.merge_error > TOLERANCE:
         raise DataError(
-            f"{adapter}: merged and rounded to bf16 it loses {checked['merge_error']:.3f} of what was learnt, more than "
-            f"{TOLERANCE}; serve the base with the adapter beside it"
+            f"{adapter}: merging and rounding to bf16 loses {check.merge_error:.3f} of what was learnt, more than {TOLERANCE}; "
+            "serve the base and the adapter unmerged"
         )
     own = adapter.resolve() in [Path("models", str(seed), "adapter").resolve() for seed in p.seeds]
-    described = {"README.md": Path("reports") / p.name / "model_card.md", "params.yaml": params.PARAMS} if own else {}
-    _store(merged, described, checked, output)
-    return checked
+    copies = {"README.md": Path("reports") / p.name / "model_card.md", "params.yaml": params.PARAMS} if own else {}
+    _store(merged, copies, check, output)
+    print(json.dumps(asdict(check), indent=2))
 
 
-def compared(forms: dict[str, LanguageModel], examples: Sequence[Example]) -> dict[str, Any]:
-    """How far the forms of one model differ; `base`, `adapter` and `merged` must be among them.
-
-    `merge_error` is |merged - adapter| / |adapter - base| (norms of logits over all positions), `top1_agreement` the share of
-    positions with the same most likely token, `logit_difference` a mean of absolute differences, `stop_rate` the share of
-    rows in which a form ends after the reference answer.
-    """
+def compare(forms: dict[str, LanguageModel], examples: Sequence[Example]) -> Check:
+    """Compare every pair of forms on the examples; `base`, `adapter` and `merged` must be among them."""
     stops, tokenizer = forms["base"].stop_ids, forms["base"].tokenizer
     stopped, same = Counter[str](), Counter[str]()
     squares, absolute = defaultdict[str, float](float), defaultdict[str, float](float)
@@ -83,29 +96,23 @@ def compared(forms: dict[str, LanguageModel], examples: Sequence[Example]) -> di
             squares[pair] += float(difference.square().sum())
             absolute[pair] += float(difference.abs().sum())
             same[pair] += int((logits[one].argmax(-1) == logits[other].argmax(-1)).sum())
-    return {
-        "rows": len(examples),
-        "tolerance": TOLERANCE,
-        "merge_error": round((squares["adapter/merged"] / squares["base/adapter"]) ** 0.5, 6)
-        if squares["base/adapter"]
-        else 0.0,
-        "stop_rate": {name: round(stopped[name] / len(examples), 6) for name in forms},
-        "top1_agreement": {pair: round(count / positions, 6) for pair, count in same.items()},
-        "logit_difference": {pair: round(total / numbers, 6) for pair, total in absolute.items()},
-    }
+    learnt = squares["base/adapter"]
+    return Check(
+        rows=len(examples),
+        tolerance=TOLERANCE,
+        merge_error=round((squares["adapter/merged"] / learnt) ** 0.5, 6) if learnt else 0.0,
+        stop_rate={name: round(stopped[name] / len(examples), 6) for name in forms},
+        top1_agreement={pair: round(count / positions, 6) for pair, count in same.items()},
+        logit_difference={pair: round(total / numbers, 6) for pair, total in absolute.items()},
+    )
 
 
-def _store(
-    merged: LanguageModel,
-    described: dict[str, Path],
-    checked: dict[str, Any],
-    output: Path,
-) -> None:
-    """Write beside, then rename; the folder says by itself where an answer ends and how a chat is rendered.
+def _store(merged: LanguageModel, copies: dict[str, Path], check: Check, output: Path) -> None:
+    """Store the model with its end tokens and chat template, so that a server needs nothing else.
 
-    `described`: files that go along, by the name that they get.
+    `copies`: files to copy, by their new name.
     """
-    if missing := [path for path in described.values() if not path.is_file()]:
+    if missing := [path for path in copies.values() if not path.is_file()]:
         raise DataError(f"{missing[0]}: no such file; the report writes the model card, run `dvc repro` first")
     model, tokenizer = merged.model, merged.tokenizer
     model.generation_config.eos_token_id = merged.stop_ids
@@ -115,6 +122,6 @@ def _store(
     with whole_folder(output) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        for name, path in described.items():
+        for name, path in copies.items():
             shutil.copyfile(path, folder / name)
-        write_json(folder / "export.json", checked)
+        write_json(folder / "export.json", asdict(check))

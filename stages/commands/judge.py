@@ -1,7 +1,7 @@
-"""`tunetrail judge`: a teacher judges two systems' answers, side by side and each alone (Zheng et al. 2023, arXiv:2306.05685).
+"""`tunetrail judge`: a teacher judges the answers of two systems, in pairs and alone (Zheng et al. 2023, arXiv:2306.05685).
 
-Off unless called. Judges prefer what they see first and what is longer: every pair is shown in both orders, a win counts only
-where both agree, and how often they did, and how often the longer answer won, stands beside the wins.
+Judges prefer the answer that they see first, and the longer one. Therefore every pair is shown in both orders, and a win counts
+only if both verdicts agree. The report states how often they agreed and how often the longer answer won.
 """
 
 import random
@@ -30,17 +30,17 @@ MARK = r"^\W*(?:\d\W+)?{}\W*(?<![-−])([1-5])(?:/5)?\W*$"
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=256)
 
 
-def judge(systems: str | None, rows: int) -> None:
-    """Judge `rows` random rows of the split and write reports/<name>/judge.json."""
+def judge(systems: Sequence[str] | None, rows: int) -> None:
+    """Judge the given number of random rows of the split and write reports/<name>/judge.json."""
     p = params.read("name", "seed", "seeds", "predict.split", "predict.shots", "teacher", "synthesis.budget")
-    pair = (systems or f"tuned_{p.seeds[0]},base_{max(p.predict.shots)}shot").split(",")
+    pair = systems or [f"tuned_{p.seeds[0]}", f"base_{max(p.predict.shots)}shot"]
     examples = list(records.read(Path(f"data/formatted/{p.predict.split}.jsonl"), Example))
     if len(pair) != 2 or rows < 1 or not examples:
-        raise DataError("judge: needs two systems, e.g. --systems tuned_42,base_3shot, and at least one row")
+        raise DataError("judge: needs exactly two systems, e.g. --systems tuned_42,base_3shot, and at least one row")
     places = random.Random(p.seed).sample(range(len(examples)), min(rows, len(examples)))
     chosen = [examples[place] for place in places]
-    given = [aligned(Path(f"data/predictions/{system.strip()}.jsonl"), examples) for system in pair]
-    first, second = ([answers[place] for place in places] for answers in given)
+    predictions = [aligned(Path(f"data/predictions/{system}.jsonl"), examples) for system in pair]
+    first, second = ([answers[place] for place in places] for answers in predictions)
     teacher = Teacher(backend(p.teacher, params.runtime()), p.synthesis.budget, p.seed)
     judged = {
         "split": p.predict.split,
@@ -57,10 +57,10 @@ def judge(systems: str | None, rows: int) -> None:
 def pairwise(
     examples: Sequence[Example], first: Sequence[Prediction], second: Sequence[Prediction], teacher: Teacher
 ) -> dict[str, Any]:
-    """Wins of either system; `win_rate` is the first one's share of them, with the interval of `rate_interval`.
+    """Return the wins of each system; `win_rate` is the first system's share of them, with the interval of `rate_interval`.
 
-    `consistency` is the share of pairs with two usable verdicts in which these agree, `first_shown` the share of verdicts for
-    the answer shown first among those for either (0.5 is fair), `longer_won` the share of wins of the longer answer.
+    `consistency` is the share of pairs whose two verdicts agree, among the pairs with two usable verdicts. `first_shown` is the
+    share of verdicts for the answer shown first, without ties (0.5 is fair). `longer_won` is the longer answer's share of wins.
     """
     shown = [pair for a, b in zip(first, second, strict=True) for pair in ((a.text, b.text), (b.text, a.text))]
     twice = [example for example in examples for _ in range(2)]
@@ -89,7 +89,7 @@ def pairwise(
 
 
 def rubric(examples: Sequence[Example], answers: Sequence[Prediction], teacher: Teacher) -> dict[str, Any]:
-    """Mean of each criterion, 1 to 5, over the answers whose rating had all of them."""
+    """Return the mean of each criterion, 1 to 5, over the answers that were rated in all of them."""
     asks = [_ask("judge_rubric", example, [answer.text]) for example, answer in zip(examples, answers, strict=True)]
     rated = [marks for call in teacher.answer(asks) if (marks := _marks(call))]
     means = {name: _rounded(np.mean([marks[name] for marks in rated])) for name in CRITERIA if rated}
@@ -104,14 +104,15 @@ def _ask(template: str, example: Example, answers: Sequence[str]) -> Ask:
 
 
 def _verdict(call: Call | None) -> int | None:
-    """1 for the answer shown first, -1 for the other one, 0 for a tie, None for an unusable verdict."""
-    found = VERDICT.findall(call.text) if call else []
-    return {"a": 1, "b": -1, "tie": 0}[found[-1].lower()] if found else None
+    """Return 1 for the answer shown first, -1 for the other one, 0 for a tie, None for an unusable verdict."""
+    verdicts = VERDICT.findall(call.text) if call else []
+    return {"a": 1, "b": -1, "tie": 0}[verdicts[-1].lower()] if verdicts else None
 
 
 def _marks(call: Call | None) -> dict[str, int] | None:
-    found = {name: re.search(MARK.format(name), call.text, re.I | re.M) for name in CRITERIA} if call else {}
-    return {name: int(match[1]) for name, match in found.items() if match} if found and all(found.values()) else None
+    matches = {name: re.search(MARK.format(name), call.text, re.I | re.M) for name in CRITERIA} if call else {}
+    marks = {name: int(match[1]) for name, match in matches.items() if match}
+    return marks if len(marks) == len(CRITERIA) else None
 
 
 def _share(hits: Sequence[bool]) -> float | None:

@@ -1,12 +1,15 @@
-"""What a synthesis would ask, before it asks: requests, how many are answered already, tokens and cost, by method.
+"""`tunetrail plan`: the requests, tokens and cost of a synthesis, per method, before anything is sent.
 
-The methods run as they are, with a teacher that hands out stored answers only. What its unanswered requests may lead to
-(answers to questions, checks of answers) they say themselves, as `follow_ups`.
+The methods run as they are, with a teacher that returns stored answers only. Each request names the number of later requests
+that its answer may lead to (answers to questions, checks of answers), as `follow_ups`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
 
 from stages import params
 from stages.errors import DataError
@@ -16,12 +19,47 @@ from stages.teachers.backends import backend
 from stages.teachers.teacher import Ask, Teacher, about, numbered
 
 
-def plan() -> dict[str, dict[str, Any]]:
-    """Figures of each method that params.yaml names; needs what fetch wrote."""
+class Figures(NamedTuple):
+    """Requests now and, at most, later; tokens and cost, at most, if later requests are as long as those to send now.
+
+    Tokens and cost stop at the budget; requests do not, since answers may be shorter than they can be.
+    """
+
+    answered: int
+    now: int
+    later: int
+    prompt_tokens: int
+    new_tokens: int
+    usd: float
+    limit: str
+
+
+LABELS = (
+    "answered already",
+    "to request now",
+    "to request later, at most",
+    "prompt tokens, about",
+    "new tokens, at most",
+    "USD, at most",
+    "limit that ends tokens and USD",
+)
+
+
+def show() -> None:
+    """Print the figures of every method, one per column."""
+    planned = plan()
+    grid = Table("", *planned)
+    for name, *figures in zip(LABELS, *planned.values(), strict=True):
+        grid.add_row(name, *map(str, figures))
+    Console().print(grid if planned else "synthesis.methods = [none]: nothing is requested")
+
+
+def plan() -> dict[str, Figures]:
+    """Return the figures of each method in params.yaml; needs what fetch wrote."""
     p, runtime = params.read("seed", "data", "teacher", "synthesis"), params.runtime()
     if not (RAW / "seeds.jsonl").is_file():
         raise DataError(f"{RAW}: nothing is fetched yet; run `dvc repro fetch` first")
-    planned: dict[str, dict[str, Any]] = {}
+    planned: dict[str, Figures] = {}
     for method in p.synthesis.methods:
         if method in METHODS:
             teacher = Planned(backend(p.teacher, runtime), p.synthesis.budget, p.seed)
@@ -32,31 +70,27 @@ def plan() -> dict[str, dict[str, Any]]:
 
 @dataclass
 class Planned(Teacher):
-    """A teacher that remembers what it would have asked."""
+    """A teacher that records what it would have requested."""
 
     wanted: list[Ask] = field(default_factory=list)
 
     def answer(self, asks: Sequence[Ask]) -> list[Call | None]:
-        found: list[Call | None] = []
+        answers: list[Call | None] = []
         for wave in self.backend.waves(numbered(asks)[: self._left()]):
             for unit in wave:
                 known = self.stored(unit).is_file()
                 calls = self._read(unit) if known else [None] * len(unit)
                 self.wanted += [] if known else unit
                 self.calls += [call for call in calls if call]
-                found += calls
-        return found + [None] * (len(asks) - len(found))
+                answers += calls
+        return answers + [None] * (len(asks) - len(answers))
 
     def _left(self) -> int | None:
-        """How many requests the budget still allows."""
+        """Return how many requests the budget still allows; None without a limit."""
         limit = self.budget.max_calls
         return None if limit is None else max(0, limit - len(self.calls) - len(self.wanted))
 
-    def figures(self) -> dict[str, Any]:
-        """Of one method: requests now and at most later, tokens and cost at most; later ones are taken to be as long.
-
-        Tokens and cost go no further than the budget; requests do, since answers may be shorter than they can be.
-        """
+    def figures(self) -> Figures:
         prompt = sum(about(message.content) for ask in self.wanted for message in ask.messages)
         new = sum(ask.sampling.max_new_tokens for ask in self.wanted)
         later = sum(ask.follow_ups for ask in self.wanted)
@@ -64,18 +98,11 @@ class Planned(Teacher):
         growth = 1 + later / len(self.wanted) if self.wanted else 1
         share, limit = min([(1.0, ""), *self._covered(prompt * growth, new * growth)])
         prompt, new = round(prompt * growth * share), round(new * growth * share)
-        return {
-            "answered already": len(self.calls),
-            "to ask now": len(self.wanted),
-            "to ask later, at most": later,
-            "prompt tokens, about": prompt,
-            "new tokens, at most": new,
-            "USD, at most": round(self.backend.usd(prompt, new), 4),
-            "tokens and USD end with": limit,
-        }
+        usd = round(self.backend.usd(prompt, new), 4)
+        return Figures(len(self.calls), len(self.wanted), later, prompt, new, usd, limit)
 
     def _covered(self, prompt: float, new: float) -> list[tuple[float, str]]:
-        """Of each limit on tokens or money the share of what is still to be asked that it leaves room for, and its name."""
+        """Return, for each limit on tokens or money, the share of the remaining requests that it has room for, and its name."""
         before = self._tokens()
         amounts = {
             "max_tokens": (sum(before), prompt + new),

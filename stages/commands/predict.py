@@ -1,7 +1,7 @@
-"""`tunetrail predict`: any number of texts through one or several systems, in constant memory, in order, resumable.
+"""`tunetrail predict`: answer any number of texts with one or several systems, in order and in constant memory.
 
-Rows go to a file beside the output, which is renamed when all are there. Interrupted, the next call with the same input
-file, systems and weights goes on behind the last whole batch, so that it ends with the same bytes as an uninterrupted one.
+Rows go to a temporary file next to the output, which is renamed at the end. After an interruption, a call with the same input
+file, systems and weights continues after the last complete batch. Its output has the same bytes as an uninterrupted run's.
 """
 
 import json
@@ -31,37 +31,34 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 Answers = Callable[[list[Task]], "list[Completion]"]
 
 
-def answer(source: str, target: str, names: list[str], folders: Sequence[Path] = ()) -> None:
-    """Answer the lines of `source` by every named system, or by the adapters in `folders`, into `target`.
-
-    "-" is standard input or output.
-    """
+def answer(source: str, target: str, systems: Sequence[str], adapters: Sequence[Path] = ()) -> None:
+    """Answer the lines of `source` with every system, or with `adapters` instead; "-" is standard input or output."""
     p = params.read("seeds", "data", "predict.batch_size", "predict.max_new_tokens")
-    if not (names or folders):
+    if not (systems or adapters):
         raise DataError("--system: names no system; use tuned, tuned_<seed> or base_<k>shot")
-    systems = {name: f"tuned_{p.seeds[0]}" if name == "tuned" else name for name in names}
-    if missing := [str(folder) for folder in folders if not folder.is_dir()]:
+    if missing := [str(folder) for folder in adapters if not folder.is_dir()]:
         raise DataError(f"--adapter {missing[0]}: no such folder")
-    adapters = _named(folders) or {name: _adapter(system) for name, system in systems.items()}
+    first = f"tuned_{p.seeds[0]}"
+    folders = _named(adapters) or {name: _adapter(first if name == "tuned" else name) for name in systems}
     tasks = _tasks(source, p.data.system)
     if source != "-" and not Path(source).is_file():
         raise DataError(f"--input {source}: no such file")
     if Path(target).is_dir():
         raise DataError(f"--output {target}: is a folder; name a file")
-    read_manifest()  # says what to do where there is none
-    for folder in dict.fromkeys(folders):
+    read_manifest()  # raises early if there is none
+    for folder in dict.fromkeys(adapters):
         if stored.is_whole(folder):
             stored.check_whole(folder, f"--adapter {folder}")
     if target == "-":
-        _write(sys.stdout, tasks, _opened(adapters, p), p.predict.batch_size)
+        _write(sys.stdout, tasks, _opened(folders, p), p.predict.batch_size)
         return
-    part = Path(target).with_name(f".{Path(target).name}.{_fingerprint(source, adapters, p)}.part")
+    part = Path(target).with_name(f".{Path(target).name}.{_fingerprint(source, folders, p)}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     tasks = islice(tasks, _whole_batches(part, p.predict.batch_size), None)
     try:
         with part.open("a", encoding="utf-8", newline="\n") as file:
-            _write(file, tasks, _opened(adapters, p), p.predict.batch_size)
-    except DataError:  # the input or a system is wrong: with another one nothing goes on from here
+            _write(file, tasks, _opened(folders, p), p.predict.batch_size)
+    except DataError:  # a fixed input or system gets a file of another name
         part.unlink()
         raise
     part.replace(target)
@@ -77,13 +74,13 @@ def _write(file: IO[str], tasks: Iterator[Task], systems: dict[str, Answers], ba
         file.flush()
 
 
-def _row(given: "Completion") -> dict[str, Any]:
-    value = parsed(given.text)
-    return {"text": given.text, "parsed": value, "valid": value is not None}
+def _row(answer: "Completion") -> dict[str, Any]:
+    value = parsed(answer.text)
+    return {"text": answer.text, "parsed": value, "valid": value is not None}
 
 
 def _opened(adapters: dict[str, Path | None], p: Params) -> dict[str, Answers]:
-    """Return each system's function from tasks to answers, by the name that the user gave it; a base one has no adapter."""
+    """Return a function from tasks to answers per system, by the name that the user gave; a base system has no adapter."""
     from stages.generation.decoding import greedy
     from stages.models.loading import open_base
     from stages.models.tuned import open_tuned
@@ -93,7 +90,7 @@ def _opened(adapters: dict[str, Path | None], p: Params) -> dict[str, Answers]:
     def opened(name: str, adapter: Path | None) -> Answers:
         lm = open_tuned(runtime, adapter) if adapter else open_base(runtime)
         shots = [] if adapter else _shots(name)
-        room = getattr(lm.model.config, "max_position_embeddings", sys.maxsize) - limit  # a T5 has no such limit
+        room = getattr(lm.model.config, "max_position_embeddings", sys.maxsize) - limit  # T5 has no such limit
 
         def ask(tasks: list[Task]) -> "list[Completion]":
             prompts = [chat.prompt_ids(lm.tokenizer, with_shots(question(task), shots)) for task in tasks]
@@ -111,24 +108,24 @@ def _opened(adapters: dict[str, Path | None], p: Params) -> dict[str, Answers]:
 
 
 def _shots(system: str) -> list[Message]:
-    """The examples before a base system's prompts, as many as its name says."""
+    """Return the examples that precede a base system's prompts; its name holds their number."""
     count = int(system[len("base_") : -len("shot")])
     if count and not SHOTS.is_file():
         raise DataError(f"--system {system}: {SHOTS}: no such file; run `dvc repro format` first")
     turns = shots_of(system)
     if (kept := sum(turn.role == "assistant" for turn in turns)) < count:
-        raise DataError(f"--system {system}: {SHOTS} holds {kept} examples; raise format.shots and run `dvc repro`")
+        raise DataError(f"--system {system}: {SHOTS} has only {kept} examples; raise format.shots and run `dvc repro`")
     return turns
 
 
 def _named(folders: Sequence[Path]) -> dict[str, Path | None]:
-    """The folders by their names; one that comes again has its number behind the name, so that it answers again."""
+    """Return the folders by name; a repeated one gets a number after its name, so that it answers again."""
     times = [folders[: place + 1].count(folder) for place, folder in enumerate(folders)]
     return {f"{folder} ({n})" if n > 1 else str(folder): folder for folder, n in zip(folders, times, strict=True)}
 
 
 def _adapter(system: str) -> Path | None:
-    """The adapter folder of a tuned system, None for a base one."""
+    """Return the adapter folder of a tuned system, None for a base system."""
     if system.startswith("base_") and system.endswith("shot") and system[5:-4].isdecimal():
         return None
     if not system.startswith("tuned_"):
@@ -140,23 +137,23 @@ def _adapter(system: str) -> Path | None:
 
 
 def _tasks(source: str, system: str) -> Iterator[Task]:
-    """A task for each line that is not blank: {"input": ...}, perhaps with instruction and system, or the line's text."""
-    found: Iterable[str] = _typed() if source == "-" else lines(Path(source))
-    for number, line in enumerate(found, start=1):
+    """Yield a task per line that is not blank: an object with `input`, optionally `instruction` and `system`, or plain text."""
+    texts: Iterable[str] = _standard_input() if source == "-" else lines(Path(source))
+    for number, line in enumerate(texts, start=1):
         if not line.strip():
             continue
         row = parsed(line) or {"input": line}
         wrong = [key for key, value in row.items() if key in ("input", "instruction", "system") and not isinstance(value, str)]
         if "input" not in row or wrong:
-            raise DataError(f'{source}:{number}: must be a text or an object like {{"input": "..."}} whose values are texts')
-        asked = {key: row[key] for key in ("instruction", "input") if key in row}
-        if any(SURROGATE.search(text) for text in (*asked.values(), row.get("system", ""))):
-            raise DataError(f"{source}:{number}: holds half of an escaped pair such as \\ud83d, which is no text")
-        yield Task(kind="text", system=row.get("system", system), output="", source=str(number), **asked)
+            raise DataError(f'{source}:{number}: must be plain text or an object like {{"input": "..."}} with text values')
+        request = {key: row[key] for key in ("instruction", "input") if key in row}
+        if any(SURROGATE.search(text) for text in (*request.values(), row.get("system", ""))):
+            raise DataError(f"{source}:{number}: holds half of an escaped pair such as \\ud83d; write the whole pair")
+        yield Task(kind="text", system=row.get("system", system), output="", source=str(number), **request)
 
 
-def _typed() -> Iterator[str]:
-    """Lines of standard input, as `records.lines` reads them from a file."""
+def _standard_input() -> Iterator[str]:
+    """Yield the lines of standard input, as `files.lines` reads them from a file."""
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
@@ -165,19 +162,18 @@ def _typed() -> Iterator[str]:
 
 
 def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params) -> str:
-    """Of everything that decides the answers; standard input is not known beforehand and gets the process's number."""
+    """Return a hash of everything that decides the answers; for standard input, which cannot be hashed yet, the process id."""
     texts = str(os.getpid()) if source == "-" else file_hash(Path(source))
     weights = {
         name: [file_hash(path) for path in (sorted(folder.iterdir()) if folder else [SHOTS]) if path.is_file()]
         for name, folder in adapters.items()
     }
-    return content_hash([texts, weights, file_hash(MANIFEST), p.data.system, p.predict.batch_size, p.predict.max_new_tokens])[
-        :12
-    ]
+    options = [p.data.system, p.predict.batch_size, p.predict.max_new_tokens]
+    return content_hash([texts, weights, file_hash(MANIFEST), *options])[:12]
 
 
 def _whole_batches(part: Path, batch_size: int) -> int:
-    """How many rows of an interrupted run may stay; what follows the last whole batch is cut off."""
+    """Cut the file of an interrupted run after its last complete batch and return the number of rows kept."""
     if not part.is_file():
         return 0
     rows, size, kept, length = 0, 0, 0, 0

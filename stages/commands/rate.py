@@ -1,6 +1,7 @@
-"""`tunetrail rate`: people judge answers without knowing whose they are; sheets out, means and agreement in.
+"""`tunetrail rate`: people rate answers without knowing which system wrote them.
 
-The sheets of all raters hold the same rows, each in an order of its own; which system wrote a row stands in the key alone.
+`export` writes a sheet per rater: the same rows in different orders. Only the key names the system of a row. `import` computes
+means per system and the agreement of the raters.
 """
 
 import json
@@ -25,7 +26,7 @@ KEY = ("row", "example", "system")
 
 
 def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Path) -> None:
-    """Write <folder>/<rater>.csv for each rater and the key beside the folder; DataError where one is there already."""
+    """Write <folder>/<rater>.csv for each rater, and the key next to the folder; raise DataError if one of them exists."""
     p = params.read("seed", "predict.split")
     examples = list(records.read(Path("data/formatted") / f"{p.predict.split}.jsonl", Example))
     answers = {
@@ -44,53 +45,53 @@ def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Pa
         order = [int(number) for number in generator.permutation(list(rows))]
         sheet.write(folder / f"{rater}.csv", COLUMNS, ([n, *texts[n], *[""] * len(CRITERIA), ""] for n in order))
     sheet.write(_key(folder), KEY, ([n, example.id, system] for n, (example, system) in rows.items()))
-    print(f"{len(rows)} answers for {len(raters)} raters in {folder}; keep {_key(folder)} from them")
+    print(f"{len(rows)} answers for {len(raters)} raters in {folder}; do not show them {_key(folder)}")
 
 
 def read_back(folder: Path, output: Path | None) -> None:
-    """Read the filled sheets of a folder and show, and store as JSON, means by system and agreement by criterion.
+    """Print, and store in `output`, means per system and agreement per criterion from the filled sheets of a folder.
 
-    On stderr: of each rater how many rows of the key the sheet lacks, and how many have no rating.
+    Report on stderr, per rater, how many rows of the key the sheet lacks and how many have no rating.
     """
     systems = {row["row"]: row["system"] for _, row in sheet.read(_key(folder), KEY)}
     filled = sorted(folder.glob("*.csv"))
     if not filled:
-        raise DataError(f"{folder}: holds no sheets (*.csv)")
+        raise DataError(f"{folder}: contains no sheets (*.csv)")
     ratings = {path.stem: _ratings(path, systems) for path in filled}
     for rater, rows in ratings.items():
         missing, unfilled = len(systems) - len(rows), sum(not given for given in rows.values())
         if missing or unfilled:
             print(f"{rater}: of {len(systems)} rows {missing} are missing and {unfilled} have no rating", file=sys.stderr)
-    found = summarize(ratings, systems)
+    summary = summarize(ratings, systems)
     if output:
-        files.write_json(output, found)
-    print(json.dumps(found, ensure_ascii=False, indent=2))
+        files.write_json(output, summary)
+    print(json.dumps(summary, ensure_ascii=False, indent=2))
 
 
 def summarize(ratings: dict[str, dict[str, dict[str, int]]], systems: dict[str, str]) -> dict[str, Any]:
-    """From ratings[rater][row][criterion]: mean, standard deviation and number by system, and alpha over all rows."""
-    found: dict[str, Any] = {"raters": list(ratings), "systems": {}, "krippendorff_alpha": {}}
+    """Return, from ratings[rater][row][criterion], mean, standard deviation and number per system, and alpha over all rows."""
+    summary: dict[str, Any] = {"raters": list(ratings), "systems": {}, "krippendorff_alpha": {}}
     for criterion in CRITERIA:
         table = np.array([[rows.get(row, {}).get(criterion, np.nan) for row in systems] for rows in ratings.values()])
         alpha = krippendorff_alpha(table)
-        found["krippendorff_alpha"][criterion] = None if alpha is None else round(alpha, 4)
+        summary["krippendorff_alpha"][criterion] = None if alpha is None else round(alpha, 4)
         by_system: dict[str, list[float]] = defaultdict(list)
         for column, system in enumerate(systems.values()):
             by_system[system] += [value for value in table[:, column] if not np.isnan(value)]
         for system in sorted(by_system):
             given = by_system[system]
             numbers = {"mean": round(float(np.mean(given)), 4), "sd": round(float(np.std(given)), 4)} if given else {}
-            found["systems"].setdefault(system, {})[criterion] = {**numbers, "n": len(given)}
-    return found
+            summary["systems"].setdefault(system, {})[criterion] = {**numbers, "n": len(given)}
+    return summary
 
 
 def krippendorff_alpha(ratings: Array) -> float | None:
-    """Krippendorff's alpha for ordinal ratings, array of shape (raters, units), NaN where a rater gave none.
+    """Return Krippendorff's alpha for ordinal ratings of shape (raters, units), NaN for a missing rating.
 
     alpha = 1 - D_o / D_e, observed over expected disagreement (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability",
-    section C), from the coincidence matrix o_ck of values c, k given to the same unit, each unit of m ratings weighing
-    1 / (m - 1), with the ordinal metric delta^2_ck = (sum_{g=c..k} n_g - (n_c + n_k) / 2)^2. 1 is full agreement, 0 chance.
-    None where no unit has two ratings or all ratings are equal: there is nothing to agree about.
+    section C). The coincidence matrix o_ck counts the values c, k of the same unit; a unit of m ratings weighs 1 / (m - 1).
+    The ordinal metric is delta^2_ck = (sum_{g=c..k} n_g - (n_c + n_k) / 2)^2. Full agreement gives 1, chance gives 0.
+    Return None if no unit has two ratings or if all ratings are equal: alpha is undefined then.
     """
     values = np.unique(ratings[~np.isnan(ratings)])
     counts = np.array([[np.sum(unit == value) for value in values] for unit in ratings.T], dtype=float)  # (units, values)
@@ -105,21 +106,23 @@ def krippendorff_alpha(ratings: Array) -> float | None:
 
 
 def _ratings(path: Path, systems: dict[str, str]) -> dict[str, dict[str, int]]:
-    """Row to criterion to rating of one sheet; an empty cell is no rating."""
-    found: dict[str, dict[str, int]] = {}
+    """Return the ratings of one sheet, by row and criterion; an empty cell does not count as a rating."""
+    ratings: dict[str, dict[str, int]] = {}
     for where, row in sheet.read(path, ("row", *CRITERIA)):
         number = _whole(row["row"])
-        if number not in systems or number in found:
-            raise DataError(f"{where}: row {number} is {'there twice' if number in found else 'not in the key'}")
+        if number not in systems or number in ratings:
+            raise DataError(f"{where}: row {number} is {'in the sheet twice' if number in ratings else 'not in the key'}")
         given = {criterion: _whole(row[criterion]) for criterion in CRITERIA if row[criterion].strip()}
         if wrong := [criterion for criterion, value in given.items() if value not in SCALE]:
-            raise DataError(f"{where}: {wrong[0]} = {given[wrong[0]]!r}: must be {SCALE[0]} to {SCALE[-1]}, whole, or empty")
-        found[number] = {criterion: int(value) for criterion, value in given.items()}
-    return found
+            raise DataError(
+                f"{where}: {wrong[0]} = {given[wrong[0]]!r}: must be a whole number from {SCALE[0]} to {SCALE[-1]}, or empty"
+            )
+        ratings[number] = {criterion: int(value) for criterion, value in given.items()}
+    return ratings
 
 
 def _whole(cell: str) -> str:
-    """5.0 is 5: a column with empty cells is saved so by some programs."""
+    """Return 5 for 5.0, as some programs save a column that has empty cells."""
     return cell.strip().removesuffix(".0")
 
 

@@ -1,4 +1,4 @@
-"""CSV sheets that people fill in a spreadsheet: written so that texts stay texts, read back as spreadsheets save them."""
+"""CSV sheets that people fill in with a spreadsheet program: texts stay texts, and every usual way of saving is read."""
 
 import csv
 import io
@@ -9,22 +9,22 @@ from typing import Any
 from stages.errors import DataError
 from stages.files import lines, write_text
 
-FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes text that begins so for a formula
+FORMULA = ("=", "+", "-", "@")  # a spreadsheet treats text that begins with one of these as a formula
 
 
 def write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """DataError where the file exists, since it may hold people's answers."""
+    """Write a sheet; raise DataError if the file exists, since it may contain people's answers."""
     if path.exists():
-        raise DataError(f"{path}: exists and may hold answers; move it away or name another file")
+        raise DataError(f"{path}: already exists and may contain answers; move it or name another file")
     text = io.StringIO()
     csv.writer(text).writerows([columns, *(map(_cell, row) for row in rows)])
     write_text(path, "\ufeff" + text.getvalue())  # with a byte order mark, spreadsheets read it as UTF-8
 
 
 def read(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each row that is not empty with its place, file and line; DataError where a column of the header is gone.
+    """Yield every row that is not empty, after its file and line; raise DataError if a column of the header is missing.
 
-    Where the comma is the decimal sign, spreadsheets save with semicolons, some with tabs.
+    In countries with a decimal comma, spreadsheets separate columns with semicolons, some with tabs.
     """
     text = "\n".join(lines(path))
     header = text.partition("\n")[0]
@@ -38,7 +38,7 @@ def read(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, st
             if any(row[name].strip() for name in names):
                 yield f"{path}:{reader.line_num}", row
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: no CSV: {error}; close its quotes or save the sheet anew") from error
+        raise DataError(f"{path}:{reader.line_num}: not CSV: {error}; close its quotes or save the sheet again") from error
 
 
 def _cell(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The sheet in which people judge synthetic rows: what is written, what is read back, what is refused."""
+"""The sheet in which people judge synthetic rows: what it contains, how answers are counted, what is refused."""
 
 import csv
 from pathlib import Path
@@ -26,17 +26,17 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def filled(path: Path, *answers: tuple[str, str, str]) -> Path:
     """The sheet with the first rows answered, as a spreadsheet would save it."""
-    found = rows(path)
-    for row, given in zip(found, answers, strict=False):
+    sheet = rows(path)
+    for row, given in zip(sheet, answers, strict=False):
         row.update(zip(audit.QUESTIONS.values(), given, strict=True))
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, found[0])
+        writer = csv.DictWriter(file, sheet[0])
         writer.writeheader()
-        writer.writerows(found)
+        writer.writerows(sheet)
     return path
 
 
-def test_the_sheet_samples_made_rows_by_the_seed_and_asks_the_three_questions(tmp_path: Path) -> None:
+def test_sheet_depends_on_seed_and_has_three_questions(tmp_path: Path) -> None:
     sheets = [tmp_path / name for name in ("a.csv", "b.csv", "c.csv")]
     assert [audit.write(sheet, TASKS, 3, seed) for sheet, seed in zip(sheets, (1, 1, 2), strict=True)] == [3, 3, 3]
     assert sheets[0].read_bytes() == sheets[1].read_bytes() != sheets[2].read_bytes()
@@ -45,7 +45,7 @@ def test_the_sheet_samples_made_rows_by_the_seed_and_asks_the_three_questions(tm
     assert all(first[question] == "" for question in audit.QUESTIONS.values())
 
 
-def test_texts_stay_whole_and_are_no_formulas(tmp_path: Path) -> None:
+def test_texts_stay_complete_and_are_not_formulas(tmp_path: Path) -> None:
     path = tmp_path / "audit.csv"
     assert audit.write(path, TASKS, 50, 1) == len(MADE)
     found = {row["id"]: row for row in rows(path)}
@@ -54,24 +54,24 @@ def test_texts_stay_whole_and_are_no_formulas(tmp_path: Path) -> None:
     assert found[MADE[-1].id]["instruction"] == "user: Hello\nassistant: Yes?\nGo on."
 
 
-def test_answers_are_counted_for_each_question_and_for_all_three(tmp_path: Path) -> None:
+def test_answers_are_counted_per_question_and_for_all_three(tmp_path: Path) -> None:
     path = tmp_path / "audit.csv"
     audit.write(path, TASKS, 50, 1)
     filled(path, ("yes", "Yes", "YES"), ("yes", "no", ""), ("no", "no", "no"))
-    told = audit.answers(path, TASKS)
-    assert told["ids"] == [row["id"] for row in rows(path)]
-    assert {name: (one["yes"], one["of"]) for name, one in told["questions"].items()} == {
+    counts = audit.answers(path, TASKS)
+    assert counts["ids"] == [row["id"] for row in rows(path)]
+    assert {name: (one["yes"], one["of"]) for name, one in counts["questions"].items()} == {
         "valid_task": (2, 3),
         "fitting_input": (1, 3),
         "correct_output": (1, 2),
     }
-    assert told["all"] == {"yes": 1, "of": 2}
+    assert counts["all"] == {"yes": 1, "of": 2}
 
 
 def test_a_sheet_that_may_hold_answers_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "audit.csv"
     path.write_text("mine", encoding="utf-8")
-    with pytest.raises(DataError, match="exists"):
+    with pytest.raises(DataError, match="already exists"):
         audit.write(path, TASKS, 5, 1)
     assert path.read_text(encoding="utf-8") == "mine"
 
@@ -79,11 +79,11 @@ def test_a_sheet_that_may_hold_answers_is_not_overwritten(tmp_path: Path) -> Non
 def test_a_sheet_without_answers_or_with_a_row_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "audit.csv"
     audit.write(path, TASKS, 50, 1)
-    with pytest.raises(DataError, match="holds no answers"):
+    with pytest.raises(DataError, match="contains no answers"):
         audit.answers(path, TASKS)
     text = filled(path, ("yes", "yes", "yes")).read_text(encoding="utf-8")
     path.write_text(text + text.splitlines()[1].replace("yes", "no") + "\n", encoding="utf-8")
-    with pytest.raises(DataError, match="stands in the sheet twice"):
+    with pytest.raises(DataError, match="is in the sheet twice"):
         audit.answers(path, TASKS)
 
 
@@ -92,17 +92,17 @@ def test_without_synthetic_rows_there_is_nothing_to_judge(tmp_path: Path) -> Non
         audit.write(tmp_path / "audit.csv", {"none": [], "self_instruct": [SEED]}, 5, 1)
 
 
-def test_a_word_that_is_no_answer_is_named_with_its_place(tmp_path: Path) -> None:
+def test_word_that_is_not_an_answer_is_named_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "audit.csv"
     audit.write(path, {"m": MADE[-1:]}, 5, 1)
-    with pytest.raises(DataError, match=r"audit\.csv:\d+: Is the input appropriate.*'maybe' is neither yes nor no"):
+    with pytest.raises(DataError, match=r"audit\.csv:\d+: Is the input appropriate.*'maybe' is not an answer"):
         audit.answers(filled(path, ("yes", "maybe", "")), TASKS)
 
 
 def test_rows_of_another_run_and_a_changed_header_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "audit.csv"
     audit.write(path, TASKS, 5, 1)
-    with pytest.raises(DataError, match="is no row of data/synthetic"):
+    with pytest.raises(DataError, match="is not in data/synthetic"):
         audit.answers(path, {"self_instruct": [SEED]})
     path.write_text("id,answer\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"audit\.csv:1: no column"):

@@ -1,4 +1,4 @@
-"""`tunetrail rate`: blind sheets for several raters, and what the filled ones say."""
+"""`tunetrail rate`: blind sheets for several raters, and the summary of filled sheets."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ WORKED = np.array(
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A run of six rows and two systems whose answers name their system."""
+    """Make a run of six rows and two systems whose answers name their system; return the folder for the sheets."""
     monkeypatch.chdir(tmp_path)
     examples = [
         Example(
@@ -72,7 +72,7 @@ def fill(path, rating) -> None:
         writer.writerows(rows)
 
 
-def test_every_rater_gets_the_same_answers_in_another_order_without_whose_they_are(folder, monkeypatch):
+def test_raters_get_the_same_answers_in_different_orders(folder, monkeypatch):
     sheets = export(monkeypatch, folder)
     assert [row["row"] for row in sheets["ann"]] != [row["row"] for row in sheets["ben"]]
     assert sorted(map(str, sheets["ann"])) == sorted(map(str, sheets["ben"]))
@@ -83,31 +83,31 @@ def test_every_rater_gets_the_same_answers_in_another_order_without_whose_they_a
     assert sorted(path.name for path in folder.iterdir()) == ["ann.csv", "ben.csv"]
 
 
-def test_a_text_that_a_spreadsheet_would_compute_is_shown_as_text(folder, monkeypatch):
+def test_text_that_looks_like_a_formula_stays_text(folder, monkeypatch):
     assert all(row["question"].startswith("'=1+") for row in export(monkeypatch, folder)["ann"])
 
 
-def test_the_same_seed_gives_the_same_sheets_and_filled_ones_are_not_overwritten(folder, monkeypatch):
+def test_sheets_depend_on_the_seed_and_are_not_overwritten(folder, monkeypatch):
     export(monkeypatch, folder)
     export(monkeypatch, folder.with_name("again"))
     assert (folder / "ann.csv").read_bytes() == (folder.with_name("again") / "ann.csv").read_bytes()
-    with pytest.raises(SystemExit, match="exists and may hold answers"):
+    with pytest.raises(SystemExit, match="already exists and may contain answers"):
         export(monkeypatch, folder)
 
 
-def test_filled_sheets_give_means_by_system_and_full_agreement_where_raters_agree(folder, monkeypatch):
+def test_filled_sheets_give_means_per_system_and_agreement(folder, monkeypatch):
     export(monkeypatch, folder)
     for rater in ("ann", "ben"):
         fill(folder / f"{rater}.csv", lambda row: 5 if "tuned" in row["answer"] else 2)
     run(monkeypatch, "import", folder, "--output", "ratings.json")
-    found = json.loads(folder.with_name("ratings.json").read_text(encoding="utf-8"))
-    assert found["raters"] == ["ann", "ben"]
-    assert found["systems"]["tuned_42"]["accuracy"] == {"mean": 5.0, "sd": 0.0, "n": 8}
-    assert found["systems"]["base_0shot"]["fluency"] == {"mean": 2.0, "sd": 0.0, "n": 8}
-    assert found["krippendorff_alpha"] == {"relevance": 1.0, "accuracy": 1.0, "fluency": 1.0}
+    summary = json.loads(folder.with_name("ratings.json").read_text(encoding="utf-8"))
+    assert summary["raters"] == ["ann", "ben"]
+    assert summary["systems"]["tuned_42"]["accuracy"] == {"mean": 5.0, "sd": 0.0, "n": 8}
+    assert summary["systems"]["base_0shot"]["fluency"] == {"mean": 2.0, "sd": 0.0, "n": 8}
+    assert summary["krippendorff_alpha"] == {"relevance": 1.0, "accuracy": 1.0, "fluency": 1.0}
 
 
-def test_an_empty_cell_is_no_rating_and_semicolons_are_read(folder, monkeypatch, capsys):
+def test_empty_cell_is_not_a_rating_and_semicolons_are_read(folder, monkeypatch, capsys):
     export(monkeypatch, folder)
     for rater in ("ann", "ben"):
         path = folder / f"{rater}.csv"
@@ -115,12 +115,12 @@ def test_an_empty_cell_is_no_rating_and_semicolons_are_read(folder, monkeypatch,
         path.write_text(path.read_text(encoding="utf-8").replace(",", ";"), encoding="utf-8")
     capsys.readouterr()
     run(monkeypatch, "import", folder)
-    found = json.loads(capsys.readouterr().out)
-    assert sorted(numbers["relevance"]["n"] for numbers in found["systems"].values()) == [0, 2]
-    assert found["krippendorff_alpha"]["relevance"] is None
+    summary = json.loads(capsys.readouterr().out)
+    assert sorted(numbers["relevance"]["n"] for numbers in summary["systems"].values()) == [0, 2]
+    assert summary["krippendorff_alpha"]["relevance"] is None
 
 
-def test_tabs_are_read_whole_numbers_with_a_decimal_count_and_empty_rows_do_not(folder, monkeypatch, capsys):
+def test_tabs_and_numbers_like_5_0_are_read_empty_rows_skipped(folder, monkeypatch, capsys):
     export(monkeypatch, folder)
     for rater in ("ann", "ben"):
         path = folder / f"{rater}.csv"
@@ -128,12 +128,12 @@ def test_tabs_are_read_whole_numbers_with_a_decimal_count_and_empty_rows_do_not(
         path.write_text(path.read_text(encoding="utf-8").replace(",", "\t") + "\t" * 7 + "\n \t\n", encoding="utf-8")
     capsys.readouterr()
     run(monkeypatch, "import", folder)
-    said = capsys.readouterr()
-    assert json.loads(said.out)["systems"]["tuned_42"]["accuracy"] == {"mean": 5.0, "sd": 0.0, "n": 8}
-    assert said.err == ""
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["systems"]["tuned_42"]["accuracy"] == {"mean": 5.0, "sd": 0.0, "n": 8}
+    assert printed.err == ""
 
 
-def test_rows_that_are_missing_or_unfilled_are_told_by_rater(folder, monkeypatch, capsys):
+def test_missing_and_unfilled_rows_are_reported_per_rater(folder, monkeypatch, capsys):
     export(monkeypatch, folder)
     fill(folder / "ann.csv", lambda row: "" if row["row"] == "1" else 4)
     fill(folder / "ben.csv", lambda row: 4)
@@ -147,7 +147,7 @@ def test_rows_that_are_missing_or_unfilled_are_told_by_rater(folder, monkeypatch
     ]
 
 
-def test_the_folder_itself_can_be_named_by_a_dot(folder, monkeypatch, capsys):
+def test_folder_can_be_the_current_directory(folder, monkeypatch, capsys):
     with pytest.raises(SystemExit, match=r"\.key\.csv: no such file"):
         run(monkeypatch, "import", ".")
     export(monkeypatch, folder)
@@ -157,13 +157,13 @@ def test_the_folder_itself_can_be_named_by_a_dot(folder, monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["raters"] == ["ann", "ben"]
 
 
-def test_a_cell_that_is_too_long_is_told_in_one_line(folder, monkeypatch):
+def test_cell_that_is_too_long_is_refused_in_one_line(folder, monkeypatch):
     export(monkeypatch, folder)
     path = folder / "ann.csv"
     path.write_text(path.read_text(encoding="utf-8") + f'1,"{"x" * 200_000}"', encoding="utf-8")
     limit = csv.field_size_limit(131_072)  # Python's own, which reading rows of a data set raises for the whole process
     try:
-        with pytest.raises(SystemExit, match=r"ann\.csv:\d+: no CSV: field larger than field limit"):
+        with pytest.raises(SystemExit, match=r"ann\.csv:\d+: not CSV: field larger than field limit"):
             run(monkeypatch, "import", folder)
     finally:
         csv.field_size_limit(limit)
@@ -173,16 +173,16 @@ def test_a_cell_that_is_too_long_is_told_in_one_line(folder, monkeypatch):
 def test_a_rating_outside_the_scale_is_named_by_sheet_and_line(folder, monkeypatch, rating):
     export(monkeypatch, folder)
     fill(folder / "ann.csv", lambda row: rating if row["row"] == "3" else 1)
-    with pytest.raises(DataError, match=rf"ann\.csv:\d+: relevance = '{rating}': must be 1 to 5"):
+    with pytest.raises(DataError, match=rf"ann\.csv:\d+: relevance = '{rating}': must be a whole number from 1 to 5"):
         rate.read_back(folder, None)
 
 
-@pytest.mark.parametrize(("change", "said"), [("99", "not in the key"), ("2", "there twice")])
-def test_rows_that_do_not_belong_to_the_sheet_are_refused(folder, monkeypatch, change, said):
+@pytest.mark.parametrize(("change", "message"), [("99", "not in the key"), ("2", "in the sheet twice")])
+def test_rows_that_do_not_belong_to_the_sheet_are_refused(folder, monkeypatch, change, message):
     export(monkeypatch, folder)
     path = folder / "ann.csv"
     path.write_text(path.read_text(encoding="utf-8-sig").replace("\n3,", f"\n{change},"), encoding="utf-8")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         rate.read_back(folder, None)
 
 
@@ -190,7 +190,7 @@ def test_alpha_agrees_with_the_published_worked_example():
     assert rate.krippendorff_alpha(WORKED) == pytest.approx(0.815, abs=0.0005)
 
 
-def test_alpha_is_one_for_full_agreement_and_near_zero_for_chance():
+def test_alpha_is_one_for_agreement_and_near_zero_for_chance():
     same = np.array([[1, 2, 3, 4, 5], [1, 2, 3, 4, 5]], dtype=float)
     assert rate.krippendorff_alpha(same) == 1
     chance = np.random.default_rng(0).integers(1, 6, size=(3, 2000)).astype(float)

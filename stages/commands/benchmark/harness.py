@@ -1,6 +1,6 @@
-"""`tunetrail benchmark export|run`: lm-evaluation-harness on base model and adapters, and our own rows as one of its tasks.
+"""`tunetrail benchmark export` and `run`: our own rows as a task of lm-evaluation-harness, and its tasks on base and adapters.
 
-The harness is the extra `lm-eval`. It is handed the model that the predict stage loads: bf16, adapter merged.
+The harness is the optional dependency `lm-eval`. It gets the model as the predict stage loads it: bf16, adapter merged.
 """
 
 import json
@@ -25,10 +25,10 @@ HERE = Path(__file__).parent
 
 
 def export(shots: int, folder: Path) -> None:
-    """Write the rows of the split, with `shots` examples in each prompt, and the task that reads them; prints its name.
+    """Write the rows of the split, with `shots` examples in each prompt, and the task that reads them; print its name.
 
-    Closed questions become a multiple-choice task (log-likelihood of each option), all others are generated and scored as in
-    the evaluate stage.
+    Closed questions become a multiple-choice task (log-likelihood of each option). Other answers are generated and scored as
+    in the evaluate stage.
     """
     p = params.read("name", "predict.split", "predict.max_new_tokens")
     tokenizer = load_tokenizer(sources.ensure(read_manifest()))
@@ -60,7 +60,7 @@ def export(shots: int, folder: Path) -> None:
 
 
 def process_results(doc: dict[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """Scores of one generated answer as the evaluate stage gives them; the harness does not tell whether the model stopped."""
+    """Return the evaluate stage's scores of a generated answer, except stop_rate: the harness does not report stops."""
     example = Example.model_validate_json(doc["example"])
     text = results[0].strip()
     answer = Prediction(example=example.id, system="lm-eval", text=text, stopped=True, prompt_tokens=0, new_tokens=0)
@@ -71,10 +71,10 @@ def process_results(doc: dict[str, Any], results: Sequence[str]) -> dict[str, fl
 def run(
     tasks: Sequence[str], systems: Sequence[str], shots: int | None, limit: int | None, as_chat: bool, folder: Path
 ) -> None:
-    """Run tasks of the harness, or exported ones in `folder`, and write <folder>/<system>.json for each system.
+    """Run tasks of the harness, or exported tasks in `folder`, and write <folder>/<system>.json for each system.
 
-    `shots` replaces a task's own number of examples, `limit` takes its first rows only, `as_chat` puts prompts into the model's
-    chat template (exported prompts are in it already).
+    `shots` replaces a task's own number of examples. `limit` takes only its first rows. `as_chat` renders prompts with the
+    model's chat template; exported prompts are rendered already.
     """
     try:
         from lm_eval import simple_evaluate
@@ -86,17 +86,19 @@ def run(
     p, runtime = params.read("model", "predict.batch_size"), params.runtime()
     known = TaskManager(include_path=str(folder) if folder.is_dir() else None)
     if unknown := [task for task in tasks if not known.match_tasks([task])]:
-        raise DataError(f"--tasks {unknown[0]}: no task of lm-eval and none in {folder}; `lm_eval ls tasks` lists them")
+        raise DataError(
+            f"--tasks {unknown[0]}: neither a task of lm-eval nor exported to {folder}; `lm_eval ls tasks` lists tasks"
+        )
     for system in systems:
         adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
         lm = open_base(runtime) if system == "base" else open_tuned(runtime, adapter)
         harness = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=p.predict.batch_size, add_bos_token=False)
         try:
-            found = simple_evaluate(
+            evaluation = simple_evaluate(
                 harness, tasks=list(tasks), num_fewshot=shots, limit=limit, task_manager=known, apply_chat_template=as_chat
             )
         except OSError as error:
-            raise DataError(f"--tasks {','.join(tasks)}: their data cannot be fetched: {reason(error)}") from None
-        found.pop("samples", None)
-        text = json.dumps({**found, "model_name": f"{p.model.name} {system}"}, default=str, ensure_ascii=False, indent=2)
+            raise DataError(f"--tasks {','.join(tasks)}: cannot download their data: {reason(error)}") from None
+        evaluation.pop("samples", None)
+        text = json.dumps({**evaluation, "model_name": f"{p.model.name} {system}"}, default=str, ensure_ascii=False, indent=2)
         files.write_text(folder / f"{system}.json", text + "\n")

@@ -1,4 +1,4 @@
-"""`tunetrail benchmark import`: what lm-evaluation-harness and HELM wrote as JSON, read into one table."""
+"""`tunetrail benchmark import`: JSON results of lm-evaluation-harness and HELM in one table."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 from stages import files
 from stages.errors import DataError
 
-# What HELM counts beside the quality of the answers: requests, tokens, seconds, how generation ended.
+# The statistics of HELM that do not measure quality: requests, tokens, seconds, how generation ended.
 HELM_COUNTS = re.compile(
     r"(num|max_num|estimated|finish_reason|training|inference|logprob)_|batch_size|max_prob|predicted_index|prompt_trunc|logprob"
 )
@@ -18,7 +18,7 @@ HELM_COUNTS = re.compile(
 
 @dataclass(frozen=True)
 class Result:
-    """One number; `stderr` and `n` are None where the harness gave none."""
+    """One number; `stderr` and `n` are None if the harness reports none."""
 
     harness: str
     model: str
@@ -30,27 +30,27 @@ class Result:
 
 
 def table(paths: Sequence[Path], output: Path | None) -> None:
-    """Print the numbers of all files as a Markdown table, and store them as JSON."""
-    found = [result for path in paths for result in read(path)]
+    """Print the results in all files as a Markdown table, and store them as JSON in `output`."""
+    results = [result for path in paths for result in read(path)]
     if output:
-        files.write_json(output, [asdict(result) for result in found])
+        files.write_json(output, [asdict(result) for result in results])
     print("| task | metric | model | value | standard error | n | harness |\n|---|---|---|---:|---:|---:|---|")
-    for row in sorted(found, key=lambda row: (row.task, row.metric, row.model)):
+    for row in sorted(results, key=lambda row: (row.task, row.metric, row.model)):
         error, n = "–" if row.stderr is None else f"{row.stderr:.4g}", "–" if row.n is None else f"{row.n:,}"
         print(f"| {row.task} | {row.metric} | {row.model} | {row.value:.4f} | {error} | {n} | {row.harness} |")
 
 
 def read(path: Path) -> list[Result]:
-    """A results file of lm-eval, or a run of HELM (stats.json beside its run_spec.json); DataError for anything else."""
+    """Read results of lm-eval, or stats.json of a HELM run next to its run_spec.json; raise DataError for any other file."""
     content = files.read_json(path)
     if isinstance(content, dict) and isinstance(content.get("results"), dict):
         with _shape(path, "results of lm-eval"):
             return list(_lm_eval(content, path.stem))
     if path.name == "stats.json" and isinstance(content, list):
         model, task = _helm_run(path.with_name("run_spec.json"))
-        with _shape(path, "a HELM run's stats.json"):
+        with _shape(path, "stats.json of a HELM run"):
             return list(_helm(content, model, task))
-    raise DataError(f"{path}: neither results of lm-eval (an object with results) nor a HELM run's stats.json")
+    raise DataError(f"{path}: neither results of lm-eval (an object with the key results) nor stats.json of a HELM run")
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def _shape(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, TypeError):
-        raise DataError(f"{path}: not in the shape of {what}") from None
+        raise DataError(f"{path}: does not have the structure of {what}") from None
 
 
 def _number(value: Any) -> bool:
@@ -66,7 +66,7 @@ def _number(value: Any) -> bool:
 
 
 def _lm_eval(content: dict[str, Any], stem: str) -> Iterator[Result]:
-    """results[task] holds "<metric>,<filter>" and "<metric>_stderr,<filter>"; the filter is named where it is not `none`."""
+    """Read "<metric>,<filter>" and "<metric>_stderr,<filter>" of results[task]; the name states a filter other than `none`."""
     model = content.get("model_name") or stem
     for task, numbers in content["results"].items():
         n = content.get("n-samples", {}).get(task, {}).get("effective")
@@ -80,14 +80,14 @@ def _lm_eval(content: dict[str, Any], stem: str) -> Iterator[Result]:
 
 
 def _helm_run(path: Path) -> tuple[str, str]:
-    """Model and scenario, the scenario without the model's name."""
-    with _shape(path, "a HELM run's run_spec.json"):
+    """Return model and scenario; the scenario without the model's name."""
+    with _shape(path, "run_spec.json of a HELM run"):
         spec = files.read_json(path)
         return spec["adapter_spec"]["model"], re.sub(r",?model(_deployment)?=[^,]*", "", spec["name"]).rstrip(":")
 
 
 def _helm(stats: list[dict[str, Any]], model: str, task: str) -> Iterator[Result]:
-    """The mean over the test instances of each metric, plain and under each perturbation (robustness, fairness)."""
+    """Yield each metric's mean over the test instances, without and with each perturbation (robustness, fairness)."""
     for stat in stats:
         name = stat["name"]
         if (

@@ -1,4 +1,4 @@
-"""Our test rows as a task of lm-evaluation-harness, on the tiny random model: the same prompts and the same scores."""
+"""Our test rows as a task of lm-evaluation-harness, with a tiny random model: the prompts and scores stay the same."""
 
 import json
 from pathlib import Path
@@ -25,8 +25,8 @@ def capital(place: str, choices: tuple[str, ...] = ()) -> Example:
 
 
 @pytest.fixture
-def furnished(room, monkeypatch):
-    """Works in a folder with rows to test with, closed questions where `choices` are given; no hub can be reached."""
+def workspace(room, monkeypatch):
+    """Return a function that fills the working folder with test rows; `choices` make them closed questions."""
 
     def make(*choices: str) -> list[Example]:
         root = room("predict.max_new_tokens=6", "predict.batch_size=1")
@@ -44,8 +44,8 @@ def rows() -> list[dict]:
     return [json.loads(line) for line in files.lines(path)]
 
 
-def test_an_exported_row_holds_the_prompt_as_the_predict_stage_renders_it(furnished, tokenizer, capsys):
-    examples = furnished()
+def test_exported_prompt_equals_that_of_the_predict_stage(workspace, tokenizer, capsys):
+    examples = workspace()
     harness.export(0, FOLDER)
     assert capsys.readouterr().out == f"tunetrail_smoke_test_0shot: 5 rows in {FOLDER}\n"
     assert [row["prompt"] for row in rows()] == [chat.render(tokenizer, e.prompt, answer_next=True) for e in examples]
@@ -53,47 +53,47 @@ def test_an_exported_row_holds_the_prompt_as_the_predict_stage_renders_it(furnis
     assert "output_type: generate_until" in task and "im_end" in task and "max_gen_toks: 6" in task
 
 
-def test_an_answer_is_scored_as_in_the_evaluate_stage(furnished):
-    furnished()
+def test_an_answer_is_scored_as_in_the_evaluate_stage(workspace):
+    workspace()
     harness.export(0, FOLDER)
     assert harness.process_results(rows()[0], ["rome\n"])["exact_match"] == 1
     assert harness.process_results(rows()[0], ["Paris"])["exact_match"] == 0
 
 
-def test_closed_questions_become_multiple_choice(furnished):
-    furnished("Paris", "Rome")
+def test_closed_questions_become_multiple_choice(workspace):
+    workspace("Paris", "Rome")
     harness.export(0, FOLDER)
     assert [(row["choices"], row["gold"]) for row in rows()] == [(["Paris", "Rome"], 1)] * 5
     task = (FOLDER / "tunetrail_smoke_test_0shot.yaml").read_text(encoding="utf-8")
     assert "output_type: multiple_choice" in task and "process_results" not in task
 
 
-def test_without_lm_eval_a_run_says_how_to_install_it(furnished, monkeypatch):
-    furnished()
+def test_run_without_lm_eval_names_the_install_command(workspace, monkeypatch):
+    workspace()
     monkeypatch.setitem(__import__("sys").modules, "lm_eval", None)
     with pytest.raises(DataError, match=r"pip install -e '\.\[lm-eval\]'"):
         harness.run(["mmlu"], ["base"], None, None, False, FOLDER)
 
 
 @pytest.mark.parametrize("choices", [(), ("Paris", "Rome")])
-def test_the_harness_runs_an_exported_task_offline_and_agrees_with_the_evaluate_stage(furnished, weights, tokenizer, choices):
+def test_harness_run_offline_agrees_with_the_evaluate_stage(workspace, weights, tokenizer, choices):
     pytest.importorskip("lm_eval", reason="the extra lm-eval is not installed: nothing is run in the harness")
-    examples = furnished(*choices)
+    examples = workspace(*choices)
     model = loading.load_base(weights, "cpu")
     given = predict(LanguageModel(model, tokenizer), examples, [], "base", batch_size=1, max_new_tokens=6, likelihood_rows=0)
     scores = [score(example, prediction)[0] for example, prediction in zip(examples, given, strict=True)]
     harness.export(0, FOLDER)
     harness.run(["tunetrail_smoke_test_0shot"], ["base"], None, None, False, FOLDER)
-    found = {result.metric: result for result in results.read(FOLDER / "base.json")}
+    results_by_metric = {result.metric: result for result in results.read(FOLDER / "base.json")}
     names = {"acc": "logprob_accuracy"} if choices else {name: name for name in scores[0] if name != "stop_rate"}
-    assert set(names) == set(found) - {"acc_norm"}
+    assert set(names) == set(results_by_metric) - {"acc_norm"}
     ours = {theirs: sum(row[name] for row in scores) / len(scores) for theirs, name in names.items()}
-    assert {name: found[name].value for name in names} == pytest.approx(ours, abs=1e-6)
-    assert {(result.n, result.model) for result in found.values()} == {(5, "random-tiny base")}
+    assert {name: results_by_metric[name].value for name in names} == pytest.approx(ours, abs=1e-6)
+    assert {(result.n, result.model) for result in results_by_metric.values()} == {(5, "random-tiny base")}
 
 
-def test_a_task_that_nobody_knows_is_named(furnished):
+def test_unknown_task_is_named(workspace):
     pytest.importorskip("lm_eval", reason="the extra lm-eval is not installed: nothing is run in the harness")
-    furnished()
-    with pytest.raises(DataError, match="--tasks mmlux: no task of lm-eval"):
+    workspace()
+    with pytest.raises(DataError, match="--tasks mmlux: neither a task of lm-eval"):
         harness.run(["mmlux"], ["base"], None, None, False, FOLDER)

@@ -1,4 +1,4 @@
-"""`tunetrail benchmark import`: files in the shapes that lm-evaluation-harness 0.4 and HELM 0.5 write."""
+"""`tunetrail benchmark import`: files as lm-evaluation-harness 0.4 and HELM 0.5 write them."""
 
 import json
 
@@ -28,7 +28,7 @@ HELM_STATS = [
 
 @pytest.fixture
 def files(tmp_path):
-    """A results file of lm-eval and a run folder of HELM."""
+    """Write a results file of lm-eval and a run folder of HELM."""
     run = tmp_path / "runs" / "mmlu"
     run.mkdir(parents=True)
     (run / "run_spec.json").write_text(json.dumps(HELM_SPEC))
@@ -37,20 +37,20 @@ def files(tmp_path):
     return tmp_path / "results.json", run / "stats.json"
 
 
-def test_lm_eval_gives_value_standard_error_and_number_of_each_metric(files):
+def test_lm_eval_gives_value_standard_error_and_n_per_metric(files):
     rte, gsm8k = results.read(files[0])
     assert (rte.task, rte.metric, rte.value, rte.stderr, rte.n) == ("rte", "acc", 0.54, 0.03, 14042)
     assert (gsm8k.metric, gsm8k.stderr, gsm8k.n) == ("exact_match (strict-match)", None, None)
     assert {rte.model, gsm8k.model} == {"tiny tuned_42"}
 
 
-def test_helm_gives_test_metrics_plain_and_perturbed_and_no_bookkeeping(files):
-    found = {result.metric: result.value for result in results.read(files[1])}
-    assert found == {"exact_match": 0.25, "exact_match (dialect, worst)": 0.2}
+def test_helm_gives_quality_metrics_of_the_test_split_only(files):
+    values = {result.metric: result.value for result in results.read(files[1])}
+    assert values == {"exact_match": 0.25, "exact_match (dialect, worst)": 0.2}
     assert {(r.task, r.model, r.harness) for r in results.read(files[1])} == {("mmlu:subject=anatomy", "openai/gpt2", "helm")}
 
 
-def test_both_stand_in_one_table(files, tmp_path, capsys):
+def test_one_table_shows_both_harnesses(files, tmp_path, capsys):
     results.table(files, tmp_path / "table.json")
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:] == [
@@ -63,15 +63,15 @@ def test_both_stand_in_one_table(files, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("[]", "neither results of lm-eval"), ("{", r"other\.json:1: not JSON"), ("{}", "neither results")]
+    ("text", "message"), [("[]", "neither results of lm-eval"), ("{", r"other\.json:1: not JSON"), ("{}", "neither results")]
 )
-def test_another_file_is_refused_by_name(tmp_path, text, said):
+def test_another_file_is_refused_by_name(tmp_path, text, message):
     (tmp_path / "other.json").write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         results.read(tmp_path / "other.json")
 
 
-def test_what_is_no_number_is_left_out(files):
+def test_values_other_than_numbers_are_skipped(files):
     files[0].write_text(json.dumps({"results": {"rte": {"acc,none": None, "f1,none": True, "mcc,none": [1], "bleu,none": 3}}}))
     assert [(result.metric, result.value) for result in results.read(files[0])] == [("bleu", 3)]
     files[1].write_text(json.dumps([{**stat, "mean": None} for stat in HELM_STATS]))
@@ -79,9 +79,9 @@ def test_what_is_no_number_is_left_out(files):
 
 
 @pytest.mark.parametrize("content", [{"results": {"mmlu": 3}}, {"results": {"mmlu": {"acc,none": 1}}, "n-samples": 3}])
-def test_results_of_another_shape_are_refused_by_name(files, content):
+def test_results_of_another_structure_are_refused_by_name(files, content):
     files[0].write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"results\.json: not in the shape of results of lm-eval"):
+    with pytest.raises(DataError, match=r"results\.json: does not have the structure of results of lm-eval"):
         results.read(files[0])
 
 
@@ -89,7 +89,7 @@ def test_results_of_another_shape_are_refused_by_name(files, content):
 @pytest.mark.parametrize(
     "content", [{}, [3], [{"name": "x", "count": 1, "mean": 1}], {"name": 1, "adapter_spec": {"model": "m"}}]
 )
-def test_a_helm_run_of_another_shape_is_refused_by_name(files, name, content):
+def test_helm_run_of_another_structure_is_refused_by_name(files, name, content):
     files[1].with_name(name).write_text(json.dumps(content))
     with pytest.raises(DataError, match=name.replace(".", r"\.")):
         results.read(files[1])

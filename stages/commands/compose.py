@@ -1,0 +1,15 @@
+"""`tunetrail compose`: params.yaml from conf/."""
+
+from collections.abc import Sequence
+
+from stages.errors import DataError
+from stages.params import PARAMS
+from stages.params import compose as conf
+
+
+def compose(overrides: Sequence[str], check: bool) -> None:
+    """Write params.yaml; with `check`, raise DataError if it differs from what its experiment composes to."""
+    if not check:
+        conf.compose(list(overrides), PARAMS)
+    elif differences := conf.differences():
+        raise DataError("\n".join(differences))

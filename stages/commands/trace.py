@@ -1,0 +1,8 @@
+"""`tunetrail trace`: from a result back to what it was made from."""
+
+from stages import lineage
+
+
+def show(id: str) -> None:
+    for line in lineage.trace(id):
+        print(line)
