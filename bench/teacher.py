@@ -1,4 +1,4 @@
-"""Seconds of the local teacher's batch: transformers' sampling and glibc's usual memory against stages/generate.py.
+"""Seconds of the local teacher's batch: transformers' sampling and glibc's usual memory against stages/generation.
 
     python bench/teacher.py [rounds]
 
@@ -13,10 +13,9 @@ import time
 from pathlib import Path
 
 from stages import params, provenance, records
-from stages.generation import decoding
-from stages.models import loading, sources
-from stages.models.loading import LanguageModel
-from stages.models.manifest import read_manifest
+from stages.generation.decoding import generate
+from stages.generation.sampling import sample
+from stages.models.loading import open_base
 from stages.records import Call
 from stages.text import chat
 
@@ -27,21 +26,22 @@ def seconds(stock: bool) -> float:
     import torch
 
     runtime = params.runtime()
-    sampling = params.read("synthesis").synthesis.self_instruct.sampling
+    options = params.read("synthesis").synthesis.self_instruct
+    if isinstance(options, params.GeneralInstruct):
+        raise SystemExit("synthesis.self_instruct.form = general: this benchmark repeats the form complaints")
+    drawn = options.sampling
     if stock:
         provenance._keep_freed_memory = lambda: None
     provenance.prepare(runtime)
-    manifest = read_manifest()
-    weights = sources.ensure(manifest)
-    tokenizer, model = loading.load_tokenizer(weights), loading.load_base(weights, provenance.device(runtime))
-    prompts = [chat.prompt_ids(tokenizer, call.messages) for call in records.read(CALLS, Call)]
+    lm = open_base(runtime)
+    prompts = [chat.prompt_ids(lm.tokenizer, call.messages) for call in records.read(CALLS, Call)]
     started = time.monotonic()
     if stock:
         torch.manual_seed(0)
-        how = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        answers = decoding._generate(model, tokenizer, prompts, do_sample=True, max_new_tokens=sampling.max_new_tokens, **how)
+        how = {"temperature": drawn.temperature, "top_p": drawn.top_p, "top_k": 0}
+        answers = generate(lm, prompts, do_sample=True, max_new_tokens=drawn.max_new_tokens, **how)
     else:
-        answers = sampling.sample(LanguageModel(model, tokenizer), prompts, sampling, seed=0)
+        answers = sample(lm, prompts, drawn, seed=0)
     taken = time.monotonic() - started
     print(
         f"{'stock' if stock else 'ours'}: {taken:.1f} s, {len(answers)} answers, {sum(a.new_tokens for a in answers)} tokens",

@@ -146,7 +146,7 @@ class Params(Section):
             ),
             (
                 kind in PROMPTS and train.packing,
-                f"train.packing with adapter.type = {kind}: the prompt would precede only the first packed row; set it to false",
+                f"train.packing with adapter.type = {kind}: only the first packed row would have the prompt; set it to false",
             ),
             (
                 train.lr_scheduler_type == "constant" and train.warmup_steps,
@@ -164,7 +164,8 @@ class Params(Section):
             ),
             (
                 train.early_stopping_patience and kind == "adalora",
-                "train.early_stopping_patience with adapter.type = adalora: ranks are final only at the planned end; set it to null",
+                "train.early_stopping_patience with adapter.type = adalora: ranks are final at the planned end only; "
+                "set it to null",
             ),
             (
                 self.replay.ewc_lambda and (kind not in ("full", "selective", "lora") or dora or init != "default"),

@@ -146,18 +146,18 @@ def test_a_second_run_runs_nothing_even_at_another_path(smoked):
 
 def test_another_rank_trains_and_predicts_anew_and_nothing_before_that(smoked):
     before, answers = smoked.files("models/42/adapter"), smoked.files("data/predictions")
-    changed = smoked.dvc(*SMOKE, "-S", "lora.r=8")
+    changed = smoked.dvc(*SMOKE, "-S", "lora.r=4")
     assert changed.status == 0, changed.text
     evaluated = {"evaluate"} if smoked.files("data/predictions") != answers else set()
     assert changed.ran == {"validate", "train", "predict_tuned", "retention_tuned", "report"} | evaluated
     after = smoked.files("models/42/adapter")
-    assert json.loads(after["adapter_config.json"])["r"] == 8
+    assert json.loads(after["adapter_config.json"])["r"] == 4
     assert len(after["adapter_model.safetensors"]) < len(before["adapter_model.safetensors"])
 
 
 def test_a_sweep_ends_with_a_row_for_each_value_and_diffs_say_what_changed(smoked):
     smoked.commit("the run to compare with")
-    queued = smoked.dvc(*SMOKE, "--queue", "-S", "lora.r=4,8")
+    queued = smoked.dvc(*SMOKE, "--queue", "-S", "lora.r=4,6")
     assert queued.status == 0, queued.text
     started = smoked.dvc("exp", "run", "--run-all", "--jobs", "1")
     assert started.status == 0, started.text
@@ -165,12 +165,12 @@ def test_a_sweep_ends_with_a_row_for_each_value_and_diffs_say_what_changed(smoke
     rows = [
         row for row in csv.DictReader(io.StringIO(shown.text[shown.text.index("Experiment,") :])) if row["State"] == "Success"
     ]
-    assert sorted(row["lora.r"] for row in rows) == ["4", "8"]
+    assert sorted(row["lora.r"] for row in rows) == ["4", "6"]
     assert all(row["tuned.json_valid"] != "" for row in rows)
 
     applied = smoked.dvc("exp", "apply", rows[0]["Experiment"])
     assert applied.status == 0, applied.text
-    assert ["params.yaml", "lora.r", "16", rows[0]["lora.r"]] in [
+    assert ["params.yaml", "lora.r", "8", rows[0]["lora.r"]] in [
         line.split() for line in smoked.dvc("params", "diff").text.splitlines()
     ]
     metrics = smoked.dvc("metrics", "diff", "--all")
@@ -205,7 +205,7 @@ def test_a_wrong_override_is_refused_before_anything_runs(smoked, override, name
 def test_a_wrong_hand_edit_fails_in_validate_with_all_mistakes_and_costs_no_output(smoked):
     params = smoked.root / "params.yaml"
     text = params.read_text(encoding="utf-8")
-    edited = text.replace("\n  r: 16\n", "\n  r: abc\n").replace("\n  weight_decay:", "\n  weight_decoy:")
+    edited = text.replace("\n  r: 8\n", "\n  r: abc\n").replace("\n  weight_decay:", "\n  weight_decoy:")
     assert edited.count("abc") == edited.count("weight_decoy") == 1
     params.write_text(edited, encoding="utf-8")
     before = {folder: smoked.files(folder) for folder in ("models", "reports/smoke", "data/predictions")}

@@ -156,7 +156,7 @@ def test_the_file_of_another_experiment_is_compared_with_that_experiment(reposit
 @pytest.mark.parametrize(
     ("change", "said", "promotes"),
     [
-        ({"lora": {"r": 12}}, "params.yaml: lora.r = 12, but conf/ composes 16;", r"'conf/lora/\S+\.yaml:r=12'"),
+        ({"lora": {"r": 12}}, "params.yaml: lora.r = 12, but conf/ composes 8;", r"'conf/lora/\S+\.yaml:r=12'"),
         (
             {"predict": {"batch_size": 7}},
             "params.yaml: predict.batch_size = 7, but conf/ composes 64;",
