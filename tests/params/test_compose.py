@@ -1,4 +1,4 @@
-"""conf/ composes: every shipped choice is valid, a wrong override is refused before anything is written."""
+"""conf/ composes: every shipped choice is valid, and a wrong override is refused before anything is written."""
 
 import functools
 import re
@@ -24,7 +24,7 @@ DEFAULTS = {
     for group, option in choice.items()
 }
 
-# What an option needs beside it: values that only the user can know, or another option.
+# What an option needs besides: values that only the user can know, or another option.
 WITH = {
     "teacher=openai": ["teacher.model=m"],
     "teacher=replay": ["teacher.path=calls.jsonl", f"teacher.sha256={'0' * 64}"],
@@ -47,7 +47,7 @@ WITH = {
 
 
 def edit(change: dict[str, Any]) -> None:
-    """Change top-level sections or values of the params.yaml in the current folder, as a user's hand would."""
+    """Change top-level sections or values of the params.yaml in the current folder, as a user would by hand."""
     values = params.load()
     for key, value in change.items():
         values[key] = {**values[key], **value} if isinstance(value, dict) else value
@@ -60,46 +60,45 @@ composed = functools.cache(compose.composed)
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current folder with the params.yaml that conf/ composes."""
+    """Make the current folder one with the params.yaml that conf/ composes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(compose, "composed", composed)
     YAML(typ="safe", pure=True).dump(composed(), params.PARAMS)
     return tmp_path
 
 
-def test_there_are_experiments_and_options_to_look_at() -> None:
+def test_experiments_and_options_exist() -> None:
     assert {"complaints", "smoke"} <= set(EXPERIMENTS)
     assert set(WITH) <= set(OPTIONS)
     assert len({option.split("=")[0] for option in OPTIONS}) >= 8
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_composes_is_valid_and_reports_under_its_own_name(name: str) -> None:
+def test_experiment_is_valid_and_has_its_own_name(name: str) -> None:
     checked = params.check(composed(f"experiment={name}"))
     assert checked.name == name
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_that_departs_from_advice_says_so_in_its_header(name: str) -> None:
+def test_header_of_an_experiment_names_its_departures(name: str) -> None:
     advice = params.check(composed(f"experiment={name}")).advice()
     header = [line for line in (CONF / "experiment" / f"{name}.yaml").read_text("utf-8").splitlines() if line.startswith("#")]
-    unsaid = [line for line in advice if "learning rate" not in " ".join(header)]
-    assert unsaid == []
+    assert [line for line in advice if "learning rate" not in " ".join(header)] == []
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_of_every_group_composes_and_is_valid(option: str) -> None:
+def test_every_option_composes_and_is_valid(option: str) -> None:
     overrides = [] if option in DEFAULTS else [option, *WITH.get(option, [])]
     params.check(composed(*overrides))
 
 
-def test_the_offline_dialogues_go_to_a_real_model_as_their_page_says() -> None:
+def test_offline_dialogues_compose_with_a_real_model() -> None:
     model = params.check(compose.composed("experiment=dialogue_offline", "model=smollm2")).model
     assert model.source == "wheel"
 
 
 @pytest.mark.parametrize("kind", ["fp4", "int8", "none"])
-def test_another_quantisation_is_one_changed_parameter(kind: str) -> None:
+def test_quantisation_changes_one_parameter(kind: str) -> None:
     nf4, other = (dict(params.flatten(composed(*chosen))) for chosen in ((), (f"quantization={kind}",)))
     assert {key: value for key, value in other.items() if nf4[key] != value} == {"quantization.type": kind}
 
@@ -107,12 +106,12 @@ def test_another_quantisation_is_one_changed_parameter(kind: str) -> None:
 @pytest.mark.parametrize(
     ("option", "key"), [("model=hub", "model.repo"), ("model=path", "model.path"), ("data=rows", "data.path")]
 )
-def test_a_value_that_only_the_user_knows_is_asked_for(option: str, key: str) -> None:
+def test_value_that_only_the_user_knows_is_required(option: str, key: str) -> None:
     with pytest.raises(DataError, match=re.escape(f"{key} = ???: must be set")):
         compose.composed(option, "synthesis=none")
 
 
-def test_params_yaml_has_exactly_the_keys_that_conf_composes() -> None:
+def test_params_yaml_has_exactly_the_keys_of_conf() -> None:
     committed = params.load(compose.ROOT / params.PARAMS)
     chosen = [f"experiment={committed['name']}"] if committed["name"] in EXPERIMENTS else []
     there = composed(*chosen)
@@ -134,7 +133,7 @@ def test_params_yaml_has_exactly_the_keys_that_conf_composes() -> None:
         ("data=rows", "data.path = ???"),
     ],
 )
-def test_a_bad_override_is_refused_by_its_key_and_nothing_is_written(tmp_path: Path, override: str, named: str) -> None:
+def test_bad_override_is_refused_and_nothing_is_written(tmp_path: Path, override: str, named: str) -> None:
     output = tmp_path / "params.yaml"
     output.write_text("as it was\n", encoding="utf-8")
     with pytest.raises(DataError) as refused:
@@ -144,17 +143,17 @@ def test_a_bad_override_is_refused_by_its_key_and_nothing_is_written(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
-def test_a_composed_file_does_not_differ_from_conf(repository: Path) -> None:
+def test_composed_file_does_not_differ_from_conf(repository: Path) -> None:
     assert compose.differences() == []
 
 
-def test_the_file_of_another_experiment_is_compared_with_that_experiment(repository: Path) -> None:
+def test_file_is_compared_with_its_own_experiment(repository: Path) -> None:
     YAML(typ="safe", pure=True).dump(composed("experiment=smoke"), params.PARAMS)
     assert compose.differences() == []
 
 
 @pytest.mark.parametrize(
-    ("change", "said", "promotes"),
+    ("change", "message", "promotes"),
     [
         ({"lora": {"r": 12}}, "params.yaml: lora.r = 12, but conf/ composes 8;", r"'conf/lora/\S+\.yaml:r=12'"),
         (
@@ -175,17 +174,17 @@ def test_the_file_of_another_experiment_is_compared_with_that_experiment(reposit
         ),
     ],
 )
-def test_a_changed_value_is_told_with_the_line_that_promotes_it(
-    repository: Path, change: dict[str, Any], said: str, promotes: str
+def test_changed_value_is_printed_with_its_command(
+    repository: Path, change: dict[str, Any], message: str, promotes: str
 ) -> None:
     edit(change)
     (line,) = compose.differences()
-    assert line.startswith(said)
+    assert line.startswith(message)
     assert re.search(rf"`dvc exp run -S {promotes}`", line), line
     assert "`tunetrail compose`" in line
 
 
-def test_every_difference_is_listed_added_and_removed_keys_too(repository: Path) -> None:
+def test_added_and_removed_keys_are_listed(repository: Path) -> None:
     edit({"lora": {"r": 12, "extra": 1}, "seed": 7})
     values = params.load()
     del values["train"]["optim"]
@@ -193,10 +192,10 @@ def test_every_difference_is_listed_added_and_removed_keys_too(repository: Path)
     keys = [line.split(" = ")[0].removeprefix("params.yaml: ") for line in compose.differences()]
     assert sorted(keys) == ["lora.extra", "lora.r", "seed", "train.optim"]
     promoting = [line.split(" = ")[0] for line in compose.differences() if "dvc exp run -S" in line]
-    assert promoting == ["params.yaml: lora.r", "params.yaml: seed"]  # what one side lacks is no value to promote
+    assert promoting == ["params.yaml: lora.r", "params.yaml: seed"]  # a key that one side lacks has no value to keep
 
 
-def test_a_file_without_a_name_is_compared_not_crashed_on(repository: Path) -> None:
+def test_file_without_a_name_is_compared(repository: Path) -> None:
     values = params.load()
     del values["name"]
     YAML(typ="safe", pure=True).dump(values, params.PARAMS)
@@ -204,10 +203,10 @@ def test_a_file_without_a_name_is_compared_not_crashed_on(repository: Path) -> N
     assert line.startswith("params.yaml: name = absent")
 
 
-def test_what_is_changed_in_lora_beside_another_adapter_is_warned_of(repository: Path) -> None:
-    said = {}
+def test_unread_change_of_lora_is_warned_of(repository: Path) -> None:
+    warnings = {}
     for overrides in (["lora.r=12"], ["adapter=ia3"], ["adapter=ia3", "lora.r=12"]):
         YAML(typ="safe", pure=True).dump(composed(*overrides), params.PARAMS)
-        said[" ".join(overrides)] = _unread(params.check_file())
+        warnings[" ".join(overrides)] = _unread(params.check_file())
     unread = "lora.r is not read with adapter.type = ia3: only adapter=lora reads the section lora"
-    assert said == {"lora.r=12": [], "adapter=ia3": [], "adapter=ia3 lora.r=12": [unread]}
+    assert warnings == {"lora.r=12": [], "adapter=ia3": [], "adapter=ia3 lora.r=12": [unread]}

@@ -1,0 +1,148 @@
+"""Combinations of values in params.yaml: accepted, refused, or accepted with advice."""
+
+from typing import Any
+
+import pytest
+
+from stages import params
+from tests.fixtures.schema import ADALORA, COLUMNS, DOCUMENTS, HUB, PREFIX, ROWS, SELF_QA, mistakes, with_changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        (
+            {"quantization.type": "nf4", "adapter.type": "full"},
+            ["quantization.type = nf4", "adapter.type = full", "quantization=none"],
+        ),
+        ({"adapter": {"type": "selective"}, "quantization.type": "none"}, ["train.trainable must name the weights"]),
+        ({"train.trainable": ["*"]}, ["train.trainable with adapter.type = lora", "only adapter=selective"]),
+        ({"adapter": {"type": "llama_pro", "blocks": 2}}, ["quantization.type = nf4", "adapter.type = llama_pro"]),
+        ({"lora.init": "pissa"}, ["lora.init = pissa with quantization.type = nf4", "quantization=none"]),
+        ({"lora.init": "loftq", "quantization.type": "int8"}, ["lora.init = loftq with quantization.type = int8", "nf4"]),
+        ({"lora.init": "loftq", "lora.use_dora": True}, ["lora.use_dora with lora.init = loftq"]),
+        ({"adapter": PREFIX, "lora.use_dora": True}, ["lora.use_dora with adapter.type = prefix_tuning: only adapter=lora"]),
+        ({"lora.use_dora": True, "quantization.type": "int8"}, ["lora.use_dora with quantization.type = int8", "nf4"]),
+        ({"adapter": PREFIX, "train.gradient_checkpointing": True}, ["train.gradient_checkpointing", "prefix_tuning"]),
+        ({"adapter": PREFIX, "train.packing": True, "train.group_by_length": False}, ["train.packing", "prefix_tuning"]),
+        ({"train.packing": True}, ["train.packing with train.group_by_length"]),
+        ({"train.lr_scheduler_type": "constant"}, ["train.lr_scheduler_type = constant with train.warmup_steps"]),
+        ({"train.early_stopping_patience": 3}, ["train.save_steps = 40", "train.eval_steps = 50", "make them equal"]),
+        ({"adapter": PREFIX, "replay.ewc_lambda": 1.0}, ["replay.ewc_lambda with adapter.type = prefix_tuning"]),
+        (
+            {"train.prompt_loss_weight": 0.1, "train.objective": "continued_pretraining", "data": DOCUMENTS, **SELF_QA},
+            ["train.prompt_loss_weight", "documents have no prompt"],
+        ),
+        ({"train.objective": "continued_pretraining"}, ["train.objective", "data.kind = complaints has none", "use sft"]),
+        (
+            {"adapter": PREFIX, "train.start_from": "adapters/x"},
+            ["train.start_from with adapter.type = prefix_tuning", "lora.init=default"],
+        ),
+        ({"lora.init": "loftq", "train.start_from": "adapters/x"}, ["train.start_from", "lora.init = loftq"]),
+        (
+            {"train.objective": "continued_pretraining", "data": DOCUMENTS, **SELF_QA, "replay.fraction": 0.1},
+            ["replay.fraction with train.objective = continued_pretraining"],
+        ),
+        ({"train.start_from": "models/42/adapter"}, ["train.start_from = models/42/adapter", "copy", "adapters/pretrained"]),
+        ({"train.start_from": "./x/../models/42/adapter"}, ["train.start_from", "copy the folder"]),
+        ({"replay.ewc_lambda": 1.0, "lora.bias": "all"}, ["replay.ewc_lambda with lora.bias = all", "lora.bias=none"]),
+        ({"replay.ewc_lambda": 1.0, "train.start_from": "adapters/x"}, ["replay.ewc_lambda with train.start_from"]),
+        ({"adapter": ADALORA | {"target_r": 9}}, ["target_r = 9 is not below init_r = 8"]),
+        ({"adapter": ADALORA | {"tinit": 0.8}}, ["tinit + tfinal leave no step"]),
+        ({"format.shots": 2, "predict.shots": [0, 3]}, ["predict.shots needs 3", "format.shots keeps 2"]),
+        ({"predict.shots": [0, 0]}, ["predict.shots must not repeat"]),
+        (
+            {"train.batch_size": 9, "runtime.micro_batch_size": 2},
+            ["train.batch_size = 9", "multiple", "runtime.micro_batch_size = 2"],
+        ),
+        ({"seeds": [42, 42]}, ["seeds must not repeat"]),
+        ({"data": ROWS, "synthesis.methods": ["self_instruct"]}, ["synthesis.methods", "data.kind = rows", "synthesis=none"]),
+        ({"synthesis.methods": ["none", "self_instruct"]}, ["synthesis", "none cannot be combined"]),
+        ({"synthesis.methods": ["self_instruct", "self_instruct"]}, ["synthesis", "must not repeat"]),
+        ({"synthesis.self_instruct.min_words": 61}, ["synthesis.self_instruct", "min_words must not be above max_words"]),
+        ({"data": ROWS, "synthesis.methods": ["self_qa"]}, ["synthesis.methods", "self_qa needs documents", "rows has none"]),
+        ({"data": DOCUMENTS}, ["synthesis.methods", "data.kind = documents", "synthesis=self_qa"]),
+        (
+            {"synthesis.self_qa.filters": ["duplicates", "grounded"]},
+            ["synthesis.self_qa", "self_contained, grounded, round_trip"],
+        ),
+        ({"data": DOCUMENTS | {"subject": "doc_.+"}, **SELF_QA}, ["data", "subject must have one group", "it has 0"]),
+        ({"data": DOCUMENTS | {"subject": "("}, **SELF_QA}, ["data", "subject is not a regular expression"]),
+        (
+            {"synthesis.self_qa.passage": {"words": 9, "overlap": 9}},
+            ["synthesis.self_qa.passage", "overlap must be below words"],
+        ),
+        ({"synthesis.self_qa.shares.with_passage": 0.9}, ["synthesis.self_qa.shares", "their sum must be below 1"]),
+        ({"data": ROWS | {"valid": 0.5, "test": 0.5}}, ["data", "nothing to train on", "below 1"]),
+        ({"data": ROWS | {"columns": COLUMNS | {"messages": "chat"}}}, ["data.columns", "set those columns to null"]),
+        ({"data": ROWS | {"columns": COLUMNS | {"output": None}}}, ["data.columns", "output together with"]),
+        ({"data": ROWS | {"task": "choice"}}, ["data", "task: choice and columns.options go together"]),
+        ({"data": ROWS | {"columns": COLUMNS | {"options": "o"}}}, ["data", "task: choice and columns.options go together"]),
+        ({"data": ROWS | {"orders": 2}}, ["data", "orders = 2 with task = text", "set it to 0"]),
+        (
+            {"data": ROWS | {"columns": dict.fromkeys(COLUMNS) | {"messages": "m"}, "also": [{"system": "s", "output": "o"}]}},
+            ["data", "columns.messages", "set it to []"],
+        ),
+    ],
+)
+def test_refused_combination_is_one_line_with_its_options(changes: dict[str, Any], parts: list[str]) -> None:
+    (found,) = mistakes(changes)
+    assert [part for part in parts if part not in found] == []
+
+
+def test_refused_combinations_are_reported_together() -> None:
+    found = mistakes({"quantization.type": "nf4", "adapter.type": "full", "seeds": [1, 1], "predict.shots": [99]})
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": HUB},
+        {"model": {"source": "path", "name": "m", "path": "/models/mine", "license": "unknown"}},
+        {"data": ROWS, "synthesis.methods": ["none"]},
+        {"data": DOCUMENTS, **SELF_QA},
+        {
+            "data": DOCUMENTS | {"documents": {"source": "wheel", "package": "m==1", "file": "d.json", "sha256": "0" * 64}},
+            **SELF_QA,
+        },
+        {"quantization.type": "none", "adapter.type": "full"},
+        {"lora.target_modules": ["q_proj", "v_proj"]},
+        {"lora.dropout": 0},
+        {"train.max_steps": 10},
+        {"train.start_from": "adapters/pretrained"},
+        {"train.objective": "continued_pretraining", "data": DOCUMENTS, **SELF_QA},
+        {"replay.ewc_lambda": 1.0},
+    ],
+)
+def test_every_offered_choice_is_accepted(changes: dict[str, Any]) -> None:
+    params.check(with_changes(changes))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "rate", "range_named"),
+    [
+        ("lora", 1e-4, None),
+        ("lora", 5e-4, None),
+        ("lora", 1e-3, "0.0001 to 0.0005"),
+        ("lora", 3e-5, "0.0001 to 0.0005"),
+        ("full", 4e-5, None),
+        ("full", 2e-4, "3e-05 to 5e-05"),
+    ],
+)
+def test_advice_names_the_usual_range_of_learning_rates(adapter: str, rate: float, range_named: str | None) -> None:
+    changes = {"quantization.type": "none", "adapter.type": adapter, "train.learning_rate": rate, "train.num_train_epochs": 3.0}
+    advice = params.check(with_changes(changes)).advice()
+    if range_named is None:
+        assert advice == []
+    else:
+        assert len(advice) == 1
+        assert f"train.learning_rate = {rate:g}" in advice[0]
+        assert range_named in advice[0]
+
+
+@pytest.mark.parametrize(("epochs", "steps", "lines"), [(3.0, None, 0), (1.0, None, 1), (11.0, None, 1), (1.0, 200, 0)])
+def test_advice_names_the_usual_number_of_epochs(epochs: float, steps: int | None, lines: int) -> None:
+    changes = {"train.learning_rate": 2e-4, "train.num_train_epochs": epochs, "train.max_steps": steps}
+    advice = params.check(with_changes(changes)).advice()
+    assert [f"train.num_train_epochs = {epochs:g}" in line for line in advice] == [True] * lines
