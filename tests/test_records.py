@@ -1,4 +1,4 @@
-"""Records keep their promise: an id is made from content, a file is read whole or refused by line, written whole or not."""
+"""Records: an id is a hash of the content; a file is read or refused with its line, and written completely or not."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from stages.records import Document, Message, Record, Score, Task
 TASK = Task(kind="text", input="Wo ist mein Päckchen? 你好", output="Unterwegs.", source="row-1", parents=("doc-1",))
 
 
-def test_equal_content_gives_equal_ids_and_any_change_another() -> None:
+def test_id_depends_on_all_content() -> None:
     assert Task(**TASK.model_dump(exclude={"id"})).id == TASK.id
     changes = [
         {"kind": "extraction"},
@@ -30,18 +30,18 @@ def test_equal_content_gives_equal_ids_and_any_change_another() -> None:
     assert len(ids - {TASK.id}) == len(changes)
 
 
-def test_an_id_names_the_kind_of_record_and_does_not_depend_on_the_order_of_keys() -> None:
+def test_id_names_the_kind_and_ignores_the_order_of_keys() -> None:
     one = Score(example="e", system="s", source="l", scores={"a": 0.5, "b": 1.0})
     other = Score(example="e", system="s", source="l", scores={"b": 1.0, "a": 0.5})
     assert one.id == other.id
     assert (one.id.split("-")[0], TASK.id.split("-")[0]) == ("score", "task")
 
 
-def test_ids_are_the_same_in_every_version_of_this_program() -> None:
+def test_ids_are_stable_across_versions() -> None:
     assert Document(text="Too late.", kind="body", source="train.txt:1").id == "doc-580eb66b5b25f54d"
 
 
-def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
+def test_records_are_read_as_written(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "tasks.jsonl"
     odd = TASK.model_copy(update={"input": 'line\nend\r\n "quoted" \u2028\u2029\x85 \t \\', "id": ""})
     tasks = [TASK, Task(**odd.model_dump())]
@@ -50,7 +50,7 @@ def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert "你好" in path.read_text(encoding="utf-8")
 
 
-def test_separators_that_are_no_line_ends_do_not_break_a_line(tmp_path: Path) -> None:
+def test_unicode_separators_do_not_break_a_line(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes('{"a": "\u2028 \u2029 \x85 \x0b \x0c"}\n{"b": 1}\n'.encode())
     assert len(list(files.lines(path))) == 2
@@ -59,7 +59,7 @@ def test_separators_that_are_no_line_ends_do_not_break_a_line(tmp_path: Path) ->
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("last", ["", "end"])
-def test_line_ends_byte_order_mark_and_a_missing_last_line_end_do_not_matter(
+def test_line_ends_and_byte_order_mark_do_not_matter(
     tmp_path: Path, end: str, mark: str, last: str
 ) -> None:
     path = tmp_path / "x.jsonl"
@@ -80,7 +80,7 @@ def test_line_ends_byte_order_mark_and_a_missing_last_line_end_do_not_matter(
         (json.dumps({"kind": "text", "output": "x", "source": "s", "more": 1}), "more: Extra inputs"),
     ],
 )
-def test_a_bad_line_is_refused_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
+def test_bad_line_is_refused_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "tasks.jsonl"
     path.write_text(f"{TASK.model_dump_json()}\n{line}\n{TASK.model_dump_json()}\n", encoding="utf-8")
     with pytest.raises(DataError) as refused:
@@ -90,20 +90,20 @@ def test_a_bad_line_is_refused_with_file_and_line(tmp_path: Path, line: str, mes
     assert "\n" not in str(refused.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.jsonl: no such file"):
         list(records.read(tmp_path / "gone.jsonl", Task))
 
 
 @pytest.mark.parametrize("before", [0, 30_000])
-def test_bytes_that_are_not_utf_8_are_refused_by_their_line(tmp_path: Path, before: int) -> None:
+def test_line_that_is_not_utf_8_is_named(tmp_path: Path, before: int) -> None:
     path = tmp_path / "x.txt"
     path.write_bytes(b"abc\n" * before + "Grüße\n".encode("latin-1"))
     with pytest.raises(DataError, match=rf"x\.txt:{before + 1}: not UTF-8"):
         list(files.lines(path))
 
 
-def test_a_writer_that_fails_midway_leaves_the_old_file(tmp_path: Path) -> None:
+def test_failing_writer_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "tasks.jsonl"
     records.write(path, [TASK])
 
@@ -118,7 +118,7 @@ def test_a_writer_that_fails_midway_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [files.write_text, files.write_json])
-def test_text_that_cannot_be_encoded_leaves_the_old_file_and_no_other(
+def test_unencodable_text_leaves_only_the_old_file(
     tmp_path: Path, write: Callable[[Path, str], None]
 ) -> None:
     path = tmp_path / "x.json"
@@ -129,7 +129,7 @@ def test_text_that_cannot_be_encoded_leaves_the_old_file_and_no_other(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_new_version_replaces_the_old_file_whole(tmp_path: Path) -> None:
+def test_new_version_replaces_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     files.write_json(path, {"long": "x" * 1000})
     files.write_json(path, {"ä": None})
@@ -137,7 +137,7 @@ def test_a_new_version_replaces_the_old_file_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_ends_with_one_line_and_the_old_file(tmp_path: Path) -> None:
+def test_full_disk_ends_with_one_line_and_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("old\n", encoding="utf-8")
     program = (
         "from pathlib import Path; from stages import files, stage\n"
@@ -152,7 +152,7 @@ def test_a_full_disk_ends_with_one_line_and_the_old_file(tmp_path: Path) -> None
     assert (tmp_path / "x.json").read_text(encoding="utf-8") == "old\n"
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises((DataError, OSError), match="file"):
         files.write_text(tmp_path / "file" / "x.json", "x")

@@ -1,6 +1,6 @@
-"""The real pipeline on a tiny model, through real dvc in a clone of this repository: what runs, what does not, what is refused.
+"""The real pipeline on a tiny model, with real dvc in a clone of this repository: what runs, what is skipped or refused.
 
-One clone runs the smoke experiment; every test then works in its own copy of it, so that none depends on another.
+One clone runs the smoke experiment. Every test then works in its own copy of it, so that tests do not depend on each other.
 """
 
 import csv
@@ -27,8 +27,8 @@ STAGES = ROOMS | {"predict_base", "predict_passage", "predict_tuned", "retention
 
 
 @dataclass(frozen=True)
-class Said:
-    """How a command of dvc ended, and the stages that it ran."""
+class Outcome:
+    """The status and output of a dvc command, and the stages that it ran."""
 
     status: int
     text: str
@@ -46,9 +46,9 @@ class Clone:
     cache: Path
     blocker: Blocker
 
-    def dvc(self, *arguments: str) -> Said:
+    def dvc(self, *arguments: str) -> Outcome:
         run = self._run(sys.executable, "-m", "dvc", *arguments)
-        return Said(run.returncode, run.stdout + run.stderr)
+        return Outcome(run.returncode, run.stdout + run.stderr)
 
     def git(self, *arguments: str) -> str:
         run = self._run("git", "-c", "commit.gpgsign=false", *arguments)
@@ -83,7 +83,7 @@ class Clone:
 
 
 def listed() -> list[str]:
-    """Paths of this working tree that git knows or would add."""
+    """Return the paths of this working tree that git knows or would add."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return [path for path in run.stdout.split("\0") if path]
@@ -107,8 +107,8 @@ def clone(tmp_path_factory) -> Clone:
 
 
 @pytest.fixture(scope="module")
-def first(clone) -> Said:
-    """What the first run in the clone said."""
+def first(clone) -> Outcome:
+    """The first run in the clone."""
     return clone.dvc(*SMOKE)
 
 
@@ -119,7 +119,7 @@ def smoked(clone, first, tmp_path) -> Clone:
     return clone.copied(tmp_path / "copy")
 
 
-def test_the_smoke_experiment_runs_every_stage_and_reports_base_and_tuned(clone, first):
+def test_smoke_runs_every_stage_and_reports_all_systems(clone, first):
     assert first.status == 0, first.text
     assert first.ran == STAGES
     metrics = clone.json("reports/smoke/details.json")
@@ -137,14 +137,14 @@ def test_smoke_experiment_asks_no_other_machine(clone, first):
     assert clone.blocker.attempts() == []
 
 
-def test_a_second_run_runs_nothing_even_at_another_path(smoked):
+def test_second_run_runs_nothing_even_at_another_path(smoked):
     before = smoked.files("reports/smoke")
     again = smoked.dvc(*SMOKE)
     assert (again.status, again.ran) == (0, set()), again.text
     assert smoked.files("reports/smoke") == before
 
 
-def test_another_rank_trains_and_predicts_anew_and_nothing_before_that(smoked):
+def test_another_rank_runs_only_stages_from_training_on(smoked):
     before, answers = smoked.files("models/42/adapter"), smoked.files("data/predictions")
     changed = smoked.dvc(*SMOKE, "-S", "lora.r=4")
     assert changed.status == 0, changed.text
@@ -155,7 +155,7 @@ def test_another_rank_trains_and_predicts_anew_and_nothing_before_that(smoked):
     assert len(after["adapter_model.safetensors"]) < len(before["adapter_model.safetensors"])
 
 
-def test_a_sweep_ends_with_a_row_for_each_value_and_diffs_say_what_changed(smoked):
+def test_sweep_shows_each_value_and_diffs_name_the_change(smoked):
     smoked.commit("the run to compare with")
     queued = smoked.dvc(*SMOKE, "--queue", "-S", "lora.r=4,6")
     assert queued.status == 0, queued.text
@@ -190,7 +190,7 @@ def test_a_sweep_ends_with_a_row_for_each_value_and_diffs_say_what_changed(smoke
         ("adapter=full", "adapter.type = full"),
     ],
 )
-def test_a_wrong_override_is_refused_before_anything_runs(smoked, override, named):
+def test_wrong_override_is_refused_before_anything_runs(smoked, override, named):
     status, outputs = smoked.git("status", "--porcelain"), smoked.files("reports/smoke")
     composed = (smoked.root / "params.yaml").read_bytes()
     refused = smoked.dvc(*SMOKE, "-S", override)
@@ -202,7 +202,7 @@ def test_a_wrong_override_is_refused_before_anything_runs(smoked, override, name
     assert smoked.files("reports/smoke") == outputs
 
 
-def test_a_wrong_hand_edit_fails_in_validate_with_all_mistakes_and_costs_no_output(smoked):
+def test_wrong_edit_fails_in_validate_and_keeps_outputs(smoked):
     params = smoked.root / "params.yaml"
     text = params.read_text(encoding="utf-8")
     edited = text.replace("\n  r: 8\n", "\n  r: abc\n").replace("\n  weight_decay:", "\n  weight_decoy:")
@@ -217,7 +217,7 @@ def test_a_wrong_hand_edit_fails_in_validate_with_all_mistakes_and_costs_no_outp
     assert {folder: smoked.files(folder) for folder in before} == before
 
 
-def test_a_left_over_prediction_of_another_seed_changes_no_number(smoked):
+def test_stale_prediction_of_another_seed_changes_no_number(smoked):
     mine = smoked.root / "data/predictions/tuned_42.jsonl"
     mine.with_name("tuned_43.jsonl").write_text(mine.read_text(encoding="utf-8")[:-40], encoding="utf-8")
     before = smoked.files("reports/smoke")
@@ -243,14 +243,14 @@ test: 0.3
 
 
 @pytest.mark.skipif(bool(shutil.which("nvidia-smi")), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_said_before_anything_runs(smoked):
+def test_missing_gpu_is_reported_before_anything_runs(smoked):
     refused = smoked.dvc(*SMOKE, "-f", "-S", "runtime=cuda")
     assert refused.status != 0
     assert refused.ran == {"validate"}
     assert "error: runtime.device = cuda: " in refused.text and refused.text.rstrip().count("set runtime=cpu") == 1
 
 
-def test_own_rows_that_are_nowhere_fail_in_validate_which_names_the_parameter(smoked):
+def test_missing_rows_fail_in_validate_by_parameter(smoked):
     (smoked.root / "conf/data/mine.yaml").write_text(MINE, encoding="utf-8")
     before = {folder: smoked.files(folder) for folder in ("models", "reports/smoke", "data/predictions")}
     refused = smoked.dvc(*SMOKE, "-S", "data=mine", "-S", "synthesis=none", "-S", "report.headline=token_f1")
@@ -260,7 +260,7 @@ def test_own_rows_that_are_nowhere_fail_in_validate_which_names_the_parameter(sm
     assert {folder: smoked.files(folder) for folder in before} == before
 
 
-def test_own_rows_from_a_csv_go_through_the_whole_pipeline(smoked):
+def test_rows_from_a_csv_go_through_the_whole_pipeline(smoked):
     (smoked.root / "conf/data/mine.yaml").write_text(MINE, encoding="utf-8")
     rows = [f'What is meant?,"word {i}, ""number {i}""",answer {i}' for i in range(30)]
     table = "\n".join(["instruction,input,output", *rows, ""])
@@ -283,7 +283,7 @@ def test_own_rows_from_a_csv_go_through_the_whole_pipeline(smoked):
     )
 
 
-def test_a_second_clone_restores_the_run_without_running_anything(smoked, tmp_path):
+def test_second_clone_restores_the_run_without_running(smoked, tmp_path):
     named = smoked.dvc(*SMOKE, "-S", "name=shared")  # reports/smoke alone is not in git
     assert (named.status, named.ran) == (0, {"validate", "report"}), named.text
     assert smoked.dvc("remote", "add", "--default", "store", str(tmp_path / "store")).status == 0
