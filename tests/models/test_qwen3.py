@@ -1,4 +1,4 @@
-"""Qwen3-0.6B built without weights: the experiment complaints_zh trains as many parameters as its source."""
+"""Qwen3-0.6B without weights: the experiment complaints_zh trains as many parameters as the run it follows."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from stages.train import adapt
 pytestmark = pytest.mark.model
 
 
-def test_the_adapter_of_complaints_zh_on_qwen3_has_the_size_of_the_source():
+def test_adapter_of_complaints_zh_has_the_published_size():
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 

@@ -1,4 +1,4 @@
-"""Encoder-decoder models under the same functions: what becomes of a chat, batches, forced answers, the audit."""
+"""Encoder-decoder models with the same functions: chats, batches, forced answers and the audit."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def examples(rows) -> list[Example]:
     return rows["train"][:6]
 
 
-def test_the_prompt_is_read_by_the_encoder_and_the_answer_is_all_that_is_trained_on(plain):
+def test_encoder_reads_the_prompt_and_only_the_answer_is_trained(plain):
     turns = [
         Message(role=role, content=text) for role, text in (("system", "Be brief."), ("user", "Hi?"), ("assistant", "Yo."))
     ]
@@ -39,19 +39,19 @@ def test_the_prompt_is_read_by_the_encoder_and_the_answer_is_all_that_is_trained
     assert (sequence.supervised, sequence.length) == (4, len(sequence.input_ids))
 
 
-def test_each_answer_of_a_chat_is_a_sequence_that_begins_with_what_was_said_before(plain):
-    said = (("user", "a?"), ("assistant", "A"), ("user", "b?"), ("assistant", "B"))
-    first, second = chat.encode(plain, [Message(role=role, content=text) for role, text in said])
+def test_each_answer_of_a_chat_is_a_sequence(plain):
+    turns = (("user", "a?"), ("assistant", "A"), ("user", "b?"), ("assistant", "B"))
+    first, second = chat.encode(plain, [Message(role=role, content=text) for role, text in turns])
     assert plain.decode(second.input_ids) == "a?\n\nA\n\nb?\n\n<|im_end|>"
     assert [plain.decode(sequence.labels) for sequence in (first, second)] == ["A<|im_end|>", "B<|im_end|>"]
 
 
-def test_the_page_of_what_is_trained_on_marks_the_answer(plain, examples):
+def test_audit_marks_the_answer(plain, examples):
     shown = audit.trained_on(examples[:1], plain)
     assert shown.endswith(f"⟦{examples[0].reference}<|im_end|>⟧\n")
 
 
-def test_an_answer_does_not_depend_on_its_neighbours_in_the_batch(t5, plain, examples):
+def test_answer_does_not_depend_on_its_batch(t5, plain, examples):
     def answered(some: list[Example]) -> list[Prediction]:
         limits = {"batch_size": 4, "max_new_tokens": 6, "likelihood_rows": len(some)}
         return answers.predict(LanguageModel(t5, plain), some, (), "base_0shot", **limits)
@@ -62,7 +62,7 @@ def test_an_answer_does_not_depend_on_its_neighbours_in_the_batch(t5, plain, exa
 
 
 @pytest.mark.parametrize("kind", ["decoder-only", "encoder-decoder"])
-def test_a_forced_answer_gets_the_logits_by_which_greedy_decoding_chose_it(kind, t5, plain, weights, tokenizer, examples):
+def test_forced_logits_are_those_of_greedy_decoding(kind, t5, plain, weights, tokenizer, examples):
     model, own = (t5, plain) if kind == "encoder-decoder" else (loading.load_base(weights, "cpu").float(), tokenizer)
     prompt = chat.prompt_ids(own, examples[0].prompt)
     stops, new = chat.stop_ids(own), 5

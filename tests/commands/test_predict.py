@@ -1,0 +1,221 @@
+"""tunetrail predict: files of texts are answered in order, resumed after an interruption, or refused by line."""
+
+import io
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from stages import params
+from stages.commands import predict
+from stages.errors import DataError
+from stages.generation import decoding
+
+pytestmark = pytest.mark.model
+
+
+NEW_TOKENS = 6
+BATCH = 4
+TEXTS = [f"{'long ' * (i % 3)}text {i}, 你好" for i in range(10)]
+
+
+@pytest.fixture
+def tuned(room, adapter, monkeypatch) -> Path:
+    """Make the current folder a repository with a trained adapter."""
+    root = room(f"predict.batch_size={BATCH}", f"predict.max_new_tokens={NEW_TOKENS}")
+    shutil.copytree(adapter, root / "models/42/adapter")
+    monkeypatch.chdir(root)
+    return root
+
+
+def lines_to(path: str, *given: str) -> str:
+    Path(path).write_text("".join(line + "\n" for line in given), encoding="utf-8")
+    return path
+
+
+def rows_of(path: str) -> list[dict]:
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def test_plain_lines_are_answered_in_order(tuned):
+    predict.answer(lines_to("texts.txt", *TEXTS), "answers.jsonl", ["tuned"])
+    given = rows_of("answers.jsonl")
+    assert [row["input"] for row in given] == TEXTS
+    assert all(row.keys() == {"input", "text", "parsed", "valid"} for row in given)
+    assert len({row["text"] for row in given}) > len(TEXTS) / 2
+    assert [path.name for path in Path().iterdir() if path.suffix == ".part"] == []
+
+
+def test_objects_equal_plain_lines_and_blanks_are_skipped(tuned):
+    objects = [json.dumps({"input": text}, ensure_ascii=i % 2 == 0) for i, text in enumerate(TEXTS)]
+    mixed = [line for i, text in enumerate(TEXTS) for line in (objects[i] if i % 2 else text, "  ")]
+    for name, given in {"plain": TEXTS, "objects": objects, "mixed": mixed}.items():
+        predict.answer(lines_to(f"{name}.jsonl", *given), f"{name}.out", ["tuned"])
+    assert Path("plain.out").read_bytes() == Path("objects.out").read_bytes() == Path("mixed.out").read_bytes()
+
+
+def test_instruction_and_system_of_a_row_reach_the_model(tuned, monkeypatch):
+    asked = []
+
+    def spy(lm, prompts, *rest):
+        asked.extend(lm.tokenizer.decode(prompt) for prompt in prompts)
+        return [decoding.Completion('{"a": 1}', True, 1) for _ in prompts]
+
+    monkeypatch.setattr(decoding, "greedy", spy)
+    row = {"input": "the text", "instruction": "Translate.", "system": "Be brief."}
+    predict.answer(lines_to("in.jsonl", json.dumps(row), "plain"), "out.jsonl", ["tuned"])
+    own = params.load()["data"]["system"]
+    assert asked == [
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nTranslate.\nthe text<|im_end|>\n<|im_start|>assistant\n",
+        f"<|im_start|>system\n{own}<|im_end|>\n<|im_start|>user\nplain<|im_end|>\n<|im_start|>assistant\n",
+    ]
+    assert rows_of("out.jsonl")[0] == {"input": "the text", "text": '{"a": 1}', "parsed": {"a": 1}, "valid": True}
+
+
+def test_standard_input_and_output_carry_only_the_rows(tuned, python):
+    predict.answer(lines_to("texts.txt", *TEXTS), "answers.jsonl", ["tuned"])
+    given = "".join(text + "\n" for text in TEXTS)
+    run = python(tuned, "-m", "stages.cli", "predict", "--input", "-", "--output", "-", given=given, PYTHONUTF8="1")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == Path("answers.jsonl").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def greedy(monkeypatch):
+    """Count the answered rows; interrupt the process, as Ctrl-C would, after `allowed` batches."""
+    counted, real = Counter(), decoding.greedy
+
+    def count(lm, prompts, *rest):
+        if counted["batches"] == counted["allowed"]:
+            raise KeyboardInterrupt
+        counted.update(rows=len(prompts), batches=1)
+        return real(lm, prompts, *rest)
+
+    monkeypatch.setattr(decoding, "greedy", count)
+    return counted
+
+
+def interrupt_in_the_second_batch(source: str, greedy: Counter) -> Path:
+    greedy.update(allowed=1)
+    with pytest.raises(KeyboardInterrupt):
+        predict.answer(source, "out.jsonl", ["tuned"])
+    assert not Path("out.jsonl").exists()
+    (part,) = Path().glob(".out.jsonl.*.part")
+    greedy.clear()
+    greedy.update(allowed=99)
+    return part
+
+
+@pytest.mark.parametrize("whole_lines", [0, 1, 2], ids=["at a border", "within a line", "within a batch"])
+def test_resumed_file_equals_uninterrupted(tuned, greedy, whole_lines):
+    source = lines_to("texts.txt", *TEXTS)
+    greedy.update(allowed=99)
+    predict.answer(source, "uninterrupted.jsonl", ["tuned"])
+    greedy.clear()
+    part = interrupt_in_the_second_batch(source, greedy)
+    written = Path("uninterrupted.jsonl").read_bytes().splitlines(keepends=True)
+    assert part.read_bytes() == b"".join(written[:BATCH])
+    with part.open("ab") as file:  # a kill can leave part of a batch
+        rest = b"".join(written[BATCH : BATCH + whole_lines])
+        file.write(rest[:-7] if whole_lines == 1 else rest)
+    predict.answer(source, "out.jsonl", ["tuned"])
+    assert greedy["rows"] == len(TEXTS) - BATCH
+    assert Path("out.jsonl").read_bytes() == Path("uninterrupted.jsonl").read_bytes()
+    assert not part.exists()
+
+
+def test_answers_of_another_adapter_are_not_resumed(tuned, greedy):
+    from safetensors.torch import load_file, save_file
+
+    source = lines_to("texts.txt", *TEXTS)
+    interrupt_in_the_second_batch(source, greedy)
+    stored = Path("models/42/adapter/adapter_model.safetensors")
+    save_file({name: -weight for name, weight in load_file(stored).items()}, stored)
+    predict.answer(source, "out.jsonl", ["tuned"])
+    assert greedy["rows"] == len(TEXTS)
+
+
+def test_two_systems_answer_in_one_file(tuned):
+    source = lines_to("texts.txt", *TEXTS)
+    for name in ("tuned", "base_0shot"):
+        predict.answer(source, f"{name}.jsonl", [name])
+    predict.answer(source, "both.jsonl", ["base_0shot", "tuned"])
+    alone = {
+        name: [{key: row[key] for key in ("text", "parsed", "valid")} for row in rows_of(f"{name}.jsonl")]
+        for name in ("tuned", "base_0shot")
+    }
+    assert rows_of("both.jsonl") == [
+        {"input": text, "base_0shot": base, "tuned": tuned}
+        for text, base, tuned in zip(TEXTS, alone["base_0shot"], alone["tuned"], strict=True)
+    ]
+    assert alone["base_0shot"] != alone["tuned"]
+
+
+def test_file_without_texts_gives_an_empty_file(tuned):
+    predict.answer(lines_to("texts.txt", "", " "), "out.jsonl", ["tuned"])
+    assert Path("out.jsonl").read_bytes() == b""
+
+
+def test_missing_adapter_is_one_line_with_a_remedy(tuned, python):
+    shutil.rmtree("models/42")
+    lines_to("texts.txt", *TEXTS)
+    run = python(tuned, "-m", "stages.cli", "predict", "--input", "texts.txt", "--output", "out.jsonl")
+    assert run.returncode == 1
+    message = "models/42/adapter does not exist; train it with `dvc repro` or fetch it with `dvc pull`"
+    assert run.stderr == f"error: --system tuned_42: {message}\n"
+    assert (run.stdout, [path.name for path in tuned.glob("*out*")]) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ('{"text": "a"}', r"texts.jsonl:3: must be a text or an object"),
+        ('{"input": 3}', r"texts.jsonl:3: must be a text or an object"),
+        ('{"input": "a", "instruction": null}', r"texts.jsonl:3: must be a text or an object"),
+        ('{"input": "a \\ud83d b"}', r"texts.jsonl:3: holds half of an escaped pair"),
+        ('{"input": "a", "system": "\\ud83d"}', r"texts.jsonl:3: holds half of an escaped pair"),
+        ("a" * 9000, r"line 3 has 9\d{3} tokens for --system .*the model reads 40\d\d"),
+    ],
+)
+def test_bad_line_is_named_and_nothing_is_written(tuned, bad, message):
+    source = lines_to("texts.jsonl", "a", '{"input": "b"}', bad, "c")
+    with pytest.raises(DataError, match=message):
+        predict.answer(source, "out.jsonl", ["tuned"])
+    assert not Path("out.jsonl").exists()
+    assert list(Path().glob(".*.part")) == []
+
+
+@pytest.mark.parametrize("source", ["texts.txt", "-"])
+def test_line_that_is_not_utf_8_is_named(tuned, monkeypatch, source):
+    bad = "good\nM\xfcller\n".encode("latin-1")
+    Path("texts.txt").write_bytes(bad)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(bad)))
+    with pytest.raises(DataError, match=f"^{source}:2: not UTF-8"):
+        predict.answer(source, "out.jsonl", ["tuned"])
+
+
+def test_too_many_shots_and_no_system_are_refused(tuned):
+    source = lines_to("texts.txt", "a")
+    with pytest.raises(DataError, match=r"shots.jsonl: no such file; run `dvc repro format`"):
+        predict.answer(source, "out.jsonl", ["base_3shot"])
+    Path("data/formatted").mkdir(parents=True, exist_ok=True)
+    lines_to("data/formatted/shots.jsonl")
+    with pytest.raises(DataError, match=r"--system base_3shot: .*shots.jsonl holds 0 examples; raise format.shots"):
+        predict.answer(source, "out.jsonl", ["base_3shot"])
+    with pytest.raises(DataError, match="--system: names no system"):
+        predict.answer(source, "out.jsonl", [])
+    with pytest.raises(DataError, match="--output data: is a folder"):
+        predict.answer(source, "data", ["tuned"])
+
+
+@pytest.mark.parametrize("system", ["tune", "base_3", "base_xshot", "tuned_7"])
+def test_unknown_system_is_refused_first(tuned, system):
+    with pytest.raises(DataError, match=f"--system {system}: "):
+        predict.answer("nothing.txt", "out.jsonl", [system])
+
+
+def test_missing_input_is_named(tuned):
+    with pytest.raises(DataError, match=r"--input nothing\.txt: no such file"):
+        predict.answer("nothing.txt", "out.jsonl", ["tuned"])
