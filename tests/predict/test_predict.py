@@ -90,15 +90,8 @@ def test_model_agrees_most_with_its_own_answers(tuned_fp32, weights, tokenizer, 
 def test_references_of_some_and_choices_of_all_are_scored(tuned_fp32, tokenizer, examples):
     closed = examples[3].model_copy(update={"id": "", "choices": ("reference", "other", "x")})
     rows = [*examples[:3], closed]
-    found = answers.predict(
-        LanguageModel(tuned_fp32, tokenizer),
-        rows,
-        (),
-        "base_0shot",
-        batch_size=BATCH,
-        max_new_tokens=NEW_TOKENS,
-        likelihood_rows=2,
-    )
+    limits = {"batch_size": BATCH, "max_new_tokens": NEW_TOKENS, "likelihood_rows": 2}
+    found = answers.predict(LanguageModel(tuned_fp32, tokenizer), rows, (), "base_0shot", **limits)
     assert [row.reference_logprob is None for row in found] == [False, False, True, True]
     assert found[0].reference_tokens == len("reference") + 1  # one token per byte, and the end token
     assert [len(row.choice_logprobs) for row in found] == [0, 0, 0, 3]

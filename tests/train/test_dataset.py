@@ -11,7 +11,7 @@ pytestmark = pytest.mark.model
 
 
 def test_piece_of_a_document_has_at_least_two_tokens(tokenizer):
-    """Alone in a batch, a last piece of one token would have a loss of 0/0."""
+    """A batch of only one such last piece would have a loss of 0/0."""
     texts = [Document(text="x" * length, kind="document", source="x") for length in (8, 9, 16)]
     rows = dataset.documents(texts, tokenizer, 8)
     assert [len(ids) for ids in rows["input_ids"]] == [8, 8, 2, 8, 8]

@@ -3,7 +3,7 @@
 import pytest
 
 from stages.models import loading
-from stages.train import adapt, arguments, dataset, trainer
+from stages.train import adapt, dataset
 from tests.fixtures.training import stirred, train, training, worker_on
 
 pytestmark = pytest.mark.model
@@ -20,14 +20,8 @@ def test_loss_of_other_adapters_equals_the_models_own(kind, options, weights, to
     """Trained embeddings before the input shift every token; the loss must account for that."""
     p = options("quantization=none", "train.precision=fp32", f"adapter={kind}")
     base = loading.load_base(weights, "cpu", precision="fp32", attention="eager")
-    worker = trainer.DecoderTrainer(
-        p.train,
-        None,
-        model=(model := stirred(adapt.attach(base, p.adapter, p.lora, seed=1))),
-        args=arguments.arguments(p.train, p.runtime, 1, tmp_path, validate=False),
-        train_dataset=dataset.tokenised(rows["train"], tokenizer, 2048),
-        processing_class=tokenizer,
-    )
+    model = stirred(adapt.attach(base, p.adapter, p.lora, seed=1))
+    worker = worker_on(p, model, tokenizer, dataset.tokenised(rows["train"], tokenizer, 2048), tmp_path)
     for batch in worker.get_train_dataloader():
         own = model(**batch).loss
         assert worker.compute_loss(model, dict(batch)).item() == pytest.approx(own.item(), rel=1e-5)
@@ -39,14 +33,7 @@ def test_loss_and_gradients_equal_the_models_own(options, weights, tokenizer, ro
     p = options("quantization=none", "train.precision=fp32", "lora.r=4")
     base = loading.load_base(weights, "cpu", precision="fp32", attention="eager")
     model = stirred(adapt.attach(base, p.adapter, p.lora, seed=1))
-    worker = trainer.DecoderTrainer(
-        p.train,
-        None,
-        model=model,
-        args=arguments.arguments(p.train, p.runtime, 1, tmp_path, validate=False),
-        train_dataset=dataset.tokenised(rows["train"], tokenizer, 2048),
-        processing_class=tokenizer,
-    )
+    worker = worker_on(p, model, tokenizer, dataset.tokenised(rows["train"], tokenizer, 2048), tmp_path)
     batches = list(worker.get_train_dataloader())
     assert len(batches) == 3
     for batch in batches:
