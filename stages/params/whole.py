@@ -39,9 +39,7 @@ class Params(Section):
         if len(set(self.seeds)) < len(self.seeds):
             mistakes.append("seeds must not repeat")
         if max(self.predict.shots) > self.format.shots:
-            mistakes.append(
-                f"predict.shots needs {max(self.predict.shots)} examples, but format.shots keeps {self.format.shots}"
-            )
+            mistakes.append(f"predict.shots needs {max(self.predict.shots)}, but format.shots keeps {self.format.shots}")
         if len(set(self.predict.shots)) < len(self.predict.shots):
             mistakes.append("predict.shots must not repeat")
         if self.train.batch_size % self.runtime.micro_batch_size:

@@ -15,7 +15,6 @@ from stages.generation import decoding
 
 pytestmark = pytest.mark.model
 
-
 NEW_TOKENS = 6
 BATCH = 4
 TEXTS = [f"{'long ' * (i % 3)}text {i}, 你好" for i in range(10)]

@@ -8,7 +8,6 @@ from stages.models.tuned import load_tuned
 
 pytestmark = pytest.mark.model
 
-
 NEW_TOKENS = 6
 ALIKE = [list(range(10, 90)) + tail for tail in ([5, 6, 7], [8, 9, 10, 11, 12], [5, 30, 31])]
 ENDS = [[20, 21, 22], [23], [24, 25]]

@@ -12,7 +12,6 @@ from tests.fixtures.fetching import AUTHORED, left_in, the_line
 
 pytestmark = pytest.mark.model
 
-
 FIRST, SECOND = "a" * 40, "b" * 40  # commits of the stand-in hub
 
 

@@ -15,7 +15,6 @@ from tests.fixtures.fetching import AUTHORED, left_in, the_line
 
 pytestmark = pytest.mark.model
 
-
 GGUF = "tiny_model/tiny.gguf"
 CONTENT = b"".join(hashlib.sha256(bytes([i])).digest() for i in range(64))  # cannot be compressed
 

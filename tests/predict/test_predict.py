@@ -14,7 +14,6 @@ from stages.text import chat, prompts
 
 pytestmark = pytest.mark.model
 
-
 NEW_TOKENS = 6
 BATCH = 4
 

@@ -13,7 +13,6 @@ from stages.teachers.teacher import Ask, Teacher
 
 pytestmark = pytest.mark.model
 
-
 REQUESTS = [f"complaint {i}" for i in range(6)]
 SAMPLING = "synthesis.self_instruct.sampling"
 

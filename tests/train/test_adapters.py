@@ -15,7 +15,6 @@ from tests.fixtures.training import output_of, weights_of
 
 pytestmark = pytest.mark.model
 
-
 CASES = {  # adapter, quantization, changes
     "full": ("full", "none", {}),
     "selective": ("selective", "none", {"train.trainable": ["*layers.1.*"]}),

@@ -19,7 +19,6 @@ from tests.fixtures.training import contents, logits, train, training
 
 pytestmark = pytest.mark.model
 
-
 LAYERS = 2
 SHAPES = {  # rows and columns of the linear layers of the tiny model
     "q_proj": (32, 32),
