@@ -55,7 +55,7 @@ def sources(id: str, index: Mapping[str, dict[str, Any]]) -> list[str]:
 
 
 def _tree(id: str, index: dict[str, dict[str, Any]], indent: str, shown: set[str]) -> Iterator[str]:
-    """Print a shared ancestor only once: generated tasks are examples for later ones, so paths multiply with each round."""
+    """Yield shared ancestors only once: generated tasks are examples for later ones, so paths multiply with each round."""
     record = index.get(id)
     if record is None:
         yield f"{indent}{id}  (not in this run's files)"

@@ -98,7 +98,7 @@ def load_base(
 
 
 def _without_gaps(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Copy the head's input to contiguous memory; `logits_to_keep` makes it a slice of longer rows.
+    """Return the head's input in contiguous memory; `logits_to_keep` makes it a slice of longer rows.
 
     If the head is frozen, as under an adapter, torch multiplies such a slice row by row and copies the weights each time.
     For eight rows that takes 1.2 s instead of 6 ms.

@@ -15,7 +15,7 @@ from stages.models import loading
 
 
 def loftq(model: PeftModel) -> None:
-    """LoftQ (Li et al. 2023, arXiv:2310.08659), one step: B·A·alpha/r is the best approximation of rank r of W - Q.
+    """Apply one step of LoftQ (Li et al. 2023, arXiv:2310.08659): B·A·alpha/r is the best rank-r approximation of W - Q.
 
     W are the fetched weights of the base, Q its 4-bit weights. The stored adapter records that it belongs to Q
     (`stored_config`).

@@ -14,7 +14,9 @@ from stages.text.chat import IGNORE
 
 
 def ewc(model: PreTrainedModel, general: Dataset, strength: float, precision: str) -> Callable[[], Tensor]:
-    """Elastic weight consolidation (Kirkpatrick et al. 2017, arXiv:1612.00796, equation 3): λ/2 · Σ F_i (θ_i - θ*_i)².
+    """Return the penalty of elastic weight consolidation: λ/2 · Σ F_i (θ_i - θ*_i)².
+
+    The formula is equation 3 of Kirkpatrick et al. 2017 (arXiv:1612.00796).
 
     θ* are the base's weights. F is the diagonal of the Fisher information there: the mean over the general rows of the
     squared gradient of log p(answer | prompt). The rows hold the base's own answers, one per prompt.
@@ -38,7 +40,7 @@ def ewc(model: PreTrainedModel, general: Dataset, strength: float, precision: st
 
 
 def orthogonality(model: PreTrainedModel, strength: float) -> Callable[[], Tensor]:
-    """AdaLoRA's regulariser (Zhang et al. 2023, arXiv:2303.10512, equation 4), which PEFT adds only to its own loss.
+    """Return AdaLoRA's regulariser (Zhang et al. 2023, arXiv:2303.10512, equation 4); PEFT adds it only to its own loss.
 
     It is the mean of the Frobenius norms of PᵀP - I and QQᵀ - I over all matrices.
     """

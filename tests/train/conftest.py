@@ -90,8 +90,8 @@ def trained(chosen, rows, tmp_path):
         steps = run.steps(len(train), p.train, p.runtime)
         base = loading.load_base(weights, "cpu", p.quantization, p.train.precision)
         model = adapt.attach(base, p.adapter, p.lora, 1, trainable=p.train.trainable, steps=steps, start_from=start_from)
-        penalty = penalty(model, tokenizer) if penalty else None
         lm, data = LanguageModel(model, tokenizer), run.Rows(train, valid)
+        penalty = penalty(lm) if penalty else None
         result = run.train(lm, data, p.train, p.runtime, seed=1, unfinished=unfinished, penalty=penalty)
         return model.eval(), result
 

@@ -46,7 +46,7 @@ def test_penalty_counts_once_in_an_incomplete_last_update(chosen, trained, weigh
             chosen("full", changes=changes),
             weights,
             tmp_path / str(micro),
-            lambda model, tokenizer: penalties.ewc(model, dataset.tokenised(GENERAL, tokenizer, 2048), 1e4, "fp32"),
+            lambda lm: penalties.ewc(lm.model, dataset.tokenised(GENERAL, lm.tokenizer, 2048), 1e4, "fp32"),
         )
         return run.figures["log"][-1]["loss"]
 
@@ -61,7 +61,7 @@ def test_ewc_keeps_full_tuning_near_the_base(chosen, trained, weights, tmp_path)
             p,
             weights,
             tmp_path / str(strength),
-            lambda model, tokenizer: penalties.ewc(model, dataset.tokenised(GENERAL, tokenizer, 2048), strength, "bf16"),
+            lambda lm: penalties.ewc(lm.model, dataset.tokenised(GENERAL, lm.tokenizer, 2048), strength, "bf16"),
         )
         return sum(float((weight - before[name]).square().sum()) for name, weight in model.named_parameters())
 
