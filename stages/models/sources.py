@@ -41,7 +41,7 @@ def ensure(manifest: Manifest) -> Path:
         path = folder / name
         if not path.is_file() or file_hash(path) != seen.sha256:
             remedy = "run `dvc repro -f fetch`" if isinstance(manifest.model, PathModel) else f"delete {folder} and run again"
-            raise DataError(f"{path}: missing, or not the file that {MANIFEST} pins; {remedy}")
+            raise DataError(f"{path}: missing or not the file that {MANIFEST} pins; {remedy}")
     return folder
 
 

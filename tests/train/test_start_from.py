@@ -20,7 +20,7 @@ pytestmark = pytest.mark.model
 
 
 def test_chats_continue_from_an_adapter_of_documents(furnish, weights, tmp_path, monkeypatch):
-    """This is the recipe of the guide on adaptation, without a hub. DVC deletes models/42 between the two runs."""
+    """The recipe of docs/guides/adaptation.md, without a hub. DVC deletes models/42 between the two runs."""
     from safetensors.torch import load_file
 
     asked = []
