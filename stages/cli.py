@@ -64,6 +64,9 @@ def parser() -> argparse.ArgumentParser:
     compose.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides, e.g. experiment=smoke lora.r=8")
     compose.add_argument("--check", action="store_true", help="write nothing; exit with 1 if params.yaml differs")
 
+    reference = _command(commands, "parameters", "parameters.write", "write docs/reference/parameters/ from schema and conf/")
+    reference.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
+
     _command(commands, "plan", "plan.show", "show the requests, tokens and cost of a synthesis without sending any request")
 
     trace = _command(commands, "trace", "trace.show", "show the examples, passages, facts and requests behind a result")
