@@ -3,7 +3,7 @@
 #              SET="runtime.threads=1 seed=2"   overrides for it
 # make evidence  makes again what is out of date among the kept runs in reports/, and checks all of them
 # make test    the whole test suite      make lint   ruff and mypy      make bench   side-by-side measurements
-# make matrix  which adapter works with which quantisation and class of model, written to docs/support-matrix.md
+# make matrix  try every adapter with every quantization and class of model, write docs/reference/support-matrix.md
 # PIP_FLAGS    e.g. an index that has the CPU build of torch; without one, pip on Linux takes the build with CUDA
 PYTHON ?= python3
 PIP_FLAGS ?=

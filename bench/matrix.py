@@ -1,9 +1,9 @@
-"""Which adapter works on which base: adapter × quantisation × model class on tiny random models, run and written down.
+"""Try every adapter with every quantization and class of model, on tiny random models.
 
     make matrix        or        python bench/matrix.py
 
-Every cell trains two steps, stores the adapter, loads it again, lets it answer and compares what the model says.
-docs/support-matrix.md is written from what was seen; a refusal is quoted with its reason.
+Every cell trains two steps, stores the adapter, loads it again, generates an answer and compares the logits.
+The results go to docs/reference/support-matrix.md; a refusal is quoted with its reason.
 """
 
 import copy
@@ -28,9 +28,9 @@ from stages.params import compose
 from stages.records import Example, Message
 from stages.train import adapt, dataset, run
 
-PAGE = compose.ROOT / "docs" / "support-matrix.md"
+PAGE = compose.ROOT / "docs" / "reference" / "support-matrix.md"
 FAST = {"train.learning_rate": 0.9}  # where two steps at the usual rate would change less than bf16 rounds away
-ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {  # name: adapter and what else is set
+ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {  # name: adapter and further settings
     "full": ("full", {}),
     "selective": ("selective", {"train.trainable": ["*layer*1.*"]}),
     "lora": ("lora", {}),
@@ -65,24 +65,24 @@ def main() -> None:
         for quantization in QUANTIZATIONS
     }
     files.write_text(PAGE, "\n".join(page(seen)) + "\n")
-    print(f"{PAGE}: {sum(said == 'works' for said in seen.values())} of {len(seen)} cells work")
+    print(f"{PAGE}: {sum(result == 'works' for result in seen.values())} of {len(seen)} cells work")
 
 
 def outcome(shipped: dict[str, Any], adapter: str, quantization: str, manifest: Manifest) -> str:
-    """ "works", or why not."""
+    """Return "works", or why not."""
     kind, changes = ADAPTERS[adapter]
     values = copy.deepcopy(shipped)
     for section, chosen in (("adapter", kind), ("quantization", quantization)):
         values[section] = params.load(compose.ROOT / "conf" / section / f"{chosen}.yaml")
     try:
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            said = trained_and_loaded(params.check(_with(values, changes)), manifest)
+            result = trained_and_loaded(params.check(_with(values, changes)), manifest)
     except DataError as error:
-        said = f"refused: {error}"
+        result = f"refused: {error}"
     except Exception as error:  # what a library cannot do belongs on the page too
-        said = f"fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    print(f"{manifest.model.architecture:6} {adapter:28} {quantization:5} {said}", flush=True)  # type: ignore[union-attr]
-    return said
+        result = f"fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    print(f"{manifest.model.architecture:6} {adapter:28} {quantization:5} {result}", flush=True)  # type: ignore[union-attr]
+    return result
 
 
 def trained_and_loaded(p: params.Params, manifest: Manifest) -> str:
@@ -100,7 +100,7 @@ def trained_and_loaded(p: params.Params, manifest: Manifest) -> str:
         decoding.greedy(
             LanguageModel(again, tokenizer), [[5, 6, 7]], 2
         )  # without the autocast of training, as predict and export do it
-        untuned, tuned, loaded = (_said(m) for m in (loading.load_base(weights, "cpu", p.quantization), model.eval(), again))
+        untuned, tuned, loaded = (_logits(m) for m in (loading.load_base(weights, "cpu", p.quantization), model.eval(), again))
     difference, change = float((loaded - tuned).norm()), float((tuned - untuned).norm())
     return (
         "works" if difference < SAME * change else f"fails: loaded again, it has lost {difference / change:.2f} of the change"
@@ -108,24 +108,25 @@ def trained_and_loaded(p: params.Params, manifest: Manifest) -> str:
 
 
 def page(seen: dict[tuple[str, str, str], str]) -> Iterator[str]:
-    """The lines of docs/support-matrix.md; reasons are numbered."""
-    reasons = list(dict.fromkeys(said for said in seen.values() if said != "works"))
+    """Yield the lines of docs/reference/support-matrix.md; reasons are numbered."""
+    reasons = list(dict.fromkeys(result for result in seen.values() if result != "works"))
     yield "# What works with what\n"
-    yield "Written by `make matrix` (bench/matrix.py) from what it saw on tiny random models on a CPU: each cell trained two"
-    yield "steps, stored the result, loaded it again, let it answer and compared what the model says. **Not tried** there:"
-    yield "CUDA, several machines, other architectures. The refusals hold everywhere.\n"
+    yield "`make matrix` (`bench/matrix.py`) writes this page from trials with tiny random models on a CPU. Each cell trains"
+    yield "two steps, stores the result, loads it again, generates an answer and compares the logits. The trials do not cover"
+    yield "CUDA, several machines or other architectures. The refusals hold everywhere.\n"
     for architecture, title in ARCHITECTURES.items():
         yield f"## {title}\n"
         yield f"| adapter | {' | '.join(QUANTIZATIONS)} |"
         yield "|---" * (len(QUANTIZATIONS) + 1) + "|"
         for adapter in ADAPTERS:
             cells = (seen[adapter, quantization, architecture] for quantization in QUANTIZATIONS)
-            shown = (said if said == "works" else f"{said.split(':')[0]} ({reasons.index(said) + 1})" for said in cells)
+            shown = (cell if cell == "works" else f"{cell.split(':')[0]} ({reasons.index(cell) + 1})" for cell in cells)
             yield f"| {adapter} | {' | '.join(shown)} |"
         yield ""
     yield "## Reasons\n"
-    for number, said in enumerate(reasons, start=1):
-        yield f"{number}. {said}"
+    yield "| | message |\n|---:|---|"
+    for number, reason in enumerate(reasons, start=1):
+        yield f"| {number} | {reason.partition(': ')[2]} |"
 
 
 def _with(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def _row(number: int) -> Example:
     return Example(kind="text", messages=turns, source=str(number))
 
 
-def _said(model: Any) -> Any:
+def _logits(model: Any) -> Any:
     import torch
 
     ids = torch.arange(3, 60)[None]
