@@ -83,15 +83,14 @@ def pages(rows: list[Row]) -> dict[Path, str]:
             intro = _sentence(general.get(f"defaults.{name}") or general[name])
             choices = {path.stem: comments(path)[""] for path in sorted((CONF / name).glob("*.yaml"))}
             sections.append({"name": name, "intro": intro, "choices": choices, "tables": tables})
-        made[FOLDER / f"{page}.md"] = template.render(title=title, sections=sections)
+        made[FOLDER / f"{page}.md"] = template.render(title=title, sections=sections, chosen=_chosen())
     return made
 
 
 def described() -> list[Row]:
     """Return the keys of the default composition, then those that other choices of conf/ add."""
-    entries = params.load(CONF / "config.yaml")["defaults"]
-    chosen = {pair for entry in entries if isinstance(entry, dict) for pair in entry.items()}
     choices = {path: params.load(path) for path in sorted(CONF.glob("*/**/*.yaml")) if path.parent.name != "experiment"}
+    chosen = _chosen()
     order = sorted(choices, key=lambda path: ((path.parent.name, path.stem) not in chosen, "defaults" in choices[path]))
     rows, meanings, readers = dict[Any, Row](), dict[Any, str](), _readers()
     for path in [CONF / "config.yaml", *order]:
@@ -108,6 +107,11 @@ def described() -> list[Row]:
         row.meaning = _sentence(meanings.get((section, key.rpartition(".")[2]), ""))
         row.stages = ", ".join(stage for stage, pattern in readers.items() if re.match(pattern, key))
     return [row for row in rows.values() if "." in row.key or not isinstance(row.value, dict)]
+
+
+def _chosen() -> set[tuple[str, str]]:
+    entries = params.load(CONF / "config.yaml")["defaults"]
+    return {pair for entry in entries if isinstance(entry, dict) for pair in entry.items()}
 
 
 def comments(path: Path) -> dict[str, str]:
