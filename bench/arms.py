@@ -1,13 +1,15 @@
-"""Studies of one thing at a time: several runs ("arms") of an experiment, each compared with the first, item by item.
+"""Compare several runs ("arms") of an experiment with the first one, item by item.
 
     python bench/arms.py STUDY [--only NUMBER | --show] [--against NUMBER] [-S key=value ...]
 
-Runs the arms below with `dvc exp run` in this repository (use a clone: the last arm stays in the workspace), keeps the evidence
-of each in .tunetrail/arms/STUDY/, and prints the metric with paired differences to the first arm (or `--against` another) by
-source, what was forgotten, training time and peak memory. `--only` runs one arm, so that several clones can share the work;
-further -S go to every arm. With `-S seeds=[42,43,44]` an arm is trained so many times: an item's score is then its mean over
-the seeds. Two arms are compared over the seeds that both have, and the difference within each seed is told too. The studies of
-one experiment compare arms at equal optimiser steps.
+Runs the arms of a study with `dvc exp run` in this repository and keeps the evidence in .tunetrail/arms/STUDY/. Use a clone:
+the last arm stays in the workspace. Then prints, per arm, the metric, its paired difference to the first arm (clustered by
+source), the loss on general text, training time and peak memory. `--against` compares with another arm. `--only` runs one arm,
+so that several clones can share the work. Every -S applies to all arms.
+
+With `-S seeds=[42,43,44]` every arm is trained with three seeds, and an item's score is its mean over them. Two arms are
+compared over the seeds that both have; the difference within each seed is printed too. All arms of a study take the same number
+of optimiser steps.
 """
 
 import argparse
@@ -38,7 +40,7 @@ STUDIES: dict[str, dict[str, Any]] = {
         "experiment": "handbook",
         "metric": "token_f1",
         "common": ["predict.shots=[0]", "predict.passage=false", "synthesis.budget.max_calls=240", "train.max_steps=70"],
-        "arms": {  # one epoch of the first
+        "arms": {  # 70 steps are one epoch of the first arm
             "rule-made rows only": [],
             "teacher's rows only": ["synthesis.self_qa.generator=teacher"],
             "both": ["synthesis.self_qa.generator=both"],
@@ -48,14 +50,17 @@ STUDIES: dict[str, dict[str, Any]] = {
         "experiment": "medical",
         "metric": "logprob_accuracy",
         "slice": "trained_facts",
-        "common": ["predict.shots=[0]", "train.max_steps=500"],  # five epochs of the first; 64 teach none of them a fact
+        "common": [
+            "predict.shots=[0]",
+            "train.max_steps=500",
+        ],  # five epochs of the first arm; after 64 steps no arm knows a fact
         "arms": {
             "template rows only": [],
             "teacher's rewordings only": ["synthesis.self_kg.templates=false", "synthesis.self_kg.reword=240"],
             "both": ["synthesis.self_kg.reword=240"],
         },
     },
-    "adaptation": {  # each family's learning rate is its best in "learning-rate"; LoRA's at sixteen bits has nf4's 1.5e-3 too
+    "adaptation": {  # each family has its best rate of "learning-rate"; LoRA at sixteen bits also has 1.5e-3, as on nf4
         "experiment": "complaints",
         "metric": "field_exact",
         "common": [*UPDATES, "data.rows.test=500", "lora.r=8"],
@@ -118,23 +123,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--only", type=int, metavar="NUMBER", help="run this arm alone, counted from 0")
-    parser.add_argument("--show", action="store_true", help="run nothing, print what was kept")
+    parser.add_argument("--show", action="store_true", help="run nothing, print the stored results")
     parser.add_argument("--against", type=int, metavar="NUMBER", default=0, help="compare with this arm, counted from 0")
     parser.add_argument("-S", dest="overrides", action="append", default=[], metavar="key=value")
-    asked = parser.parse_args()
-    study = STUDIES[asked.study]
+    options = parser.parse_args()
+    study = STUDIES[options.study]
     last = len(study["arms"]) - 1
-    for option, number in (("--only", asked.only), ("--against", asked.against)):
+    for option, number in (("--only", options.only), ("--against", options.against)):
         if number is not None and not 0 <= number <= last:
-            parser.error(f"{option} {number}: {asked.study} has the arms 0 to {last}")
-    kept = [Path(".tunetrail/arms") / asked.study / str(number) for number in range(len(study["arms"]))]
+            parser.error(f"{option} {number}: {options.study} has the arms 0 to {last}")
+    kept = [Path(".tunetrail/arms") / options.study / str(number) for number in range(len(study["arms"]))]
     for number, (folder, overrides) in enumerate(zip(kept, study["arms"].values(), strict=True)):
-        if not asked.show and asked.only in (None, number):
-            run([f"experiment={study['experiment']}", *study["common"], *overrides, *asked.overrides])
+        if not options.show and options.only in (None, number):
+            run([f"experiment={study['experiment']}", *study["common"], *overrides, *options.overrides])
             folder.mkdir(parents=True, exist_ok=True)
             for name in EVIDENCE:
                 shutil.copy(Path("reports") / study["experiment"] / name, folder)
-    print(table(study, kept, asked.against))
+    print(table(study, kept, options.against))
 
 
 def run(overrides: list[str]) -> None:
@@ -142,7 +147,7 @@ def run(overrides: list[str]) -> None:
 
 
 def table(study: dict[str, Any], kept: list[Path], against: int) -> str:
-    """Markdown, a row an arm that was run; nothing is compared before the arm compared with is there."""
+    """Return a Markdown table with a row per arm that was run; differences need the arm compared with."""
     metric, reference = study["metric"].replace("_", " "), list(study["arms"])[against]
     lines = [
         f"| arm | seeds | {metric}, % | against {reference} | bits per byte of general text | training | peak memory |",
@@ -154,12 +159,12 @@ def table(study: dict[str, Any], kept: list[Path], against: int) -> str:
             continue
         (ids, by_seed, sources), metrics, cost = scores(folder, study), read(folder, "metrics.json"), read(folder, "cost.json")
         rate = rate_interval(np.mean(list(by_seed.values()), axis=0), sources)
-        told = difference(compared[1], by_seed, sources) if compared and arm != reference else ""
+        gap = difference(compared[1], by_seed, sources) if compared and arm != reference else ""
         assert compared is None or ids == compared[0], "the arms answered different rows"
         trainings = [entry for step, entry in cost.items() if step.startswith("train_")]
         lost = metrics["retention"].get("tuned", {}).get("bits_per_byte", float("nan"))
         lines.append(
-            f"| {arm} | {len(by_seed)} | {100 * rate.mean:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {told} | "
+            f"| {arm} | {len(by_seed)} | {100 * rate.mean:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {gap} | "
             f"{lost:.3f} | {np.mean([entry['train_seconds'] for entry in trainings]):.0f} s | "
             f"{max(entry['memory_peak_gib'] for entry in trainings):.1f} GiB |"
         )
@@ -167,31 +172,31 @@ def table(study: dict[str, Any], kept: list[Path], against: int) -> str:
 
 
 def difference(first: BySeed, by_seed: BySeed, sources: np.ndarray) -> str:
-    """The paired difference over the seeds of both, with its interval, and whether it shows that the two are equivalent.
+    """Describe the paired difference over the seeds that both arms have: mean, interval and verdict.
 
-    The interval knows the choice of rows alone; that of the seeds shows in the differences by seed. What the rows settle stays
-    open where a seed by itself says otherwise: lies outside the margin, or has the other sign.
+    The interval covers the choice of rows only; the differences by seed show the choice of seeds. A verdict from the rows stays
+    open if a single seed contradicts it: its difference lies outside the margin or has the opposite sign.
     """
     shared = sorted(first.keys() & by_seed.keys())
     gaps = np.array([by_seed[seed] - first[seed] for seed in shared])
     gap = paired_difference(gaps.mean(axis=0), np.zeros(gaps.shape[1]), sources, 10_000, np.random.default_rng(0))
     by_seed_mean = gaps.mean(axis=1)
-    told = f"{100 * gap.mean:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+    text = f"{100 * gap.mean:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
     if len(shared) > 1:
-        told += f" (by seed {', '.join(f'{100 * one:+.1f}' for one in by_seed_mean)})"
+        text += f" (by seed {', '.join(f'{100 * one:+.1f}' for one in by_seed_mean)})"
     if gap.low > -MARGIN and gap.high < MARGIN:
         verdict, agreed = "equivalent", bool(np.all(np.abs(by_seed_mean) < MARGIN))
     elif gap.low > 0 or gap.high < 0:
         verdict, agreed = "better" if gap.mean > 0 else "worse", len(set(np.sign(by_seed_mean))) == 1
     else:
-        # Settled is what leaves out zero or lies within the margin: if the difference stays, by half a width of
+        # A verdict needs an interval that excludes zero or lies within the margin: at this difference, of this half width.
         half = max(abs(gap.mean), MARGIN - abs(gap.mean))
-        return f"{told}: open, about {rows_needed(gaps.shape[1], gap.low, gap.high, 2 * half)} rows needed"
-    return f"{told}: {verdict if agreed else 'open, the seeds disagree: more of them are needed, not more rows'}"
+        return f"{text}: open, about {rows_needed(gaps.shape[1], gap.low, gap.high, 2 * half)} rows needed"
+    return f"{text}: {verdict if agreed else 'open, the seeds disagree: more of them are needed, not more rows'}"
 
 
 def scores(folder: Path, study: dict[str, Any]) -> tuple[list[str], BySeed, np.ndarray]:
-    """Ids, scores by tuned system, and sources of the items that have the metric and lie in the study's slice."""
+    """Return ids, scores by tuned system, and sources of the items in the study's slice that have the metric."""
     rows = [json.loads(line) for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()]
     systems = [name for name in rows[0]["scores"] if name.startswith("tuned_")]
     metric = study["metric"]

@@ -1,8 +1,8 @@
-"""How much longer predictions take next to another process that computes: python bench/contention.py [rounds]
+"""Measure how much longer predictions take while another process computes: python bench/contention.py [rounds]
 
-Each process answers the same rows of the default task with the base model of models/base.json on two threads. One process
-alone and two at once alternate, with libgomp's own spinning and with each setting of GOMP_SPINCOUNT below. Prints medians of
-the seconds that answering takes, without loading. Run `make repro` first; nothing else should compute meanwhile.
+Each process answers the same rows of the default task with the base model of models/base.json on two threads. One process and
+two processes alternate, with libgomp's default spinning and with each setting of GOMP_SPINCOUNT below. Prints the median
+seconds of answering, without loading. Run `make repro` first, and run nothing else meanwhile.
 """
 
 import os
@@ -30,11 +30,9 @@ print(time.monotonic() - started)
 
 
 def seconds(setting: str, processes: int) -> float:
-    """Return the slowest of the given number of processes at once."""
-    environment = dict(os.environ)
-    environment["GOMP_SPINCOUNT"] = setting
-    if setting == "default":  # an empty value is read as libgomp's own
-        environment["GOMP_SPINCOUNT"] = ""
+    """Run the given number of processes at once and return the seconds of the slowest."""
+    # libgomp reads an empty value as its default
+    environment = {**os.environ, "GOMP_SPINCOUNT": "" if setting == "default" else setting}
     running = [
         subprocess.Popen([sys.executable, "-c", ANSWER], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         for _ in range(processes)

@@ -1,12 +1,12 @@
-"""How often the report's 95 % intervals cover the truth, and how often its test finds what is not there.
+"""Measure how often the report's 95 % intervals cover the true value, and how often its test gives a false positive.
 
-    python bench/coverage.py [data sets a cell, 5000 by default]
+    python bench/coverage.py [data sets per cell, 5000 by default]
 
-Simulates 0/1 scores of two systems on the shapes in use and prints Markdown tables. Each cluster has a rate of its own (beta
-distributed); `icc` is the correlation of two rows of one cluster, which is also the share of the variance that lies between
-clusters. Both systems see the same rows: their scores agree with probability one half beyond chance. Under "equal" both
-have the rate of the line, under "better" the tuned one makes half of the errors. The functions measured are those of the
-report; the ways to an interval that it does not take are written out below.
+Simulates 0/1 scores of two systems for usual numbers of rows and clusters, and prints Markdown tables. Each cluster has its own
+rate (beta distributed). `icc` is the correlation of two rows of one cluster, which is also the share of the variance between
+clusters. Both systems see the same rows: with probability one half, a row is equally hard for both. In the case "equal" both
+have the rate of the table row; in the case "better" the tuned system makes half as many errors. The report's own functions are
+measured; `others` computes three alternative intervals for comparison.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from scipy import stats
 
 from stages.statistics import Array, paired_difference, rate_interval
 
-RESAMPLES = 400  # the report draws many more; fewer make the test no less exact (Phipson & Smyth 2010)
+RESAMPLES = 400  # the report draws many more; the test is exact for any number (Phipson & Smyth 2010)
 SHAPES = [*itertools.product((100, 300), (10, 30), (0.0, 0.2), (0.5, 0.9, 0.99))]
 TAKEN = ("rate", "difference, equal", "difference, better", "false positives")
 
@@ -26,7 +26,7 @@ TAKEN = ("rate", "difference, equal", "difference, better", "false positives")
 def main() -> None:
     sets = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
     rows = [measure(*shape, sets, np.random.default_rng(number)) for number, shape in enumerate(SHAPES)]
-    print(f"{sets} data sets a cell, {RESAMPLES} resamples; percent, bold below 93 (false positives: above 6)\n")
+    print(f"{sets} data sets per cell, {RESAMPLES} resamples; percent, bold below 93 (false positives: above 6)\n")
     for names in (TAKEN, [name for name in rows[0] if name not in TAKEN]):
         print("| rows | clusters | icc | rate |", " | ".join(names), "|")
         print("|---:|---:|---:|---:|" + "---:|" * len(names))
@@ -41,7 +41,7 @@ def shown(name: str, share: float) -> str:
 
 
 def measure(n: int, clusters: int, icc: float, rate: float, sets: int, generator: np.random.Generator) -> dict[str, float]:
-    """Share of data sets in which each interval covers the truth, and in which the test is significant without a difference."""
+    """Return the share of data sets in which each interval covers the true value, and the share of false positives."""
     names = np.arange(n) % clusters
     hits: dict[str, list[bool]] = defaultdict(list)
     for _ in range(sets):
@@ -51,17 +51,17 @@ def measure(n: int, clusters: int, icc: float, rate: float, sets: int, generator
         for case, truth in (("equal", 0.0), ("better", (1 - rate) / 2)):
             if truth:
                 tuned, base = scores(names, icc, rate + truth, rate, generator)
-            found = paired_difference(tuned, base, names, RESAMPLES, generator)
-            hits[f"difference, {case}"].append(found.low <= truth <= found.high)
+            gap = paired_difference(tuned, base, names, RESAMPLES, generator)
+            hits[f"difference, {case}"].append(gap.low <= truth <= gap.high)
             for method, (low, high) in others(tuned - base, names, generator).items():
                 hits[f"{method}, {case}"].append(low <= truth <= high)
             if not truth:
-                hits["false positives"].append(found.p < 0.05)
+                hits["false positives"].append(gap.p < 0.05)
     return {name: float(np.mean(column)) for name, column in hits.items()}
 
 
 def scores(names: Array, icc: float, tuned: float, base: float, generator: np.random.Generator) -> tuple[Array, Array]:
-    """0/1 scores of shape (rows,) of both systems; a row that both find hard is hard for one reason, half of the time."""
+    """Return the 0/1 scores of both systems, each of shape (rows,); they share their luck in half of the rows."""
     luck = generator.random((2, len(names)))
     luck[1] = np.where(generator.random(len(names)) < 0.5, luck[0], luck[1])
     return tuple((luck[i] < cluster_rates(names, icc, rate, generator)).astype(float) for i, rate in enumerate((tuned, base)))
@@ -75,7 +75,7 @@ def cluster_rates(names: Array, icc: float, rate: float, generator: np.random.Ge
 
 
 def others(differences: Array, names: Array, generator: np.random.Generator) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap by cluster, sign flips turned into an interval (means of random halves, Hartigan 1969), plain t."""
+    """Return intervals from a bootstrap of clusters, from means of random halves (Hartigan 1969), and from Student's t."""
     means = np.bincount(names, weights=differences) / np.bincount(names)
     groups, centre = len(means), float(differences.mean())
     drawn = means[generator.integers(groups, size=(RESAMPLES, groups))].mean(axis=1)

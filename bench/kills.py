@@ -1,8 +1,8 @@
-"""Whether a killed run ends with the same bytes: python bench/kills.py [kills] [seed]
+"""Check that a killed run ends with the same bytes: python bench/kills.py [kills] [seed]
 
-Runs the smoke experiment once without interruption in a throwaway clone, then again and again in fresh clones. Each of these is
-killed several times (SIGKILL to the whole process group) at random moments and recovered by `tunetrail doctor --fix` and
-`dvc repro`. Prints one line per run and the counts; exits 1 if any run ends with other bytes than the uninterrupted one.
+Runs the smoke experiment once without interruption in a temporary clone, then repeatedly in fresh clones. Each of these runs is
+killed several times at random moments (SIGKILL to the whole process group), and recovered with `tunetrail doctor --fix` and
+`dvc repro`. Prints a line per run and the counts. Exits with 1 if any run differs from the uninterrupted one.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ def hashes(clone: Path) -> dict[str, str]:
 
 
 def killed(clone: Path, variables: dict[str, str], seconds: float) -> str | None:
-    """Start `dvc repro`, kill it after the given seconds, and return the stage that ran; None if it was over before."""
+    """Start `dvc repro`, kill it after the given seconds, and return the stage that ran; None if it ended before."""
     log = clone.parent / "log"
     with log.open("w") as out:
         run = subprocess.Popen(REPRO, cwd=clone, env=variables, stdout=out, stderr=out, start_new_session=True)

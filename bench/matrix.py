@@ -1,9 +1,9 @@
-"""Try every adapter with every quantization and class of model, on tiny random models.
+"""Test every combination of adapter, quantisation and model class on tiny random models, and write the support matrix.
 
     make matrix        or        python bench/matrix.py
 
-Every cell trains two steps, stores the adapter, loads it again, generates an answer and compares the logits.
-The results go to docs/reference/support-matrix.md; a refusal is quoted with its reason.
+Every cell trains for two steps, stores the adapter, loads it again, generates an answer and compares logits. The results go to
+docs/reference/support-matrix.md; refusals and failures are quoted with their reason.
 """
 
 import copy
@@ -29,8 +29,8 @@ from stages.records import Example, Message
 from stages.train import adapt, dataset, run
 
 PAGE = compose.ROOT / "docs" / "reference" / "support-matrix.md"
-FAST = {"train.learning_rate": 0.9}  # where two steps at the usual rate would change less than bf16 rounds away
-ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {  # name: adapter and further settings
+FAST = {"train.learning_rate": 0.9}  # two steps at the usual rate would change less than rounding to bf16
+ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {  # name: adapter and other options
     "full": ("full", {}),
     "selective": ("selective", {"train.trainable": ["*layer*1.*"]}),
     "lora": ("lora", {}),
@@ -49,7 +49,7 @@ ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {  # name: adapter and further
 QUANTIZATIONS = ("none", "nf4", "fp4", "int8")
 ARCHITECTURES = {"llama": "decoder-only (Llama)", "t5": "encoder–decoder (T5)"}
 OVERRIDES = ("experiment=smoke", "lora.r=4", "train.max_steps=2", "train.warmup_steps=0", "train.learning_rate=0.05")
-SAME = 0.1  # of what training changed, as norms of differences of logits
+SAME = 0.1  # largest allowed loss on loading, as a share of what training changed (norms of logit differences)
 
 
 def main() -> None:
@@ -65,11 +65,11 @@ def main() -> None:
         for quantization in QUANTIZATIONS
     }
     files.write_text(PAGE, "\n".join(page(seen)) + "\n")
-    print(f"{PAGE}: {sum(result == 'works' for result in seen.values())} of {len(seen)} cells work")
+    print(f"{PAGE}: {list(seen.values()).count('works')} of {len(seen)} cells work")
 
 
 def outcome(shipped: dict[str, Any], adapter: str, quantization: str, manifest: Manifest) -> str:
-    """Return "works", or why not."""
+    """Return "works", or the reason why not."""
     kind, changes = ADAPTERS[adapter]
     values = copy.deepcopy(shipped)
     for section, chosen in (("adapter", kind), ("quantization", quantization)):
@@ -79,7 +79,7 @@ def outcome(shipped: dict[str, Any], adapter: str, quantization: str, manifest: 
             result = trained_and_loaded(params.check(_with(values, changes)), manifest)
     except DataError as error:
         result = f"refused: {error}"
-    except Exception as error:  # what a library cannot do belongs on the page too
+    except Exception as error:  # the page also lists what a library cannot do
         result = f"fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     print(f"{manifest.model.architecture:6} {adapter:28} {quantization:5} {result}", flush=True)  # type: ignore[union-attr]
     return result
@@ -97,36 +97,32 @@ def trained_and_loaded(p: params.Params, manifest: Manifest) -> str:
         run.train(lm, run.Rows(rows, rows), p.train, p.runtime, seed=1, unfinished=Path(folder) / "unfinished")
         adapt.save(lm, Path(folder) / "adapter", manifest)
         again = load_tuned(weights, Path(folder) / "adapter", "cpu", p.quantization, merge=False)
-        decoding.greedy(
-            LanguageModel(again, tokenizer), [[5, 6, 7]], 2
-        )  # without the autocast of training, as predict and export do it
+        decoding.greedy(LanguageModel(again, tokenizer), [[5, 6, 7]], 2)  # without autocast, like predict and export
         untuned, tuned, loaded = (_logits(m) for m in (loading.load_base(weights, "cpu", p.quantization), model.eval(), again))
     difference, change = float((loaded - tuned).norm()), float((tuned - untuned).norm())
-    return (
-        "works" if difference < SAME * change else f"fails: loaded again, it has lost {difference / change:.2f} of the change"
-    )
+    lost = difference / change
+    return "works" if lost < SAME else f"fails: after loading, {lost:.2f} of the change is lost"
 
 
 def page(seen: dict[tuple[str, str, str], str]) -> Iterator[str]:
-    """Yield the lines of docs/reference/support-matrix.md; reasons are numbered."""
+    """Yield the lines of the page, with numbered reasons."""
     reasons = list(dict.fromkeys(result for result in seen.values() if result != "works"))
     yield "# What works with what\n"
-    yield "`make matrix` (`bench/matrix.py`) writes this page from trials with tiny random models on a CPU. Each cell trains"
-    yield "two steps, stores the result, loads it again, generates an answer and compares the logits. The trials do not cover"
-    yield "CUDA, several machines or other architectures. The refusals hold everywhere.\n"
+    yield "Written by `make matrix` (bench/matrix.py) from tests of tiny random models on a CPU. Each cell trained for two steps,"
+    yield "stored the result, loaded it again, generated an answer and compared logits. **Not tested**: CUDA, several machines,"
+    yield "other architectures. The refusals hold everywhere.\n"
     for architecture, title in ARCHITECTURES.items():
         yield f"## {title}\n"
         yield f"| adapter | {' | '.join(QUANTIZATIONS)} |"
         yield "|---" * (len(QUANTIZATIONS) + 1) + "|"
         for adapter in ADAPTERS:
             cells = (seen[adapter, quantization, architecture] for quantization in QUANTIZATIONS)
-            shown = (cell if cell == "works" else f"{cell.split(':')[0]} ({reasons.index(cell) + 1})" for cell in cells)
+            shown = (c if c == "works" else f"{c.split(':')[0]} ({reasons.index(c) + 1})" for c in cells)
             yield f"| {adapter} | {' | '.join(shown)} |"
         yield ""
     yield "## Reasons\n"
-    yield "| | message |\n|---:|---|"
     for number, reason in enumerate(reasons, start=1):
-        yield f"| {number} | {reason.partition(': ')[2]} |"
+        yield f"{number}. {reason}"
 
 
 def _with(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -149,9 +145,9 @@ def _logits(model: Any) -> Any:
     import torch
 
     ids = torch.arange(3, 60)[None]
-    asked = {"decoder_input_ids": ids[:, :9]} if model.config.is_encoder_decoder else {}
+    decoder = {"decoder_input_ids": ids[:, :9]} if model.config.is_encoder_decoder else {}
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        return model(input_ids=ids, **asked).logits[:, -9:].float()  # behind a trained prompt
+        return model(input_ids=ids, **decoder).logits[:, -9:].float()  # the positions after a trained prompt
 
 
 if __name__ == "__main__":

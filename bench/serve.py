@@ -1,11 +1,11 @@
-"""Whether an exported model answers through `transformers serve` as it does here, by the teacher that talks to servers.
+"""Check that `transformers serve` gives the same answers from an exported model as the model loaded here.
 
     pip install 'transformers[serving]' && tunetrail export --output exported
     python bench/serve.py exported [rows, 50 by default]
 
-Starts the server on loopback, asks it the first test prompts with stages/synthesize/backends.py, one after the other, and
-prints how many answers equal those of the same folder loaded here (also one by one) and those in data/predictions (made in
-batches, which rounds otherwise). Run it in a clone: the answers are kept in .tunetrail/responses like those of any teacher.
+Starts the server on loopback and sends it the first test prompts one by one, with stages/teachers/server.py. Prints how many
+answers equal those of the same folder loaded here, also one by one. Then compares with data/predictions, which were made in
+batches and therefore rounded differently. Run it in a clone: the answers are stored in .tunetrail/responses like any teacher's.
 """
 
 import subprocess
@@ -68,7 +68,7 @@ def main() -> None:
         )
         teacher = Teacher(OpenAI(options, runtime), Budget(max_calls=None, max_tokens=None, max_usd=None), p.seed)
         served = [call.text if call else "" for call in teacher.answer([Ask(row.prompt, greedy) for row in examples])]
-    print(f"{len(served)} answers of the server, {teacher.asked} asked now, {teacher.retries} retries: {teacher.cost()}")
+    print(f"{len(served)} answers of the server, {teacher.asked} requested now, {teacher.retries} retries: {teacher.cost()}")
 
     provenance.prepare(runtime)
     tokenizer, model = loading.load_tokenizer(folder), loading.load_base(folder, provenance.device(runtime))

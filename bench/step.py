@@ -1,9 +1,9 @@
-"""Seconds of one optimiser step: TRL's stock trainer against stages/train/trainer.py, same model, rows and machine.
+"""Time one optimiser step: TRL's stock trainer against stages/train/trainer.py, with the same model, rows and machine.
 
     python bench/step.py [rounds]
 
-Alternates the two, since machines are noisy, and prints each one's median step and the median of the rounds' ratios. Needs
-`dvc repro format` (rows) first.
+Alternates the two trainers to cancel the machine's noise. Prints the median step of each and the median ratio of the rounds.
+Run `dvc repro format` first: it makes the rows.
 """
 
 import statistics
@@ -24,8 +24,8 @@ from stages.train.arguments import arguments
 STEPS = 4
 
 
-def seconds_a_step(stock: bool) -> float:
-    """Median seconds of the steps after the first."""
+def seconds_per_step(stock: bool) -> float:
+    """Return the median seconds of the steps after the first one."""
     from transformers import TrainerCallback
     from trl import SFTTrainer
 
@@ -58,9 +58,9 @@ def seconds_a_step(stock: bool) -> float:
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    pairs = [(seconds_a_step(stock=True), seconds_a_step(stock=False)) for _ in range(rounds)]
+    pairs = [(seconds_per_step(stock=True), seconds_per_step(stock=False)) for _ in range(rounds)]
     for name, column in (("stock SFTTrainer", 0), ("ours", 1)):
-        print(f"{name:18} {statistics.median(pair[column] for pair in pairs):6.2f} s a step")
+        print(f"{name:18} {statistics.median(pair[column] for pair in pairs):6.2f} s per step")
     print(f"{'ratio':18} {statistics.median(a / b for a, b in pairs):6.2f}")
 
 

@@ -1,9 +1,9 @@
-"""Seconds of the local teacher's batch: transformers' sampling and glibc's usual memory against stages/generation.
+"""Time a batch of the local teacher: transformers' sampling and glibc's default memory against stages/generation/sampling.py.
 
     python bench/teacher.py [rounds]
 
-Alternates the two, each in a process of its own, since what glibc is told holds for a process. Needs `dvc repro synthesize`
-(prompts) first.
+Alternates the two, each in its own process, since glibc's settings apply to a whole process. Run `dvc repro synthesize` first:
+it makes the prompts.
 """
 
 import statistics
@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from stages import params, provenance, records
-from stages.generation.decoding import generate
-from stages.generation.sampling import sample
+from stages.generation import decoding, sampling
 from stages.models.loading import open_base
+from stages.params.synthesis import ComplaintInstruct
 from stages.records import Call
 from stages.text import chat
 
@@ -25,23 +25,20 @@ CALLS = Path("data/synthetic/self_instruct/calls.jsonl")
 def seconds(stock: bool) -> float:
     import torch
 
-    runtime = params.runtime()
-    options = params.read("synthesis").synthesis.self_instruct
-    if isinstance(options, params.GeneralInstruct):
-        raise SystemExit("synthesis.self_instruct.form = general: this benchmark repeats the form complaints")
-    drawn = options.sampling
+    method = params.read("synthesis").synthesis.self_instruct
+    if not isinstance(method, ComplaintInstruct):
+        sys.exit("error: synthesis.self_instruct: this script needs its form complaints, e.g. `tunetrail compose`")
     if stock:
         provenance._keep_freed_memory = lambda: None
-    provenance.prepare(runtime)
-    lm = open_base(runtime)
+    lm = open_base(params.runtime())
     prompts = [chat.prompt_ids(lm.tokenizer, call.messages) for call in records.read(CALLS, Call)]
     started = time.monotonic()
     if stock:
         torch.manual_seed(0)
-        how = {"temperature": drawn.temperature, "top_p": drawn.top_p, "top_k": 0}
-        answers = generate(lm, prompts, do_sample=True, max_new_tokens=drawn.max_new_tokens, **how)
+        options = method.sampling.model_dump(include={"temperature", "top_p", "max_new_tokens"})
+        answers = decoding.generate(lm, prompts, do_sample=True, top_k=0, **options)
     else:
-        answers = sample(lm, prompts, drawn, seed=0)
+        answers = sampling.sample(lm, prompts, method.sampling, seed=0)
     taken = time.monotonic() - started
     print(
         f"{'stock' if stock else 'ours'}: {taken:.1f} s, {len(answers)} answers, {sum(a.new_tokens for a in answers)} tokens",

@@ -114,7 +114,7 @@ def _shots(system: str) -> list[Message]:
         raise DataError(f"--system {system}: {SHOTS}: no such file; run `dvc repro format` first")
     turns = shots_of(system)
     if (kept := sum(turn.role == "assistant" for turn in turns)) < count:
-        raise DataError(f"--system {system}: {SHOTS} has only {kept} examples; raise format.shots and run `dvc repro`")
+        raise DataError(f"--system {system}: {SHOTS} holds {kept} examples; raise format.shots and run `dvc repro`")
     return turns
 
 
@@ -145,7 +145,7 @@ def _tasks(source: str, system: str) -> Iterator[Task]:
         row = parsed(line) or {"input": line}
         wrong = [key for key, value in row.items() if key in ("input", "instruction", "system") and not isinstance(value, str)]
         if "input" not in row or wrong:
-            raise DataError(f'{source}:{number}: must be plain text or an object like {{"input": "..."}} with text values')
+            raise DataError(f'{source}:{number}: must be a text or an object like {{"input": "..."}} with text values')
         request = {key: row[key] for key in ("instruction", "input") if key in row}
         if any(SURROGATE.search(text) for text in (*request.values(), row.get("system", ""))):
             raise DataError(f"{source}:{number}: holds half of an escaped pair such as \\ud83d; write the whole pair")
