@@ -1,10 +1,13 @@
-# make repro   installs what is pinned into .venv and runs the pipeline
-# make experiment NAME=handbook   runs another experiment and keeps its evidence in reports/<name>/; the default stays in place
-#              SET="runtime.threads=1 seed=2"   overrides for it
-# make evidence  makes again what is out of date among the kept runs in reports/, and checks all of them
-# make test    the whole test suite      make lint   ruff and mypy      make bench   side-by-side measurements
-# make matrix  try every adapter with every quantization and class of model, write docs/reference/support-matrix.md
-# PIP_FLAGS    e.g. an index that has the CPU build of torch; without one, pip on Linux takes the build with CUDA
+# make repro       installs the pinned packages into .venv and runs the pipeline
+# make experiment NAME=handbook   runs another experiment and stores its evidence in reports/<name>/; keeps the default run
+#                  SET="runtime.threads=1 seed=2"   overrides for the experiment
+# make evidence    repeats the stored runs in reports/ that are out of date, and checks all of them
+# make test        runs the whole test suite
+# make lint        runs ruff and mypy
+# make bench       measures training steps, the local teacher and the novelty filter against the usual libraries
+# make matrix      tests every adapter with every quantisation and class of model; writes docs/reference/support-matrix.md
+# make lock        writes the installed versions to requirements.lock
+# PIP_FLAGS        e.g. an index with the CPU build of torch; by default, pip on Linux installs the build with CUDA
 PYTHON ?= python3
 PIP_FLAGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# comment.sh PULL_REQUEST FILE: FILE as the one comment of the pull request that is ours, edited in place. A hidden marker
-# finds it: the last comment of the same bot may be another workflow's.
+# comment.sh PULL_REQUEST FILE: posts FILE as a comment on the pull request, or updates the comment of an earlier run. A hidden
+# marker identifies that comment, since other workflows comment as the same bot.
 set -euo pipefail
 marker="<!-- tunetrail -->"
 comments="repos/{owner}/{repo}/issues/$1/comments"

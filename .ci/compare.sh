@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# compare.sh BASE [PULL_REQUEST]: the working tree against BASE, into the step summary and, where it is allowed, into one
-# comment of the pull request that is edited in place. Ends as `tunetrail compare --gate` does.
+# compare.sh BASE [PULL_REQUEST]: compares the working tree with BASE. Writes the result to the step summary and, if permitted,
+# to a comment on the pull request. Exits with the status of `tunetrail compare --gate`.
 set -euo pipefail
 export PATH="$PWD/.venv/bin:$PATH"
 work=$(mktemp -d)
@@ -13,6 +13,6 @@ cat "$work/error" >&2
 cat "$work/comment.md" >>"${GITHUB_STEP_SUMMARY:-/dev/stdout}"
 if [ -n "${2:-}" ]; then
     bash "$(dirname "${BASH_SOURCE[0]}")/comment.sh" "$2" "$work/comment.md" ||
-        echo "no comment was written (the token of a fork may not); the comparison stands in the step summary"
+        echo "cannot comment on the pull request (a fork's token may not); the comparison is in the step summary"
 fi
 exit "$status"

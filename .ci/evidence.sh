@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes again what is out of date among the kept runs (reports/*/dvc.lock), then checks all of them. Needs hours on a CPU.
+# Repeats the stored runs (reports/*/dvc.lock) that are out of date, then checks them. Takes hours on a CPU.
 # `evidence.sh --check` only checks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,6 +10,6 @@ echo "out of date: ${stale[*]:-none}"
 if [ "${1:-}" = --check ]; then exit $((${#stale[@]} > 0)); fi
 for name in "${stale[@]}"; do
     bash .ci/experiment.sh "$name"
-    git add "reports/$name" && git commit --quiet -m "Make the kept run $name again" # the gate looks at what is committed
+    git add "reports/$name" && git commit --quiet -m "Repeat the stored run $name" # sync.sh checks the last commit
     bash .ci/sync.sh "$name"
 done

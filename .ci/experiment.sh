@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Runs an experiment of conf/experiment/, with the overrides that follow its name, and keeps params.yaml and dvc.lock of its run beside
-# its report; then puts the workspace back. Killed or failed, it leaves the old files in .tunetrail/before/ until they are put back.
+# experiment.sh NAME [key=value ...]: runs an experiment of conf/experiment/ with overrides, stores its params.yaml and dvc.lock
+# next to its report, and restores the workspace. If it is killed, the old files stay in .tunetrail/before/ until the next call.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=${1:-}
 if [ ! -f "conf/experiment/$name.yaml" ]; then
-    echo "error: NAME=$name: no such experiment; there are: $(basename -s .yaml conf/experiment/*.yaml | xargs)" >&2
+    echo "error: NAME=$name: no such experiment; choose one of: $(basename -s .yaml conf/experiment/*.yaml | xargs)" >&2
     exit 2
 fi
 before=.tunetrail/before
-put_back() {
+restore() {
     cp "$before/params.yaml" "$before/dvc.lock" .
     rm -r "$before"
-    dvc checkout --quiet || true # outputs of the old parameters; what the cache lacks is made by the next dvc repro
+    dvc checkout --quiet || true # restores the outputs; the next dvc repro makes those that the cache lacks
 }
-if [ -d "$before" ]; then put_back; fi # an earlier run was killed
+if [ -d "$before" ]; then restore; fi # an earlier run was killed
 mkdir -p "$before"
 cp params.yaml dvc.lock "$before/"
-trap put_back EXIT
+trap restore EXIT
 tunetrail compose "experiment=$name" "${@:2}"
-rm -rf data/synthetic # what another experiment's method left there would be hashed with this one's
+rm -rf data/synthetic # DVC would hash another experiment's rows together with these
 dvc repro
 tunetrail summary
 cp params.yaml dvc.lock "reports/$name/"

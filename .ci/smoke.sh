@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every stage on a tiny random model, in a throwaway clone: the checkout keeps its params.yaml and dvc.lock.
+# Runs every stage on a tiny random model, in a temporary clone: the checkout keeps its params.yaml and dvc.lock.
 set -euo pipefail
 export PATH="$PWD/.venv/bin:$PATH"
 clone=$(mktemp -d)

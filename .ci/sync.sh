@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# sync.sh [NAME]: whether conf/, params.yaml, dvc.lock and the code that are committed belong together. Looks at a clean clone and needs no data.
-# With a name it checks the kept run in reports/NAME/ instead of the default; what an edit of conf/ would change is not looked at there.
+# sync.sh [NAME]: checks that the committed conf/, params.yaml, dvc.lock and code agree. Works in a clean clone and needs no data.
+# With NAME it checks the stored run in reports/NAME/ instead of the default run, and does not check conf/.
 set -euo pipefail
 export PATH="$PWD/.venv/bin:$PATH"
 clone=$(mktemp -d)
@@ -12,7 +12,7 @@ status=0
 printed=$(dvc repro --dry --allow-missing 2>&1) || status=$?
 if [ "$status" != 0 ] || grep -q "Running stage" <<<"$printed"; then
     echo "$printed" >&2
-    echo "${1:-default run}: dvc.lock is older than params.yaml, the code or the data; run it again and commit what it writes" >&2
+    echo "${1:-default run}: dvc.lock is older than params.yaml, the code or the data; run it again and commit the changes" >&2
     exit 1
 fi
 echo "${1:-default run}: conf/, params.yaml, dvc.lock and the code agree"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The default task on a CUDA GPU, by bitsandbytes' kernels in bf16 with its 8-bit AdamW: prints memory and time, and compares the scores
-# with those of the committed run on a CPU. The environment needs a torch with CUDA (`make repro` without PIP_FLAGS).
+# Runs the default task on a CUDA GPU in bf16, with the kernels and the 8-bit AdamW of bitsandbytes. Prints memory and time, and
+# compares the scores with the committed run on a CPU. Needs a build of torch with CUDA (`make repro` without PIP_FLAGS).
 #   bench/gpu.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "error: torch finds no CUDA device here; this script needs one")'
+python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "error: torch finds no CUDA device; run this script on a machine with one")'
 dvc exp run -S runtime=cuda -S train.optim=adamw_8bit
 python - <<'PYTHON'
 import json

@@ -10,6 +10,7 @@ import copy
 import logging
 import os
 import tempfile
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -108,9 +109,9 @@ def page(seen: dict[tuple[str, str, str], str]) -> Iterator[str]:
     """Yield the lines of the page, with numbered reasons."""
     reasons = list(dict.fromkeys(result for result in seen.values() if result != "works"))
     yield "# What works with what\n"
-    yield "Written by `make matrix` (bench/matrix.py) from tests of tiny random models on a CPU. Each cell trained for two steps,"
-    yield "stored the result, loaded it again, generated an answer and compared logits. **Not tested**: CUDA, several machines,"
-    yield "other architectures. The refusals hold everywhere.\n"
+    yield "Written by `make matrix` (bench/matrix.py) from tests of tiny random models on a CPU. Each cell trained for two"
+    yield "steps, stored the result, loaded it again, generated an answer and compared logits. **Not tested**: CUDA, several"
+    yield "machines, other architectures. The refusals hold everywhere.\n"
     for architecture, title in ARCHITECTURES.items():
         yield f"## {title}\n"
         yield f"| adapter | {' | '.join(QUANTIZATIONS)} |"
@@ -122,7 +123,7 @@ def page(seen: dict[tuple[str, str, str], str]) -> Iterator[str]:
         yield ""
     yield "## Reasons\n"
     for number, reason in enumerate(reasons, start=1):
-        yield f"{number}. {reason}"
+        yield textwrap.fill(f"{number}. {reason}", 120, subsequent_indent="   ", break_on_hyphens=False)
 
 
 def _with(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

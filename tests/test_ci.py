@@ -1,4 +1,4 @@
-"""The shell parts of the pull request's workflow, run as the workflow runs them, with stand-ins for what needs a network."""
+"""The scripts of the pull-request workflow, run as the workflow runs them; stand-ins replace commands that need a network."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ STEPS = [step for job in WORKFLOW["jobs"].values() for step in job["steps"]]
 
 @pytest.fixture
 def ci(tmp_path):
-    """Runs a script of .ci/ in a folder where the named commands are the given shell lines."""
+    """Return a function that runs a script of .ci/ in a folder, with the named commands replaced by shell lines."""
     commands = tmp_path / "bin"
     commands.mkdir()
 
@@ -44,18 +44,18 @@ CLONE = 'mkdir -p "${@: -1}"'
 LATER = "14\tgithub-actions[bot]\tlinks, <!-- tunetrail -->\n"
 
 
-def test_the_workflow_runs_scripts_only_and_takes_nothing_from_others_into_a_shell_line() -> None:
+def test_workflow_runs_scripts_without_inserting_expressions() -> None:
     lines = [step["run"] for step in STEPS if "run" in step]
     assert lines and not [line for line in lines if "${{" in line or "\n" in line]
     assert not [line for line in lines if line.startswith("bash") and not (ROOT / line.split()[1]).is_file()]
 
 
-def test_the_workflow_has_the_whole_history_and_may_write_nothing_but_the_comment() -> None:
+def test_workflow_has_full_history_and_may_write_only_comments() -> None:
     assert all(step["with"]["fetch-depth"] == 0 for step in STEPS if step.get("uses", "").startswith("actions/checkout"))
     assert WORKFLOW["permissions"] == {"contents": "read", "pull-requests": "write"}
 
 
-def test_the_comparison_goes_into_the_summary_and_one_comment_that_is_edited(ci, tmp_path) -> None:
+def test_comparison_goes_to_summary_and_one_updated_comment(ci, tmp_path) -> None:
     for listed in ("", OTHERS, OTHERS + OURS + LATER):
         (tmp_path / "listed").write_text(listed)
         done = ci("compare.sh", "origin/main", "7", tunetrail=PAGE, gh=GH)
@@ -71,27 +71,27 @@ def test_the_comparison_goes_into_the_summary_and_one_comment_that_is_edited(ci,
     ]
 
 
-def test_a_fork_whose_token_may_not_comment_fails_nothing(ci, tmp_path) -> None:
+def test_fork_without_permission_to_comment_passes(ci, tmp_path) -> None:
     done = ci("compare.sh", "origin/main", "7", tunetrail=PAGE, gh="exit 1")
     assert done.returncode == 0
-    assert "the comparison stands in the step summary" in done.stdout
+    assert "the comparison is in the step summary" in done.stdout
     assert "# Better" in (tmp_path / "summary").read_text()
 
 
-def test_a_failing_gate_fails_the_job_after_page_and_reason_are_posted(ci, tmp_path) -> None:
+def test_failing_gate_fails_the_job_after_posting_the_reason(ci, tmp_path) -> None:
     done = ci("compare.sh", "origin/main", "7", tunetrail=f'{PAGE}; echo "error: --gate: exact fell" >&2; exit 1', gh=GH)
     assert done.returncode == 1
     for posted in ((tmp_path / "summary").read_text(), (tmp_path / "comment.md").read_text()):
         assert "error: --gate: exact fell" in posted and "# Better" in posted
 
 
-def test_a_comparison_that_cannot_be_made_is_told_in_the_summary(ci, tmp_path) -> None:
+def test_failed_comparison_is_reported_in_the_summary(ci, tmp_path) -> None:
     done = ci("compare.sh", "origin/mian", tunetrail='echo "error: origin/mian: unknown revision" >&2; exit 1')
     assert done.returncode == 1 and "unknown revision" in done.stderr
     assert "unknown revision" in (tmp_path / "summary").read_text()
 
 
-def test_the_real_command_stands_behind_the_script(ci) -> None:
+def test_compare_script_calls_the_real_command(ci) -> None:
     command = f'PYTHONPATH={ROOT} exec {sys.executable} -m stages.cli "$@"'
     done = ci("compare.sh", "main", tunetrail=command)
     assert done.returncode == 1 and "not a git repository" in done.stderr
@@ -105,21 +105,21 @@ def test_the_real_command_stands_behind_the_script(ci) -> None:
         ("exit 255", False),
     ],
 )
-def test_sync_fails_where_dvc_would_run_something_or_says_nothing(ci, dvc, agrees) -> None:
+def test_sync_fails_if_dvc_would_run_a_stage_or_fails(ci, dvc, agrees) -> None:
     done = ci("sync.sh", tunetrail="exit 0", dvc=dvc, git=CLONE)
     assert (done.returncode == 0) == agrees
     assert agrees or "run it again and commit" in done.stderr
 
 
-def test_sync_fails_where_conf_composes_something_else(ci) -> None:
+def test_sync_fails_if_conf_composes_other_parameters(ci) -> None:
     assert ci("sync.sh", tunetrail="echo 'error: params.yaml: lora.r = 8' >&2; exit 1", dvc="exit 0", git=CLONE).returncode == 1
 
 
-def test_smoke_runs_the_experiment_in_a_clone_and_leaves_the_checkout_alone(ci, tmp_path) -> None:
+def test_smoke_runs_in_a_clone_and_leaves_the_checkout_alone(ci, tmp_path) -> None:
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     where = tmp_path / "where"
     done = ci("smoke.sh", dvc=f'pwd > {where}; echo "$@" >> {where}; touch made', tunetrail="exit 0")
     assert done.returncode == 0, done.stderr
-    clone, asked = where.read_text().splitlines()
-    assert asked == "exp run -S experiment=smoke"
+    clone, arguments = where.read_text().splitlines()
+    assert arguments == "exp run -S experiment=smoke"
     assert Path(clone) != tmp_path and not Path(clone).exists() and not (tmp_path / "made").exists()

@@ -1,4 +1,4 @@
-"""What is committed belongs together: the default run's dvc.lock, parameters, code and report, seen in a clean clone."""
+"""The committed dvc.lock, parameters, code and report of the default run agree; checked in a clean clone."""
 
 import json
 import os
@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The last commit, without data and without what the working tree holds."""
+    """Clone the last commit, without data and without changes of the working tree."""
     folder = tmp_path_factory.mktemp("lock") / "clone"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     return folder
 
 
 def test_committed_lock_is_current(clone: Path) -> None:
-    """`dvc repro` ends with 0 and runs no stage; on stale code it can end with another status and print nothing."""
+    """Check both output and status: on stale code, `dvc repro` can fail and print nothing."""
     command = [sys.executable, "-m", "dvc", "repro", "--dry", "--allow-missing"]
     environment = {**os.environ, "PYTHONPATH": str(clone)}
     run = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""dvc.yaml says what each stage depends on; these tests compare that with what the code of each room reads and imports."""
+"""dvc.yaml lists the dependencies of each stage; these tests compare them with what its code reads and imports."""
 
 import ast
 import subprocess
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PIPELINE: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 NAMES = sorted(PIPELINE)
 
-# Sets the environment, reads parameters, which DVC tracks by value, and ends the process: none can change a result.
+# These modules set the environment, read parameters (DVC tracks their values) and end the process. They change no result.
 SCHEMA = Path("stages/params")
 WIRING = {
     Path("stages/__init__.py"),
@@ -24,8 +24,8 @@ WIRING = {
 }
 
 
-def room(name: str) -> Path:
-    """The folder of a stage's code, from its command `python -m stages.<room>`."""
+def code_folder(name: str) -> Path:
+    """Return the folder of a stage's code, from its command `python -m stages.<folder>`."""
     return Path(PIPELINE[name]["cmd"].split()[2].replace(".", "/"))
 
 
@@ -34,23 +34,23 @@ def tree(path: Path) -> ast.Module:
 
 
 def sections_read(name: str) -> list[str]:
-    """What the stage's __main__ passes to params.read; one below `if tuned:` counts for stages named so."""
-    words, found = name.split("_"), []
+    """Return the arguments of params.read in the stage's __main__; those under `if tuned:` count only for tuned stages."""
+    words, sections = name.split("_"), []
 
     def visit(node: ast.AST) -> None:
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id not in words:
             return
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "params.read":
-            found.extend(_dvc_notation(argument) for argument in node.args)
+            sections.extend(_dvc_notation(argument) for argument in node.args)
         for child in ast.iter_child_nodes(node):
             visit(child)
 
-    visit(tree(room(name) / "__main__.py"))
-    return sorted(found)
+    visit(tree(code_folder(name) / "__main__.py"))
+    return sorted(sections)
 
 
 def _dvc_notation(argument: ast.expr) -> str:
-    """f"synthesis.{method}" is written synthesis.${item.method} in dvc.yaml."""
+    """Return an argument as dvc.yaml writes it: f"synthesis.{method}" becomes synthesis.${item.method}."""
     if isinstance(argument, ast.JoinedStr):
         return "".join(
             part.value if isinstance(part, ast.Constant) else f"${{item.{ast.unparse(part.value)}}}"  # type: ignore[attr-defined]
@@ -61,7 +61,7 @@ def _dvc_notation(argument: ast.expr) -> str:
 
 
 def imported(path: Path) -> set[Path]:
-    """The files of this repository that a file imports, inside functions too."""
+    """Return the files of this repository that a file imports, including imports inside functions."""
     package = ".".join(path.parent.parts)
     modules: set[str] = set()
     for node in ast.walk(tree(path)):
@@ -80,8 +80,8 @@ def _files(module: str) -> list[Path]:
 
 
 def closure(name: str) -> set[Path]:
-    """Every file of this repository that a stage runs, without the wiring."""
-    waiting, seen = [room(name) / "__main__.py"], set()
+    """Return every file of this repository that a stage runs, except WIRING."""
+    waiting, seen = [code_folder(name) / "__main__.py"], set()
     while waiting:
         path = waiting.pop()
         if path not in seen | WIRING:
@@ -95,27 +95,27 @@ def code_deps(name: str) -> list[Path]:
 
 
 def outputs(name: str) -> list[tuple[str, dict[str, Any]]]:
-    """Paths and flags of everything that a stage writes."""
+    """Return the paths and flags of a stage's outputs."""
     listed = [out for kind in ("outs", "metrics", "plots") for out in PIPELINE[name].get(kind, [])]
     return [pair for out in listed for pair in (out.items() if isinstance(out, dict) else [(out, {})])]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_stage_lists_exactly_the_parameters_that_it_reads(name: str) -> None:
+def test_stage_lists_exactly_the_parameters_that_it_reads(name: str) -> None:
     assert sorted(PIPELINE[name].get("params", [])) == sections_read(name)
 
 
-def test_no_stage_lists_what_does_not_change_results() -> None:
+def test_no_stage_depends_on_runtime() -> None:
     assert [name for name in NAMES for key in PIPELINE[name].get("params", []) if key.split(".")[0] == "runtime"] == []
 
 
-def test_only_the_stage_itself_reads_parameters_never_a_function_beside_it() -> None:
+def test_only_the_main_module_of_a_stage_reads_parameters() -> None:
     readers = {f"params.{name}" for name in ("read", "load", "check_file", "runtime")}
     hidden = [
         f"{name}: {path}:{node.lineno}"
         for name in NAMES
         if "params.yaml" not in PIPELINE[name]["deps"]
-        for path in sorted(closure(name) - {room(name) / "__main__.py"})
+        for path in sorted(closure(name) - {code_folder(name) / "__main__.py"})
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in readers
     ]
@@ -123,13 +123,13 @@ def test_only_the_stage_itself_reads_parameters_never_a_function_beside_it() -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_edit_of_any_code_that_a_stage_runs_makes_it_run_again(name: str) -> None:
+def test_stage_depends_on_all_code_that_it_runs(name: str) -> None:
     deps = code_deps(name)
     assert sorted(str(path) for path in closure(name) if not {path, *path.parents} & set(deps)) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_edit_of_code_that_a_stage_does_not_run_leaves_it_alone(name: str) -> None:
+def test_stage_depends_on_no_code_that_it_does_not_run(name: str) -> None:
     run = closure(name)
     assert [str(dep) for dep in code_deps(name) if dep not in WIRING and not any(dep in {p, *p.parents} for p in run)] == []
 
@@ -140,26 +140,26 @@ def test_all_code_dependencies_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "matrix" in PIPELINE[name]])
-def test_instances_of_a_stage_write_to_places_of_their_own(name: str) -> None:
+def test_instances_of_a_stage_write_to_different_paths(name: str) -> None:
     (axis,) = PIPELINE[name]["matrix"]
     assert [path for path, _ in outputs(name) if f"${{item.{axis}}}" not in path] == []
     assert f"${{item.{axis}}}" in PIPELINE[name]["cmd"]
 
 
-def test_no_output_persists_and_only_the_report_is_left_to_git() -> None:
+def test_no_output_persists_and_git_tracks_only_the_report() -> None:
     flags = {name: {flag for _, flags in outputs(name) for flag in flags.items()} for name in NAMES}
     assert {name for name in NAMES if ("persist", True) in flags[name]} == set()
     assert {name for name in NAMES if ("cache", False) in flags[name]} == {"report"}
     assert [path for path, _ in outputs("report") if not path.startswith("reports/${name}/")] == []
 
 
-def test_base_predictions_depend_neither_on_training_nor_on_synthesis() -> None:
+def test_base_predictions_do_not_depend_on_training() -> None:
     deps = {dep for dep in PIPELINE["predict_base"]["deps"] if not dep.startswith("stages/")}
     assert deps == {"data/formatted/${predict.split}.jsonl", "data/formatted/shots.jsonl", "models/base.json"}
 
 
 def test_every_stage_and_the_command_start_without_torch() -> None:
-    modules = [".".join((room(name) / "__main__").parts) for name in NAMES] + ["stages.cli"]
+    modules = [".".join((code_folder(name) / "__main__").parts) for name in NAMES] + ["stages.cli"]
     program = (
         "import importlib, sys\n"
         f"for name in {modules!r}:\n"

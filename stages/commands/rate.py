@@ -1,6 +1,6 @@
 """`tunetrail rate`: people rate answers without knowing which system wrote them.
 
-`export` writes a sheet per rater: the same rows in different orders. Only the key names the system of a row. `import` computes
+`export` writes a sheet per rater: the same rows in different orders. Only the key maps rows to systems. `import` computes
 means per system and the agreement of the raters.
 """
 
