@@ -59,9 +59,7 @@ def test_unicode_separators_do_not_break_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("last", ["", "end"])
-def test_line_ends_and_byte_order_mark_do_not_matter(
-    tmp_path: Path, end: str, mark: str, last: str
-) -> None:
+def test_line_ends_and_byte_order_mark_do_not_matter(tmp_path: Path, end: str, mark: str, last: str) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes((mark + end.join([TASK.model_dump_json()] * 2) + (end if last else "")).encode())
     assert list(records.read(path, Task)) == [TASK, TASK]
@@ -118,9 +116,7 @@ def test_failing_writer_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [files.write_text, files.write_json])
-def test_unencodable_text_leaves_only_the_old_file(
-    tmp_path: Path, write: Callable[[Path, str], None]
-) -> None:
+def test_unencodable_text_leaves_only_the_old_file(tmp_path: Path, write: Callable[[Path, str], None]) -> None:
     path = tmp_path / "x.json"
     path.write_text("old", encoding="utf-8")
     with pytest.raises((DataError, UnicodeEncodeError)):
