@@ -25,7 +25,7 @@ from stages.params import Params
 OUTPUTS = ("data", "models", "reports")
 PART = re.compile(r"\..+?(?:\.(\d+))?\.part")  # .<name>.<pid>.part, as files.write_text and files.whole_folder name it
 OLD = 3600  # seconds after which a half-written file without a process id in its name is nobody's
-KEPT_DAYS = 30  # checkpoints that are older are worth a warning: their run will hardly be resumed
+KEPT_DAYS = 30  # a warning for older checkpoints: few runs are resumed so late
 # Peak memory of the default run in bytes per parameter of its base (6.9 GB by 134.5 M), most of it logits and activations.
 BYTES_PER_PARAMETER = 51
 
@@ -129,7 +129,7 @@ def _half_written(root: Path) -> Iterator[Finding]:
         pid = match and match[1]
         if (pid and not _alive(int(pid))) or (not pid and time.time() - path.stat().st_mtime > OLD):
             yield Finding("warning", str(path), "half-written, nobody writes it", "delete it", _remover(path))
-    for path in sorted(cache().glob(".*")):  # tempfile.mkdtemp beside its place; its name holds no process
+    for path in sorted(cache().glob(".*")):  # made by tempfile.mkdtemp; the name holds no process id
         if path.is_dir() and time.time() - path.stat().st_mtime > OLD:
             yield Finding("warning", str(path), "half-fetched weights", "delete it", _remover(path))
 
