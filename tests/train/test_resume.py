@@ -117,7 +117,7 @@ def test_checkpoint_folder_depends_on_all_inputs(options, tmp_path):
         p = options(*overrides)
         return checkpoints.folder(seed, p.model_copy(update={"runtime": None}), p.runtime, [file])
 
-    changes = ["train.learning_rate=5e-4", "lora.r=8", "quantization=none", "format.max_length=99", "train.optim=sgd"]
+    changes = ["train.learning_rate=5e-4", "lora.r=6", "quantization=none", "format.max_length=99", "train.optim=sgd"]
     changes += ["runtime.micro_batch_size=2", "runtime.threads=2"]  # float noise would break resumed = uninterrupted
     places = [place(), place(seed=43), place(file=others), *(place(change) for change in changes)]
     assert len(set(places)) == len(places)
