@@ -31,7 +31,7 @@ def test_rows_that_are_equal_have_a_prediction_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "system", "message"),
+    ("rows", "system", "cause"),
     [
         (ROWS[:2], "tuned_42", f"no prediction for 1 of 3 rows, e.g. {ROWS[2].id}"),
         ([*ROWS, ROWS[0]], "tuned_42", f"{ROWS[0].id} has more than one prediction"),
@@ -39,6 +39,6 @@ def test_rows_that_are_equal_have_a_prediction_each(tmp_path: Path) -> None:
         (ROWS, "tuned_7", "3 predictions of other systems, e.g. tuned_7"),
     ],
 )
-def test_predictions_that_do_not_fit_the_rows_are_refused(tmp_path: Path, rows: list[Example], system: str, message: str) -> None:
-    with pytest.raises(DataError, match=rf"tuned_42\.jsonl: {message}; run `dvc repro`"):
+def test_predictions_that_do_not_fit_the_rows_are_refused(tmp_path: Path, rows: list[Example], system: str, cause: str) -> None:
+    with pytest.raises(DataError, match=rf"tuned_42\.jsonl: {cause}; run `dvc repro`"):
         aligned(written(tmp_path, rows, system), ROWS)
