@@ -81,8 +81,14 @@ def parser() -> argparse.ArgumentParser:
     )
     judge.add_argument("--rows", type=int, default=50, help="number of random rows of the split to judge (default 50)")
 
-    doctor = _command(commands, "doctor", "doctor.doctor", "find what a kill, a full disk or another machine left behind")
-    doctor.add_argument("--fix", action="store_true", help="repair what can be repaired; by default nothing is changed")
+    doctor = _command(
+        commands, "doctor", "doctor.command.doctor", "find what a kill, a full disk or another machine left behind"
+    )
+    doctor.add_argument(
+        "--fix",
+        action="store_true",
+        help="repair what can be repaired; without it nothing is changed. Exits with 1 while an error remains",
+    )
 
     _command(commands, "summary", "summary.show", "show the scores of the experiment in params.yaml")
 

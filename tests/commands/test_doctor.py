@@ -1,19 +1,23 @@
 """tunetrail doctor: what it finds, what it repairs, and what it leaves alone."""
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stages import params
-from stages.commands import doctor
+from stages.commands.doctor import leftovers, machine
+from stages.commands.doctor.command import doctor, find
 from stages.errors import DataError
 from stages.models.manifest import MANIFEST
-from stages.params import compose
+from stages.params import PathModel, compose
 
 DEAD = 2**22 - 1  # above what Linux gives to a process by default
 
@@ -34,11 +38,18 @@ def root(tmp_path, monkeypatch) -> Path:
 
 
 def printed(capsys, fix: bool = False) -> list[str]:
+    """Return the printed findings, without the line about optional parts, and the error if there is one."""
     try:
-        doctor.doctor(fix)
+        doctor(fix)
+        message = []
     except DataError as error:
-        return [*capsys.readouterr().out.splitlines(), str(error)]
-    return capsys.readouterr().out.splitlines()
+        message = [str(error)]
+    shown = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("info: ")]
+    return [*shown, *message]
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file() and ".git" not in path.parts}
 
 
 def test_nothing_wrong_is_reported_as_nothing(root, capsys) -> None:
@@ -48,7 +59,13 @@ def test_nothing_wrong_is_reported_as_nothing(root, capsys) -> None:
 def old(path: Path, content: str = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
-    os.utime(path, (time.time() - 2 * doctor.OLD,) * 2)
+    os.utime(path, (time.time() - 2 * leftovers.OLD,) * 2)
+    return path
+
+
+def old_folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    os.utime(path, (time.time() - 2 * leftovers.OLD,) * 2)
     return path
 
 
@@ -62,25 +79,118 @@ LEFT = {
     "lock of a dead process": (".dvc/tmp/rwlock", lock(DEAD), "warning"),
     "damaged answer": (".tunetrail/responses/a.json", '[{"text"', "error"),
     "half-written file": (f"data/.tasks.jsonl.{DEAD}.part", "x", "warning"),
-    "half-written output": (".out.jsonl.0123456789ab.part", "x", "warning"),
+    "half-written file without a process": ("reports/smoke/.report.md.part", "x", "warning"),
+    "lock that DVC refuses": (".dvc/tmp/rwlock", '{"read": {"/data": [{"pid": 1}]}}', "error"),
+    "file that DVC was copying": (f"data/predictions/.{'aB-_' * 5}ab.tmp", "x", "warning"),
+    "damaged manifest": ("models/base.json", '{"model": {', "error"),
+    "start of an experiment": (".tunetrail/before", None, "error"),
+    "half-fetched weights": (f"../cache/.tiny-{'0a' * 8}.a_b1c2d3", None, "warning"),
 }
 
 
 @pytest.mark.parametrize(("name", "content", "severity"), LEFT.values(), ids=LEFT)
 def test_what_a_kill_leaves_is_named_and_deleted_by_fix(root, capsys, name, content, severity) -> None:
-    path = old(root / name, content)
-    found = printed(capsys)
-    assert found[0].startswith(f"{severity}: {name}: ") and path.exists()
-    assert ("1 of these errors remain" in found[-1]) == (severity == "error")
-    assert printed(capsys, fix=True)[0].startswith(f"fixed: {name}: ")
+    path = old(root / name, content) if content is not None else old_folder(root / name)
+    shown, before = name.replace("..", str(root.parent)), files(root)
+    lines = printed(capsys)
+    assert lines[0].startswith(f"{severity}: {shown}: ") and "; --fix would delete it" in lines[0]
+    assert path.exists() and files(root) == before
+    assert (lines[-1] == "errors that remain: 1; run `tunetrail doctor --fix`") == (severity == "error")
+    assert printed(capsys, fix=True)[0].startswith(f"fixed: {shown}: ")
     assert not path.exists() and printed(capsys) == ["nothing to fix"]
 
 
 def test_what_a_living_process_holds_is_left_alone(root, capsys) -> None:
     old(root / ".dvc/tmp/rwlock", lock(os.getpid()))
     old(root / f"models/42/.adapter.{os.getpid()}.part")
-    (root / ".new.jsonl.0123456789ab.part").write_text("being written", encoding="utf-8")
+    old(root / f"data/.{'x' * 22}.tmp")
+    (root / "reports").mkdir()
+    (root / "reports/.report.md.part").write_text("being written", encoding="utf-8")
+    before = files(root)
     assert printed(capsys, fix=True) == ["nothing to fix"]
+    assert files(root) == before
+
+
+def test_lock_that_dvc_is_writing_is_left_alone(root, capsys) -> None:
+    path = old(root / ".dvc/tmp/rwlock")
+    with path.with_name("rwlock.lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        assert printed(capsys, fix=True) == ["nothing to fix"]
+    assert path.exists()
+
+
+def test_only_entries_of_dead_processes_are_dropped(root, capsys) -> None:
+    mine, dead = {"pid": os.getpid(), "cmd": "dvc repro"}, {"pid": DEAD, "cmd": "dvc repro"}
+    path = old(root / ".dvc/tmp/rwlock", json.dumps({"read": {"/a": [mine, dead]}, "write": {"/b": dead, "/c": mine}}))
+    assert "names 1 dead process; --fix would drop the entries" in printed(capsys)[0]
+    assert printed(capsys, fix=True)[0].startswith("fixed: .dvc/tmp/rwlock")
+    assert json.loads(path.read_text()) == {"read": {"/a": [mine]}, "write": {"/c": mine}}
+
+
+def test_zombie_holds_no_lock(root, capsys) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    path = old(root / ".dvc/tmp/rwlock", lock(child.pid))
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.05)
+    printed(capsys, fix=True)
+    assert not path.exists()
+    child.wait()
+
+
+def test_running_dvc_is_named(root, capsys) -> None:
+    with old(root / ".dvc/tmp/lock", " 1\n").open() as held:
+        assert printed(capsys) == ["nothing to fix"]  # a file alone locks nothing
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert printed(capsys, fix=True) == ["warning: .dvc/tmp/lock: a running DVC command holds it; wait until it ends"]
+
+
+def test_answers_that_predict_resumes_from_are_kept(root, capsys) -> None:
+    path = old(root / ".out.jsonl.012345678901.part", "an answer\n")
+    assert printed(capsys, fix=True) == ["nothing to fix"] and path.exists()
+    os.utime(path, (0, 0))
+    assert "delete it unless you resume" in printed(capsys, fix=True)[0] and path.exists()
+
+
+def test_other_folders_in_the_cache_are_left_alone(root, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("TUNETRAIL_CACHE", str(root.parent / "home"))
+    kept = [old_folder(root.parent / "home" / name) for name in (".ssh", ".config", "tmp1234abcd")]
+    download = old_folder(root.parent / "home" / f".tiny-{'0a' * 8}.a_b1c2d3")
+    (download / "model.gguf").write_text("arriving", encoding="utf-8")
+    os.utime(download, (0, 0))
+    assert printed(capsys, fix=True) == ["nothing to fix"]
+    assert all(path.is_dir() for path in (*kept, download))
+
+
+def test_failed_repair_is_an_error_and_others_continue(root, capsys, monkeypatch) -> None:
+    first, second = old(root / f"data/.a.{DEAD}.part"), old(root / f"data/.b.{DEAD}.part")
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == first.name:
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    lines = printed(capsys, fix=True)
+    assert lines[0].startswith("error: ") and "--fix could not delete it: " in lines[0]
+    assert lines[1].startswith("fixed: ") and lines[2] == "errors that remain: 1; see above"
+    assert first.exists() and not second.exists()
+
+
+def test_old_checkpoints_are_reported_and_kept(root, capsys) -> None:
+    path = old(root / ".tunetrail/checkpoints/0a1b/checkpoint-2/model.bin", "weights")
+    assert printed(capsys) == ["nothing to fix"]
+    for each in (path, path.parent, path.parent.parent):
+        os.utime(each, (time.time() - 86400 * 31,) * 2)
+    (line,) = printed(capsys, fix=True)
+    assert line.startswith("warning: .tunetrail/checkpoints/0a1b: unfinished for 31 days") and path.exists()
+
+
+def test_interrupted_experiment_is_reported(root, capsys) -> None:
+    for name in ("params.yaml", "dvc.lock"):
+        old(root / ".tunetrail/before" / name)
+    (line,) = printed(capsys, fix=True)
+    assert line.startswith("warning: .tunetrail/before: ") and "run `make experiment` again" in line
 
 
 @pytest.mark.parametrize("cut", ["schema: '2.0'\nstages:\n  fetch:\n    cmd: python\n    deps: [{path", "stages: 7\n", "\0"])
@@ -94,6 +204,23 @@ def test_damaged_dvc_lock_is_restored_from_git(root, capsys, cut) -> None:
     assert kept.read_text(encoding="utf-8") == cut
 
 
+def test_damaged_dvc_lock_without_a_committed_one_stays(root, capsys) -> None:
+    shutil.rmtree(root / ".git")
+    (root / "dvc.lock").write_text("stages: 7\n", encoding="utf-8")
+    lines = printed(capsys, fix=True)
+    assert "git has no whole one" in lines[0] and lines[-1] == "errors that remain: 1; see above"
+    assert (root / "dvc.lock").read_text(encoding="utf-8") == "stages: 7\n"
+
+
+@pytest.mark.parametrize("name", ["dvc.yaml", "params.yaml"])
+@pytest.mark.parametrize("cut", ["", "seed: [1,", "a: 'cut"])
+def test_unreadable_yaml_is_left_to_the_user(root, capsys, name, cut) -> None:
+    (root / name).write_text(cut, encoding="utf-8")
+    lines = printed(capsys, fix=True)
+    assert lines[0].startswith(f"error: {name}: cannot be read") and f"`git checkout {name}`" in lines[0]
+    assert lines[-1] == "errors that remain: 1; see above" and (root / name).read_text(encoding="utf-8") == cut
+
+
 def test_weights_that_differ_are_fetched_again(root, capsys, manifest, weights) -> None:
     folder = root.parent / "cache" / weights.name
     shutil.copytree(weights, folder)
@@ -101,9 +228,19 @@ def test_weights_that_differ_are_fetched_again(root, capsys, manifest, weights) 
     (root / MANIFEST).write_text(manifest.model_dump_json(), encoding="utf-8")
     assert printed(capsys) == ["nothing to fix"]
     (folder / "config.json").write_text("{}", encoding="utf-8")
-    assert "is not" not in printed(capsys)[0] and "not the file that models/base.json pins" in printed(capsys)[0]
-    printed(capsys, fix=True)
+    assert "config.json is not the file that models/base.json pins" in printed(capsys)[0] and folder.is_dir()
+    assert printed(capsys, fix=True)[0].startswith(f"fixed: {folder}: ")
     assert not folder.exists() and printed(capsys) == ["nothing to fix"]
+
+
+def test_weights_in_a_folder_of_the_user_are_never_deleted(root, capsys, manifest, weights) -> None:
+    own = shutil.copytree(weights, root.parent / "own")
+    stored = manifest.model_copy(update={"model": PathModel(source="path", name="own", path=str(own), license="MIT")})
+    (root / MANIFEST).parent.mkdir()
+    (root / MANIFEST).write_text(stored.model_dump_json(), encoding="utf-8")
+    (own / "config.json").write_text("{}", encoding="utf-8")
+    lines = printed(capsys, fix=True)
+    assert lines[0].startswith(f"error: {own}: config.json") and (own / "config.json").read_text() == "{}"
 
 
 def test_wrong_parameters_are_left_to_validate(root, capsys) -> None:
@@ -126,3 +263,31 @@ def test_missing_room_and_keys_are_warned_of(root, capsys, monkeypatch, manifest
     compose.compose(["teacher=openai", "teacher.model=m", "teacher.api_key_env=A_KEY"], params.PARAMS)
     report = "\n".join(printed(capsys))
     assert all(text in report for text in ("GiB of disk", "GiB of memory", "teacher.api_key_env = A_KEY"))
+
+
+def test_optional_parts_are_info_and_not_findings(root, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(machine, "_installed", lambda package: "")
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == "git" else None)
+    doctor(fix=False)
+    shown = capsys.readouterr().out
+    assert shown.startswith("info: optional parts: not installed: lm-eval, swanlab, tensorboard, chromium")
+    assert shown.endswith("\nnothing to fix\n")
+
+
+def test_missing_gpu_is_warned_of(root, capsys, monkeypatch) -> None:
+    compose.compose(["runtime=cuda"], params.PARAMS)
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == "git" else None)
+    assert any(line.startswith("warning: runtime.device = cuda: ") for line in printed(capsys))
+
+
+def test_doctor_starts_without_torch(root) -> None:
+    code = "import sys; from stages.commands.doctor.command import doctor; doctor(False); sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(compose.ROOT)}
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, env=environment).returncode == 0
+
+
+def test_find_changes_nothing_and_returns_findings(root) -> None:
+    old(root / f"data/.a.{DEAD}.part")
+    before = files(root)
+    assert [finding.severity for finding in find(Path()) if finding.severity != "info"] == ["warning"]
+    assert files(root) == before

@@ -1,0 +1,82 @@
+"""Half-written files, unfinished work, and weights that a kill, a full disk or a bad disk damaged."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.commands.doctor.finding import Finding, age, alive, deleted
+from stages.errors import DataError
+from stages.files import file_hash, read_json
+from stages.models.manifest import MANIFEST, Manifest
+from stages.models.sources import folder_of
+
+OUTPUTS = ("data", "models", "reports")
+PART = re.compile(r"\..+\.(\d{1,7})\.part")  # .<name>.<pid>.part, as files.write_text and files.whole_folder name it
+RESUMED = re.compile(r"\..+\.[0-9a-f]{12}\.part")  # answers of an interrupted `tunetrail predict`, which continues with them
+DVC_PART = re.compile(r".*\.[\w-]{22}\.tmp")  # what DVC is copying into the workspace
+FETCHED = re.compile(r"\..+-[0-9a-f]{16}\.\w{8}")  # .<model>-<hash>.<random>, as models.sources names weights being stored
+OLD = 3600  # seconds; a half-written file that names no process and did not change for so long is abandoned
+KEPT_DAYS = 30  # unfinished work that is older is worth a warning: it takes room, and few resume it
+
+
+def half_written(root: Path, busy: bool) -> Iterator[Finding]:
+    folders = [root / name for name in OUTPUTS]
+    parts = [*root.glob(".*.part"), *(path for folder in folders for path in folder.rglob(".*.part"))]
+    for path in sorted(parts):
+        if RESUMED.fullmatch(path.name):
+            if (days := age(path) / 86400) > KEPT_DAYS:
+                problem = f"answers of a `tunetrail predict` that was interrupted {days:.0f} days ago"
+                yield Finding("warning", str(path), problem, "delete it unless you resume")
+        elif match := PART.fullmatch(path.name):
+            if not alive(int(match[1])):
+                yield deleted("warning", path, "half-written by a process that ended")
+        elif "authored" not in path.parts and age(path) > OLD:
+            yield deleted("warning", path, "half-written and abandoned")
+    for path in sorted(path for folder in folders for path in folder.rglob("*.tmp")):
+        if DVC_PART.fullmatch(path.name) and not busy:
+            yield deleted("warning", path, "half-copied by a killed DVC")
+
+
+def fetching(folder: Path) -> Iterator[Finding]:
+    """Yield weights whose download or conversion was killed; the name of their folder holds no process."""
+    for path in sorted(folder.glob(".*")):
+        if FETCHED.fullmatch(path.name) and path.is_dir() and age(path) > OLD:
+            yield deleted("warning", path, "half-fetched weights")
+
+
+def unfinished(folder: Path, busy: bool) -> Iterator[Finding]:
+    for path in sorted((folder / "responses").glob("*.json")):
+        try:
+            whole = isinstance(read_json(path), list)
+        except DataError:
+            whole = False
+        if not whole:
+            yield deleted("error", path, "a damaged answer of the teacher", "delete it; the next run requests it again")
+    for path in sorted((folder / "checkpoints").glob("*")):
+        if (days := age(path) / 86400) > KEPT_DAYS:
+            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 2**30
+            problem = f"unfinished for {days:.0f} days, {size:.1f} GiB"
+            yield Finding("warning", str(path), problem, "delete it unless you resume")
+    before = folder / "before"
+    if busy or not before.is_dir():
+        return
+    if all((before / name).is_file() for name in ("params.yaml", "dvc.lock")):
+        problem = "`make experiment` was interrupted, params.yaml and dvc.lock are those of the experiment"
+        yield Finding("warning", str(before), problem, "run `make experiment` again: it puts the old ones back first")
+    else:  # killed before it changed anything; it would fail to put them back
+        yield deleted("error", before, "`make experiment` was killed at its start")
+
+
+def weights(manifest: Manifest) -> Iterator[Finding]:
+    folder = folder_of(manifest.model)
+    if not folder.is_dir():
+        return  # fetched when a stage needs them
+    for name, pinned in manifest.files.items():
+        path = folder / name
+        if not path.is_file() or file_hash(path) != pinned.sha256:
+            problem = f"{name} is not the file that {MANIFEST} pins"
+            if manifest.model.source == "path":
+                yield Finding("error", str(folder), problem, "run `dvc repro -f fetch`")
+            else:
+                yield deleted("error", folder, problem, "delete the folder; the next run fetches it again")
+            return

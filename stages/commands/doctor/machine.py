@@ -1,0 +1,113 @@
+"""What the run in params.yaml needs of this machine: readable files, room, packages and keys."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+from stages import params
+from stages.commands.doctor.finding import Finding
+from stages.errors import DataError, reason
+from stages.files import lines
+from stages.models.manifest import Manifest
+from stages.models.sources import folder_of
+from stages.params import Params
+
+TRACKERS = ("swanlab", "tensorboard")
+# Peak memory of the default run in bytes per parameter of its base (6.9 GB by 134.5 M), most of it logits and activations.
+BYTES_PER_PARAMETER = 51
+WEIGHTS, OPTIMISER = 2, 16  # of these, bytes of a bf16 weight; bytes more if all weights are trained (fp32, gradient, Adam)
+
+
+def parameters(root: Path, manifest: Manifest | None) -> Iterator[Finding]:
+    """Yield which of dvc.yaml and params.yaml cannot be read, and what the run in params.yaml lacks."""
+    checkout = "`git checkout {0}` restores the committed one"
+    try:
+        if (root / "dvc.yaml").is_file():
+            params.load(root / "dvc.yaml")
+    except DataError as error:
+        yield Finding("error", "dvc.yaml", f"cannot be read ({reason(error)})", checkout.format("dvc.yaml"))
+    try:
+        values = params.load(root / params.PARAMS)
+    except DataError as error:
+        remedy = f"`tunetrail compose experiment=<name>` writes it again, {checkout.format(params.PARAMS)}"
+        yield Finding("error", "params.yaml", f"cannot be read ({reason(error)})", remedy)
+        return
+    try:
+        p = params.check(values)
+    except DataError as error:
+        yield Finding("warning", "params.yaml", reason(error), "`python -m stages.validate` lists all mistakes")
+        return
+    if manifest:
+        yield from _room(root, p, manifest)
+    yield from _optional(p)
+
+
+def _room(root: Path, p: Params, manifest: Manifest) -> Iterator[Finding]:
+    """Estimate disk and memory; what is trained counts as 5 % of the weights for an adapter.
+
+    Disk: weights not fetched yet, two checkpoints of what is trained with its optimiser (three times its fp32 size), and
+    per seed the output with DVC's copy. Memory: weights, and the rest of BYTES_PER_PARAMETER by rows in a micro-batch.
+    """
+    whole = p.adapter.type in params.WHOLE
+    trained = 4 * manifest.parameters * (1 if whole else 0.05)
+    fetched = folder_of(manifest.model).is_dir()
+    disk = (2 * 3 + 2 * len(p.seeds)) * trained + (0 if fetched else manifest.weight_bytes)
+    if (free := shutil.disk_usage(root).free) < disk:
+        yield Finding("warning", str(root.resolve()), _short("disk", free, disk), "make room")
+    if p.runtime.device != "cuda":
+        activations = (BYTES_PER_PARAMETER - WEIGHTS) * p.runtime.micro_batch_size / 4
+        memory = manifest.parameters * (WEIGHTS + activations + whole * OPTIMISER)
+        if (available := psutil.virtual_memory().available) < memory:
+            remedy = "lower runtime.micro_batch_size or set train.gradient_checkpointing=true"
+            yield Finding("warning", "memory", _short("memory", available, memory), remedy)
+
+
+def _short(what: str, free: float, needed: float) -> str:
+    return f"{free / 2**30:.1f} GiB of {what} are free, the run in params.yaml needs about {needed / 2**30:.1f} (estimate)"
+
+
+def _optional(p: Params) -> Iterator[Finding]:
+    """Yield what params.yaml asks for and is not there, and in one line what other commands would need."""
+    key, tracker = getattr(p.teacher, "api_key_env", None), p.train.report_to
+    if key and not os.environ.get(key):
+        yield Finding(
+            "warning",
+            f"teacher.api_key_env = {key}",
+            "this environment variable is not set",
+            "set it, or choose another teacher",
+        )
+    if p.runtime.device == "cuda" and not any(map(shutil.which, ("nvidia-smi", "rocm-smi"))):
+        yield Finding("warning", "runtime.device = cuda", "no driver of a GPU found", "install it or set runtime=cpu")
+    if tracker in TRACKERS and not _installed(tracker):
+        yield Finding("warning", f"train.report_to = {tracker}", "not installed", "pip install -e '.[trackers]'")
+    missing = [name for name in ("lm-eval", *TRACKERS) if not _installed(name)]
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        missing.append("chromium (a test of the report)")
+    if missing:
+        remedy = "nothing to do, unless you use them: pip install -e '.[lm-eval,trackers]'"
+        yield Finding("info", "optional parts", f"not installed: {', '.join(missing)}", remedy)
+
+
+def _installed(package: str) -> str:
+    """Return the version of an installed package without its local part (+cpu), or nothing."""
+    try:
+        return version(package).partition("+")[0]
+    except PackageNotFoundError:
+        return ""
+
+
+def versions(path: Path) -> Iterator[Finding]:
+    pinned = dict(line.split("==", 1) for line in lines(path) if "==" in line) if path.is_file() else {}
+    there = {name: _installed(name) for name in pinned}
+    differing = [
+        f"{name} {there[name] or 'missing'} instead of {wanted}"
+        for name, wanted in pinned.items()
+        if there[name] != wanted.partition("+")[0]
+    ]
+    if differing:
+        problem = f"{len(differing)} of {len(pinned)} packages differ: {', '.join(differing[:3])}"
+        yield Finding("warning", str(path), problem, "rm -rf .venv && make .venv/.ready")
