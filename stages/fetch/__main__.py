@@ -15,7 +15,7 @@ RAW, SEEDS = Path("data/raw"), Path("data/authored/self_instruct/seeds.jsonl")
 
 def main() -> None:
     p = params.read("seed", "model", "data", "retention")
-    name = params.check_file().name  # for messages alone, so that dvc.yaml does not list it
+    name = params.check_file().name  # only for messages, so dvc.yaml does not list it
     texts: dict[str, list[Document]] = {}
     facts: dict[str, list[Fact]] = {}
     whole: list[Document] = []
@@ -34,7 +34,7 @@ def main() -> None:
     held_out = [record for kind in (texts, facts) for split in ("valid", "test") for record in kind.get(split, [])]
     pool, kept = authored.seed_tasks(SEEDS), general.tasks(p.retention)
     try:
-        manifest = sources.fetch(p.model)  # the slowest comes last: a mistake in the data shows at once
+        manifest = sources.fetch(p.model)  # slowest, so last: a mistake in the data shows at once
     except sources.HubUnreachable as error:
         raise DataError(f"{error}; {hub.instead(name)}") from None
     _require_chats(manifest)
@@ -42,7 +42,7 @@ def main() -> None:
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
     records.write(RAW / "seeds.jsonl", texts.get("train", []))
-    records.write(RAW / "held_out.jsonl", held_out)  # for the trail alone
+    records.write(RAW / "held_out.jsonl", held_out)  # only for tunetrail trace
     records.write(RAW / "pool.jsonl", pool)
     records.write(RAW / "documents.jsonl", whole)
     records.write(RAW / "facts.jsonl", facts.get("train", []))
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _require_chats(manifest: Manifest) -> None:
-    """Weights are checked by their headers; tokenizer and chat template are only known to work when they have been used."""
+    """Raise DataError unless tokenizer and chat template work; of the weights only headers were checked."""
     from stages.models.tokenizer import load_tokenizer
 
     folder = sources.ensure(manifest)
@@ -63,7 +63,7 @@ def _require_chats(manifest: Manifest) -> None:
         chat.rendering_hash(load_tokenizer(folder))
     except DataError:
         raise
-    except Exception as error:  # tokenizers, written in Rust, and templates raise nothing more precise
+    except Exception as error:  # tokenizers (Rust) and templates raise nothing more precise
         raise DataError(
             f"{folder}: its config, tokenizer or chat template cannot be used ({reason(error)}); fix that file"
         ) from None

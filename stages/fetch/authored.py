@@ -1,4 +1,4 @@
-"""What people wrote for a run: complaint bodies and layouts, the rows composed from them, and the seeds of Self-Instruct."""
+"""Authored data: complaint bodies and layouts, the rows composed from them, and the seed tasks of Self-Instruct."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,12 +17,12 @@ SPLITS = ("train", "valid", "test")
 
 
 def documents(folder: Path, split: str) -> tuple[list[Document], list[Document]]:
-    """Bodies and layouts of a split: bodies/<split>.txt, one per line, and layouts/<split>.yaml, a list of id, kind, text."""
+    """Return bodies (bodies/<split>.txt, one per line) and layouts (layouts/<split>.yaml, a list of id, kind, text)."""
     return _bodies(folder / "bodies" / f"{split}.txt"), _layouts(folder / "layouts" / f"{split}.yaml")
 
 
 def complaints(data: ComplaintsData, seed: int) -> tuple[dict[str, list[Document]], dict[str, list[Task]]]:
-    """The documents and the rows of every split; a teacher may see train's documents alone."""
+    """Return documents and rows of every split; a teacher may see only the documents of train."""
     folder = Path(data.path)
     mix = Mix(data.missing, data.second_email, data.noise)
     splits, found = {}, {}
@@ -37,7 +37,7 @@ def complaints(data: ComplaintsData, seed: int) -> tuple[dict[str, list[Document
 
 
 class Seed(BaseModel):
-    """A line of the seed tasks; `choices` are all labels of a classification task, `history` the turns before the question."""
+    """One seed task; `choices` are all labels of a classification task, `history` the turns before the question."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -50,7 +50,7 @@ class Seed(BaseModel):
 
 
 def seed_tasks(path: Path) -> list[Task]:
-    """The pool that Self-Instruct starts from, JSON Lines of Seed; DataError names file, line and field."""
+    """Return the pool that Self-Instruct starts from (JSON Lines of Seed); DataError names file, line and field."""
     tasks = []
     for number, line in enumerate(lines(path), start=1):
         try:

@@ -1,4 +1,4 @@
-"""Multiple-choice questions as a model is asked them: options under letters, in one order or in several."""
+"""Prompts of multiple-choice questions: lettered options, in one order or in several."""
 
 from string import ascii_uppercase
 
@@ -10,10 +10,10 @@ ANSWER = "The correct answer is {option}."
 
 
 def asked(place: str, task: Task, orders: int, times: int, seed: int) -> list[Task]:
-    """The task, whose choices are bare texts and whose output is one of them, as `times` prompts with complete answers.
+    """Return the task, whose output is one of its bare choices, as `times` prompts with complete answers.
 
-    With `orders` = 0 the options stand as in the file. Otherwise they are rotated by a number drawn from seed and question, so
-    that their position tells nothing, and further for each of the other prompts: each has all options at other positions.
+    With `orders` = 0 the options stand as in the file. Otherwise a number drawn from seed and question rotates them, so that
+    positions give no hint. Each further prompt rotates them on, so that no option keeps its position.
     """
     count = len(task.choices)
     if orders > count:

@@ -1,7 +1,7 @@
 """Documents from a folder or a wheel, and the tasks of authored questions about them.
 
-A document's text is Markdown below a heading that names what it is about. One that cannot be read is left out with a
-warning: one bad file among hundreds should not stop a run. No document at all does.
+A document's text is Markdown below a heading that names its topic. A document that cannot be read is left out with a
+warning: one bad file among hundreds must not stop a run. A run without any document stops.
 """
 
 import gzip
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Question(BaseModel):
-    """A line of a question file; `source` is the id of the document that answers it, or that it is nearest to."""
+    """One line of a question file; `source` is the id of the document that answers it or comes nearest to it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -52,7 +52,7 @@ class Unreadable(Exception):
 
 
 def fetch(data: DocumentsData) -> tuple[list[Document], dict[str, list[Task]]]:
-    """All documents that `data.include` names, and the rows of <split>.jsonl in `data.path`; train's file may be missing."""
+    """Return the documents that match `data.include`, and the rows of <split>.jsonl; train.jsonl may be missing."""
     documents = _documents(data)
     sources = {document.source for document in documents}
     splits = {split: _tasks(Path(data.path) / f"{split}.jsonl", data, sources) for split in ("valid", "test")}
@@ -73,7 +73,7 @@ def _documents(data: DocumentsData) -> list[Document]:
 
 
 def _below_heading(source: str, title: str, text: str, subject: str | None, spelling: str) -> str:
-    """The text below its title; with `data.subject` both, one level deeper, below the subject as the documents spell it."""
+    """Put the text below its title; with `data.subject`, put both below the subject, spelt as in the documents."""
     if not (named := subject and re.fullmatch(subject, source)):
         return f"# {title}\n{text}"
     name = named[1].replace("_", " ")
@@ -82,7 +82,7 @@ def _below_heading(source: str, title: str, text: str, subject: str | None, spel
 
 
 def _folder(data: DocumentsData) -> Iterator[tuple[str, str, str]]:
-    """Id, title and text of each .md, .txt and .csv file below `documents/`; of a table each row is a document."""
+    """Yield id, title and text of each .md and .txt file below `documents/`, and of each row of a .csv file."""
     folder = Path(data.path) / "documents"
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -105,10 +105,10 @@ def _text(path: Path) -> tuple[str, str]:
 
 
 def _table(path: Path, name: str) -> Iterator[tuple[str, str, str]]:
-    """One sentence an attribute, as Self-QA does with tables and graphs.
+    """Write one sentence per attribute, as Self-QA does with tables and graphs.
 
-    A row is named by its first cell and left out without. Rows of subject, relation and object are the facts of a graph: one
-    document a subject.
+    The first cell names a row; a row without it is left out. Rows of subject, relation and object are the facts of a graph:
+    they give one document per subject.
     """
     filled = [(place, row) for place, row in cells(path) if any(map(str.strip, row))]
     if not filled:

@@ -1,4 +1,4 @@
-"""General items that tuning must not spoil: texts, multiple-choice questions, requests to refuse; none is trained on."""
+"""Items that measure forgetting: texts, multiple-choice questions, requests to refuse. None is trained on."""
 
 import json
 import re
@@ -12,13 +12,13 @@ from stages.records import HARM, PLAIN_TEXT, Task
 
 
 def tasks(options: Retention) -> list[Task]:
-    """Passages of the standard library's documentation, then the authored choices.jsonl and harm.jsonl."""
+    """Return passages of the Python documentation, then the tasks of choices.jsonl and harm.jsonl."""
     folder = Path(options.path)
     return [*_texts(options.texts, options.words), *_questions(folder / "choices.jsonl"), *_harm(folder / "harm.jsonl")]
 
 
 def _texts(count: int, words: int) -> list[Task]:
-    """The beginning of the longest topics of `pydoc_data`; they differ between versions of Python, as the report's do."""
+    """Return the beginnings of the longest topics of `pydoc_data`; they differ between versions of Python."""
     from pydoc_data.topics import topics
 
     longest = sorted(topics, key=lambda name: (-len(topics[name]), name))[:count]

@@ -1,7 +1,10 @@
-"""A graph of facts becomes what may be trained, and questions about what was trained and what was not.
+"""Split a graph of facts into facts to train on and facts held out, and write questions about both.
 
-Entities and facts are split before anything is written. The slices of the items measure one thing each: `trained_facts` recall
-in new words, `held_out_facts` and `new_entities` how far a guess gets without the fact, `unanswerable` whether it declines.
+Entities and facts are split before any question is written. Each slice of the items measures one thing:
+
+- `trained_facts`: recall in new words;
+- `held_out_facts` and `new_entities`: how far a guess gets without the fact;
+- `unanswerable`: whether the model declines.
 """
 
 import logging
@@ -30,15 +33,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Graph:
-    """`related` holds, for each subject, the objects of the graph that are or may be true of it: never a wrong option."""
+    """`related` holds the objects that are or may be true of each subject; none of them becomes a wrong option."""
 
     facts: Sequence[Fact]
     related: Mapping[str, set[str]]
 
     def near(self, subject: str, relation: str, facts: Sequence[Fact]) -> list[str]:
-        """What other subjects of `facts` have under the relation and this one has not, those most like it first.
+        """Return objects that other subjects of `facts` have under the relation, those of the most similar subjects first.
 
-        Likeness is the Jaccard index of related objects.
+        Objects related to this subject are left out. Similarity is the Jaccard index of related objects.
         """
         own, likeness = self.related[subject], dict[str, float]()
         for fact in facts:
@@ -50,14 +53,14 @@ class Graph:
 
 @dataclass(frozen=True)
 class Parts:
-    """Facts that are trained, and by slice and split the facts that are asked about."""
+    """Facts to train on, and the facts to ask about, by slice and split."""
 
     trained: list[Fact]
     asked: dict[str, dict[str, list[Fact]]]
 
 
 def questions(data: GraphData, seed: int) -> tuple[dict[str, list[Document]], dict[str, list[Fact]], dict[str, list[Task]]]:
-    """Documents of each split (wordings; in train also distractors), facts that are trained and that are not, and items."""
+    """Return documents by split (wordings, in train also distractors), facts (trained, held out), and items by split."""
     graph, folder = read(data, seed), Path(data.path) / "wordings"
     wordings = {name: _wordings(folder / f"{name}.yaml") for name in SPLITS}
     _refuse_shared(folder, wordings)
@@ -78,7 +81,7 @@ def questions(data: GraphData, seed: int) -> tuple[dict[str, list[Document]], di
 
 
 def read(data: GraphData, seed: int) -> Graph:
-    """The facts of the user's file, or those of the HPO; DataError where there are none."""
+    """Return the facts of the user's file or of the HPO; raise DataError if there are none."""
     if isinstance(data.facts, HpoFacts):
         with tempfile.TemporaryDirectory() as folder:
             ontology, annotations = (
@@ -114,7 +117,7 @@ def _own(path: Path) -> tuple[list[Fact], dict[str, set[str]]]:
 
 
 def split(facts: Sequence[Fact], data: GraphData, rng: random.Random) -> Parts:
-    """A share of the subjects is never trained, nor are facts that name them; of every other one some facts are held out."""
+    """Keep some subjects, and facts that name them, out of training; hold out some facts of every other subject."""
     by_subject: dict[str, list[Fact]] = defaultdict(list)
     for fact in facts:
         by_subject[fact.subject].append(fact)
@@ -139,7 +142,7 @@ def split(facts: Sequence[Fact], data: GraphData, rng: random.Random) -> Parts:
 
 
 def _dealt(found: Sequence[T], data: GraphData, slice: str, rng: random.Random) -> dict[str, list[T]]:
-    """Valid and test share what there is in proportion to what they want of it."""
+    """Divide the items between valid and test in proportion to the rows that each wants."""
     valid, test = (getattr(rows, slice) for rows in (data.rows.valid, data.rows.test))
     cut = round(len(found) * valid / max(valid + test, 1))
     shuffled = rng.sample(list(found), len(found))
@@ -147,9 +150,9 @@ def _dealt(found: Sequence[T], data: GraphData, slice: str, rng: random.Random) 
 
 
 def near_misses(trained: Sequence[Fact], graph: Graph, count: int, rng: random.Random) -> list[Document]:
-    """Near objects that are not true of a trained subject; `parents` are the facts next to which training may show them.
+    """Return similar objects that are not true of a trained subject; `parents` are the facts whose questions may show them.
 
-    Half of what is near is left for the tests, so that nothing there is solved by recalling what was wrong in training.
+    Half of the similar objects are left for the tests. Otherwise recalling the wrong options of training would solve a test.
     """
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for fact in trained:
@@ -187,7 +190,7 @@ class Asking:
         return found
 
     def choice(self, fact: Fact, asked: Sequence[Fact]) -> GraphQuestion | None:
-        """All options are known from training or none is: the right one does not stand out; None if too few are near."""
+        """Return a choice whose options are all known from training, or all unknown; None if too few objects are near."""
         known = {other.object for other in self.trained}
         pool = self.trained if fact.object in known else [other for other in asked if other.object not in known]
         near = self.graph.near(fact.subject, fact.relation, pool)
@@ -204,7 +207,7 @@ class Asking:
 
 
 def _wordings(path: Path) -> list[Document]:
-    """A mapping from relation (or "any") to form to a list of texts; see stages/tasks/questions.py."""
+    """Read a mapping from relation (or "any") to form to a list of texts; see stages/tasks/questions.py."""
     from ruamel.yaml import YAML, YAMLError
 
     try:
@@ -225,7 +228,7 @@ def _wordings(path: Path) -> list[Document]:
 
 
 def _refuse_shared(folder: Path, wordings: Mapping[str, Sequence[Document]]) -> None:
-    """No split may ask in the words of another."""
+    """Raise DataError if two splits ask in the same words."""
     seen: dict[str, str] = {}
     for split, documents in wordings.items():
         for wording in documents:
@@ -236,5 +239,5 @@ def _refuse_shared(folder: Path, wordings: Mapping[str, Sequence[Document]]) -> 
 
 
 def _rng(seed: int, part: str) -> random.Random:
-    """Each part draws by itself, so that a change of one leaves the others."""
+    """Return a generator of the part's own, so that a change of one part leaves the draws of the others."""
     return random.Random(int(content_hash([seed, part])[:8], 16))

@@ -13,7 +13,7 @@ from stages.errors import DataError
 from stages.params import HpoFacts
 from stages.records import Fact
 
-# Lowest share of patients and HPO's term for each class of frequency; 0 % is "excluded": the feature is known to be absent.
+# Lowest share of patients and HPO's term for each class of frequency; 0 % means "excluded": known to be absent.
 CLASSES = (
     (1.0, "HP:0040280", "obligate feature"),
     (0.8, "HP:0040281", "very frequent feature"),
@@ -37,10 +37,10 @@ class Term:
 
 
 def read(ontology: str, annotations: Iterable[str], options: HpoFacts, seed: int) -> tuple[list[Fact], dict[str, set[str]]]:
-    """Facts about a seeded choice of diseases and of their features, and the names that are or may be true of each subject.
+    """Return facts about randomly chosen diseases and features, and the names that are or may be true of each subject.
 
-    A disease is eligible with enough features that many diseases share; a term may be true of it if it is stated of it, or
-    lies above or below what is stated.
+    A disease needs enough features that many diseases share. A term may be true of a disease if the annotations state it, or
+    if it lies above or below a stated term.
     """
     rng = random.Random(seed)
     terms = _terms(ontology)
@@ -48,14 +48,14 @@ def read(ontology: str, annotations: Iterable[str], options: HpoFacts, seed: int
     used = Counter(term for features in stated.values() for term in features)
     excluded = re.compile(options.exclude)
 
-    def tells(disease: str, term: str) -> bool:
-        """Whether it is worth asking: rare features, headings and those in the disease's name give themselves away."""
+    def is_telling(disease: str, term: str) -> bool:
+        """Return whether the term is worth asking about; rare features, headings and parts of the name give the answer away."""
         if term not in terms or used[term] < options.common or excluded.search(terms[term].name):
             return False
         return not _share_words(disease, terms[term].name)
 
     usable = {
-        disease: [term for term in sorted(found) if found[term][0] in options.relations and tells(disease, term)]
+        disease: [term for term in sorted(found) if found[term][0] in options.relations and is_telling(disease, term)]
         for disease, found in sorted(stated.items())
         if len(disease) <= options.max_name and next(iter(found.values()))[1].startswith(options.database)
     }
@@ -81,7 +81,7 @@ def read(ontology: str, annotations: Iterable[str], options: HpoFacts, seed: int
 
 
 def _terms(ontology: str) -> dict[str, Term]:
-    """Every term that is not obsolete, by its id; names begin small unless definitions write their first word large."""
+    """Return the terms that are not obsolete, by id; names start in lower case unless definitions capitalise the word."""
     definitions = " ".join(re.findall(r'^def: "(.*)"', ontology, re.MULTILINE))
     proper = set(re.findall(r"(?<=[a-z] )[A-Z][a-z]+", definitions)) - set(
         map(str.capitalize, re.findall(r"[a-z]+", definitions))
@@ -113,7 +113,7 @@ def _terms(ontology: str) -> dict[str, Term]:
 
 
 def _annotations(lines: Iterable[str]) -> dict[str, dict[str, tuple[str, str]]]:
-    """For each disease its features with relation and source; what is known to be absent (NOT, 0 %) is left out."""
+    """Return the features of each disease with relation and source, without those known to be absent (NOT, 0 %)."""
     rows = (line.rstrip("\n").split("\t") for line in lines if not line.startswith("#"))
     header = next(rows, [])
     stated: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
@@ -133,7 +133,7 @@ def _annotations(lines: Iterable[str]) -> dict[str, dict[str, tuple[str, str]]]:
 
 
 def _relation(frequency: str) -> str | None:
-    """The class of a frequency written as a term of HPO, as 3/4 or as 75%; "feature" where none is stated, None for 0 %."""
+    """Return the class of a frequency (an HPO term, 3/4 or 75%); "feature" if none is stated, None for 0 %."""
     if not frequency:
         return "feature"
     for _, term, relation in CLASSES:
@@ -151,7 +151,7 @@ def _relation(frequency: str) -> str | None:
 
 
 def _of_term(term: Term, terms: Mapping[str, Term], options: HpoFacts, excluded: re.Pattern[str]) -> list[Fact]:
-    """The first plain name that shares no word with the term, and the first parent that is more than a heading."""
+    """Return the first plain name that shares no word with the term, and the first parent that is not a heading."""
     plain = [name for name in term.plain if not _share_words(term.name, name)]
     broader = [terms[parent].name for parent in term.parents if not excluded.search(terms[parent].name)]
     found = {"plain name": plain[:1], "broader term": broader[:1]}
@@ -168,7 +168,7 @@ def _share_words(one: str, other: str) -> bool:
 
 
 def _families(terms: Mapping[str, Term]) -> dict[str, set[str]]:
-    """For each term itself, what lies above it and what lies below it."""
+    """Return, for each term, the ids of itself, its ancestors and its descendants."""
 
     def above(id: str) -> Iterator[str]:
         yield id

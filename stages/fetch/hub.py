@@ -1,6 +1,6 @@
-"""A data set of the Hugging Face hub: downloaded at the commit that its revision stands for now, and read row by row.
+"""Data sets of the Hugging Face hub: download one at the current commit of its revision, and read its rows.
 
-And what to run instead where the hub is out of reach.
+If the hub is out of reach, messages name an experiment that needs none.
 """
 
 import tempfile
@@ -11,18 +11,18 @@ from typing import Any
 from stages.errors import DataError, reason
 from stages.params import HubRows
 
-ALLOWED = ("*.parquet", "*.jsonl", "*.json", "*.csv", "README.md")  # the page may say which files make a split
+ALLOWED = ("*.parquet", "*.jsonl", "*.json", "*.csv", "README.md")  # README.md may name the files of each split
 EXPERIMENTS = Path("conf/experiment")
 
 
 def instead(name: str) -> str:
-    """What runs without the hub, as the end of a line: the offline one whose name begins `name`, or the default."""
+    """Return the end of a message: the offline experiment whose name begins `name`, or else the default one."""
     offline = [path.stem for path in EXPERIMENTS.glob("*_offline.yaml") if name.startswith(path.stem.removesuffix("_offline"))]
     return f"experiment={max(offline, key=len, default='complaints')} needs no hub"
 
 
 def download(hub: HubRows, name: str) -> Path:
-    """The data set's folder in the hub's own cache, whose name is the commit; `name` is the experiment's."""
+    """Return the data set's folder in the hub's cache, named by its commit; `name` is the experiment."""
     from httpx2 import HTTPError
     from huggingface_hub import snapshot_download
 
@@ -36,7 +36,7 @@ def download(hub: HubRows, name: str) -> Path:
 
 
 def rows(hub: HubRows, folder: Path) -> Iterator[tuple[str, Any]]:
-    """The rows of the split, each with its place; DataError where the files hold no table or no such split."""
+    """Yield the rows of the split, each with its place; raise DataError without a table or such a split."""
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 

@@ -1,6 +1,6 @@
-"""A user's own file (CSV, JSON or JSONL) or a table of the hub becomes the tasks of the train, valid and test splits.
+"""Turn a user's file (CSV, JSON or JSONL) or a table of the hub into tasks of the train, valid and test splits.
 
-What the file says is data: nothing in it is rendered as a template, and what is unclear is refused with its place, not guessed.
+The file is data: nothing in it is rendered as a template. Unclear values are refused with their place, not guessed.
 """
 
 import csv
@@ -25,17 +25,17 @@ OPTIONS_LIKE = 'an object like {"A": "…", "B": "…"}, or a list of pairs like
 NEEDED = ("messages", "output", "options", "group")  # in every JSON object; a row may leave out the others
 KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
 
-# NUL, and surrogates: what is left of bytes that are not UTF-8 and of half an escaped pair such as \ud83d in JSON.
+# NUL, and surrogates, which come from bytes that are not UTF-8 and from half an escaped pair such as \ud83d in JSON.
 UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 log = logging.getLogger(__name__)
 
 
 def tasks(data: RowsData, seed: int, snapshot: Path | None = None) -> dict[str, list[Task]]:
-    """The rows of `data.path`, or those of `data.hub` in its `snapshot`, as tasks under train, valid and test, in their order.
+    """Return the rows of `data.path`, or of `data.hub` in its `snapshot`, as tasks by split, in their order.
 
-    A row's split depends on the seed and on its group (else its prompt) alone: an added row moves no other,
-    and changing `data.valid` leaves the test rows. DataError for anything that cannot be a row, and for an empty split.
+    A row's split depends only on the seed and on its group (without one, its prompt). An added row moves no other row, and
+    another `data.valid` leaves the test rows. Raise DataError for values that cannot be a row and for an empty split.
     """
     columns = {field: name for field, name in data.columns if name}
     columns |= {f"also.{number}.output": further.output for number, further in enumerate(data.also)}
@@ -68,7 +68,7 @@ def tasks(data: RowsData, seed: int, snapshot: Path | None = None) -> dict[str, 
 
 
 def table(path: Path, columns: dict[str, str]) -> Iterator[Row]:
-    """The rows of a file, each with its place; `columns` are the names to look for, by the field they stand for."""
+    """Yield the rows of a file, each with its place; `columns` maps fields to the column names to look for."""
     readers = {".csv": _csv, ".json": _json, ".jsonl": _jsonl}
     if path.suffix.lower() not in readers:
         raise DataError(f"{path}: must end in .csv, .json (a list of objects) or .jsonl (one object per line)")
@@ -89,7 +89,7 @@ def _csv(path: Path, columns: dict[str, str]) -> Iterator[Row]:
 
 
 def cells(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """The rows that are not blank, each with the line on which it starts: a quoted cell may run over many lines."""
+    """Yield the rows that are not blank, each with its first line; a quoted cell may run over many lines."""
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is less than a long document
     reader = csv.reader(_lines(path), strict=True)
     start = 1
@@ -109,7 +109,7 @@ def _jsonl(path: Path, columns: dict[str, str]) -> Iterator[Row]:
 
 
 def _json(path: Path, columns: dict[str, str]) -> Iterator[Row]:
-    hint = "name a file with an object a line .jsonl"
+    hint = "name a file with one object per line .jsonl"
     found = _decoded(path, 1, "".join(_lines(path)), hint)
     if not isinstance(found, list):
         raise DataError(f"{path}: must hold a list of objects, got {_kind(found)}; {hint}")
@@ -125,12 +125,12 @@ def _objects(path: Path, columns: dict[str, str], values: Iterable[tuple[str, An
         _require(place, needed, value)
         known.update(dict.fromkeys(value))
         yield place, value
-    if known:  # a misspelt optional column would otherwise be empty in silence
+    if known:  # otherwise a misspelt optional column would silently be empty
         _require(str(path), columns, known)
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Lines of usable UTF-8, at least one of them not blank; \\r\\n is read as \\n, so ids do not depend on Windows."""
+    """Yield lines of valid UTF-8, at least one not blank; \\r\\n is read as \\n, so that ids are equal on Windows."""
     empty = True
     try:
         # surrogateescape lets a bad byte through as a surrogate, so that its line can be named.
@@ -160,7 +160,7 @@ def _decoded(path: Path, line: int, text: str, hint: str) -> Any:
 
 
 def _loads(text: str) -> Any:
-    """json.loads without its leniency for NaN and Infinity; ValueError is all it raises."""
+    """Parse JSON without NaN and Infinity; raise only ValueError."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not a JSON value")
@@ -183,7 +183,7 @@ def _require(place: str, columns: Mapping[str, str], present: Collection[str]) -
 
 
 def _task(place: str, row: Mapping[str, Any], data: RowsData) -> tuple[str, Task]:
-    """The task and the key that decides its split."""
+    """Return the key that decides the split, and the task."""
     asked = _from_messages(place, row, data) if data.columns.messages else _from_columns(place, row, data)
     system = asked["system"] if asked["system"].strip() else data.system
     # The default prompt is the same for all rows; trying another one must not reshuffle the splits.
@@ -201,7 +201,7 @@ def _from_columns(place: str, row: Mapping[str, Any], data: RowsData) -> dict[st
     asked = {field: as_text(place, name, row.get(name)) if name else "" for field, name in named.items()}
     if not (asked["instruction"] + asked["input"]).strip():
         empty = " and ".join(repr(name) for name in (columns.instruction, columns.input) if name)
-        raise DataError(f"{place}: nothing is asked, {empty} empty; fill in or delete the row")
+        raise DataError(f"{place}: no question, {empty} empty; fill in or delete the row")
     name = columns.output or ""
     if columns.options:
         options = _options(place, columns.options, row[columns.options])
@@ -210,7 +210,7 @@ def _from_columns(place: str, row: Mapping[str, Any], data: RowsData) -> dict[st
 
 
 def _options(place: str, name: str, value: Any) -> dict[str, str]:
-    """Texts by letter. Nulls are left out: in a table of the hub every row has the letters of the row with the most."""
+    """Return texts by letter, without nulls: in a table of the hub every row has the letters of the longest row."""
     try:
         found = _loads(value) if isinstance(value, str) else value
     except ValueError as error:
@@ -227,7 +227,7 @@ def _options(place: str, name: str, value: Any) -> dict[str, str]:
 
 
 def _right(place: str, name: str, value: Any, options: dict[str, str]) -> str:
-    """The text of the right option, which is named by its letter or by itself."""
+    """Return the text of the right option, which `value` names by its letter or its text."""
     answer = as_text(place, name, value).strip()
     named = {text for letter, text in options.items() if answer in (letter, text)}
     if len(named) != 1:
@@ -238,7 +238,7 @@ def _right(place: str, name: str, value: Any, options: dict[str, str]) -> str:
 
 
 def _further(place: str, row: Mapping[str, Any], task: Task, data: RowsData) -> list[Task]:
-    """The tasks of `data.also` on the same row."""
+    """Return the tasks of `data.also` on the same row."""
     return [
         Task(
             kind="text",
@@ -264,7 +264,7 @@ def _from_messages(place: str, row: Mapping[str, Any], data: RowsData) -> dict[s
 
 
 def _turns(place: str, name: str, value: Any) -> list[Message]:
-    """An optional system turn, then user and assistant by turns, neither of them blank."""
+    """Return an optional system turn, then alternating user and assistant turns, none of them blank."""
     try:
         turns = _loads(value) if isinstance(value, str) else value
     except ValueError as error:
@@ -306,7 +306,7 @@ def _is_object(text: str) -> bool:
 
 
 def _group(place: str, row: Mapping[str, Any], name: str | None) -> str:
-    """The row's group, "" where no column is named; an integer will do, as it reads the same however it is written."""
+    """Return the row's group, "" if no column is named; integers are accepted, since each has one spelling."""
     if not name:
         return ""
     value = row[name]
@@ -317,14 +317,14 @@ def _group(place: str, row: Mapping[str, Any], name: str | None) -> str:
 
 
 def as_text(place: str, name: str, value: Any) -> str:
-    """A string as it is, null as ""; a number is refused because 7.10 and 007 would not come back as they were written."""
+    """Return a string unchanged and null as ""; refuse numbers, since 7.10 and 007 would lose their spelling."""
     if value is None:
         return ""
     if not isinstance(value, str):
         hint = "quote it" if type(value) in (int, float, bool) else 'write "…"'
         raise DataError(f"{place}: {name!r} must be text, got {_kind(value)}; {hint}")
     if UNUSABLE.search(value):
-        raise DataError(f"{place}: {name!r} holds \\u0000 or half of a surrogate pair, which is not text; take it out")
+        raise DataError(f"{place}: {name!r} holds \\u0000 or half of a surrogate pair, which is not text; remove it")
     return value
 
 
@@ -346,5 +346,5 @@ def _refuse_empty(path: Path, splits: dict[str, list[Task]], data: RowsData) -> 
         if fraction > 0 and not splits[name]:
             there = f"{len(sources)} rows with {len(set(sources))} different {'groups' if data.columns.group else 'prompts'}"
             raise DataError(
-                f"{path}: {name} is {fraction:g} of {there}, but none fell to it; add rows or change data.valid, data.test"
+                f"{path}: {name} is {fraction:g} of {there}, but it got none; add rows or change data.valid, data.test"
             )

@@ -1,4 +1,4 @@
-"""format: every split as chats, without train rows that overlap valid or test, and an audit of what will be trained on."""
+"""format: chats of every split, without train rows that overlap valid or test, and an audit of the training data."""
 
 from pathlib import Path
 
@@ -25,8 +25,8 @@ def main() -> None:
     shots, valid = chats.set_apart(raw["valid"], p.format.shots, p.seed)
     if len(shots) < max(p.predict.shots):
         raise DataError(
-            f"predict.shots: {max(p.predict.shots)} examples are asked for, but of {len(raw['valid'])} validation rows only "
-            f"{len(shots)} can be set apart for that; raise data.valid or set predict.shots=[0]"
+            f"predict.shots: needs {max(p.predict.shots)} examples, but of {len(raw['valid'])} validation rows only "
+            f"{len(shots)} can be set apart; raise data.valid or set predict.shots=[0]"
         )
     train, removed = overlap.remove(
         authored + [task for tasks in made.values() for task in tasks], valid + shots + raw["test"], p.format.overlap_ngram

@@ -1,4 +1,4 @@
-"""What will be trained on, counted before it is: lengths, supervised tokens, what was cut or dropped, and that answers end."""
+"""Audit of the training data: lengths, supervised tokens, truncated and dropped rows, answers that end."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def fit(
     splits: dict[str, list[Example]], tokenizer: "PreTrainedTokenizerBase", limits: Format
 ) -> tuple[dict[str, list[Example]], dict[str, Any]]:
-    """Apply the policy for over-long rows to train and valid and count; test rows are never dropped.
+    """Apply the policy for overlong rows to train and valid, and count; test rows are never dropped.
 
-    DataError where a policy of `fail` meets an over-long row, where no train row is left, or where a row trains on nothing.
+    Raise DataError if the policy is `fail` and a row is too long, if no train row is left, or if a row trains on nothing.
     """
     fitted, figures = {}, {}
     for split, examples in splits.items():
@@ -74,7 +74,7 @@ def _fit_split(
 
 
 def trained_on(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> str:
-    """A few examples as the model sees them; what is trained on stands between ⟦ and ⟧."""
+    """Return a few examples as the model sees them; ⟦ and ⟧ enclose the text that is trained on."""
     pages = []
     for example in examples:
         for sequence in chat.encode(tokenizer, example.messages):

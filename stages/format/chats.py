@@ -1,4 +1,4 @@
-"""Tasks become chats: system prompt, earlier turns, the question, and the reference answer as the last message."""
+"""Turn tasks into chats: system prompt, earlier turns, the question, and the reference answer as the last message."""
 
 import random
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def example(task: Task) -> Example:
 
 
 def set_apart(tasks: Sequence[Task], count: int, seed: int) -> tuple[list[Task], list[Task]]:
-    """`count` tasks, from sources as different as possible, as examples for few-shot prompts; and the others, in order."""
+    """Return `count` tasks of different sources as far as possible, for few-shot prompts, and the others in order."""
     shuffled = random.Random(seed).sample(list(tasks), len(tasks))
     first_of_source = list({task.source: task for task in reversed(shuffled)}.values())
     first = {task.id for task in first_of_source}
@@ -35,11 +35,11 @@ def set_apart(tasks: Sequence[Task], count: int, seed: int) -> tuple[list[Task],
 
 
 def replayed(general: Sequence[Example], rows: int, fraction: float, seed: int) -> list[Example]:
-    """General examples that make up `fraction` of the mix with `rows` training rows; DataError where there are too few."""
+    """Sample general examples to make up `fraction` of the mix with `rows` training rows; DataError if there are too few."""
     count = round(rows * fraction / (1 - fraction))
     if count > len(general):
         raise DataError(
-            f"replay.fraction = {fraction:g}: wants {count} general examples, but the base model answered {len(general)} of "
+            f"replay.fraction = {fraction:g}: needs {count} general examples, but the base model answered {len(general)} of "
             "the prompts in replay.path to the end; lower it, or add prompts"
         )
     return random.Random(seed).sample(list(general), count)

@@ -1,7 +1,7 @@
-"""Train rows that repeat a validation or test row are removed: equal texts, and texts that share a long run of words.
+"""Remove train rows that repeat a validation or test row: equal texts, and texts that share a long run of words.
 
-The run of words is the usual contamination test (13-grams in Brown et al. 2020, arXiv:2005.14165, appendix C). Chinese,
-Japanese and Korean characters count as words of their own.
+A shared run of words is the usual contamination test (13-grams in Brown et al. 2020, arXiv:2005.14165, appendix C). Each
+Chinese, Japanese or Korean character counts as a word.
 """
 
 import re
@@ -14,7 +14,7 @@ WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
 
 
 def remove(train: Sequence[Task], held_out: Sequence[Task], ngram: int | None) -> tuple[list[Task], dict[str, int]]:
-    """The train tasks that may stay, and how many went for being "equal" or sharing an "ngram"."""
+    """Return the remaining train tasks, and how many were removed as "equal" or for a shared "ngram"."""
     equal = {_text(task) for task in held_out}
     runs = {run for task in held_out for run in _runs(task, ngram)}
     kept, removed = [], {"equal": 0, "ngram": 0}

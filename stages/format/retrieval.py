@@ -1,4 +1,4 @@
-"""The passage that a question is most likely answered from, for a base model that is shown one instead of being tuned."""
+"""BM25 retrieval: the passage most likely to answer a question, for a base model that gets passages in its prompt."""
 
 import math
 from collections import Counter
@@ -11,7 +11,7 @@ K1, B = 1.2, 0.75  # the usual constants (Robertson and Zaragoza 2009, The Proba
 
 
 def with_passages(examples: Sequence[Example], passages: Sequence[Document]) -> list[Example]:
-    """The same questions, each with its best passage below; the first parent is the example without, which it is scored as."""
+    """Return the questions, each with its best passage below; the first parent is the original, by which it is scored."""
     index = BM25(passages)
     found = []
     for example in examples if passages else ():
@@ -31,7 +31,7 @@ class BM25:
         self.holding = Counter(word for count in self.counts for word in count)
 
     def best(self, question: str) -> Document:
-        """Of equal ones the first."""
+        """Return the passage of the highest score; of equal ones the first."""
         asked = words(question)
         scores = [sum(self._weight(word, count) for word in asked) for count in self.counts]
         return self.passages[scores.index(max(scores))]

@@ -1,4 +1,4 @@
-"""synthesize: one method's tasks from the raw records, with every call, every rejection and the funnel kept."""
+"""synthesize: one method's tasks from the raw records, with all calls and rejections and the funnel."""
 
 import sys
 import time
@@ -26,7 +26,7 @@ def main() -> None:
     records.write(folder / "passages.jsonl", made.passages)
     records.write(folder / "kept.jsonl", made.kept)
     records.write(folder / "rejected.jsonl", made.rejected)
-    files.write_json(folder / "funnel.json", funnel(method, made, len(teacher.calls), teacher.spent))
+    files.write_json(folder / "funnel.json", asdict(funnel(method, made, len(teacher.calls), teacher.spent)))
     cost = {"seconds": round(time.monotonic() - started, 1), **asdict(teacher.cost()), "machine": provenance.machine(runtime)}
     files.write_json(COST / f"synthesize_{method}.json", cost)
     print(f"{method}: {len(teacher.calls)} calls, {len(made.kept)} kept, {len(made.rejected)} rejected, {len(made.tasks)} rows")

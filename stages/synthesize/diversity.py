@@ -1,4 +1,4 @@
-"""How varied synthetic texts are: among themselves by distinct n-grams, and against the seeds by the nearest ROUGE-L."""
+"""Diversity of synthetic texts: distinct n-grams among them, and ROUGE-L with the nearest seed."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from stages.synthesize.filters import Novelty, tokens
 
 
 def figures(texts: Sequence[str], seeds: Sequence[str]) -> dict[str, Any]:
-    """Distinct-1 and distinct-2 (Li et al. 2016, arXiv:1510.03055) and a histogram of the ROUGE-L with the nearest seed."""
+    """Return distinct-1 and -2 (Li et al. 2016, arXiv:1510.03055) and a histogram of ROUGE-L with the nearest seed."""
     novelty = Novelty(seeds, highest=1.0)
     tenths = Counter(min(int(10 * novelty.nearest(text)), 9) for text in texts)
     return {
@@ -18,12 +18,12 @@ def figures(texts: Sequence[str], seeds: Sequence[str]) -> dict[str, Any]:
 
 
 def distinct_figures(texts: Sequence[str]) -> dict[str, float]:
-    """Distinct-1 and distinct-2 alone, for what is made from facts or passages and has no seeds."""
+    """Return distinct-1 and distinct-2 alone, for texts from facts or passages, which have no seeds."""
     return {f"distinct_{n}": distinct(texts, n) for n in (1, 2)}
 
 
 def distinct(texts: Sequence[str], n: int) -> float:
-    """Different n-grams of all texts together by all n-grams; 0 where there is none."""
+    """Return the share of distinct n-grams among all n-grams of the texts; 0 without any."""
     words = [tokens(text) for text in texts]
     grams = Counter(gram for text in words for gram in zip(*(text[start:] for start in range(n)), strict=False))
     return round(len(grams) / grams.total(), 4) if grams else 0.0

@@ -1,4 +1,4 @@
-"""Filters of synthetic texts: each looks at one text and returns why it is thrown out, or None.
+"""Filters of synthetic texts: each returns why it throws a text out, or None.
 
 Novelty is ROUGE-L F1 as in Self-Instruct (Wang et al. 2023, arXiv:2212.10560, section 2.2), on the tokens of rouge_score
 (lower-case alphanumeric runs); a Chinese, Japanese or Korean character is a token of its own.
@@ -25,7 +25,7 @@ def tokens(text: str) -> list[str]:
 
 
 def is_chinese(text: str) -> bool:
-    """More Chinese characters than words of other scripts."""
+    """Return whether Chinese characters outnumber words of other scripts."""
     words = tokens(text)
     return 2 * sum(HAN.match(word) is not None for word in words) > len(words)
 
@@ -40,19 +40,19 @@ def finished(text: str, stopped: bool) -> str | None:
 
 
 def leftovers(text: str) -> str | None:
-    """Names, addresses, letter formulas and talk of the assistant: the layout adds its own, so a body must have none."""
+    """Reject names, addresses, letter formulas and talk of the assistant; the layout adds its own."""
     found = LEFTOVER.search(text)
     return f"contains {found[0]!r}" if found else ("has a line break" if "\n" in text else None)
 
 
 def repetition(text: str, highest: float) -> str | None:
-    """Share of 3-grams that were there before."""
+    """Reject a high share of repeated 3-grams."""
     share = repeated(tokens(text))
     return f"{share:.2f} of its 3-grams are repeated, allowed is {highest}" if share > highest else None
 
 
 def keywords(text: str, words: Sequence[str]) -> str | None:
-    """What a language model cannot do with text alone; words of Latin script are whole words in any case."""
+    """Reject tasks that need more than text; keywords of Latin script match whole words in any case."""
     bounded = (rf"\b{re.escape(word)}\b" if word.isascii() else re.escape(word) for word in words)
     found = re.search("|".join(bounded), text, re.IGNORECASE) if words else None
     return f"contains {found[0]!r}" if found else None
@@ -64,20 +64,20 @@ def prefix(text: str, prefixes: Sequence[str]) -> str | None:
 
 
 def punctuation(text: str, chinese: bool) -> str | None:
-    """The first character; a Chinese text may open with a quotation mark or the bracket of a title."""
+    """Reject a sign at the beginning; Chinese may open with a quotation mark or the bracket of a title."""
     category = unicodedata.category(text[0])
     is_opening = chinese and category in ("Ps", "Pi")
     return f"begins with {text[0]!r}" if category[0] in "PS" and not is_opening else None
 
 
 def script(text: str, languages: Sequence[str]) -> str | None:
-    """English begins with an ASCII character, as published."""
+    """Reject other languages; English begins with an ASCII character, as published."""
     fits = ("en" in languages and text[0].isascii()) or ("zh" in languages and is_chinese(text))
     return None if fits else f"begins with {text[0]!r}: in none of {', '.join(languages)}"
 
 
 class Novelty:
-    """ROUGE-L F1 against every text seen so far; `check` remembers nothing, `add` does."""
+    """ROUGE-L F1 against the texts added so far; `check` adds none."""
 
     def __init__(self, texts: Sequence[str], highest: float) -> None:
         self.highest, self.seen = highest, RougeL(tokens)

@@ -1,7 +1,8 @@
-"""Self-Instruct as published (Wang et al. 2023, arXiv:2212.10560): new tasks of any kind from a pool that grows by itself.
+"""Self-Instruct as published (Wang et al. 2023, arXiv:2212.10560): new tasks of any kind from a growing pool.
 
-A round samples demonstrations from seeds and kept tasks, lets the teacher continue the list, asks of each instruction that
-passes the filters whether it is classification, and for its instances: output first if it is, input first otherwise.
+A round samples demonstrations from seeds and kept tasks and lets the teacher continue the list. For each instruction that
+passes the filters, it asks whether the task is classification. Then it asks for instances: of a classification task output
+first, of others input first.
 """
 
 import random
@@ -32,7 +33,7 @@ class Shown(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """An instruction of a teacher's list; its parents are the call and the demonstrations."""
+    """An instruction from a teacher's list; its parents are the call and the demonstrations."""
 
     text: str
     finished: bool
@@ -40,11 +41,11 @@ class Candidate(NamedTuple):
 
 
 def run(inputs: Inputs, teacher: Teacher, options: GeneralInstruct, seed: int) -> Made:
-    """Instructions as `kept`, their instances as `tasks`; what filters of either threw out as `rejected`."""
+    """Return instructions as `kept`, their instances as `tasks`, and rejections of both as `rejected`."""
     seeds = [task for task in inputs.pool if not filters.script(task.instruction, options.languages)]
     if len(seeds) < options.human + options.machine:
         raise DataError(
-            f"synthesis.self_instruct: {options.human + options.machine} demonstrations a prompt need as many seed tasks in "
+            f"synthesis.self_instruct: {options.human + options.machine} demonstrations per prompt need as many seed tasks in "
             f"languages = {options.languages}; data/authored/self_instruct/seeds.jsonl has {len(seeds)}"
         )
     rng, rounds, idle, is_whole = random.Random(seed), 0, 0, True
@@ -75,14 +76,14 @@ def run(inputs: Inputs, teacher: Teacher, options: GeneralInstruct, seed: int) -
 
 
 def _sampled(human: Sequence[Shown], machine: Sequence[Shown], options: GeneralInstruct, rng: random.Random) -> list[Shown]:
-    """Human ones fill in while machine-made ones are missing; shuffled."""
+    """Sample and shuffle demonstrations; human ones replace missing machine-made ones."""
     chosen = rng.sample(machine, min(options.machine, len(machine)))
     chosen += rng.sample(human, options.human + options.machine - len(chosen))
     return rng.sample(chosen, len(chosen))
 
 
 def _list_asks(shown: Sequence[Sequence[Shown]], first: int, sampling: Sampling) -> list[Ask]:
-    """`first` numbers the prompts of the whole run, so that the same demonstrations may be asked for twice."""
+    """Return a request per prompt; `first` continues their numbers, so that equal prompts get several answers."""
     texts = [[re.sub(r"\s+", " ", one.instruction).strip().rstrip(":：") for one in some] for some in shown]
     return [
         Ask(_prompt("instructions", shown=some), sampling, sample=number, follow_ups=2 * (len(some) - 1))
@@ -100,11 +101,11 @@ def _candidates(calls: Sequence[Call | None], shown: Sequence[Sequence[Shown]]) 
 
 
 def listed(call: Call, shown: int) -> list[tuple[str, bool]]:
-    """The instructions of an answer that continues a list of `shown`, and whether the answer was finished.
+    """Return the instructions of an answer that continues a list of `shown`, and whether the answer was finished.
 
-    The paper stops the teacher at a blank line and at number 16; here the answer ends at twice the number of
-    demonstrations, and an instruction at a blank line, since chat models put blank lines between them. What stands before a
-    list that repeats its first number is talk.
+    The paper stops the teacher at a blank line and at number 16. Here the answer ends at twice the number of demonstrations,
+    and a blank line ends only an instruction, since chat models put blank lines between them. Text before a list that repeats
+    its first number is ignored.
     """
     head, *rest = ITEM.split(call.text)
     items = [(int(number), text) for number, text in zip(rest[::2], rest[1::2], strict=True)]
@@ -116,7 +117,7 @@ def listed(call: Call, shown: int) -> list[tuple[str, bool]]:
 
 
 def _is_accepted(candidate: Candidate, made: Made, novelty: filters.Novelty, options: GeneralInstruct) -> bool:
-    """Remembers the instruction where no filter objects; otherwise writes down which one did."""
+    """Add the instruction to the known ones if no filter objects; otherwise record its rejection."""
     text, chinese = candidate.text, "zh" in options.languages and filters.is_chinese(candidate.text)
     rules = options.rules.zh if chinese else options.rules.en
     judges: dict[str, Callable[[], str | None]] = {
@@ -138,9 +139,9 @@ def _is_accepted(candidate: Candidate, made: Made, novelty: filters.Novelty, opt
 
 
 def _extend(made: Made, fresh: Sequence[Candidate], teacher: Teacher, options: GeneralInstruct) -> bool:
-    """Instances of the fresh instructions; one that has any is kept. What the budget leaves unanswered is neither.
+    """Request instances of the fresh instructions and keep those that have any.
 
-    False where it left any.
+    Instructions cut off by the budget are neither kept nor rejected; return False if there are any.
     """
     asks = [_ask("classification", new.text, options.classification_sampling, follow_ups=1) for new in fresh]
     judged = [(new, call) for new, call in zip(fresh, teacher.answer(asks), strict=True) if call]

@@ -1,4 +1,4 @@
-"""Instances of an instruction, read from a teacher's answer, filtered, and made into tasks (arXiv:2212.10560, section 2.2)."""
+"""Read instances of an instruction from a teacher's answer, filter them, make tasks (arXiv:2212.10560, section 2.2)."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ TURN = re.compile(r"(?:^|\n)[ \t]*(User|Assistant)[ \t]*[:：]")
 
 @dataclass(frozen=True)
 class Instance:
-    """An input, which may be empty, and its output; `finished` is false for the last one of an answer that was cut off."""
+    """An input, which may be empty, and its output; the last one of an answer that was cut off is not finished."""
 
     input: str
     output: str
@@ -25,7 +25,7 @@ class Instance:
 
 
 def read(call: Call, is_closed: bool) -> list[Instance]:
-    """The instances of an answer, which ends where the teacher goes on to a task of its own."""
+    """Return the instances of an answer, which ends where the teacher adds a task of its own."""
     text, *after = NEXT_TASK.split(call.text, maxsplit=1)
     pairs = _labelled(text) if is_closed else _examples(text)
     finished = call.stopped or bool(after)
@@ -33,13 +33,13 @@ def read(call: Call, is_closed: bool) -> list[Instance]:
 
 
 def _labelled(text: str) -> list[tuple[str, str]]:
-    """Output first: after each label, up to the line's end, its input."""
+    """Parse output first: each label ends with its line and is followed by its input."""
     parts = [part.strip().partition("\n") for part in LABEL.split(text)[1:]]
     return [(given.strip(), label.strip()) for label, _, given in parts]
 
 
 def _examples(text: str) -> list[tuple[str, str]]:
-    """Input first: examples, or a single one without a heading; a part without "Output:" is an output without input."""
+    """Parse input first: examples, or one without a heading; a part without "Output:" is an output without input."""
     pairs = []
     for part in EXAMPLE.split(text)[1:] or ([text] if OUTPUT.search(text) else []):
         given, *outputs = OUTPUT.split(part, maxsplit=1)
@@ -51,7 +51,7 @@ def _examples(text: str) -> list[tuple[str, str]]:
 def passed(
     found: Sequence[Instance], instruction: str, call: str, options: GeneralInstruct
 ) -> tuple[list[Instance], list[Rejection]]:
-    """Filter by filter, each looking at what the one before it left."""
+    """Apply one filter after another, each to the remaining instances."""
     left, rejected = list(found), []
     for name in options.instance_filters:
         others, left = left, []
@@ -68,7 +68,7 @@ def passed(
 def _judged(
     one: Instance, others: Sequence[Instance], before: Sequence[Instance], most: int
 ) -> dict[InstanceFilter, tuple[bool, str]]:
-    """What each filter says of an instance, given all of its instruction and those before it that were kept."""
+    """Return each filter's verdict and reason, given all instances of the instruction and the kept ones before this."""
     ends, answered = (one.input[-1:], one.output[-1:]), {(other.input, other.output) for other in others if other.input}
     return {
         "finished": (not one.finished, "the answer ran into the token limit"),
@@ -95,7 +95,7 @@ def task(one: Instance, document: Document, is_closed: bool, call: str) -> Task:
 
 
 def turns(text: str) -> list[Message]:
-    """A dialogue that alternates between "User:" and "Assistant:" and ends with the user; any other text is one turn."""
+    """Split a dialogue that alternates between "User:" and "Assistant:" and ends with the user; other text is one turn."""
     head, *rest = TURN.split(text)
     found = list(zip(rest[::2], rest[1::2], strict=True))
     wanted = [("User", "Assistant")[number % 2] for number in range(len(found))]

@@ -1,4 +1,4 @@
-"""What every method is given and returns, and the funnel that tells where its candidates went."""
+"""What every method takes and returns, and the funnel of its candidates."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from stages.records import Document, Fact, Rejection, Task
 
 @dataclass(frozen=True)
 class Inputs:
-    """What fetch laid ready: complaint bodies and layouts, the pool of seed tasks, whole documents, facts of a graph."""
+    """What fetch prepared: complaint bodies and layouts, the pool of seed tasks, whole documents, facts of a graph."""
 
     seeds: Sequence[Document]
     pool: Sequence[Task]
@@ -22,9 +22,9 @@ class Inputs:
 
 @dataclass
 class Made:
-    """`kept` and `rejected` are the candidates after the named `filters`, in their order; `tasks` the rows made of the kept.
+    """The candidates `kept` and `rejected` by the `filters`, named in order, and the `tasks` made of those kept.
 
-    `passages` are what the candidates were made from where that is cut from a document; `figures` are for the report.
+    `passages` are the parts of documents that the candidates were made from; `figures` are for the report.
     """
 
     filters: Sequence[str] = ()
@@ -35,27 +35,50 @@ class Made:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def funnel(method: str, made: Made, calls: int, spent: str) -> dict[str, Any]:
-    """Candidates left after each filter, and some of those that each threw out; `stopped_by` names a budget that ran out."""
-    names = list(dict.fromkeys([*made.filters, *(rejection.filter for rejection in made.rejected)]))
+@dataclass(frozen=True)
+class Step:
+    """How many candidates remain after a stage: "generated", a filter, or "kept"."""
+
+    stage: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """How many candidates a filter threw out, and the first of them."""
+
+    count: int
+    examples: list[str]
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """Where the candidates of a method went; `stopped_by` names a budget that ran out. Written as funnel.json."""
+
+    method: str
+    calls: int
+    stopped_by: str
+    stages: list[Step]
+    rejected: dict[str, Rejected]
+    rows: int
+    figures: dict[str, Any]
+
+
+def funnel(method: str, made: Made, calls: int, spent: str) -> Funnel:
+    """Count what `made` kept and what each filter threw out."""
+    names = dict.fromkeys([*made.filters, *(rejection.filter for rejection in made.rejected)])
     thrown = {name: [rejection.text for rejection in made.rejected if rejection.filter == name] for name in names}
-    return {
-        "method": method,
-        "calls": calls,
-        "stopped_by": spent,
-        "stages": steps(made.filters, len(made.kept), made.rejected),
-        "rejected": {name: {"count": len(texts), "examples": texts[:3]} for name, texts in thrown.items()},
-        "rows": len(made.tasks),
-        "figures": made.figures,
-    }
+    rejected = {name: Rejected(len(texts), texts[:3]) for name, texts in thrown.items()}
+    stages = steps(made.filters, len(made.kept), made.rejected)
+    return Funnel(method, calls, spent, stages, rejected, len(made.tasks), made.figures)
 
 
-def steps(filters: Sequence[str], kept: int, rejected: Sequence[Rejection]) -> list[dict[str, Any]]:
-    """From generated, through what each filter left, to kept; rejections by other filters count elsewhere."""
+def steps(filters: Sequence[str], kept: int, rejected: Sequence[Rejection]) -> list[Step]:
+    """Return the steps from generated through the filters to kept; rejections by other filters do not count."""
     thrown = Counter(rejection.filter for rejection in rejected)
     left = kept + sum(thrown[name] for name in filters)
-    found = [{"stage": "generated", "count": left}]
+    found = [Step("generated", left)]
     for name in filters:
         left -= thrown[name]
-        found.append({"stage": name, "count": left})
-    return [*found, {"stage": "kept", "count": kept}]
+        found.append(Step(name, left))
+    return [*found, Step("kept", kept)]

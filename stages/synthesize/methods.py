@@ -1,4 +1,4 @@
-"""The methods by name, and what fetch laid ready for them."""
+"""The methods by name, and the records that fetch prepared for them."""
 
 from collections.abc import Callable
 from pathlib import Path

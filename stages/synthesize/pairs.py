@@ -1,8 +1,8 @@
-"""Question–answer pairs and the filters that throw out what does not hold.
+"""Question–answer pairs and the filters that throw out bad ones.
 
-A question must be understood without its passage (Zhang and Yang 2023, arXiv:2305.11952, forbid "this" and "the above
-article"), an answer must stand in it. Words are compared without their inflections, amounts with their sign or unit and names
-exactly, and Chinese by pairs of neighbouring characters, of which two thirds must be found.
+A question must be clear without its passage: Zhang and Yang (2023, arXiv:2305.11952) forbid "this" and "the above article".
+An answer must stand in its passage. Words are compared without their inflections, amounts with their sign or unit, and names
+exactly. Chinese is compared by pairs of neighbouring characters, of which the passage must hold two thirds.
 """
 
 import re
@@ -22,7 +22,7 @@ AMOUNT = re.compile(  # with its sign and, in Chinese, the unit's first characte
 )
 AMOUNT_SPACE = re.compile(rf"(?<=[$€£¥]) (?=\d)|(?<=\d) (?=[%{CJK}])")
 DOES = "(?:do|does|did|is|are|was|were|has|have|had|can|could|will|would|must|may|might|should)"
-# "How long does it take to close the Gold Account?" says itself what it is about.
+# "How long does it take to close the Gold Account?" names its subject later.
 NAMED_LATER = r"(?! take | (?:be )?(?:cost|possible|necessary|allowed|required|true)\b.* (?:to|that)\b)"
 POINTING = re.compile(
     r"\b(?:this|these|those)\b|\bthat (?:amount|level|day|rate|date|limit|case|period)\b|\bif (?:it|they)\b|"
@@ -54,7 +54,7 @@ DENIAL = re.compile(r"\b(?:not|never|without|nor|cannot|none)\b|n['’]t\b|\bno\
 
 @dataclass(frozen=True)
 class QaPair:
-    """`generator` is "rules" or "teacher", `calls` are the teacher's calls behind it; None: not yet answered, or again."""
+    """`generator` is "rules" or "teacher"; `calls` are the teacher's; `answer` and `again` are None before an answer."""
 
     passage: Document
     generator: str
@@ -74,7 +74,7 @@ class QaPair:
 
 
 class Sieve:
-    """The filters by name, in their order, and what they threw out. Of two pairs with one question the first stays."""
+    """The filters by name, in order, and the rejected pairs. Of two pairs with one question the first stays."""
 
     def __init__(self, passages: Sequence[Document], data: DocumentsData, options: SelfQa) -> None:
         self.decline, self.min_f1 = data.decline, options.min_f1
@@ -93,7 +93,7 @@ class Sieve:
         self.filters = {name: judges[name] for name in ("parsed", *options.filters)}
 
     def through(self, pairs: Iterable[QaPair], *names: str) -> list[QaPair]:
-        """The pairs that pass those of the named filters that are on."""
+        """Return the pairs that pass the named filters; those that are off pass all."""
         on = [name for name in self.filters if name in names]
         return [pair for pair in pairs if all(self._passes(pair, name) for name in on)]
 
@@ -124,7 +124,7 @@ def _parsed(pair: QaPair) -> str | None:
 
 
 def self_contained(question: str, subject: set[str]) -> str | None:
-    """`subject` are words of which more than half must be named; none where the passage's title need not be."""
+    """Return why the question needs its passage, or None; it must name more than half of the words in `subject`."""
     if found := POINTING.search(question):
         return f"says {found[0]!r}, which only its passage explains"
     named = subject.intersection(words(question.lower()))
@@ -132,7 +132,7 @@ def self_contained(question: str, subject: set[str]) -> str | None:
 
 
 def grounded(answer: str, passage: str) -> str | None:
-    """Why the answer does not stand in the passage: a number with its sign or unit, a name, another word, or Chinese."""
+    """Return why the passage does not hold the answer, or None: an amount, a name, another word, or Chinese is missing."""
     if not words(answer):
         return "has no word"
     if STOP.issuperset(words(answer.lower())) and "".join(key(answer)) not in ("yes", "no", "是", "不是"):
@@ -160,27 +160,27 @@ def grounded(answer: str, passage: str) -> str | None:
 
 
 def words(text: str) -> list[str]:
-    """As written; a number with its points and commas is one word, and so is a Chinese character."""
+    """Return words as written; a number with points and commas is one word, and so is a Chinese character."""
     return WORD.findall(text)
 
 
 def stems(text: str) -> set[str]:
-    """Content words without their inflections."""
+    """Return the content words without their inflections."""
     return {stem(word) for word in words(text.lower()) if word not in STOP}
 
 
 def stem(word: str) -> str:
-    """Without its plural, -ed or -ing, and without a last e or a doubled letter, which these take away or bring."""
+    """Remove plural, -ed and -ing, then a final e or doubled letter, which these endings remove or add."""
     singular = re.sub(r"(?<=s)es$|(?<![us])s$", "", re.sub(r"ie[sd]$", "y", word))
     return re.sub(r"(.)\1$", r"\1", re.sub(r"(?<=\w\w)(?:ing|(?<!e)ed|e)$", "", singular))
 
 
 def key(text: str) -> tuple[str, ...]:
-    """Equal for texts that differ in capitals, signs and articles only."""
+    """Return a key that is equal for texts that differ only in capitals, signs and articles."""
     return tuple(word for word in words(text.lower()) if word not in ("a", "an", "the"))
 
 
 def f1(first: str, second: str) -> float:
-    """Token F1 of two answers (Rajpurkar et al. 2016, arXiv:1606.05250)."""
+    """Return token F1 of two answers (Rajpurkar et al. 2016, arXiv:1606.05250)."""
     a, b = key(first), key(second)
     return 2 * sum((Counter(a) & Counter(b)).values()) / (len(a) + len(b)) if a or b else 1.0

@@ -1,4 +1,4 @@
-"""Training rows from the kept pairs of Self-QA: without the passage, with it, and questions that are to be declined."""
+"""Training rows from the kept pairs of Self-QA: without the passage, with it, and questions to decline."""
 
 import random
 from collections import defaultdict
@@ -15,7 +15,7 @@ from stages.text.passages import headings, is_cjk
 def tasks(
     kept: Sequence[QaPair], passages: Sequence[Document], data: DocumentsData, options: SelfQa, rng: random.Random
 ) -> list[Task]:
-    """Rows in the set shares; every passage gives its first pair before any gives its second, so that a limit starves none."""
+    """Return rows in the set shares; all passages give their first pair before any second one, so a limit skips none."""
     shares = options.shares
     plain = 1 - shares.with_passage - shares.unanswerable - shares.wrong_passage
     chosen = _in_turns(kept)[: None if options.rows is None else round(plain * options.rows)]
@@ -54,7 +54,7 @@ def _in_turns(kept: Sequence[QaPair]) -> list[QaPair]:
 
 
 def _unanswerable(kept: Sequence[QaPair], passages: Sequence[Document], rng: random.Random) -> Iterator[tuple[QaPair, str]]:
-    """By turns what only another subject has and what no document says, and the pair that each was made from."""
+    """Yield questions about things that only other subjects have and that no document states, in turn, with their pairs."""
     texts: defaultdict[str, list[str]] = defaultdict(list)
     for passage in passages:
         texts[headings(passage)[0]].append(passage.text.lower())
@@ -71,9 +71,10 @@ def _unanswerable(kept: Sequence[QaPair], passages: Sequence[Document], rng: ran
 
 
 def _elsewhere(pair: QaPair, content: dict[str, set[str]]) -> list[str]:
-    """The question about a thing, asked of subjects whose documents lack two words of it that are rare, or its only one.
+    """Return the pair's question about its thing, asked of subjects whose documents hold no rare word of the thing.
 
-    Rare are words in the documents of at most a third of all subjects: common ones may have synonyms there.
+    A thing of several words needs two rare ones. A word is rare in the documents of at most a third of the subjects; a more
+    common one may have synonyms there.
     """
     things = [label for label in rules.labels(pair.passage) if label.lower() in pair.question.lower()]
     words_of_it = stems(max(things, key=len, default="")) - stems(pair.subject)
@@ -83,7 +84,7 @@ def _elsewhere(pair: QaPair, content: dict[str, set[str]]) -> list[str]:
     return [
         pair.question.replace(pair.subject, other)
         for other, there in content.items()
-        if rare.isdisjoint(there) and is_cjk(other) == is_cjk(pair.question)  # words of another language are missing anyway
+        if rare.isdisjoint(there) and is_cjk(other) == is_cjk(pair.question)  # words of another language are always missing
     ]
 
 
@@ -94,7 +95,7 @@ def _nowhere(pair: QaPair, text: str) -> list[str]:
 def _with_wrong_passage(
     chosen: Sequence[QaPair], passages: Sequence[Document], rng: random.Random
 ) -> Iterator[tuple[QaPair, Document]]:
-    """A pair and a passage about another subject which does not hold the answer."""
+    """Yield pairs with a passage about another subject that does not hold the answer."""
     for pair in rng.sample(chosen, len(chosen)):
         other = rng.choice(passages)
         if headings(other)[0] != pair.subject and grounded(pair.answer or "", other.text):

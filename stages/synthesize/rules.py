@@ -1,6 +1,6 @@
-"""The rule-based generator: statements of a passage become questions and answers by the wordings of rules.yaml.
+"""The rule-based generator: the wordings of rules.yaml turn statements of a passage into questions and answers.
 
-It understands nothing, but its answers are the document's own words. Values are inserted once and never read as templates.
+Answers are the document's own words. Values are inserted once and never read as templates.
 """
 
 import re
@@ -24,7 +24,7 @@ PLAIN_COLUMN = re.compile(
 WORD_OF_RULES = re.compile(r"(?<!\?P)<(\w+)>")
 SLOT = re.compile(r"\{(the |a )?(\w+)\}")
 CLAUSE = re.compile(r"you |.* (?:is|are|receive|have) ", re.IGNORECASE)
-LEFTOVER = re.compile(r"\[\[|\{\{|\*\*|`|[a-z] Yes\b")  # what a careless template left in a document
+LEFTOVER = re.compile(r"\[\[|\{\{|\*\*|`|[a-z] Yes\b")  # remains of a careless template in a document
 VERBATIM = ("subject", "title", "start", "list")
 MANY = re.compile(r"(?<![iosu])s$")
 TO_FIRST_PERSON = [
@@ -49,7 +49,7 @@ class Rule:
 
 
 def pairs(passage: Document, wordings: int) -> list[tuple[str, str]]:
-    """Questions and answers, at most `wordings` of each statement; which ones depends on the statement alone."""
+    """Return questions and answers, at most `wordings` per statement; the choice depends only on the statement."""
     known = headings(passage)
     over = {"subject": known[0], "title": known[min(1, len(known) - 1)]}
     found = []
@@ -63,14 +63,17 @@ def pairs(passage: Document, wordings: int) -> list[tuple[str, str]]:
 
 
 def _matched(sort: str, statement: str, chinese: bool) -> list[tuple[Rule, re.Match[str]]]:
-    """The rules that fit and ask in the statement's language: an English wording around Chinese words asks nothing."""
+    """Return the rules that fit and ask in the statement's language, with their matches."""
     fitting = ((rule, match) for rule in _rules()[sort] if (match := rule.match.fullmatch(statement)))
     return [(rule, match) for rule, match in fitting if is_cjk(rule.ask[0]) == chinese]
 
 
 def statements(passage: Document) -> list[str]:
-    """Sentences; "label | value" from lists and tables, "column | row | value" from tables with telling columns;
-    "heading | steps" below a question or "How to …"; "heading ‖ items" of other lists.
+    """Return the statements of a passage in these forms:
+
+    - sentences;
+    - "label | value" from lists and tables, "column | row | value" from tables with meaningful columns;
+    - "heading | steps" below a question or "How to …", "heading ‖ items" of other lists.
     """
     lines = [line.rstrip() for line in passage.text.split("\n") if line.strip() and not HEADING.fullmatch(line)]
     heading = headings(passage)[-1]
@@ -89,7 +92,7 @@ def statements(passage: Document) -> list[str]:
         if text.endswith(("?", "？")) and nested:
             found.append(f"{text} | {ITEM.sub('', after, count=1)}")
         elif not (nested and text.endswith((":", "："))):
-            found += _said(text, heading)
+            found += _item(text, heading)
     items = [ITEM.sub("", line, count=1) for line in lines if ITEM.match(line)]
     if re.match(r"how to |.*[?？]$", heading, re.IGNORECASE):
         found.append(f"{heading} | {' '.join(items or lines)}")
@@ -99,13 +102,13 @@ def statements(passage: Document) -> list[str]:
 
 
 def labels(passage: Document) -> list[str]:
-    """The things that the passage gives values for."""
+    """Return the things that have values in the passage."""
     found = [statement.split(" | ")[0] for statement in statements(passage) if statement.count(" | ") == 1]
     return [label for label in found if _rules()["thing"].fullmatch(label) and not _is_name(label)]
 
 
 def unsaid(subject: str, label: str, text: str) -> list[str]:
-    """Questions in the subject's language to which nothing in `text` (small letters) points."""
+    """Return questions in the subject's language about which `text` (lower case) holds no hint."""
     return [
         _filled(question["ask"], {"subject": subject, "label": label}, in_question=True)
         for question in _rules()["unsaid"]
@@ -114,7 +117,7 @@ def unsaid(subject: str, label: str, text: str) -> list[str]:
 
 
 def _stands(word: str, text: str) -> bool:
-    """A sign or a Chinese word anywhere; another word not inside a longer one."""
+    """Return whether the text holds the word; a word of Latin letters must not be part of a longer one."""
     return word in text and (not word.isascii() or not word.isalpha() or bool(re.search(rf"\b{word}\b", text)))
 
 
@@ -127,8 +130,8 @@ def _row(header: list[str], cells: list[str]) -> list[str]:
     ]
 
 
-def _said(text: str, heading: str) -> list[str]:
-    """An item "Silver Card: +0.2%" below "Card bonuses" says what the bonus is for that card; others speak for themselves."""
+def _item(text: str, heading: str) -> list[str]:
+    """Split an item; "Silver Card: +0.2%" below "Card bonuses" becomes "Card bonus | Silver Card | +0.2%"."""
     labelled = LABELLED.fullmatch(text)
     if not labelled or (CLAUSE.match(labelled[1]) and len(labelled[2].split()) > 3):
         return SENTENCE_END.split(text)
@@ -157,7 +160,7 @@ def _filled(wording: str, values: dict[str, str], in_question: bool) -> str:
     text = SLOT.sub(value, wording).strip()
     if not in_question:
         return text
-    if text.count(subject := values["subject"]) > 1:  # a group named it already
+    if text.count(subject := values["subject"]) > 1:  # a named group holds it already
         name = re.escape(subject)
         text = re.sub(rf" (?:with|on|for|of|\() ?(?:the )?{name}\)?(?=\?$)|(?:关于)?{name}[的，：](?={name})", "", text)
     return text[0].upper() + text[1:]
@@ -170,7 +173,7 @@ def _first_person(text: str) -> str:
 
 
 def _is_name(text: str) -> bool:
-    """Words that all begin with a capital, a digit or a bracket; of one word alone a second capital is asked."""
+    """Return whether no word begins in lower case; a single word needs a second capital."""
     words = text.split()
     return (
         (len(words) > 1 or bool(re.match(r"[A-Z][a-z]+[A-Z]", text)))
@@ -199,7 +202,7 @@ def _singular(text: str) -> str:
 
 
 def _stripped(statement: str) -> str:
-    """Without the end of its sentence, and without what is left of "…: Yes." where the sentence says it already."""
+    """Remove the end of the sentence and a redundant ": Yes"."""
     return re.sub(r": Yes$", "", " ".join(statement.split()).rstrip(".。;；"))
 
 

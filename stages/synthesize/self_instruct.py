@@ -1,7 +1,7 @@
-"""Self-Instruct in its complaint form: the teacher continues a list of complaints, and what passes the filters becomes bodies.
+"""Self-Instruct for complaints: the teacher continues a list of complaints, and those that pass the filters become bodies.
 
 Each prompt shows bodies sampled from the authored ones as earlier turns of a chat, so that the next turn is one more body.
-The kept bodies are composed into rows with the authored training layouts, exactly like authored bodies are.
+The kept bodies are composed into rows with the authored training layouts, like authored bodies.
 """
 
 import random
@@ -21,7 +21,7 @@ from stages.teachers.teacher import Ask, Teacher
 
 
 def run(inputs: Inputs, teacher: Teacher, options: SelfInstruct, seed: int) -> Made:
-    """New bodies from the teacher, filtered, and `options.rows` tasks composed from the kept ones."""
+    """Return the teacher's new bodies, filtered, and `options.rows` tasks composed from the kept ones."""
     if isinstance(options, GeneralInstruct):
         return general_instruct.run(inputs, teacher, options, seed)
     bodies = [document for document in inputs.seeds if document.kind == "body"]
@@ -41,7 +41,7 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfInstruct, seed: int) -> M
 
 
 def prompt(demonstrations: Sequence[Document]) -> tuple[Message, ...]:
-    """A chat in which the teacher has already written the demonstrations."""
+    """Return a chat in which the teacher has already written the demonstrations."""
     words = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent)).get_template("complaint.jinja").module
     ask = Message(role="user", content=words.ask())  # type: ignore[attr-defined]
     turns = [Message(role="system", content=words.system())]  # type: ignore[attr-defined]
@@ -69,7 +69,7 @@ def _filtered(
 
 
 def _rejected_by(call: Call, options: ComplaintInstruct, novelty: filters.Novelty) -> tuple[str, str] | None:
-    """The first filter that throws the answer out, and why."""
+    """Return the first filter that throws the answer out, and why."""
     judges: dict[str, Callable[[], str | None]] = {
         "finished": lambda: filters.finished(call.text, call.stopped),
         "length": lambda: filters.length(call.text, options.min_words, options.max_words),

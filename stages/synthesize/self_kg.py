@@ -1,7 +1,7 @@
-"""Self-KG: training pairs written from the facts of a graph by templates, as HuaTuo does (Wang et al. 2023, arXiv:2304.06975).
+"""Self-KG: templates write training pairs from the facts of a graph, as in HuaTuo (Wang et al. 2023, arXiv:2304.06975).
 
-Each fact is asked several times and in several forms, so that what is learnt is the fact and not a sentence. A teacher may
-add questions in other words; what it changes beyond the words is thrown out.
+Each fact is asked several times and in several forms, so that the model learns the fact and not a sentence. A teacher may
+add questions in other words; those that change more than the words are thrown out.
 """
 
 import random
@@ -25,16 +25,16 @@ from stages.teachers.teacher import Ask, Teacher
 from stages.text.passages import CJK
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-# What holds a denial and denies nothing.
+# Contains a negation but denies nothing.
 NEITHER = re.compile(r"(\w)[不没]\1|[能是可]否|有无|非常|\bwhether or not\b|\bor not\?", re.IGNORECASE)
 NEGATION = re.compile(r"\b(?:not|no|never|without|nor|cannot)\b|n['’]t\b|[不没无非未]", re.IGNORECASE)
 
-Failure = tuple[str, str]  # the filter that a pair does not pass, and why
+Failure = tuple[str, str]  # the filter that throws a pair out, and why
 Candidate = tuple[GraphQuestion, Failure | None]
 
 
 def run(inputs: Inputs, teacher: Teacher, options: SelfKG, seed: int) -> Made:
-    """Pairs about every training fact and declining ones, by templates; `options.reword` of them in the teacher's words."""
+    """Return pairs about every training fact, pairs to decline, and `options.reword` of both in the teacher's words."""
     if not isinstance(inputs.data, GraphData):
         raise DataError("synthesis.methods: self_kg needs a graph of facts such as data=medical; else use another method")
     wordings = Wordings(document for document in inputs.seeds if document.kind != "distractor")
@@ -42,7 +42,7 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfKG, seed: int) -> Made:
     outside = declining(wordings, inputs.facts, options.declining, inputs.data.decline, random.Random(seed))
     candidates += [(pair, None) for pair in outside]
     good = [pair for pair, failure in candidates if not failure]
-    drawn = sorted(good, key=lambda pair: content_hash([seed, pair.question]))  # so that a changed fact changes few of them
+    drawn = sorted(good, key=lambda pair: content_hash([seed, pair.question]))  # so a changed fact changes few of them
     reworded = _reworded(drawn[: options.reword], teacher, options)
     return _filtered([*(candidates if options.templates else ()), *reworded], inputs, options)
 
@@ -56,7 +56,7 @@ def prompt(question: str) -> tuple[Message, ...]:
 
 
 def _groups(inputs: Inputs) -> Iterator[tuple[list[Fact], list[Document]]]:
-    """The facts of one subject and relation, and what stands near them but is not true."""
+    """Yield the facts of each subject and relation, with similar objects that are not true."""
     groups: dict[tuple[str, str], list[Fact]] = defaultdict(list)
     near: dict[str, list[Document]] = defaultdict(list)
     for fact in inputs.facts:
@@ -71,9 +71,9 @@ def _groups(inputs: Inputs) -> Iterator[tuple[list[Fact], list[Document]]]:
 def _about(
     facts: Sequence[Fact], distractors: Sequence[Document], wordings: Wordings, options: SelfKG, seed: int
 ) -> Iterator[Candidate]:
-    """Open questions about all facts together; for each fact choices, and as many questions to answer with no as with yes.
+    """Yield open questions about all facts together, and for each fact choices and as many no as yes questions.
 
-    Each group draws for itself, so that a changed fact changes the questions about its own subject and relation alone.
+    Each group has its own generator, so that a changed fact changes only the questions about its subject and relation.
     """
     rng = random.Random(content_hash([seed, facts[0].subject, facts[0].relation]))
 
@@ -98,12 +98,12 @@ def _about(
 def _reworded(pairs: Sequence[GraphQuestion], teacher: Teacher, options: SelfKG) -> Iterator[Candidate]:
     calls = teacher.answer([Ask(prompt(pair.ask), options.sampling) for pair in pairs])
     for pair, call in zip(pairs, calls, strict=True):
-        if call:  # else the budget ended before it
+        if call:  # None: the budget ended before it
             yield replace(pair, ask=call.text, parents=(*pair.parents, call.id)), _lost(pair, call, options.filters)
 
 
 def _lost(pair: GraphQuestion, call: Call, filters: Sequence[str]) -> Failure | None:
-    """What did not survive the rewording: that it asks, an entity, a number, whether it denies."""
+    """Return the first filter that the rewording fails: it must stay a question and keep entities, numbers and negation."""
     marks = "?？" if pair.ask.endswith(tuple("?？")) else "?.:？。："
     names = [name for name in pair.names if name in pair.ask]
     lost = next((name for name in names if not _whole(name).search(call.text)), None)
@@ -118,13 +118,13 @@ def _lost(pair: GraphQuestion, call: Call, filters: Sequence[str]) -> Failure | 
 
 
 def _whole(name: str) -> re.Pattern[str]:
-    """The name in any case, not inside a longer word; Chinese has no border between words."""
+    """Match the name in any case, not inside a longer word; Chinese has no border between words."""
     letter = rf"[^\W{CJK}]"
     return re.compile(f"(?<!{letter}){re.escape(name)}(?!{letter})", re.IGNORECASE)
 
 
 def _denies(text: str, names: Sequence[str]) -> bool:
-    """Whether a negation stands outside the names, some of which hold one."""
+    """Return whether a negation stands outside the names, some of which contain one."""
     for name in names:
         text = _whole(name).sub(" ", text)
     return bool(NEGATION.search(NEITHER.sub(" ", text)))
@@ -147,7 +147,7 @@ def _filtered(candidates: Sequence[Candidate], inputs: Inputs, options: SelfKG) 
     made.figures = {
         "facts": len(inputs.facts),
         "facts_asked": sum(fact.id in used for fact in inputs.facts),
-        "rows_by_form": Counter(document.kind for document in made.kept),
+        "rows_by_form": dict(Counter(document.kind for document in made.kept)),
         **distinct_figures([document.text for document in made.kept]),
     }
     return made

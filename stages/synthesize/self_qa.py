@@ -1,8 +1,8 @@
 """Self-QA (Zhang and Yang 2023, arXiv:2305.11952): questions from passages, answers read from them, filters, rows.
 
-A teacher, rules or both write the pairs. A block of passages is taken through all of a teacher's requests before the next one,
-so that a budget that ends leaves whole pairs; blocks end where a passage's own hash says so, so that a changed document
-moves the borders near it only.
+A teacher, rules or both write the pairs. A block of passages passes through all requests before the next block starts, so
+that a budget that runs out leaves complete pairs. Hashes of passages decide where blocks end, so that a changed document
+moves only the borders near it.
 """
 
 import random
@@ -31,7 +31,7 @@ NUMBER = re.compile(r"\s*(?:[-*•]\s+|\d+\s*[.)、:：]\s*|(?:Question|Q|问题
 
 
 def run(inputs: Inputs, teacher: Teacher, options: SelfQa, seed: int) -> Made:
-    """The pairs that pass all filters, and at most `options.rows` tasks made of them in the set shares."""
+    """Return the pairs that pass all filters, and at most `options.rows` tasks made of them in the set shares."""
     data = inputs.data
     if not isinstance(data, DocumentsData):
         raise DataError(f"synthesis.methods: self_qa needs documents; data.kind = {data.kind} has none")
@@ -59,7 +59,7 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfQa, seed: int) -> Made:
 
 
 def by_rank(passages: Sequence[Sequence[Document]]) -> list[Document]:
-    """The first passage of every document, then every second one: where a budget ends, no document is left out for another."""
+    """Return the first passage of each document, then the second of each, so that a short budget reaches all documents."""
     ranked = [(rank, passage) for each in passages for rank, passage in enumerate(each)]
     return [passage for _, passage in sorted(ranked, key=lambda pair: pair[0])]
 
@@ -88,7 +88,7 @@ def _blocks(passages: Sequence[Document]) -> Iterator[list[Document]]:
 
 
 class Asker:
-    """The three requests to the teacher; a pair whose request the budget no longer covers is left out."""
+    """The three requests to the teacher; pairs that the budget no longer covers are left out."""
 
     def __init__(self, teacher: Teacher, options: SelfQa, data: DocumentsData) -> None:
         self.teacher, self.options, self.data = teacher, options, data
@@ -119,7 +119,7 @@ class Asker:
         ]
 
     def again(self, pairs: Sequence[QaPair]) -> list[QaPair]:
-        """Asked as the tuned model will be, question first and passage below: another prompt than the first answer's."""
+        """Ask as the tuned model will be asked, question first and passage below: not the prompt of the first answer."""
         system = Message(role="system", content=self.data.system)
         asks = [Ask((system, _user(f"{pair.question}\n{pair.passage.text}")), self.options.answer_sampling) for pair in pairs]
         return [replace(pair, again=call.text, calls=(*pair.calls, call.id)) for pair, call in self._answered(pairs, asks)]
@@ -134,7 +134,7 @@ def _user(prompt: str) -> Message:
 
 
 def _figures(documents: Sequence[Document], passages: Sequence[Document], kept: Sequence[QaPair]) -> dict[str, Any]:
-    """How many pairs each generator kept, and of each document how many passages there are and how many gave a pair."""
+    """Return kept pairs per generator, and per document its passages and those that gave a pair."""
     there = Counter(passage.source for passage in passages)
     used = Counter(passage.source for passage in {pair.passage for pair in kept})
     return {

@@ -1,7 +1,7 @@
-"""Complaint texts composed from bodies, layouts and people; used by fetch for authored rows and by synthesize for its own.
+"""Compose complaint texts from bodies, layouts and people, for the authored rows of fetch and those of synthesize.
 
 A layout is a text with {name}, {address}, {email}, {other_email} in optional segments `[[...]]` and {question} outside them.
-A segment whose value is missing vanishes, or is replaced by what stands after `||`; a line left blank by that is removed.
+A segment whose value is missing vanishes, or the text after `||` replaces it. A line that becomes blank is removed.
 """
 
 import json
@@ -37,7 +37,7 @@ class Mix:
 
 
 def people(count: int, locale: str, seed: int) -> list[Person]:
-    """Synthetic people of a Faker locale; addresses on one line."""
+    """Return synthetic people of a Faker locale; addresses are one line."""
     from faker import Faker
 
     faker = Faker(locale)
@@ -55,9 +55,9 @@ def compose(
     indent: int | None,
     seed: int,
 ) -> list[Task]:
-    """`count` extraction tasks; bodies and layouts are dealt out evenly, hard features in exact shares.
+    """Return `count` extraction tasks; each body and layout is used equally often, hard features have exact shares.
 
-    `indent`: spaces by which the answer's JSON is indented, one field per line; None writes it on one line.
+    The answer's JSON is indented by `indent` spaces, one field per line; None writes it on one line.
     Each task's `source` is its layout, its `parents` are body and layout, its `slices` the hard features or "clean".
     """
     rng = random.Random(seed)
@@ -94,7 +94,7 @@ def compose(
 
 
 def fill(layout: str, values: dict[str, str | None]) -> str:
-    """The layout with its values; values are inserted once and never read as layout themselves."""
+    """Fill the layout; values are inserted once and never read as layout themselves."""
 
     def segment(match: re.Match[str]) -> str:
         needed = PLACEHOLDER.findall(match[1])
@@ -109,7 +109,7 @@ def fill(layout: str, values: dict[str, str | None]) -> str:
 
 
 def add_noise(text: str, rng: random.Random) -> str:
-    """Some spaces doubled and keyboard mashing at the end; what is to be extracted stays the clean text's."""
+    """Double some spaces and append random keystrokes; the values to extract are those of the clean text."""
     spaced = "".join(char * rng.choice((2, 2, 3)) if char == " " and rng.random() < 0.15 else char for char in text)
     mash = "".join(rng.choice("asdfghjkl;qwertyuiop") for _ in range(rng.randint(5, 14)))
     return f"{spaced}{rng.choice((' ', chr(10)))}{mash}"
@@ -121,7 +121,7 @@ def _exact_share(share: float, count: int, rng: random.Random) -> list[bool]:
 
 
 def _deal(items: Sequence[Document], count: int, rng: random.Random) -> list[Document]:
-    """Like dealing cards: every item once, then reshuffled, so that each is used equally often."""
+    """Deal items like cards: every item once, then reshuffled, so that each is used equally often."""
     dealt: list[Document] = []
     while len(dealt) < count:
         dealt += rng.sample(list(items), len(items))

@@ -1,7 +1,7 @@
-"""Questions about the facts of a graph; used by fetch for what is tested and by synthesize for what is trained.
+"""Questions about the facts of a graph, for the test items of fetch and the training rows of synthesize.
 
-A wording is a document: `kind` is its form, `source` the relation it suits or "any", `text` the question followed by its
-answers, one per line, with {subject}, {object} and so on in them. Facts are inserted once and never read as wording.
+A wording is a document: `kind` is its form, `source` its relation or "any", and `text` the question followed by its answers,
+one per line, with placeholders such as {subject}. Facts are inserted once and never read as wording.
 """
 
 import random
@@ -24,7 +24,7 @@ PLACEHOLDER = re.compile(r"\{(subject|relation|a relation|objects?|question|opti
 
 @dataclass(frozen=True)
 class GraphQuestion:
-    """A question and its right answer; `names` are the entities in it, the one it is about first.
+    """A question and its right answer; `names` are the entities in it, its subject first.
 
     A choice shows `options` in the `frame` and has a complete answer for each of them.
     """
@@ -67,7 +67,7 @@ class Wordings:
             self.found[document.kind, document.source].append(document)
 
     def of(self, form: str, relation: str) -> list[Document]:
-        """Those for this relation, else those for any."""
+        """Return the wordings for this relation, or else those for any."""
         found = self.found.get((form, relation)) or self.found.get((form, ANY))
         if not found:
             raise DataError(f"wordings: no {form} for the relation {relation!r}; write one, or one below {ANY!r}")
@@ -79,13 +79,13 @@ def fill(wording: str, values: dict[str, str]) -> str:
 
 
 def open_ended(wording: Document, facts: Sequence[Fact]) -> GraphQuestion:
-    """Asks for every object that a subject has under a relation."""
+    """Ask for every object that a subject has under a relation."""
     ask, answer = fill(wording.text, _values(*facts)).split("\n")
     return GraphQuestion("open", ask, answer, (facts[0].subject,), (*(fact.id for fact in facts), wording.id))
 
 
 def yes_no(wording: Document, fact: Fact, distractor: Document | None = None) -> GraphQuestion:
-    """Asks whether the fact holds or, with a distractor in place of its object, what does not hold."""
+    """Ask whether the fact holds; with a distractor in place of its object, it does not."""
     values = _values(fact) | ({"object": distractor.text} if distractor else {})
     ask, yes, no = fill(wording.text, values).split("\n")
     parents = (fact.id, wording.id, *([distractor.id] if distractor else []))
@@ -93,7 +93,7 @@ def yes_no(wording: Document, fact: Fact, distractor: Document | None = None) ->
 
 
 def choice(wording: Document, frame: Document, fact: Fact, others: Sequence[str], rng: random.Random) -> GraphQuestion:
-    """Asks which of some objects is the fact's, in the form of MedQA; `others` are the wrong ones, four for A to E."""
+    """Ask which object is the fact's, in the form of MedQA; `others` are the wrong ones, four for A to E."""
     options = rng.sample([fact.object, *others], 1 + len(others))
     shown, answer = frame.text.rsplit("\n", 1)
     choices = tuple(fill(answer, {"object": option}) for option in options)
@@ -103,7 +103,7 @@ def choice(wording: Document, frame: Document, fact: Fact, others: Sequence[str]
 
 
 def declining(wordings: Wordings, facts: Sequence[Fact], count: int, decline: str, rng: random.Random) -> list[GraphQuestion]:
-    """Questions of every form about invented entities, whose right answer is `decline`."""
+    """Return questions of every form about invented entities, whose right answer is `decline`."""
     pairs = []
     for form in islice(cycle(FORMS), count if facts else 0):
         like = rng.choice(facts)
@@ -124,7 +124,7 @@ def declining(wordings: Wordings, facts: Sequence[Fact], count: int, decline: st
 
 
 def invented(wordings: Wordings, relation: str, rng: random.Random) -> str:
-    """A name that no graph has: syllables in a pattern such as "{Name} syndrome"; each split has syllables of its own."""
+    """Invent a name from syllables and a pattern such as "{Name} syndrome"; each split has syllables of its own."""
     syllables = rng.choice(wordings.of("syllables", relation)).text.split()
 
     def name(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""A teacher on this machine: the base model or another one, asked in batches."""
+"""A teacher on this machine: the base model or another one, which answers in batches."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Local:
-    """A transformers model, the base or another. Sampled texts differ between batches, so the batch is the unit.
+    """A transformers model, the base or another. Sampled texts depend on their batch, so the batch is the unit.
 
-    Where a batch ends is decided by the requests in it (content-defined chunking, as in rsync and backup tools): a changed
-    document moves the borders behind it until they find each other again, and the batches after that keep their answers.
+    The requests in a batch decide where it ends (content-defined chunking, as in rsync and backup tools). A changed document
+    moves only the next few borders; later batches keep their answers.
     """
 
     def __init__(self, options: LocalTeacher, runtime: Runtime) -> None:

@@ -28,9 +28,9 @@ class Replay:
         found = [self.recorded.get(content_hash(unit[0].request)) for unit in units]
         if missing := found.count(None):
             raise DataError(
-                f"teacher.path = {self.path}: {missing} of the {len(units)} requests of this step are not recorded there; "
-                "record them with teacher=local or teacher=openai, or undo what changed the prompts; where a budget ended the "
-                f"recording: synthesis.budget.max_calls={len(self.recorded)}"
+                f"teacher.path = {self.path}: {missing} of the {len(units)} requests of this step are not recorded; "
+                "record them with teacher=local or teacher=openai, or undo the change of the prompts. If a budget ended the "
+                f"recording, set synthesis.budget.max_calls={len(self.recorded)}"
             )
         for number, call in enumerate(found):
             assert call is not None

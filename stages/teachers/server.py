@@ -12,17 +12,17 @@ from stages.errors import DataError, reason
 from stages.params import OpenAITeacher, Runtime
 from stages.teachers.teacher import Ask, Keep, Refused, Reply, Unit, about
 
-REFUSALS = (400, 413, 422)  # of this request, where others are answered
+REFUSALS = (400, 413, 422)  # of one request, while others are answered
 
 
 class OpenAI:
     """Any server with OpenAI's chat completions: vLLM, llama.cpp, Ollama, `transformers serve`, a vendor.
 
-    The client repeats a request after 408, 409, 429, 5xx and broken connections and waits as long as Retry-After says, but
-    repeats none after one above two minutes; a request whose body holds no answer is repeated too. The key is read from the
-    environment and kept nowhere. Tokens are those that the server reports, or estimated where it reports none.
+    The client repeats a request after 408, 409, 429, 5xx, broken connections and bodies without an answer. It waits as long
+    as Retry-After demands, but gives up if that exceeds two minutes. The key is read from the environment and kept nowhere.
+    Token counts are the server's, or estimates if it reports none.
 
-    What the server refuses for what is in it (too long, or against its policy: 400, 413, 422) reaches the teacher as `Refused`.
+    Requests that the server refuses for their content (400, 413, 422: too long, against its policy) become `Refused`.
     """
 
     def __init__(self, options: OpenAITeacher, runtime: Runtime) -> None:
@@ -72,7 +72,7 @@ class OpenAI:
     def _key(self) -> str:
         name = self.options.api_key_env
         if name is None:
-            return "none"  # the client insists on one; local servers ignore it
+            return "none"  # the client requires a key; local servers ignore it
         if not (key := os.environ.get(name)):
             raise DataError(f"teacher.api_key_env = {name}: this environment variable is not set")
         if not key.isascii():
@@ -111,7 +111,7 @@ class OpenAI:
         try:
             body = raw.parse()
             choice = body.choices[0]
-            content = choice.message.content or ""  # an empty answer is for the filters
+            content = choice.message.content or ""  # filters reject an empty answer
             text = content.encode("utf-8", "replace").decode()  # half an escaped pair such as \ud83d cannot be stored
             return Reply(
                 text=text.strip(),
@@ -125,13 +125,13 @@ class OpenAI:
 
 
 def _count(usage: Any, name: str, estimate: int) -> int:
-    """Servers leave out the usage, or a part of it, or send null."""
+    """Return the server's count, or the estimate if it is missing or null."""
     count = getattr(usage, name, None)
     return count if isinstance(count, int) and count >= 0 else estimate
 
 
 class _Unusable(Exception):
-    """A body with status 200 that holds no answer; `retries` are those that the client had made for it."""
+    """A body with status 200 that holds no answer, after `retries` of the client."""
 
     def __init__(self, message: str, retries: int) -> None:
         super().__init__(message)

@@ -1,8 +1,8 @@
-"""Teachers answer requests; each answer is stored as soon as it arrives and never asked for twice.
+"""Teachers answer requests; each answer is stored as soon as it arrives and never requested twice.
 
-A backend (this machine's model, a server, a recording) says what it is, in which units it answers and in which waves. The
-unit is what is stored, under the hash of everything that decides it, outside the outputs: a kill, another filter or a
-smaller budget loses no answer. Answers come back in the order of the requests, whatever order they arrived in.
+A backend (a model on this machine, a server, a recording) defines its identity, its units and its waves. Each unit is stored
+outside the outputs, under the hash of everything that decides its answers. A kill, another filter or a smaller budget
+therefore loses no answer. Answers keep the order of the requests, whatever order they arrived in.
 """
 
 import os
@@ -22,19 +22,19 @@ from stages.params import Budget, Sampling
 from stages.records import Call, Message, content_hash
 from stages.text.passages import CJK
 
-REFUSALS_AT_FIRST = 16  # this many may come before an answer does
-CHARACTERS_A_TOKEN = 4  # the usual estimate for English; a Chinese character is about one; no server counts before a request
+REFUSALS_AT_FIRST = 16  # refusals allowed before the first answer
+CHARACTERS_A_TOKEN = 4  # the usual estimate for English; a Chinese character is about one token
 
 
 def about(text: str) -> int:
-    """Tokens of a text, estimated."""
+    """Estimate the tokens of a text."""
     characters = len(re.findall(f"[{CJK}]", text))
     return characters + (len(text) - characters) // CHARACTERS_A_TOKEN
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One request; `follow_ups` is how many further ones its answer may lead to at most, which only a plan wants to know."""
+    """One request; `follow_ups` is the most requests that its answer may lead to, which only a plan needs."""
 
     messages: tuple[Message, ...]
     sampling: Sampling
@@ -43,7 +43,7 @@ class Ask:
 
     @property
     def request(self) -> dict[str, Any]:
-        """What is sent: equal requests differ by the number of their sample."""
+        """Return what is sent; equal requests differ by the number of their sample."""
         messages = [message.model_dump() for message in self.messages]
         return {"messages": messages, "sampling": self.sampling.model_dump(), "sample": self.sample}
 
@@ -52,7 +52,7 @@ Unit = Sequence[Ask]
 
 
 class Reply(BaseModel):
-    """What came back for one request, as it is stored; `seconds` from sending to the answer, retries included."""
+    """The stored answer to one request; `seconds` last from sending to the answer, retries included."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -69,16 +69,16 @@ REPLIES = TypeAdapter(list[Reply])
 
 @dataclass(frozen=True)
 class Refused:
-    """That a request will not be answered, whoever sends it, and why."""
+    """Why a request will never be answered."""
 
     reason: str
 
 
-Keep = Callable[[int, list[Reply] | Refused], None]  # takes the number of a unit and what came of it
+Keep = Callable[[int, list[Reply] | Refused], None]  # takes the number of a unit and its outcome
 
 
 def numbered(asks: Sequence[Ask]) -> list[Ask]:
-    """Equal requests whose answer is drawn become samples of their own; one without chance is sent once for all of them."""
+    """Number equal requests whose answers are drawn; equal greedy requests stay equal and are sent once."""
     before: Counter[str] = Counter()
     found = []
     for ask in asks:
@@ -102,7 +102,7 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class TeacherCost:
-    """What all calls of a run took; `asked` and `refused` count this run's requests alone, tokens are those of all answers."""
+    """Cost of a run; `asked` and `refused` count only the requests of this run, tokens those of all answers."""
 
     calls: int
     asked: int
@@ -116,11 +116,11 @@ class TeacherCost:
 
 @dataclass
 class Teacher:
-    """`calls` are all that it answered; `asked` counts those not read from the store; `spent`: a budget is used up.
+    """`calls` are all answered requests; `asked` counts those not read from the store; `spent` names a budget that ran out.
 
-    `retries` and `seconds` are those of all calls, when they were asked; requests under way together are added up.
-    A refused request counts as an empty answer that did not end, which the methods and their filters throw out. Refusals are
-    not stored: the next run asks again. Where most requests are refused, the fault is not theirs, and the run ends.
+    `retries` and `seconds` sum over all calls, stored ones included, also where requests ran at the same time.
+    A refused request counts as an empty, unfinished answer, which methods and filters throw out. Refusals are not stored, so
+    the next run asks again. If most requests are refused, the cause is not a single request, and the run ends.
     """
 
     backend: Backend
@@ -134,7 +134,7 @@ class Teacher:
     refused: dict[Path, Refused] = field(default_factory=dict)
 
     def answer(self, asks: Sequence[Ask]) -> list[Call | None]:
-        """One call a request, in order; None for those that the budget no longer covers."""
+        """Return one call per request, in order; None for those that the budget no longer covers."""
         asks, found = numbered(asks), list[Call | None]()
         allowed = len(asks) if self.budget.max_calls is None else max(0, self.budget.max_calls - len(self.calls))
         if allowed < len(asks):
@@ -163,7 +163,7 @@ class Teacher:
         )
 
     def stored(self, unit: Unit) -> Path:
-        """Where the answers to a unit lie, or will."""
+        """Return the path at which the answers to a unit are stored."""
         key = {"teacher": self.backend.identity, "seed": self.seed, "asks": [ask.request for ask in unit]}
         return Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "responses" / f"{content_hash(key)}.json"
 
@@ -216,7 +216,7 @@ class Teacher:
         return sum(call.prompt_tokens for call in self.calls), sum(call.new_tokens for call in self.calls)
 
     def _affordable(self) -> bool:
-        """Counted over all answers used, stored ones too, so that a budget means the same data in every run."""
+        """Return whether budgets allow another wave; stored answers count, so that a budget gives equal data in every run."""
         prompt, new = self._tokens()
         limits = {"max_tokens": prompt + new, "max_usd": self.backend.usd(prompt, new)}
         for name, used in limits.items():

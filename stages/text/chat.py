@@ -1,7 +1,7 @@
 """The one place where messages become model text: the same function for training, prediction and export.
 
-`encode` gives token ids and labels of a whole chat, `prompt_ids` the ids of a question that waits for its answer. A chat is
-tokenised piece by piece at the borders between prompt and answer, so that training sees exactly what prediction sees.
+`encode` returns token ids and labels of a whole chat, `prompt_ids` the ids of a prompt that waits for its answer. A chat is
+tokenised in pieces, cut at the borders between prompt and answer, so that training sees exactly what prediction sees.
 An encoder–decoder model reads the prompt in its encoder and writes the answer in its decoder: two sequences instead of one.
 """
 
@@ -23,7 +23,7 @@ FIXED_CLOCK = "{% macro strftime_now(form) %}" + FIXED_DATE + "{% endmacro %}"  
 
 @dataclass
 class Encoded:
-    """Token ids of one sequence; `labels` are equal to the ids where the model is to learn, IGNORE elsewhere.
+    """Token ids of one sequence; `labels` equal the ids where the model learns and are IGNORE elsewhere.
 
     `apart`: for an encoder–decoder model `input_ids` are the prompt alone and `labels` the answer, of its own length.
     """
@@ -34,7 +34,7 @@ class Encoded:
 
     @property
     def length(self) -> int:
-        """Tokens of the longer side: what a limit on the length is held against."""
+        """Return the tokens of the longer side, which a limit on the length applies to."""
         return max(len(self.input_ids), len(self.labels))
 
     @property
@@ -43,9 +43,9 @@ class Encoded:
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[Encoded]:
-    """Every assistant turn and its end token are supervised, nothing else.
+    """Encode a chat; only assistant turns and their end tokens are supervised.
 
-    One sequence for a chat, or several where the template rewrites earlier turns (Qwen3 drops their thinking), since then no
+    Return one sequence, or several if the template rewrites earlier turns (Qwen3 drops their thinking). In that case no
     single sequence shows each turn as the model will see it.
     """
     sequences: list[Encoded] = []
@@ -68,31 +68,31 @@ def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) ->
 
 
 def truncated(sequence: Encoded, max_length: int) -> Encoded:
-    """The first `max_length` tokens; the end of the answer is what gets lost."""
+    """Keep the first `max_length` tokens; the end of the answer gets lost."""
     return Encoded(sequence.input_ids[:max_length], sequence.labels[:max_length], sequence.apart)
 
 
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
-    """Ids of the messages and the header of the answer that is to come; an encoder's text ends with the end token."""
+    """Return ids of the messages and of the next answer's header; an encoder's text ends with the end token."""
     ids = _ids(tokenizer, render(tokenizer, messages, answer_next=True))
     return [*ids, tokenizer.eos_token_id] if tokenizer.encoder_decoder else ids
 
 
 def answer_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
-    """Ids of the chat's last turn, an answer, with its end token."""
+    """Return ids of the chat's last turn, an answer, with its end token."""
     answer = _answer(tokenizer, messages, render(tokenizer, messages[:-1], answer_next=True))
     return _ids(tokenizer, answer)
 
 
 def stop_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Ids that end an answer: the model's end-of-text token and the template's end of turn."""
+    """Return ids that end an answer: the model's end-of-text token and the template's end of turn."""
     probe = [Message(role="user", content="x"), Message(role="assistant", content="y")]
     last = encode(tokenizer, probe)[-1].labels[-1]
     return sorted({last, tokenizer.eos_token_id} - {None})
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], answer_next: bool) -> str:
-    """The chat as text, by the model's own template, thinking disabled and today's date fixed."""
+    """Render the chat with the model's own template, without thinking and with a fixed date."""
     if not tokenizer.chat_template:
         raise DataError(
             f"{tokenizer.name_or_path}: this model has no chat template; choose an instruct model, name one in "
@@ -111,7 +111,7 @@ def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], an
 
 
 def rendering_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """sha256 of a probe chat as text and ids: equal hashes mean that two stages render alike."""
+    """Return sha256 of a probe chat as text and ids; equal hashes mean that two stages render alike."""
     probe = [
         Message(role="system", content="s"),
         Message(role="user", content="Ünï 你好"),
@@ -124,7 +124,7 @@ def rendering_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
 
 
 def _answer(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], prompt: str) -> str:
-    """The last turn as the template writes it, with its end token and without the white space that follows that."""
+    """Return the last turn as the template writes it, with its end token and without white space after it."""
     whole = render(tokenizer, messages, answer_next=False)
     if not whole.startswith(prompt):
         raise DataError(f"{tokenizer.name_or_path}: the chat template writes an answer differently from what it prompts for")

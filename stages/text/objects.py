@@ -1,13 +1,13 @@
-"""JSON objects in answers: reading one, and telling two values apart as JSON does."""
+"""JSON objects in answers: parse one, and compare two values as JSON does."""
 
 import json
 from typing import Any
 
-WRONG = ""  # equals no value: given by an answer that is not an object, or is nested too deep to compare
+WRONG = ""  # equals no value; stands for answers that are not an object or are nested too deep to compare
 
 
 def parsed(answer: str) -> dict[str, Any] | None:
-    """The answer as a JSON object, or None; text around the object makes it invalid."""
+    """Return the answer as a JSON object, or None; text around the object makes it invalid."""
     try:
         value = json.loads(answer, parse_float=number, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -16,7 +16,7 @@ def parsed(answer: str) -> dict[str, Any] | None:
 
 
 def number(text: str) -> int | float:
-    """1.0 is 1, as in JSON Schema."""
+    """Parse a number; 1.0 is 1, as in JSON Schema."""
     value = float(text)
     return int(value) if value.is_integer() else value
 
@@ -26,7 +26,7 @@ def _refuse(constant: str) -> None:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal as JSON, lists at any depth as sets: true is not 1, order and repetition do not count."""
+    """Return whether two values are equal as JSON, with lists at any depth as sets; true is not 1."""
     return isinstance(a, list) == isinstance(b, list) and elements(a) == elements(b)
 
 
@@ -42,7 +42,7 @@ def _canonical(value: Any) -> str:
 
 
 def _in_order(value: Any) -> Any:
-    """The same value, each list within it sorted and without repetition."""
+    """Return the value with each list in it sorted and without repetition."""
     if isinstance(value, dict):
         return {key: _in_order(element) for key, element in value.items()}
     if not isinstance(value, list):

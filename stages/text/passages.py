@@ -1,8 +1,7 @@
-"""Documents cut into passages: at headings, then after a number of words. Self-QA asks about them, retrieval searches them.
+"""Cut documents into passages: at headings, then after a number of words. Self-QA asks about them, retrieval searches them.
 
-A passage repeats the headings above it, so that it says by itself what it is about. Words are counted as in a text with
-spaces; a Chinese, Japanese or Korean character counts as one, and so do four characters of a run too long to be a word, as
-in Thai.
+A passage repeats the headings above it, so that its topic is clear without the document. Words are separated by spaces.
+Each Chinese, Japanese or Korean character counts as a word, and so do four characters of a run too long to be a word (Thai).
 """
 
 import itertools
@@ -21,10 +20,10 @@ SENTENCE_END = re.compile(r"(?<=[.!?]\s)|(?<=[。！？；])")
 
 
 def cut(document: Document, size: Passage) -> list[Document]:
-    """Passages of at most `size.words` words below their headings, whole lines or sentences where these are short enough.
+    """Return passages of at most `size.words` words below their headings; short lines and sentences stay whole.
 
-    Neighbours under one heading share whole lines or sentences of together at most `size.overlap` words; where the last one is
-    longer, its last words, as many as there is room for.
+    Neighbours under one heading share whole lines or sentences of together at most `size.overlap` words. If the last line or
+    sentence is longer, they share as many of its last words as fit.
     """
     found = [
         Document(text="\n".join([*headings, piece]), kind="passage", source=document.source, parents=(document.id,))
@@ -35,18 +34,18 @@ def cut(document: Document, size: Passage) -> list[Document]:
 
 
 def headings(passage: Document) -> list[str]:
-    """What stands over a passage, from the document's own heading down; its source where it has none."""
+    """Return the headings above a passage, from the document's own down; its source if it has none."""
     lines = list(itertools.takewhile(HEADING.fullmatch, passage.text.split("\n")))
     return [HEADING.sub(r"\2", line) for line in lines] or [passage.source]
 
 
 def is_cjk(text: str) -> bool:
-    """Whether most of its letters are Chinese, Japanese or Korean."""
+    """Return whether most letters are Chinese, Japanese or Korean."""
     return 2 * len(re.findall(f"[{CJK}]", text)) > len(re.findall(r"\w", re.sub(r"\{\w+\}", "", text)))
 
 
 def _sections(text: str) -> Iterator[tuple[list[str], str]]:
-    """Each heading's path and the text below it; text before the first heading has none. Code between ``` has no headings."""
+    """Yield each heading's path and the text below it; code between ``` has no headings."""
     path: list[str] = []
     body: list[str] = []
     is_code = False
@@ -81,12 +80,12 @@ def _pieces(body: str, size: Passage) -> Iterator[str]:
 
 
 def _tail(part: str, words: int) -> list[str]:
-    """Its last words as a part of their own; none where the part after it leaves them no room."""
+    """Return the part's last words as a part of their own; none if the next part leaves no room."""
     return [part[[match.start() for match in WORD.finditer(part)][-words] :]] if words > 0 else []
 
 
 def _parts(line: str, size: Passage) -> list[str]:
-    """A line whole, else its sentences, else windows small enough to be shared by neighbours."""
+    """Return a line whole, or its sentences, or windows small enough for neighbours to share."""
     if _words([line]) <= size.words:
         return [line]
     parts = []

@@ -1,4 +1,4 @@
-"""The messages before an answer: a task's question, and the examples that a base system sees before it."""
+"""The messages before an answer: a task's question, and the few-shot examples of a base system."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -10,7 +10,7 @@ SHOTS = Path("data/formatted/shots.jsonl")
 
 
 def question(task: Task) -> tuple[Message, ...]:
-    """Everything before the answer, nothing for a plain text; instruction and input are joined by a line end, as in Alpaca."""
+    """Return all messages before the answer, none for a plain text; a line end joins instruction and input, as in Alpaca."""
     if PLAIN_TEXT in task.slices:
         return ()
     system = (Message(role="system", content=task.system),) if task.system else ()
@@ -19,13 +19,13 @@ def question(task: Task) -> tuple[Message, ...]:
 
 
 def shots_of(system: str) -> list[Message]:
-    """The example turns of a system such as base_3shot; others have none."""
+    """Return the example turns of a system such as base_3shot; others have none."""
     count = int(system.removeprefix("base_").removesuffix("shot")) if system.endswith("shot") else 0
     chosen = islice(read(SHOTS, Example), count) if count else ()
     return [message for example in chosen for message in example.messages if message.role != "system"]
 
 
 def with_shots(prompt: Sequence[Message], shots: Sequence[Message]) -> list[Message]:
-    """Earlier questions and answers stand between the system prompt and the question."""
+    """Insert earlier questions and answers between the system prompt and the question."""
     system = [message for message in prompt[:1] if message.role == "system"]
     return [*system, *shots, *prompt[len(system) :]]

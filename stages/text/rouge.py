@@ -1,4 +1,4 @@
-"""ROUGE-L between texts, fast enough for large pools: each token becomes one character, so that rapidfuzz compares strings.
+"""ROUGE-L between texts, fast enough for large pools: each token becomes one character, and rapidfuzz compares strings.
 
 ROUGE-L F1 is 2·LCS / (m + n) for texts of m and n tokens whose longest common subsequence has LCS tokens (Lin 2004, W04-1013).
 """
@@ -9,21 +9,21 @@ from typing import NamedTuple
 from rapidfuzz import process
 from rapidfuzz.distance import Indel, LCSseq
 
-FIRST = 0xE000  # of the characters that stand for tokens: after the surrogates, which are not characters
+FIRST = 0xE000  # first character that stands for a token; it follows the surrogates, which are not characters
 # 1 - (m + n - 2·LCS) / (m + n), rounded; rapidfuzz skips pairs whose lengths cannot reach a cutoff.
 SIMILARITY = Indel.normalized_similarity
 ROUNDING = 1e-3
 
 
 class Match(NamedTuple):
-    """The place of a text among those added, and its ROUGE-L F1 with the text asked about."""
+    """The index of an added text, and its ROUGE-L F1 with the query."""
 
     place: int
     f1: float
 
 
 class RougeL:
-    """Texts by how near another one comes to them."""
+    """A pool of texts, searched by ROUGE-L F1."""
 
     def __init__(self, tokenize: Callable[[str], Sequence[str]], texts: Sequence[str] = ()) -> None:
         self.tokenize, self.texts = tokenize, list[str]()

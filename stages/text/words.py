@@ -1,4 +1,4 @@
-"""Texts as words, sentences and a script, for languages with and without spaces; and whether an answer declines."""
+"""Words, sentences and script of a text, with or without spaces; and whether an answer declines."""
 
 import re
 from collections import Counter
@@ -8,9 +8,9 @@ CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 TOKEN = re.compile(rf"{CJK.pattern}|(?:(?!{CJK.pattern})[^\W_])+")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])(?![。！？”」])|\n")
 
-# An answer declines when one of these stands in its first two sentences (’ is read as '). They are what a model says of itself
-# or of its source: "customers who cannot log in" declines nothing, and an apology alone does not. "That is not stated" counts
-# at the start of a sentence alone ("costs that are not stated"), and so does 无法确定 at that of a clause (如果无法确定尺寸).
+# An answer declines if one of these stands in its first two sentences (’ is read as '). A model writes them about itself or
+# its source. "Customers who cannot log in" does not decline, nor does an apology alone. "That is not stated" counts only at
+# the start of a sentence ("costs that are not stated"), 无法确定 only at the start of a clause (如果无法确定尺寸).
 DECLINES = re.compile(
     "(?<![a-z])(?:"
     "i don't know|i do not know|i'm not sure|i am not sure|"
@@ -30,7 +30,7 @@ DECLINES = re.compile(
 
 
 def tokens(text: str) -> list[str]:
-    """Lower-case words; each Chinese, Japanese or Korean character is one. A text of signs alone is not nothing.
+    """Return lower-case words; each Chinese, Japanese or Korean character is one. Text without any gives its parts.
 
     On ASCII text these are the tokens of rouge_score without stemming, and words with accents stay whole.
     """
@@ -38,12 +38,12 @@ def tokens(text: str) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """Parts that end with a full stop, question or exclamation mark (Latin ones before a space), or with the line."""
+    """Split at full stops, question and exclamation marks (Latin ones before a space) and at line ends."""
     return [part.strip() for part in SENTENCE_END.split(text) if part.strip()]
 
 
 def script(text: str) -> str:
-    """`zh`, `ja` or `ko` where most words are characters of that script, else `other`; Han with kana is Japanese."""
+    """Return `zh`, `ja` or `ko` if most words are characters of that script, else `other`; Han with kana is Japanese."""
     words = tokens(text)
     found = Counter("ja" if w <= "\u30ff" else "ko" if w >= "\uac00" else "zh" for w in words if CJK.match(w))
     if 2 * found.total() <= len(words):
@@ -52,11 +52,11 @@ def script(text: str) -> str:
 
 
 def declines(text: str) -> bool:
-    """Whether the answer says in its first two sentences that it gives none; see DECLINES."""
+    """Return whether the answer declines in its first two sentences; see DECLINES."""
     return bool(DECLINES.search(" ".join(sentences(text)[:2]).lower().replace("’", "'")))
 
 
 def repetition(words: Sequence[str]) -> float:
-    """Return the share of 3-grams that were there before."""
+    """Return the share of 3-grams that repeat an earlier one."""
     grams = Counter(zip(words, words[1:], words[2:], strict=False))
     return 1 - len(grams) / grams.total() if grams else 0.0

@@ -157,7 +157,7 @@ BAD_FILES: list[tuple[str, str, str | bytes, dict[str, str], dict[str, Any], str
     ("too few cells", "mine.csv", 'input,output\n"a\nb",c\na\n', ASKED, {}, "mine.csv:4: ", "1 cells, but the header has 2"),
     ("quote left open", "mine.csv", 'input,output\na,b\n"a,b\nc,d\n', ASKED, {}, "mine.csv:3: not CSV", "close each"),
     ("blank output", "mine.csv", 'input,output\r\n"a\r\nb",c\r\na,  \r\n', ASKED, {}, "mine.csv:4: ", "'output' is empty"),
-    ("nothing asked", "mine.csv", "input,output\n ,b\n", ASKED, {}, "mine.csv:2: ", "nothing is asked, 'input' empty"),
+    ("nothing asked", "mine.csv", "input,output\n ,b\n", ASKED, {}, "mine.csv:2: ", "no question, 'input' empty"),
     ("not JSON", "mine.jsonl", OK + "\n{oops}\n", ASKED, {}, "mine.jsonl:3: not JSON", "each line must be one object"),
     ("NaN", "mine.jsonl", '{"input": "a", "output": NaN}\n', ASKED, {}, "mine.jsonl:1: not JSON", "NaN is not a JSON value"),
     ("too deep", "mine.jsonl", "[" * 100_000, ASKED, {}, "mine.jsonl:1: not JSON", "nested too deeply"),

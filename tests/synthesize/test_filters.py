@@ -15,7 +15,7 @@ from stages.fetch import authored
 from stages.params import ComplaintInstruct, ComplaintsData, Sampling, Splits
 from stages.records import Call, Document
 from stages.synthesize import filters, self_instruct
-from stages.synthesize.made import Inputs, Made, funnel
+from stages.synthesize.made import Inputs, Made, Step, funnel
 from stages.teachers.teacher import Ask
 from stages.text import rouge
 
@@ -282,15 +282,15 @@ def test_every_answer_is_kept_or_rejected_by_the_first_filter_that_objects() -> 
 def test_the_funnel_adds_up() -> None:
     made, teacher = run(MIXED, calls=20)
     listed = funnel("self_instruct", made, len(teacher.calls), "")
-    names, counts = [step["stage"] for step in listed["stages"]], [step["count"] for step in listed["stages"]]
+    names, counts = [step.stage for step in listed.stages], [step.count for step in listed.stages]
     assert names == ["generated", *FILTERS, "kept"]
-    assert counts[0] == listed["calls"] == 20
+    assert counts[0] == listed.calls == 20
     assert counts[-1] == counts[-2] == len(made.kept)
     lost = [before - after for before, after in pairwise(counts[:-1])]
-    assert lost == [listed["rejected"][name]["count"] for name in FILTERS]
+    assert lost == [listed.rejected[name].count for name in FILTERS]
     assert min(lost) >= 1
-    assert listed["rows"] == len(made.tasks) == 5
-    assert listed["rejected"]["length"]["examples"][0] == "Too short."
+    assert listed.rows == len(made.tasks) == 5
+    assert listed.rejected["length"].examples[0] == "Too short."
 
 
 def test_rows_are_made_of_kept_bodies_and_can_be_traced_to_call_and_demonstrations() -> None:
@@ -311,12 +311,12 @@ def test_a_teacher_that_yields_nothing_makes_no_rows_and_a_funnel_that_ends_in_z
     made, teacher = run(answers, calls=6)
     listed = funnel("self_instruct", made, len(teacher.calls), "")
     assert (made.kept, made.tasks, len(made.rejected)) == ([], [], 6)
-    assert listed["stages"][-1] == {"stage": "kept", "count": 0}
-    assert listed["rows"] == 0
+    assert listed.stages[-1] == Step("kept", 0)
+    assert listed.rows == 0
 
 
 def test_a_funnel_of_no_calls_is_no_error() -> None:
-    assert funnel("none", Made(), 0, "")["stages"] == [{"stage": "generated", "count": 0}, {"stage": "kept", "count": 0}]
+    assert funnel("none", Made(), 0, "").stages == [Step("generated", 0), Step("kept", 0)]
 
 
 def test_the_teacher_is_shown_train_bodies_as_turns_of_its_own() -> None:

@@ -14,7 +14,7 @@ from stages.fetch import authored
 from stages.params import GeneralInstruct, compose
 from stages.records import Call, Message, Task
 from stages.synthesize import diversity, filters, general_instruct, instances, self_instruct
-from stages.synthesize.made import Inputs, Made, funnel
+from stages.synthesize.made import Inputs, Made, Rejected, funnel
 from stages.teachers.teacher import Ask
 
 POOL = authored.seed_tasks(Path(__file__).parents[2] / "data/authored/self_instruct/seeds.jsonl")
@@ -392,7 +392,7 @@ def test_a_teacher_that_says_nothing_ends_in_zero_and_says_so() -> None:
     made = run(Script([]), patience=3)
     listed = funnel("self_instruct", made, 3, "")
     assert (made.kept, made.tasks, made.figures["ended_by"]) == ([], [], "patience")
-    assert {step["count"] for step in listed["stages"]} == {0}
+    assert {step.count for step in listed.stages} == {0}
 
 
 def test_too_few_seeds_are_refused_with_what_to_change() -> None:
@@ -408,11 +408,11 @@ def test_the_funnel_counts_instructions_and_its_figures_count_instances() -> Non
     texts = ["Too short", NEW[0], NEW[1], "Draw a cat for me, please."]
     teacher = Script([numbered(texts)], {NEW[0]: examples(("a", "a"), ("b", "c")), NEW[1]: "none"})
     listed = funnel("self_instruct", run(teacher), len(teacher.calls), "")
-    counts = {step["stage"]: step["count"] for step in listed["stages"]}
+    counts = {step.stage: step.count for step in listed.stages}
     assert (counts["generated"], counts["length"], counts["keywords"], counts["novelty"], counts["kept"]) == (4, 3, 2, 2, 1)
-    inner = {step["stage"]: step["count"] for step in listed["figures"]["instances"]}
+    inner = {step.stage: step.count for step in listed.figures["instances"]}
     assert (inner["generated"], inner["instance_echo"], inner["kept"]) == (2, 1, 1)
-    assert listed["rejected"]["instance_echo"] == {"count": 1, "examples": [f"{NEW[0]}\na\na"]}
+    assert listed.rejected["instance_echo"] == Rejected(1, [f"{NEW[0]}\na\na"])
 
 
 def test_diversity_is_the_share_of_distinct_grams_and_the_distance_from_the_nearest_seed() -> None:

@@ -208,7 +208,7 @@ def test_each_filter_throws_out_what_it_is_for_and_the_funnel_adds_up() -> None:
         "duplicates",
     ]
     assert [pair.text for pair in made.kept] == ["What is the yearly fee of Plan 4?\n$4.50"]
-    counts = [stage["count"] for stage in funnel("self_qa", made, 0, "")["stages"]]
+    counts = [step.count for step in funnel("self_qa", made, 0, "").stages]
     assert counts == [6, 5, 4, 3, 2, 1, 1]
 
 
@@ -240,7 +240,7 @@ def test_a_weak_teacher_yields_nothing_and_breaks_nothing_and_rules_still_do() -
     weak = teacher(lambda sort, prompt: "")
     made = run(many(3), weak, generator="teacher")
     assert (made.tasks, made.kept) == ([], [])
-    assert funnel("self_qa", made, len(weak.calls), "")["rows"] == 0
+    assert funnel("self_qa", made, len(weak.calls), "").rows == 0
     both = run(many(3), weak, generator="both")
     assert {pair.kind for pair in both.kept} == {"rules"}
 
