@@ -39,7 +39,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_prediction_is_traced_to_document_fact_and_what_is_missing(data: Path) -> None:
+def test_trace_reaches_document_fact_and_missing_record(data: Path) -> None:
     lines = list(lineage.trace(ANSWER.id, data))
     ids = [line.strip().split()[0] for line in lines if not line.startswith("    ") or "-" in line.split()[0]]
     assert [id for id in ids if "-" in id] == [ANSWER.id, EXAMPLE.id, TASK.id, DOCUMENT.id, FACT.id, "call-gone"]
@@ -59,7 +59,7 @@ def test_the_beginning_of_an_id_suffices_while_it_is_unique(data: Path) -> None:
         list(lineage.trace("task-", data))
 
 
-def test_records_that_share_their_parents_are_told_once_each(tmp_path: Path) -> None:
+def test_shared_parents_are_traced_once(tmp_path: Path) -> None:
     """Sixteen rounds of tasks made from the two before have 65,536 paths, but 34 records."""
     made = [Task(kind="text", instruction=f"seed {n}", output="x", source="s") for n in range(2)]
     for round in range(16):
@@ -72,7 +72,7 @@ def test_records_that_share_their_parents_are_told_once_each(tmp_path: Path) -> 
     assert sorted(lineage.sources(made[-1].id, lineage.read(tmp_path))) == sorted(task.id for task in made[:2])
 
 
-def test_a_line_that_is_no_record_is_named(data: Path) -> None:
+def test_bad_line_is_named(data: Path) -> None:
     (data / "raw/facts.jsonl").write_text('{"id": 1}\n[]\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"facts\.jsonl:2: not a record"):
         list(lineage.trace("x", data))
@@ -117,9 +117,7 @@ def test_a_plan_asks_nothing_and_knows_what_is_answered(tmp_path: Path, monkeypa
     assert Wire.sent == 2
 
 
-def test_a_plan_ends_where_the_budget_does_and_counts_chinese_by_characters(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plan_counts_chinese_by_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     asks = [Ask((Message(role="user", content="账户费用" * (n + 1)),), SAMPLING, follow_ups=2) for n in range(5)]
     planned = Planned(Wire(), Budget(max_calls=3, max_tokens=None, max_usd=None), seed=1)
@@ -139,7 +137,7 @@ def test_a_plan_ends_where_the_budget_does_and_counts_chinese_by_characters(
         ({"max_tokens": 300, "max_usd": 0.3}, (90, 180), 0.27, ""),
     ],
 )
-def test_a_plan_goes_no_further_than_the_budget_of_tokens_and_money_and_says_so(
+def test_plan_stops_at_the_budget_of_tokens_and_money(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: dict, tokens: tuple[int, int], usd: float, ended_by: str
 ) -> None:
     """30 tokens are spent on stored answers; 270 are wanted."""
@@ -152,7 +150,7 @@ def test_a_plan_goes_no_further_than_the_budget_of_tokens_and_money_and_says_so(
     assert (figures.usd, figures.limit, figures.now) == (usd, ended_by, 3)
 
 
-def test_equal_requests_are_sent_once_unless_their_answers_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_greedy_requests_are_sent_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Wire, "sent", 0)
     wave = [[ask] for ask in ASKS[:1] * 4]
@@ -185,9 +183,7 @@ def test_a_damaged_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         teacher.answer(ASKS[:1])
 
 
-def test_answers_are_counted_with_their_retries_and_price_and_a_budget_of_money_stops(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cost_counts_retries_and_money_budget_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     teacher = Teacher(Wire(), Budget(max_calls=None, max_tokens=None, max_usd=0.03), seed=1)
     assert [call is None for call in teacher.answer(ASKS)] == [False, False, True, True, True]

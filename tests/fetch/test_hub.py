@@ -57,9 +57,7 @@ def the_line(run: Run) -> str:
 
 
 @pytest.mark.model
-def test_a_split_is_read_at_the_commit_of_its_branch_which_is_kept_and_no_code_is_downloaded(
-    endpoint: str, fetched: Callable[..., Run], tmp_path: Path
-) -> None:
+def test_split_is_read_at_a_commit_without_downloading_code(endpoint: str, fetched: Callable[..., Run], tmp_path: Path) -> None:
     run = fetched(endpoint, "data.valid=0.2", "data.test=0.2")
     assert run.returncode == 0, run.stderr
     pinned = json.loads((tmp_path / "data/raw/hub.json").read_text(encoding="utf-8"))
@@ -84,7 +82,7 @@ def test_a_repository_that_is_not_there_ends_with_one_line(endpoint: str, fetche
 @pytest.mark.parametrize(
     ("name", "offline"), [("medqa", "medqa_offline"), ("dialogue_mixed", "dialogue_offline"), ("mine", "complaints")]
 )
-def test_an_unreachable_hub_ends_with_one_line_that_names_the_experiment_without_it(
+def test_unreachable_hub_names_an_offline_experiment(
     fetched: Callable[..., Run], tmp_path: Path, name: str, offline: str
 ) -> None:
     (tmp_path / "conf").symlink_to(compose.ROOT / "conf")

@@ -76,7 +76,7 @@ def test_the_same_rows_in_any_format_are_the_same_tasks(tmp_path: Path, name: st
     ]
 
 
-def test_columns_have_the_users_names_and_an_unnamed_column_is_ignored(tmp_path: Path) -> None:
+def test_unnamed_columns_are_ignored(tmp_path: Path) -> None:
     path = save(tmp_path, "mine.csv", ",Frage,Antwort,input\n0,Wer?,Ich,zzz\n")
     (task,) = read(path, {"input": "Frage", "output": "Antwort"})
     assert (task.input, task.output, task.instruction, task.system) == ("Wer?", "Ich", "", "")
@@ -326,7 +326,7 @@ BAD_FILES: list[tuple[str, str, str | bytes, dict[str, str], dict[str, Any], str
     [case[1:] for case in BAD_FILES],
     ids=[case[0] for case in BAD_FILES],
 )
-def test_what_cannot_be_a_row_is_refused_in_one_line_with_place_and_hint(
+def test_bad_row_is_refused_with_place_and_hint(
     tmp_path: Path, name: str, content: str | bytes, columns: dict[str, str], changes: dict[str, Any], place: str, hint: str
 ) -> None:
     path = save(tmp_path, name, content)
@@ -350,14 +350,14 @@ def places(found: dict[str, list[Task]]) -> dict[str, str]:
     return {task.input: split for split, tasks in found.items() for task in tasks}
 
 
-def test_splits_have_about_the_asked_shares_and_keep_the_order_of_the_file(tmp_path: Path) -> None:
+def test_splits_have_their_shares_and_keep_the_order(tmp_path: Path) -> None:
     found = rows.tasks(settings(jsonl(tmp_path, questions(2000)), ASKED, valid=0.1, test=0.2), seed=1)
     assert {split: round(len(tasks) / 2000, 1) for split, tasks in found.items()} == {"train": 0.7, "valid": 0.1, "test": 0.2}
     for tasks in found.values():
         assert tasks == sorted(tasks, key=lambda task: int(task.input.split()[1]))
 
 
-def test_an_added_row_another_valid_share_or_another_default_prompt_moves_no_test_row(tmp_path: Path) -> None:
+def test_other_settings_move_no_test_row(tmp_path: Path) -> None:
     shares = {"valid": 0.1, "test": 0.2}
     before = places(rows.tasks(settings(jsonl(tmp_path, questions(300)), ASKED, **shares), seed=1))
     more = jsonl(tmp_path, [{"input": "new", "output": "row"}, *reversed(questions(300))])
@@ -374,7 +374,7 @@ def test_another_seed_splits_otherwise(tmp_path: Path) -> None:
     assert places(rows.tasks(data, seed=1)) != places(rows.tasks(data, seed=2))
 
 
-def test_rows_of_one_group_stay_together_and_errors_cluster_by_it(tmp_path: Path) -> None:
+def test_rows_of_one_group_stay_together(tmp_path: Path) -> None:
     data = settings(jsonl(tmp_path, questions(400)), GROUPED, valid=0.2, test=0.3)
     sources = [{task.source for task in tasks} for tasks in rows.tasks(data, seed=1).values()]
     assert set.union(*sources) == {f"p{number}" for number in range(40)}
@@ -386,7 +386,7 @@ def test_a_group_may_be_a_number(tmp_path: Path) -> None:
     assert task.source == "7"
 
 
-def test_equal_prompts_stay_together_whatever_their_case_and_spaces(tmp_path: Path) -> None:
+def test_equal_prompts_stay_in_one_split(tmp_path: Path) -> None:
     twins = [
         {"input": text, "output": f"answer {text}"}
         for row in questions(200)

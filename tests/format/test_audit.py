@@ -58,7 +58,7 @@ def test_drop_leaves_over_long_rows_away_and_counts_them(tokenizer):
     assert (valid["rows"], valid["dropped"], valid["end_supervised"]) == (0, 1, 0.0)
 
 
-def test_truncate_keeps_the_row_and_shows_that_its_end_is_not_learnt(tokenizer):
+def test_truncated_row_does_not_learn_its_end(tokenizer):
     short, long = row("a", "b"), row("a", "b" * 50)
     limit = length(tokenizer, short) + 10
     fitted, figures = audit.fit({"train": [short, long]}, tokenizer, limits(limit, "truncate"))
@@ -75,7 +75,7 @@ def test_fail_names_the_row_and_the_options(tokenizer):
         audit.fit({"train": [long]}, tokenizer, limits(40, "fail"))
 
 
-def test_a_row_whose_prompt_fills_the_window_would_train_on_nothing(tokenizer):
+def test_prompt_that_fills_the_window_is_refused(tokenizer):
     long = row("q" * 60, "b")
     with pytest.raises(DataError, match=rf"{long.id}.*would train on nothing"):
         audit.fit({"train": [row("a", "b"), long]}, tokenizer, limits(50, "truncate"))

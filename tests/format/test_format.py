@@ -49,7 +49,7 @@ def test_an_example_keeps_what_a_task_is_scored_and_traced_by() -> None:
 MANY = [task(f"question {i}", source=f"layout-{i % 4}") for i in range(20)]
 
 
-def test_set_apart_examples_come_from_different_sources_and_the_others_keep_their_order() -> None:
+def test_set_apart_examples_have_different_sources() -> None:
     for seed in range(20):
         shots, others = chats.set_apart(MANY, 4, seed)
         assert {shot.source for shot in shots} == {"layout-0", "layout-1", "layout-2", "layout-3"}
@@ -63,13 +63,13 @@ def test_set_apart_examples_never_take_more_than_half(rows: int, asked: int, giv
     assert sorted(row.id for row in [*shots, *others]) == sorted(row.id for row in MANY[:rows])
 
 
-def test_examples_set_apart_depend_on_the_seed_alone_and_more_of_them_keep_the_first() -> None:
+def test_more_set_apart_examples_keep_the_first() -> None:
     assert chats.set_apart(MANY, 4, seed=1) == chats.set_apart(MANY, 4, seed=1)
     assert len({chats.set_apart(MANY, 4, seed)[0][0].id for seed in range(10)}) > 1
     assert chats.set_apart(MANY, 8, seed=1)[0][:4] == chats.set_apart(MANY, 4, seed=1)[0]
 
 
-def test_setting_apart_from_many_sources_compares_no_row_with_every_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_apart_is_fast_with_many_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = 0
 
     def equal(one: Task, other: object) -> bool:
@@ -113,7 +113,7 @@ def test_a_train_row_goes_when_it_repeats_a_held_out_one(
     assert kept == ([] if reason else [row])
 
 
-def test_rows_that_stay_keep_their_order_and_every_removed_row_is_counted_once() -> None:
+def test_removed_rows_are_counted_once() -> None:
     train = [task("a b c"), task(f"x {LONG}"), task("d e f"), task(LONG), task("g h i")]
     kept, removed = overlap.remove(train, [task(LONG)], 10)
     assert kept == [train[0], train[2], train[4]]
@@ -126,7 +126,7 @@ def test_an_instruction_that_all_rows_share_is_no_overlap() -> None:
     assert overlap.remove([task(instruction=LONG)], [task(instruction=f"{LONG} eleven")], 10)[1]["ngram"] == 1
 
 
-def test_different_conversations_that_end_with_the_same_words_are_not_equal() -> None:
+def test_conversations_with_equal_last_turns_differ() -> None:
     train, test = (
         task("Thanks!", history=turns("Where is it?", "Here.")),
         task("Thanks!", history=turns("Who are you?", "A bot.")),

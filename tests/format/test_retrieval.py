@@ -23,7 +23,7 @@ def test_rare_words_decide() -> None:
     assert index.best("银账户的月费是多少？") == PASSAGES[2]
 
 
-def test_the_question_stays_above_its_passage_and_leads_back_to_its_example() -> None:
+def test_question_stands_above_its_passage() -> None:
     messages = [
         Message(role=role, content=text) for role, text in (("system", "s"), ("user", "silver fee?"), ("assistant", "five"))
     ]

@@ -43,7 +43,7 @@ GOOD = (
         ("", True, False),
     ],
 )
-def test_finished_wants_a_sentence_end_that_the_teacher_wrote_itself(text: str, stopped: bool, passes: bool) -> None:
+def test_finished_needs_a_sentence_end_by_the_teacher(text: str, stopped: bool, passes: bool) -> None:
     assert (filters.finished(text, stopped) is None) == passes
 
 
@@ -103,7 +103,7 @@ def test_ordinary_sentences_are_no_leftovers(text: str) -> None:
     assert filters.leftovers(text) is None
 
 
-def test_authored_bodies_pass_the_filters_that_synthetic_ones_must_pass() -> None:
+def test_authored_bodies_pass_the_filters() -> None:
     refused = {
         body.text: reason
         for body in BODIES
@@ -177,7 +177,7 @@ def test_a_text_without_words_is_like_no_other() -> None:
     assert filters.Novelty(["", "。。"], 0.1).check("!!") is None
 
 
-def test_a_vocabulary_beyond_the_sixteen_bit_characters_is_told_apart() -> None:
+def test_large_vocabulary_has_distinct_characters() -> None:
     novelty = filters.Novelty([" ".join(f"w{n}" for n in range(70_000))], 0.5)
     assert novelty.check("w55296 w57343 w69999") is None
     novelty.add("w55296 w57343 w69999")
@@ -263,7 +263,7 @@ MIXED = [
 ]
 
 
-def test_every_answer_is_kept_or_rejected_by_the_first_filter_that_objects() -> None:
+def test_first_filter_that_objects_rejects() -> None:
     made, teacher = run(MIXED, calls=len(MIXED))
     assert [document.text for document in made.kept] == [GOOD[0], GOOD[2]]
     assert [rejection.filter for rejection in made.rejected] == [
@@ -293,7 +293,7 @@ def test_the_funnel_adds_up() -> None:
     assert listed.rejected["length"].examples[0] == "Too short."
 
 
-def test_rows_are_made_of_kept_bodies_and_can_be_traced_to_call_and_demonstrations() -> None:
+def test_rows_trace_back_to_call_and_demonstrations() -> None:
     made, teacher = run([(text, True) for text in GOOD], calls=3, rows=9)
     kept = {document.id: document for document in made.kept}
     known = {document.id for document in (*BODIES, *LAYOUTS)} | {call.id for call in teacher.calls}
@@ -307,7 +307,7 @@ def test_rows_are_made_of_kept_bodies_and_can_be_traced_to_call_and_demonstratio
 
 
 @pytest.mark.parametrize("answers", [[("", True)], [("No end", True)], [(BODIES[0].text, True)]])
-def test_a_teacher_that_yields_nothing_makes_no_rows_and_a_funnel_that_ends_in_zero(answers: list[tuple[str, bool]]) -> None:
+def test_useless_teacher_makes_no_rows(answers: list[tuple[str, bool]]) -> None:
     made, teacher = run(answers, calls=6)
     listed = funnel("self_instruct", made, len(teacher.calls), "")
     assert (made.kept, made.tasks, len(made.rejected)) == ([], [], 6)
@@ -340,7 +340,7 @@ def test_braces_in_a_demonstration_are_text_not_template() -> None:
 
 
 @pytest.mark.parametrize("seeds", [[], BODIES, LAYOUTS], ids=["nothing", "no layouts", "no bodies"])
-def test_without_authored_bodies_and_layouts_the_option_to_change_is_named(seeds: list[Document]) -> None:
+def test_missing_bodies_or_layouts_name_the_option(seeds: list[Document]) -> None:
     options = options_for(calls=1, demonstrations=1, min_words=1, max_words=2, rows=1)
     with pytest.raises(DataError, match="synthesis=none"):
         self_instruct.run(inputs(seeds, None), Script([("x", True)]), options, 1)  # type: ignore[arg-type]

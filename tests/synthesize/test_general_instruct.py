@@ -107,7 +107,7 @@ def test_the_seeds_are_a_hundred_and_more_of_every_kind() -> None:
     assert [task.source for task in POOL if (task.kind == "classification") != bool(task.choices)] == []
 
 
-def test_every_seed_passes_the_filters_that_new_instructions_must_pass() -> None:
+def test_every_seed_passes_the_filters() -> None:
     novelty, refused = filters.Novelty([], DEFAULT.max_rouge_l), []
     for task in POOL:
         made, candidate = Made(), general_instruct.Candidate(task.instruction, True, ("call",))
@@ -137,7 +137,7 @@ def test_a_bad_seed_is_named_with_file_line_and_field(tmp_path: Path, line: str,
     assert message in str(caught.value)
 
 
-def test_a_prompt_shows_eight_seeds_at_first_and_two_kept_instructions_later() -> None:
+def test_prompt_shows_seeds_then_kept_instructions() -> None:
     teacher = Script([numbered(NEW[:3]), numbered(NEW[3:5])])
     made = run(teacher, target=5)
     first, second = list_prompts(teacher)
@@ -149,7 +149,7 @@ def test_a_prompt_shows_eight_seeds_at_first_and_two_kept_instructions_later() -
     assert [document.text for document in made.kept] == list(NEW[:5])
 
 
-def test_each_step_samples_as_published_and_same_prompts_are_told_apart() -> None:
+def test_steps_sample_as_published_and_number_equal_prompts() -> None:
     teacher = Script([numbered(NEW[:1])])
     run(teacher, requests=3)
     assert [ask.sampling for ask in teacher.asks] == [
@@ -215,7 +215,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "name", "reason"), REFUSED)
-def test_the_first_filter_that_objects_is_named_with_reason_and_call(text: str, name: str, reason: str) -> None:
+def test_rejection_names_filter_reason_and_call(text: str, name: str, reason: str) -> None:
     teacher = Script([numbered([text.strip()])])
     (rejection,) = run(teacher).rejected
     assert (rejection.filter, rejection.parents) == (name, (teacher.calls[0].id,))
@@ -236,14 +236,14 @@ def test_what_only_looks_like_a_refused_instruction_is_kept(text: str) -> None:
     assert [document.text for document in run(Script([numbered([text])])).kept] == [text]
 
 
-def test_without_chinese_among_the_languages_the_published_rule_drops_it_and_shows_none() -> None:
+def test_english_only_drops_chinese_instructions() -> None:
     teacher = Script([numbered(["请写一首关于秋天的诗。", NEW[0]])])
     made = run(teacher, languages=["en"])
     assert [rejection.text for rejection in made.rejected] == ["请写一首关于秋天的诗。"]
     assert not any(filters.is_chinese(text) for text in list_prompts(teacher)[0])
 
 
-def test_instructions_of_an_answer_that_was_cut_off_are_dropped_unless_it_had_passed_number_fifteen() -> None:
+def test_cut_off_list_is_dropped_before_number_sixteen() -> None:
     cut = run(Script([numbered(NEW[:2])], cut_off=[NEW[1]]))
     assert [rejection.filter for rejection in cut.rejected] == ["finished"] * 2
     long = numbered([*NEW, "One that comes after the end."])
@@ -256,7 +256,7 @@ def test_a_filter_that_is_not_listed_objects_to_nothing() -> None:
     assert list(made.filters) == ["length", "novelty", "instances"]
 
 
-def test_classification_gets_the_output_first_and_other_tasks_the_input_first() -> None:
+def test_classification_gets_the_output_first() -> None:
     labels = "Class label: paid\nInvoice: settled on 3 May\nClass label: not paid\nInvoice: second reminder\nDue: 1 June"
     answers = {NEW[1]: labels, NEW[2]: examples(("Place: Cork", "A postman in Cork"), ("Place: Leeds", "A postman in Leeds"))}
     made = run(Script([numbered(NEW[1:3])], answers, closed=[NEW[1]]), target=2)
@@ -311,7 +311,7 @@ def test_each_instance_filter_throws_out_what_it_is_for(name: str, pairs: list[t
     assert {rejection.parents for rejection in made.rejected} == {(teacher.calls[-1].id,)}
 
 
-def test_one_input_with_two_outputs_costs_the_instruction_all_its_instances() -> None:
+def test_conflicting_outputs_reject_all_instances() -> None:
     made = run(Script([numbered(NEW[:1])], {NEW[0]: examples(("a", "one"), ("b", "three"), ("a", "two"))}))
     assert not made.tasks
     assert [rejection.filter for rejection in made.rejected] == ["instance_conflict"] * 3 + ["instances"]
@@ -322,14 +322,14 @@ def test_outputs_without_input_may_differ() -> None:
     assert [task.output for task in made.tasks] == ["bats", "bears"]
 
 
-def test_the_last_instance_of_an_answer_that_was_cut_off_is_dropped() -> None:
+def test_last_instance_of_a_cut_off_answer_is_dropped() -> None:
     teacher = Script([numbered(NEW[:1])], {NEW[0]: examples(("a", "whole"), ("b", "hal"))}, cut_off=["whole"])
     made = run(teacher)
     assert [task.output for task in made.tasks] == ["whole"]
     assert [rejection.filter for rejection in made.rejected] == ["instance_finished"]
 
 
-def test_an_instruction_without_any_good_instance_is_rejected_and_never_shown() -> None:
+def test_instruction_without_instances_is_never_shown() -> None:
     teacher = Script([numbered(NEW[:2]), numbered(NEW[1:3])], {NEW[0]: "No idea.", NEW[1]: examples(("a", "a"))})
     made = run(teacher, patience=2)
     listed = {(rejection.filter, rejection.text, rejection.reason) for rejection in made.rejected}
@@ -382,13 +382,13 @@ def test_it_ends_after_rounds_without_anything_new() -> None:
 
 
 @pytest.mark.parametrize("limit", range(8))
-def test_it_ends_with_the_budget_wherever_that_strikes_and_keeps_what_there_is(limit: int) -> None:
+def test_spent_budget_keeps_finished_instructions(limit: int) -> None:
     made = run(Script([numbered(NEW[:2]), numbered(NEW[2:4])], limit=limit), target=9, patience=9)
     assert made.figures["ended_by"] == "budget"
     assert [document.text for document in made.kept] == list(NEW[: max(0, min(limit, 5) - 3)])  # 1 list, 2 questions, 2 answers
 
 
-def test_a_teacher_that_says_nothing_ends_in_zero_and_says_so() -> None:
+def test_silent_teacher_ends_with_zero_counts() -> None:
     made = run(Script([]), patience=3)
     listed = funnel("self_instruct", made, 3, "")
     assert (made.kept, made.tasks, made.figures["ended_by"]) == ([], [], "patience")
@@ -404,7 +404,7 @@ def test_seed_tasks_become_rows_where_wanted() -> None:
     assert len(run(Script([numbered(NEW[:1])]), include_seeds=True).tasks) == 1 + len(POOL)
 
 
-def test_the_funnel_counts_instructions_and_its_figures_count_instances() -> None:
+def test_funnel_counts_instructions_and_figures_instances() -> None:
     texts = ["Too short", NEW[0], NEW[1], "Draw a cat for me, please."]
     teacher = Script([numbered(texts)], {NEW[0]: examples(("a", "a"), ("b", "c")), NEW[1]: "none"})
     listed = funnel("self_instruct", run(teacher), len(teacher.calls), "")
@@ -415,7 +415,7 @@ def test_the_funnel_counts_instructions_and_its_figures_count_instances() -> Non
     assert listed.rejected["instance_echo"] == Rejected(1, [f"{NEW[0]}\na\na"])
 
 
-def test_diversity_is_the_share_of_distinct_grams_and_the_distance_from_the_nearest_seed() -> None:
+def test_diversity_counts_distinct_grams_and_nearest_seed() -> None:
     listed = diversity.figures(["a b a b", "a b c d"], ["a b c d", "x y"])
     assert (listed["distinct_1"], listed["distinct_2"]) == (0.5, 0.6667)
     assert {bar["from"]: bar["count"] for bar in listed["nearest_seed_rouge_l"] if bar["count"]} == {0.5: 1, 0.9: 1}

@@ -106,7 +106,7 @@ def right(task: Task) -> str:
     return task.output.removeprefix("The correct answer is ").removesuffix(".")
 
 
-def test_a_fact_that_goes_changes_the_questions_of_its_own_subject_alone(data: GraphData, fetched: Fetched, made: Made) -> None:
+def test_removed_fact_changes_only_its_own_subject(data: GraphData, fetched: Fetched, made: Made) -> None:
     documents, facts, _ = fetched
     gone, *rest = facts["train"]
     fewer = self_kg.run(Inputs(documents["train"], [], [], rest, data), Scripted(), options(), 1)
@@ -118,7 +118,7 @@ def test_a_fact_that_goes_changes_the_questions_of_its_own_subject_alone(data: G
     assert kept and kept == [task for task in others(fewer) if task.output != data.decline]
 
 
-def test_a_fact_that_goes_costs_few_rewordings(data: GraphData, fetched: Fetched) -> None:
+def test_removed_fact_costs_few_rewordings(data: GraphData, fetched: Fetched) -> None:
     documents, facts, _ = fetched
     asked = []
     for trained in (facts["train"], facts["train"][1:]):
@@ -128,7 +128,7 @@ def test_a_fact_that_goes_costs_few_rewordings(data: GraphData, fetched: Fetched
     assert len(asked[0] - asked[1]) < len(asked[0]) / 5
 
 
-def test_entities_of_the_third_slice_are_named_nowhere_in_training(fetched: Fetched, made: Made) -> None:
+def test_new_entities_are_named_nowhere_in_training(fetched: Fetched, made: Made) -> None:
     seeds, facts, splits = fetched[0]["train"], fetched[1]["train"], fetched[2]
     new = {task.source for task in of_slice(splits["test"] + splits["valid"], "new_entities")}
     assert len(new) == 6
@@ -137,7 +137,7 @@ def test_entities_of_the_third_slice_are_named_nowhere_in_training(fetched: Fetc
     assert [task.id for task in made.tasks for name in new if re.search(rf"{name}\b", task.instruction + task.output)] == []
 
 
-def test_facts_held_out_are_not_among_the_training_facts_but_their_entities_are(fetched: Fetched) -> None:
+def test_held_out_facts_have_trained_entities(fetched: Fetched) -> None:
     facts, splits = fetched[1]["train"], fetched[2]
     trained = {(fact.subject, fact.object) for fact in facts}
     for split in ("valid", "test"):
@@ -164,7 +164,7 @@ def test_no_wrong_option_is_true(data: GraphData, fetched: Fetched, made: Made) 
         assert len(set(shown(task))) == 5
 
 
-def test_a_control_is_not_solved_by_recalling_what_was_wrong_in_training(fetched: Fetched) -> None:
+def test_recalling_wrong_options_solves_no_control(fetched: Fetched) -> None:
     seeds, facts, splits = fetched[0]["train"], fetched[1]["train"], fetched[2]
     wrong = {(document.source, document.text) for document in seeds if document.kind == "distractor"}
     known = {fact.object for fact in facts}
@@ -206,7 +206,7 @@ def test_a_wording_that_stands_in_two_splits_is_refused(tmp_path: Path) -> None:
         graph.questions(settings(tmp_path / "g", facts_of(6), wordings), 1)
 
 
-def test_the_authored_wordings_of_each_form_are_several_and_ask_about_the_subject() -> None:
+def test_authored_wordings_ask_about_the_subject() -> None:
     by_split = {split: Wordings(graph._wordings(MEDICAL / f"{split}.yaml")) for split in graph.SPLITS}
     for relation in ("very frequent feature", "frequent feature", "plain name", "broader term"):
         assert len(by_split["train"].of("choice", relation)) >= 3
@@ -235,7 +235,7 @@ def test_an_open_answer_names_all_trained_objects(fetched: Fetched, made: Made) 
     assert set(re.findall(r"feature \w\d", task.output)) == objects
 
 
-def test_questions_about_invented_names_are_declined_in_every_form(data: GraphData, fetched: Fetched, made: Made) -> None:
+def test_invented_names_are_declined_in_every_form(data: GraphData, fetched: Fetched, made: Made) -> None:
     test = of_slice(fetched[2]["test"], UNANSWERABLE)
     trained = [task for task in made.tasks if task.output == data.decline]
     assert len(test) == data.rows.test.unanswerable
@@ -247,16 +247,14 @@ def test_questions_about_invented_names_are_declined_in_every_form(data: GraphDa
     assert names.isdisjoint(graph.read(data, 1).related)
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_one_another_split(
-    data: GraphData, fetched: Fetched, made: Made
-) -> None:
+def test_graph_rows_depend_on_the_seed_alone(data: GraphData, fetched: Fetched, made: Made) -> None:
     again = graph.questions(data, 1)
     assert again == fetched
     assert synthesized(data, again).tasks == made.tasks
     assert {fact.subject for fact in graph.questions(data, 2)[1]["train"]} != {fact.subject for fact in fetched[1]["train"]}
 
 
-def test_an_empty_graph_is_said_at_once(tmp_path: Path) -> None:
+def test_empty_graph_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no facts"):
         graph.questions(settings(tmp_path / "g", []), 1)
 
@@ -266,7 +264,7 @@ def test_without_training_facts_there_are_no_rows_and_no_crash(data: GraphData) 
     assert (made.tasks, made.rejected) == ([], [])
 
 
-def test_one_fact_gives_open_questions_and_says_what_it_lacks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_fact_gives_open_questions_and_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = settings(tmp_path / "g", [("Disease 1", "frequent feature", "feature a1")])
     fetched = graph.questions(data, 1)
     assert "test: 0 of 80 items of trained_facts" in caplog.text
@@ -442,7 +440,7 @@ def from_hpo(*annotations: str, **changes: Any) -> tuple[list[Fact], dict[str, s
     return hpo.read(ONTOLOGY, lines, HpoFacts.model_validate(values | changes), 1)
 
 
-def test_rows_with_not_and_features_that_are_excluded_are_no_facts() -> None:
+def test_absent_features_are_not_facts() -> None:
     assert from_hpo(annotation("HP:2", qualifier="NOT"), annotation("HP:4", "0/5"), annotation("HP:3", "HP:0040285"))[0] == []
     assert from_hpo(annotation("HP:2"), annotation("HP:2", qualifier="NOT"))[0] == [], "sources contradict each other"
     assert from_hpo(annotation("HP:2", aspect="I"))[0] == []
@@ -470,13 +468,13 @@ def test_a_frequency_in_an_unknown_form_is_refused() -> None:
         from_hpo(annotation("HP:2", "often"))
 
 
-def test_what_lies_above_or_below_a_feature_may_be_true_too() -> None:
+def test_related_features_may_be_true_too() -> None:
     related = from_hpo(annotation("HP:2"))[1]["Alpha"]
     assert {"seizure", "epileptic seizure", "fits", "focal seizure", "sign"} <= related
     assert "Babinski sign" not in related
 
 
-def test_features_are_written_small_unless_they_are_proper_names_and_have_plain_names_and_broader_terms() -> None:
+def test_features_have_plain_names_and_broader_terms() -> None:
     facts, _ = from_hpo(annotation("HP:3"), annotation("HP:4", disease="Beta"), annotation("HP:2", disease="Gamma"), terms=9)
     triples = {(fact.subject, fact.relation, fact.object) for fact in facts}
     assert triples == {

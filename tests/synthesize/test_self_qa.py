@@ -110,7 +110,7 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # Rules ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_rules_name_the_subject_and_answer_in_the_documents_words() -> None:
+def test_rules_answer_in_the_documents_words() -> None:
     made = run([document(GOLD)])
     assert made.kept
     assert all("Gold Account" in question for question in asked(made))
@@ -118,19 +118,19 @@ def test_rules_name_the_subject_and_answer_in_the_documents_words() -> None:
     assert {document.kind for document in made.kept} == {"rules"}
 
 
-def test_a_statement_gets_several_wordings_at_most_as_many_as_set() -> None:
+def test_statement_gets_at_most_the_set_wordings() -> None:
     (one,) = run([document("# Gold Account\n- Monthly fee: $10.00")], wordings=1).kept
     more = run([document("# Gold Account\n- Monthly fee: $10.00")], wordings=3).kept
     assert len({pair.text for pair in more}) == 3
     assert one.text in {pair.text for pair in more}
 
 
-def test_a_table_row_without_telling_header_is_a_label_and_one_with_a_header_is_about_it() -> None:
+def test_meaningful_header_becomes_part_of_the_statement() -> None:
     table = "# Gold Account\n| Item | Value |\n|---|---|\n| Yield | 2% |\n\n| Card | Bonus |\n|:--|--:|\n| Blue Card | +1% |\n"
     assert rules.statements(self_qa.cut(document(table), OPTIONS.passage)[0]) == ["Yield | 2%", "Bonus | Blue Card | +1%"]
 
 
-def test_what_a_template_left_unfilled_is_no_statement() -> None:
+def test_unfilled_template_is_not_a_statement() -> None:
     assert rules.statements(document("# Gold Account\nYou receive an additional [[bonus]] on top.\nAll is {{ well }}.")) == []
 
 
@@ -170,7 +170,7 @@ def test_chinese_statements_get_no_english_wordings() -> None:
 @pytest.mark.parametrize(
     "text", ["One line of text that says nothing to ask.", "# Only a heading", "x", "# Gold Account\n\n\n"]
 )
-def test_a_document_of_one_line_is_no_mishap(text: str) -> None:
+def test_document_of_one_line_is_fine(text: str) -> None:
     made = run([document(text, "one")])
     assert made.figures["documents"] == 1
     assert made.figures["documents_covered"] <= 1
@@ -184,7 +184,7 @@ def test_no_documents_make_no_rows() -> None:
 # Teacher and filters -------------------------------------------------------------------------------------------------------
 
 
-def test_each_filter_throws_out_what_it_is_for_and_the_funnel_adds_up() -> None:
+def test_each_pair_filter_rejects_its_case() -> None:
     replies = {
         "plan-0": ("Here you are", ""),
         "plan-1": ("1. What is the fee of this plan?", ""),
@@ -227,7 +227,7 @@ def test_a_question_that_points_at_its_passage_is_thrown_out(question: str) -> N
     assert {rejection.filter for rejection in made.rejected} == {"self_contained"}
 
 
-def test_a_question_that_does_not_say_which_subject_it_means_is_thrown_out_where_subjects_are_named() -> None:
+def test_question_must_name_its_subject_if_set() -> None:
     def reply(sort: str, prompt: str) -> str:
         return "1. What is the yearly fee of a plan?" if sort == "question" else plan_teacher(sort, prompt)
 
@@ -236,7 +236,7 @@ def test_a_question_that_does_not_say_which_subject_it_means_is_thrown_out_where
     assert len(run(many(2), teacher(reply), free, generator="teacher").kept) == 1
 
 
-def test_a_weak_teacher_yields_nothing_and_breaks_nothing_and_rules_still_do() -> None:
+def test_useless_teacher_leaves_the_pairs_of_rules() -> None:
     weak = teacher(lambda sort, prompt: "")
     made = run(many(3), weak, generator="teacher")
     assert (made.tasks, made.kept) == ([], [])
@@ -264,7 +264,7 @@ def test_which_generator_made_a_pair_is_recorded() -> None:
     assert {slice for task in made.tasks for slice in task.slices} >= {"rules", "teacher"}
 
 
-def test_the_way_back_from_a_task_leads_to_passage_document_and_calls() -> None:
+def test_task_traces_back_to_passage_document_and_calls() -> None:
     documents = many(2)
     asked_teacher = teacher()
     made = run(documents, asked_teacher, generator="teacher")
@@ -279,7 +279,7 @@ def test_the_way_back_from_a_task_leads_to_passage_document_and_calls() -> None:
         assert task.source == passages[passage].source
 
 
-def test_one_changed_document_of_hundreds_costs_its_own_calls_alone() -> None:
+def test_changed_document_costs_only_its_own_calls() -> None:
     documents = many(200)
     first = teacher()
     run(documents, first, generator="teacher")
@@ -355,14 +355,14 @@ def test_an_answer_stands_in_its_passage(answer: str, reason: str | None) -> Non
         ("the internet", "internet"),
     ],
 )
-def test_words_are_found_without_their_inflections_and_amounts_with_their_sign(answer: str, missing: str | None) -> None:
+def test_words_match_by_stem_and_amounts_with_sign(answer: str, missing: str | None) -> None:
     passage = (
         "Transfers complete within 3-4 days for $5.00. Interest of 2% is charged, now -3%; save for a bonus, fees vary by card."
     )
     assert pairs.grounded(answer, passage) == (missing and f"{missing!r} is not in the passage")
 
 
-def test_an_answer_of_stop_words_alone_says_nothing_but_yes_and_no_do() -> None:
+def test_answer_of_stop_words_must_be_yes_or_no() -> None:
     assert pairs.grounded("It is what it is.", "It is what it is, and the fee is 2%.") == "has no content word"
     assert pairs.grounded("Yes.", "The fee is 2%.") is pairs.grounded("No", "The fee is 2%.") is None
 
@@ -443,7 +443,7 @@ def test_inflections_have_one_stem(same: str) -> None:
         ],
     ],
 )
-def test_what_points_outside_the_question_is_told_from_what_does_not(question: str, points: bool) -> None:
+def test_pointing_words_are_recognised(question: str, points: bool) -> None:
     assert bool(pairs.self_contained(question, set())) == points
 
 
@@ -458,7 +458,7 @@ def test_passages_take_turns_where_rows_are_limited() -> None:
     assert len({passages[task.parents[0]] for task in plain}) == len({pair.parents[0] for pair in made.kept}) == 4
 
 
-def test_shares_are_those_of_all_rows_and_passages_stand_in_the_prompt() -> None:
+def test_shares_are_those_of_all_rows() -> None:
     made = run(many(40))
     by = {
         sort: [task for task in made.tasks if sort in task.slices] for sort in ("closed_book", "with_passage", "unanswerable")
@@ -471,7 +471,7 @@ def test_shares_are_those_of_all_rows_and_passages_stand_in_the_prompt() -> None
     assert all(task.system == DATA.system for task in made.tasks)
 
 
-def test_what_is_declined_is_what_the_subjects_own_documents_lack() -> None:
+def test_declined_questions_lack_an_answer_in_the_documents() -> None:
     shares = Shares(with_passage=0.0, unanswerable=0.6, wrong_passage=0.2)
     made = run([document(GOLD), document(SILVER)], shares=shares)
     declined = [task for task in made.tasks if "unanswerable" in task.slices]
@@ -492,7 +492,7 @@ def test_chinese_documents_give_questions_to_decline_too() -> None:
     assert all("账户" in question and not question.isascii() for question in declined)
 
 
-def test_what_a_document_says_in_another_way_or_language_is_not_declined() -> None:
+def test_reworded_or_translated_facts_are_not_declined() -> None:
     shares = Shares(with_passage=0.0, unanswerable=0.9, wrong_passage=0.0)
     chinese = "# 金卡账户\n## 服务\n- 积分服务：由星海公司提供\n- 月费：10元\n- 年利率：2%"
     english = "# Gold Card\n## Fees\n- Monthly fee: €20\n- Help: 24/7 at +49 30 1234\n- Yearly limit: 500"
@@ -504,7 +504,7 @@ def test_what_a_document_says_in_another_way_or_language_is_not_declined() -> No
     assert not [question for question in declined if "Gold Card" in question and not question.isascii()]
 
 
-def test_coverage_is_told_by_document() -> None:
+def test_coverage_is_reported_per_document() -> None:
     made = run([document(GOLD), document("# Empty", "empty")])
     assert made.figures["coverage"] == {"Gold Account": {"passages": 2, "covered": 2}, "empty": {"passages": 0, "covered": 0}}
     assert (made.figures["documents"], made.figures["documents_covered"]) == (2, 1)

@@ -76,7 +76,7 @@ def test_splits_share_neither_bodies_nor_layouts(documents: Documents) -> None:
     assert len(sources) == len(set(sources))
 
 
-def test_the_second_test_set_is_as_large_and_shares_nothing_with_what_was_there_before(documents: Documents) -> None:
+def test_second_test_set_shares_nothing_with_the_first(documents: Documents) -> None:
     folder = compose.ROOT / "data/authored/complaints_unseen"
     bodies, layouts = authored.documents(folder, "test")
     assert len(bodies) >= 30 and len(layouts) >= 40
@@ -112,9 +112,7 @@ def test_bodies_hold_nothing_that_the_layout_adds(documents: Documents) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_every_layout_has_the_question_outside_and_each_value_once_in_a_segment_of_its_own(
-    documents: Documents, split: str
-) -> None:
+def test_layouts_hold_each_value_once(documents: Documents, split: str) -> None:
     for layout in documents[split][1]:
         segments = [PLACEHOLDER.findall(match[1]) for match in SEGMENT.finditer(layout.text)]
         assert PLACEHOLDER.findall(SEGMENT.sub("", layout.text)) == ["question"], layout.source
@@ -133,7 +131,7 @@ def test_every_layout_renders_whatever_is_missing(documents: Documents, split: s
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_rows_are_as_many_as_asked_for_and_spread_over_all_bodies_and_layouts(
+def test_rows_use_all_bodies_and_layouts(
     rows: dict[str, list[Task]], documents: Documents, data: ComplaintsData, split: str
 ) -> None:
     assert len(rows[split]) == getattr(data.rows, split)
@@ -187,7 +185,7 @@ def test_gold_values_are_those_of_the_clean_text(rows: dict[str, list[Task]], do
             assert [value for value in values if value.endswith(mash[0].strip())] == []
 
 
-def test_every_kind_of_value_is_missing_somewhere_and_a_missing_one_stands_nowhere(rows: dict[str, list[Task]]) -> None:
+def test_missing_values_stand_nowhere_in_the_text(rows: dict[str, list[Task]]) -> None:
     for split in SPLITS:
         lacking = [key for row in rows[split] for key, value in json.loads(row.output).items() if value is None]
         assert set(lacking) == {"name", "address", "email"}
@@ -211,7 +209,7 @@ def digest(data: ComplaintsData, seed: int) -> str:
     return hashlib.sha256("\n".join(stored).encode()).hexdigest()
 
 
-def test_the_same_seed_gives_the_same_bytes_in_another_process_and_another_seed_does_not(data: ComplaintsData) -> None:
+def test_same_seed_gives_same_rows_in_another_process(data: ComplaintsData) -> None:
     program = (
         "import importlib.util, sys; from stages.params import ComplaintsData\n"
         "spec = importlib.util.spec_from_file_location('tested', sys.argv[1]); tested = importlib.util.module_from_spec(spec)\n"
@@ -250,7 +248,7 @@ def test_inserted_values_are_never_read_as_layout(body: str) -> None:
         ("{question}\n[[{name}]][[ at {address}]]", "address", "QUESTION-5.\nNAME-1"),
     ],
 )
-def test_a_missing_value_takes_its_segment_and_the_line_left_blank_with_it(layout: str, missing: str, text: str) -> None:
+def test_missing_value_removes_its_segment_and_blank_line(layout: str, missing: str, text: str) -> None:
     assert complaints.fill(layout, {**VALUES, missing: None}) == text
 
 

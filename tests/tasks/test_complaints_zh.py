@@ -46,7 +46,7 @@ def test_each_split_has_bodies_and_layouts_of_its_own(documents, split: str, bod
     assert len(sources) == len(set(sources))
 
 
-def test_no_two_bodies_are_alike_and_none_holds_what_the_layout_adds(documents) -> None:
+def test_bodies_differ_and_hold_nothing_of_the_layout(documents) -> None:
     bodies = [body.text for split in SPLITS for body in documents[split][0]]
     words = [filters.tokens(body) for body in bodies]
     assert [pair for pair in combinations(words, 2) if rouge.rouge_l(*pair) >= 0.5] == []
@@ -64,7 +64,7 @@ def test_every_layout_renders_whatever_is_missing(documents) -> None:
         assert {key for key in VALUES if VALUES[key] in text} == {key for key in VALUES if values[key]}, layout.source
 
 
-def test_rows_hold_what_is_to_be_extracted_under_the_prompt_of_the_source(rows: dict[str, list[Task]]) -> None:
+def test_rows_hold_the_values_to_extract(rows: dict[str, list[Task]]) -> None:
     for row in (row for split in SPLITS for row in rows[split]):
         assert row.system == (
             "将文本中的name、address、email、question提取出来，以json格式输出，字段为name、address、email、question，"

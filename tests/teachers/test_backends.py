@@ -157,7 +157,7 @@ def test_trouble_that_stays_ends_clearly_and_loses_no_answer(server: SimpleNames
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_request_refused_for_what_is_in_it_does_not_hold_up_the_others(server: SimpleNamespace, status: int) -> None:
+def test_refused_request_does_not_stop_the_others(server: SimpleNamespace, status: int) -> None:
     server.trouble = {"question 1": [(status, '{"error": {"message": "too long"}}', {})] * 99}
     for _ in range(2):
         one = teacher(server)
@@ -170,7 +170,7 @@ def test_a_request_refused_for_what_is_in_it_does_not_hold_up_the_others(server:
     assert [call and call.text for call in teacher(server).answer(asks(6))] == [f"re: question {i}" for i in range(6)]
 
 
-def test_a_server_that_begins_to_refuse_everything_ends_the_run_and_keeps_what_arrived(server: SimpleNamespace) -> None:
+def test_run_of_refusals_ends_the_run_and_keeps_answers(server: SimpleNamespace) -> None:
     limit = (400, '{"error": {"message": "billing limit"}}', {})
     server.trouble = {f"question {i}": [limit] * 99 for i in range(4, 40)}
     with pytest.raises(DataError, match=r"20 requests were refused and 4 answered .*billing limit.*run again"):
@@ -201,7 +201,7 @@ def test_where_every_request_is_refused_the_run_ends(server: SimpleNamespace) ->
     ],
     ids=["no content", "no usage", "null", "part of the usage", "no object", "lone surrogate"],
 )
-def test_an_odd_answer_is_an_answer_and_what_is_not_counted_is_estimated(
+def test_missing_token_counts_are_estimated(
     server: SimpleNamespace, content: Any, usage: Any, expected: tuple[str, int, int]
 ) -> None:
     body = completion(content) | {"usage": usage}
@@ -248,13 +248,13 @@ def test_what_is_sent_is_what_was_asked_for(server: SimpleNamespace) -> None:
     }
 
 
-def test_answers_come_in_the_order_of_requests_and_an_answer_cut_off_is_marked(server: SimpleNamespace) -> None:
+def test_answers_keep_order_and_mark_cut_off_ones(server: SimpleNamespace) -> None:
     server.trouble = {"question 0": [(500, "{}", {})] * 2 + [(200, json.dumps(completion("long", "length")), {})]}
     calls = teacher(server).answer(asks(4))
     assert [(call.text, call.stopped) for call in calls if call][:2] == [("long", False), ("re: question 1", True)]
 
 
-def test_the_key_is_read_from_the_environment_and_written_nowhere(
+def test_key_is_read_from_the_environment_only(
     server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=r"teacher.api_key_env = MY_KEY: this environment variable is not set"):
@@ -276,7 +276,7 @@ def test_a_budget_of_calls_is_never_overstepped(server: SimpleNamespace) -> None
     assert sum(call is not None for call in one.answer(asks(8))) == len(server.seen) == 5
 
 
-def test_a_recording_answers_what_it_holds_and_says_how_much_is_missing(server: SimpleNamespace) -> None:
+def test_recording_counts_missing_answers(server: SimpleNamespace) -> None:
     first = teacher(server).answer(asks(5))
     path = Path("calls.jsonl")
     records.write(path, [call for call in first if call])

@@ -56,7 +56,7 @@ def test_one_turn_trains_on_the_answer_and_its_end(tokenizer):
     assert sequence.supervised == 3
 
 
-def test_every_assistant_turn_and_its_end_is_trained_on_and_nothing_else(tokenizer):
+def test_only_assistant_turns_are_supervised(tokenizer):
     turns = [SYSTEM("be brief"), USER("a?"), ASSISTANT("A"), USER("b?"), ASSISTANT("BB"), USER("c?"), ASSISTANT("")]
     (sequence,) = chat.encode(tokenizer, turns)
     assert pieces(tokenizer, sequence) == [
@@ -86,7 +86,7 @@ def test_a_prompt_is_what_training_saw_before_the_answer(tokenizer, turns):
     assert sequence.labels[len(prompt) - 1] == chat.IGNORE
 
 
-def test_a_template_that_rewrites_earlier_turns_gives_a_sequence_for_each(template):
+def test_rewriting_template_gives_a_sequence_per_turn(template):
     tokenizer = template(FORGETFUL)
     turns = [USER("a?"), ASSISTANT("hm</think>A"), USER("b?"), ASSISTANT("oh</think>B")]
     first, second = chat.encode(tokenizer, turns)
@@ -97,7 +97,7 @@ def test_a_template_that_rewrites_earlier_turns_gives_a_sequence_for_each(templa
     assert second.input_ids[: -second.supervised] == chat.prompt_ids(tokenizer, turns[:-1])
 
 
-def test_a_rewriting_template_stays_one_sequence_where_nothing_is_rewritten(template):
+def test_template_without_rewriting_gives_one_sequence(template):
     turns = [USER("a?"), ASSISTANT("A"), USER("b?"), ASSISTANT("B")]
     assert len(chat.encode(template(FORGETFUL), turns)) == 1
 
@@ -107,13 +107,13 @@ def test_without_a_template_nothing_is_guessed(template):
         chat.prompt_ids(template(None), [USER("a")])
 
 
-def test_a_template_that_strips_content_trains_on_the_stripped_answer(template):
+def test_stripping_template_trains_on_stripped_answer(template):
     tokenizer = template(STRIPPING)
     (sequence,) = chat.encode(tokenizer, [USER("  a? "), ASSISTANT(" A \n")])
     assert pieces(tokenizer, sequence)[1] == ("A<|im_end|>", True)
 
 
-def test_white_space_at_the_edges_of_an_answer_is_kept_where_the_template_keeps_it(tokenizer):
+def test_edge_white_space_is_kept_if_the_template_keeps_it(tokenizer):
     (sequence,) = chat.encode(tokenizer, [USER("a"), ASSISTANT("\n A \n")])
     assert pieces(tokenizer, sequence)[1] == ("\n A \n<|im_end|>", True)
 
@@ -124,7 +124,7 @@ def test_a_template_without_an_end_of_turn_gets_the_end_token(template):
     assert pieces(tokenizer, sequence) == [("user: a\nassistant: ", False), ("A<|im_end|>", True)]
 
 
-def test_a_template_that_answers_otherwise_than_it_prompts_is_refused(template):
+def test_template_with_unlike_prompt_and_answer_is_refused(template):
     odd = template("{% for m in messages %}[{{ m.content }}]{% endfor %}{% if add_generation_prompt %}: {% endif %}")
     with pytest.raises(DataError, match="writes an answer differently"):
         chat.encode(odd, [USER("a"), ASSISTANT("A")])
@@ -144,7 +144,7 @@ def test_the_end_of_turn_and_the_end_of_text_stop_an_answer(tokenizer, template)
     assert chat.stop_ids(other) == [0, 2]
 
 
-def test_the_rendering_hash_is_stable_and_notices_another_template(tokenizer, template):
+def test_rendering_hash_depends_on_the_template(tokenizer, template):
     assert chat.rendering_hash(tokenizer) == chat.rendering_hash(template(tokenizer.chat_template))
     assert chat.rendering_hash(tokenizer) != chat.rendering_hash(template("{# other #}" + tokenizer.chat_template))
     assert chat.rendering_hash(tokenizer) != chat.rendering_hash(template(FORGETFUL))

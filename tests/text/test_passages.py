@@ -39,7 +39,7 @@ def test_a_long_line_is_cut_between_sentences() -> None:
     ]
 
 
-def test_neighbours_share_the_last_words_of_a_line_that_is_longer_than_the_overlap() -> None:
+def test_neighbours_share_the_last_words_of_a_long_line() -> None:
     lines = [" ".join(f"{name}{i}" for i in range(7)) for name in "ab"]
     assert pieces("\n".join(lines), words=10, overlap=3) == [lines[0], f"a4 a5 a6\n{lines[1]}"]
     assert pieces("\n\n".join(lines), words=10, overlap=3) == [lines[0], f"a4 a5 a6\n{lines[1]}"]
@@ -66,7 +66,7 @@ def test_a_run_without_spaces_counts_by_its_characters() -> None:
 
 
 @pytest.mark.parametrize("text", [" ".join(f"w{i}" for i in range(50)), "汉" * 20 + "字" * 30])
-def test_text_without_an_end_is_cut_at_the_limit_with_the_whole_overlap(text: str) -> None:
+def test_endless_text_is_cut_at_the_limit(text: str) -> None:
     found = pieces(text, words=20, overlap=5)
     counted = [WORD.findall(piece) for piece in found]
     assert max(map(len, counted)) == 20
