@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
@@ -11,7 +10,8 @@ from stages.commands.plan import Figures, Planned
 from stages.errors import DataError
 from stages.params import Budget, Sampling
 from stages.records import Document, Example, Fact, Message, Prediction, Task
-from stages.teachers.teacher import Ask, Reply, Teacher, numbered
+from stages.teachers.teacher import Ask, Teacher, numbered
+from tests.fixtures.scripted import Scripted
 
 DOCUMENT = Document(text="The fee is $5. " * 40, kind="document", source="fees.md")
 FACT = Fact(subject="account", relation="has fee", object="$5", source="fees.md")
@@ -82,23 +82,9 @@ def test_sources_are_the_ends_of_the_way_back(data: Path) -> None:
     assert lineage.sources(ANSWER.id, lineage.read(data)) == [DOCUMENT.id, FACT.id]
 
 
-class Wire:
-    """A backend that counts what it is sent."""
-
-    identity: ClassVar[dict[str, str]] = {"model": "wire"}
-    sent = 0
-
-    def waves(self, asks):
-        yield from ([[ask]] for ask in asks)
-
-    def ask(self, units, seeds, keep):
-        for number, unit in enumerate(units):
-            Wire.sent += 1
-            text = unit[0].messages[0].content
-            keep(number, [Reply(text=text, stopped=True, prompt_tokens=10, new_tokens=5, retries=1)])
-
-    def usd(self, prompt_tokens, new_tokens):
-        return (prompt_tokens + new_tokens) / 1000
+def wire() -> Scripted:
+    """Return a backend that repeats each request."""
+    return Scripted(str, price=1.0, prompt_tokens=10, new_tokens=5, retries=1)
 
 
 SAMPLING = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=20)
@@ -108,19 +94,18 @@ FREE = Budget(max_calls=None, max_tokens=None, max_usd=None)
 
 def test_a_plan_asks_nothing_and_knows_what_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Wire, "sent", 0)
-    teacher = Teacher(Wire(), FREE, seed=1)
-    teacher.answer(ASKS[:2])
-    planned = Planned(Wire(), FREE, seed=1)
+    backend = wire()
+    Teacher(backend, FREE, seed=1).answer(ASKS[:2])
+    planned = Planned(backend, FREE, seed=1)
     assert [call is None for call in planned.answer(ASKS)] == [False, False, True, True, True]
     assert planned.figures() == Figures(2, 3, later=6, prompt_tokens=3 * 10 * 3, new_tokens=3 * 20 * 3, usd=0.27, limit="")
-    assert Wire.sent == 2
+    assert len(backend.asks) == 2
 
 
 def test_plan_counts_chinese_by_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     asks = [Ask((Message(role="user", content="账户费用" * (n + 1)),), SAMPLING, follow_ups=2) for n in range(5)]
-    planned = Planned(Wire(), Budget(max_calls=3, max_tokens=None, max_usd=None), seed=1)
+    planned = Planned(wire(), Budget(max_calls=3, max_tokens=None, max_usd=None), seed=1)
     assert planned.answer(asks) == [None] * 5
     figures = planned.figures()
     assert (figures.now, figures.later, figures.prompt_tokens) == (3, 0, 4 + 8 + 12)
@@ -142,8 +127,8 @@ def test_plan_stops_at_the_budget_of_tokens_and_money(
 ) -> None:
     """30 tokens are spent on stored answers; 270 are wanted."""
     monkeypatch.chdir(tmp_path)
-    Teacher(Wire(), FREE, seed=1).answer(ASKS[:2])
-    planned = Planned(Wire(), FREE.model_copy(update=limit), seed=1)
+    Teacher(wire(), FREE, seed=1).answer(ASKS[:2])
+    planned = Planned(wire(), FREE.model_copy(update=limit), seed=1)
     planned.answer(ASKS)
     figures = planned.figures()
     assert (figures.prompt_tokens, figures.new_tokens) == tokens
@@ -152,15 +137,15 @@ def test_plan_stops_at_the_budget_of_tokens_and_money(
 
 def test_equal_greedy_requests_are_sent_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Wire, "sent", 0)
+    backend = wire()
     wave = [[ask] for ask in ASKS[:1] * 4]
-    monkeypatch.setattr(Wire, "waves", lambda self, asks: iter([wave if asks == ASKS[:1] * 4 else [[ask] for ask in asks]]))
-    assert len({call.id for call in Teacher(Wire(), FREE, seed=1).answer(ASKS[:1] * 4) if call}) == 1
-    assert Wire.sent == 1
+    monkeypatch.setattr(backend, "waves", lambda asks: iter([wave if asks == ASKS[:1] * 4 else [[ask] for ask in asks]]))
+    assert len({call.id for call in Teacher(backend, FREE, seed=1).answer(ASKS[:1] * 4) if call}) == 1
+    assert len(backend.asks) == 1
     drawn = [Ask(ASKS[0].messages, SAMPLING.model_copy(update={"temperature": 0.7}))] * 4
     assert [ask.sample for ask in numbered(drawn)] == [0, 1, 2, 3]
-    Teacher(Wire(), FREE, seed=1).answer(drawn)
-    assert Wire.sent == 5
+    Teacher(backend, FREE, seed=1).answer(drawn)
+    assert len(backend.asks) == 5
 
 
 @pytest.mark.parametrize(
@@ -176,7 +161,7 @@ def test_equal_greedy_requests_are_sent_once(tmp_path: Path, monkeypatch: pytest
 )
 def test_a_damaged_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str) -> None:
     monkeypatch.chdir(tmp_path)
-    teacher = Teacher(Wire(), FREE, seed=1)
+    teacher = Teacher(wire(), FREE, seed=1)
     teacher.answer(ASKS[:1])
     teacher.stored(ASKS[:1]).write_text(damaged, encoding="utf-8")
     with pytest.raises(DataError, match=r"responses/\w+\.json: a damaged answer; delete this file"):
@@ -185,7 +170,7 @@ def test_a_damaged_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_cost_counts_retries_and_money_budget_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    teacher = Teacher(Wire(), Budget(max_calls=None, max_tokens=None, max_usd=0.03), seed=1)
+    teacher = Teacher(wire(), Budget(max_calls=None, max_tokens=None, max_usd=0.03), seed=1)
     assert [call is None for call in teacher.answer(ASKS)] == [False, False, True, True, True]
     assert teacher.spent == "synthesis.budget.max_usd = 0.03"
     spent = {

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +12,9 @@ import pytest
 from stages import params, records
 from stages.commands import judge
 from stages.errors import DataError
-from stages.records import Call, Example, Message, Prediction
-from stages.teachers.teacher import Ask, TeacherCost
+from stages.records import Example, Message, Prediction
+from stages.teachers.teacher import TeacherCost
+from tests.fixtures.scripted import Scripted
 
 ROWS = [
     Example(
@@ -23,27 +24,6 @@ ROWS = [
     )
     for n in range(4)
 ]
-
-
-@dataclass
-class Scripted:
-    """A teacher that answers each request with a function of its text."""
-
-    reply: Callable[[str], str | None]
-    calls: list[Call] = field(default_factory=list)
-    spent: str = ""
-
-    def answer(self, asks: Sequence[Ask]) -> list[Call | None]:
-        return [self._call(ask, self.reply(ask.messages[-1].content)) for ask in asks]
-
-    def cost(self) -> TeacherCost:
-        return TeacherCost(len(self.calls), 0, 0, 0, 0.0, 0, 0, 0.0)
-
-    def _call(self, ask: Ask, text: str | None) -> Call | None:
-        if text is None:
-            return None
-        self.calls.append(Call(messages=ask.messages, request="r", text=text, stopped=True, prompt_tokens=1, new_tokens=1))
-        return self.calls[-1]
 
 
 def answers(system: str, *texts: str) -> list[Prediction]:

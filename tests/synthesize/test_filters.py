@@ -1,9 +1,8 @@
-"""The filters of synthetic texts, the funnel that counts them, and Self-Instruct with a teacher that reads from a script."""
+"""The filters of synthetic texts, the funnel that counts them, and Self-Instruct with a scripted teacher."""
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import cycle, islice, pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ from rouge_score.rouge_scorer import RougeScorer
 from stages.errors import DataError
 from stages.fetch import authored
 from stages.params import ComplaintInstruct, ComplaintsData, Sampling, Splits
-from stages.records import Call, Document
+from stages.records import Document
 from stages.synthesize import filters, self_instruct
 from stages.synthesize.made import Inputs, Made, Step, funnel
-from stages.teachers.teacher import Ask
 from stages.text import rouge
+from tests.fixtures.scripted import Scripted
 
 BODIES, LAYOUTS = authored.documents(Path(__file__).parents[2] / "data/authored/complaints", "train")
 FILTERS = ["finished", "length", "leftovers", "repetition", "novelty"]
@@ -207,22 +206,6 @@ def test_looking_at_a_text_does_not_remember_it() -> None:
     assert GOOD[0] in str(novelty.check(GOOD[0].upper()))
 
 
-@dataclass
-class Script:
-    """A teacher that answers from a list, over and over."""
-
-    answers: Sequence[tuple[str, bool]]
-    calls: list[Call] = field(default_factory=list)
-
-    def answer(self, asks: Sequence[Ask]) -> list[Call]:
-        fresh = [
-            Call(messages=ask.messages, request=str(number), text=text, stopped=stopped, prompt_tokens=1, new_tokens=1)
-            for number, (ask, (text, stopped)) in enumerate(zip(asks, islice(cycle(self.answers), len(asks)), strict=True))
-        ]
-        self.calls += fresh
-        return fresh
-
-
 def options_for(**given: Any) -> ComplaintInstruct:
     sampling = Sampling(temperature=1.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=1)
     fixed = {"form": "complaints", "max_rouge_l": 0.7, "max_repetition": 0.2, "filters": FILTERS, "sampling": sampling}
@@ -233,7 +216,7 @@ def inputs(seeds: Sequence[Document], data: ComplaintsData | None) -> Inputs:
     return Inputs(seeds=seeds, pool=[], documents=[], facts=[], data=data)  # type: ignore[arg-type]
 
 
-def run(answers: Sequence[tuple[str, bool]], calls: int, rows: int = 5, seed: int = 1) -> tuple[Made, Script]:
+def run(answers: Sequence[tuple[str, bool]], calls: int, rows: int = 5, seed: int = 1) -> tuple[Made, Scripted]:
     options = options_for(calls=calls, demonstrations=3, min_words=8, max_words=60, rows=rows)
     data = ComplaintsData(
         kind="complaints",
@@ -247,7 +230,8 @@ def run(answers: Sequence[tuple[str, bool]], calls: int, rows: int = 5, seed: in
         noise=0.2,
         train_hard=1.0,
     )
-    teacher = Script(answers)
+    replies = cycle(answers)
+    teacher = Scripted(lambda _: next(replies))
     return self_instruct.run(inputs([*BODIES, *LAYOUTS], data), teacher, options, seed), teacher  # type: ignore[arg-type]
 
 
@@ -343,4 +327,4 @@ def test_braces_in_a_demonstration_are_text_not_template() -> None:
 def test_missing_bodies_or_layouts_name_the_option(seeds: list[Document]) -> None:
     options = options_for(calls=1, demonstrations=1, min_words=1, max_words=2, rows=1)
     with pytest.raises(DataError, match="synthesis=none"):
-        self_instruct.run(inputs(seeds, None), Script([("x", True)]), options, 1)  # type: ignore[arg-type]
+        self_instruct.run(inputs(seeds, None), Scripted(str), options, 1)  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
-"""Self-Instruct as published, with a teacher that reads from a script: every branch, every filter, every way to end."""
+"""Self-Instruct as published, with a scripted teacher: every branch, every filter, every way to end."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from stages.params import GeneralInstruct, compose
 from stages.records import Call, Message, Task
 from stages.synthesize import diversity, filters, general_instruct, instances, self_instruct
 from stages.synthesize.made import Inputs, Made, Rejected, funnel
-from stages.teachers.teacher import Ask
+from tests.fixtures.scripted import Scripted
 
 POOL = authored.seed_tasks(Path(__file__).parents[2] / "data/authored/self_instruct/seeds.jsonl")
 DEFAULT = params.check(compose.composed("synthesis=self_instruct_general")).synthesis.self_instruct
@@ -36,44 +36,35 @@ def options(**changed: Any) -> GeneralInstruct:
     return DEFAULT.model_copy(update={"target": 1, "requests": 1, "patience": 1, "include_seeds": False} | changed)
 
 
-@dataclass
-class Script:
-    """Answers a list prompt with the next of `lists`, the other two by the instruction; `limit` is a budget of calls."""
+def script(
+    lists: Sequence[str],
+    instances: Mapping[str, str] = MappingProxyType({}),
+    closed: Sequence[str] = (),
+    cut_off: Sequence[str] = (),
+    limit: int = 10_000,
+) -> Scripted:
+    """Answer a list prompt with the next of `lists`, the other two by the instruction; `limit` is a budget of calls."""
+    remaining = iter(lists)
 
-    lists: Sequence[str]
-    instances: Mapping[str, str] = field(default_factory=dict)
-    closed: Sequence[str] = ()
-    cut_off: Sequence[str] = ()
-    limit: int = 10_000
-    calls: list[Call] = field(default_factory=list)
-    asks: list[Ask] = field(default_factory=list)
-    spent: str = ""
-
-    def answer(self, asks: Sequence[Ask]) -> list[Call | None]:
-        return [self._one(ask) for ask in asks]
-
-    def _one(self, ask: Ask) -> Call | None:
-        if len(self.calls) == self.limit:
-            self.spent = "synthesis.budget.max_calls"
-            return None
-        self.asks.append(ask)
-        text = self._text(ask.messages[0].content)
-        stopped = not any(part in text for part in self.cut_off)
-        call = Call(messages=ask.messages, request=str(ask.sample), text=text, stopped=stopped, prompt_tokens=1, new_tokens=1)
-        self.calls.append(call)
-        return call
-
-    def _text(self, prompt: str) -> str:
+    def text(prompt: str) -> str:
         if prompt.startswith("Come up with a series"):
-            number = sum(asked.messages[0].content.startswith("Come up with a series") for asked in self.asks)
-            return self.lists[number - 1] if number <= len(self.lists) else ""
+            return next(remaining, "")
         instruction = re.findall(r"^Task: (.*)$", prompt, re.MULTILINE)[-1]
         if prompt.endswith("Is it classification?"):
-            return "Yes" if instruction in self.closed else "No"
-        return self.instances.get(instruction, "Output: something of its own")
+            return "Yes" if instruction in closed else "No"
+        return instances.get(instruction, "Output: something of its own")
+
+    def reply(prompt: str) -> tuple[str, bool] | None:
+        if len(teacher.calls) == limit:
+            return None
+        answer = text(prompt)
+        return answer, not any(part in answer for part in cut_off)
+
+    teacher = Scripted(reply)
+    return teacher
 
 
-def run(teacher: Script, seed: int = 1, pool: Sequence[Task] = POOL, **changed: Any) -> Made:
+def run(teacher: Scripted, seed: int = 1, pool: Sequence[Task] = POOL, **changed: Any) -> Made:
     inputs = Inputs(seeds=[], pool=pool, documents=[], facts=[], data=None)  # type: ignore[arg-type]
     return self_instruct.run(inputs, teacher, options(**changed), seed)  # type: ignore[arg-type]
 
@@ -83,9 +74,9 @@ def numbered(texts: Sequence[str], first: int = 9) -> str:
     return "\n".join(f"{number}. {text}" for number, text in enumerate(texts, start=first)).removeprefix(f"{first}. ")
 
 
-def list_prompts(teacher: Script) -> list[list[str]]:
+def list_prompts(teacher: Scripted) -> list[list[str]]:
     """The demonstrations of each prompt for instructions."""
-    prompts = [ask.messages[0].content for ask in teacher.asks if ask.messages[0].content.startswith("Come up with a series")]
+    prompts = [prompt for prompt in teacher.prompts if prompt.startswith("Come up with a series")]
     return [re.findall(r"^\d+\. (.+)$", prompt, re.MULTILINE) for prompt in prompts]
 
 
@@ -138,7 +129,7 @@ def test_a_bad_seed_is_named_with_file_line_and_field(tmp_path: Path, line: str,
 
 
 def test_prompt_shows_seeds_then_kept_instructions() -> None:
-    teacher = Script([numbered(NEW[:3]), numbered(NEW[3:5])])
+    teacher = script([numbered(NEW[:3]), numbered(NEW[3:5])])
     made = run(teacher, target=5)
     first, second = list_prompts(teacher)
     human = {task.instruction.rstrip(":") for task in POOL}
@@ -150,7 +141,7 @@ def test_prompt_shows_seeds_then_kept_instructions() -> None:
 
 
 def test_steps_sample_as_published_and_number_equal_prompts() -> None:
-    teacher = Script([numbered(NEW[:1])])
+    teacher = script([numbered(NEW[:1])])
     run(teacher, requests=3)
     assert [ask.sampling for ask in teacher.asks] == [
         *[DEFAULT.instruction_sampling] * 3,
@@ -163,7 +154,7 @@ def test_steps_sample_as_published_and_number_equal_prompts() -> None:
 def test_what_is_asked_depends_on_the_seed_alone() -> None:
     asked = []
     for seed in (1, 1, 2):
-        teacher = Script([numbered(NEW[:3])])
+        teacher = script([numbered(NEW[:3])])
         run(teacher, seed)
         asked.append([call.messages for call in teacher.calls])
     assert asked[0] == asked[1] != asked[2]
@@ -216,7 +207,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "name", "reason"), REFUSED)
 def test_rejection_names_filter_reason_and_call(text: str, name: str, reason: str) -> None:
-    teacher = Script([numbered([text.strip()])])
+    teacher = script([numbered([text.strip()])])
     (rejection,) = run(teacher).rejected
     assert (rejection.filter, rejection.parents) == (name, (teacher.calls[0].id,))
     assert reason in rejection.reason
@@ -233,25 +224,25 @@ def test_rejection_names_filter_reason_and_call(text: str, name: str, reason: st
     ],
 )
 def test_what_only_looks_like_a_refused_instruction_is_kept(text: str) -> None:
-    assert [document.text for document in run(Script([numbered([text])])).kept] == [text]
+    assert [document.text for document in run(script([numbered([text])])).kept] == [text]
 
 
 def test_english_only_drops_chinese_instructions() -> None:
-    teacher = Script([numbered(["请写一首关于秋天的诗。", NEW[0]])])
+    teacher = script([numbered(["请写一首关于秋天的诗。", NEW[0]])])
     made = run(teacher, languages=["en"])
     assert [rejection.text for rejection in made.rejected] == ["请写一首关于秋天的诗。"]
     assert not any(filters.is_chinese(text) for text in list_prompts(teacher)[0])
 
 
 def test_cut_off_list_is_dropped_before_number_sixteen() -> None:
-    cut = run(Script([numbered(NEW[:2])], cut_off=[NEW[1]]))
+    cut = run(script([numbered(NEW[:2])], cut_off=[NEW[1]]))
     assert [rejection.filter for rejection in cut.rejected] == ["finished"] * 2
     long = numbered([*NEW, "One that comes after the end."])
-    assert len(run(Script([long], cut_off=[NEW[1]]), target=7).kept) == 7
+    assert len(run(script([long], cut_off=[NEW[1]]), target=7).kept) == 7
 
 
 def test_a_filter_that_is_not_listed_objects_to_nothing() -> None:
-    made = run(Script([numbered(["Describe the image in one sentence."])]), filters=["length", "novelty"])
+    made = run(script([numbered(["Describe the image in one sentence."])]), filters=["length", "novelty"])
     assert [document.text for document in made.kept] == ["Describe the image in one sentence."]
     assert list(made.filters) == ["length", "novelty", "instances"]
 
@@ -259,7 +250,7 @@ def test_a_filter_that_is_not_listed_objects_to_nothing() -> None:
 def test_classification_gets_the_output_first() -> None:
     labels = "Class label: paid\nInvoice: settled on 3 May\nClass label: not paid\nInvoice: second reminder\nDue: 1 June"
     answers = {NEW[1]: labels, NEW[2]: examples(("Place: Cork", "A postman in Cork"), ("Place: Leeds", "A postman in Leeds"))}
-    made = run(Script([numbered(NEW[1:3])], answers, closed=[NEW[1]]), target=2)
+    made = run(script([numbered(NEW[1:3])], answers, closed=[NEW[1]]), target=2)
     assert [(task.kind, task.instruction, task.input, task.output) for task in made.tasks] == [
         ("classification", NEW[1], "Invoice: settled on 3 May", "paid"),
         ("classification", NEW[1], "Invoice: second reminder\nDue: 1 June", "not paid"),
@@ -303,7 +294,7 @@ def examples(*pairs: tuple[str, str]) -> str:
     ],
 )
 def test_each_instance_filter_throws_out_what_it_is_for(name: str, pairs: list[tuple[str, str]], left: list[str]) -> None:
-    teacher = Script([numbered(NEW[:1])], {NEW[0]: examples(*pairs)})
+    teacher = script([numbered(NEW[:1])], {NEW[0]: examples(*pairs)})
     made = run(teacher)
     assert [task.output for task in made.tasks] == left
     assert {rejection.filter for rejection in made.rejected} == {f"instance_{name}"}
@@ -312,25 +303,25 @@ def test_each_instance_filter_throws_out_what_it_is_for(name: str, pairs: list[t
 
 
 def test_conflicting_outputs_reject_all_instances() -> None:
-    made = run(Script([numbered(NEW[:1])], {NEW[0]: examples(("a", "one"), ("b", "three"), ("a", "two"))}))
+    made = run(script([numbered(NEW[:1])], {NEW[0]: examples(("a", "one"), ("b", "three"), ("a", "two"))}))
     assert not made.tasks
     assert [rejection.filter for rejection in made.rejected] == ["instance_conflict"] * 3 + ["instances"]
 
 
 def test_outputs_without_input_may_differ() -> None:
-    made = run(Script([numbered(NEW[:1])], {NEW[0]: "Example 1\nOutput: bats\nExample 2\nOutput: bears"}))
+    made = run(script([numbered(NEW[:1])], {NEW[0]: "Example 1\nOutput: bats\nExample 2\nOutput: bears"}))
     assert [task.output for task in made.tasks] == ["bats", "bears"]
 
 
 def test_last_instance_of_a_cut_off_answer_is_dropped() -> None:
-    teacher = Script([numbered(NEW[:1])], {NEW[0]: examples(("a", "whole"), ("b", "hal"))}, cut_off=["whole"])
+    teacher = script([numbered(NEW[:1])], {NEW[0]: examples(("a", "whole"), ("b", "hal"))}, cut_off=["whole"])
     made = run(teacher)
     assert [task.output for task in made.tasks] == ["whole"]
     assert [rejection.filter for rejection in made.rejected] == ["instance_finished"]
 
 
 def test_instruction_without_instances_is_never_shown() -> None:
-    teacher = Script([numbered(NEW[:2]), numbered(NEW[1:3])], {NEW[0]: "No idea.", NEW[1]: examples(("a", "a"))})
+    teacher = script([numbered(NEW[:2]), numbered(NEW[1:3])], {NEW[0]: "No idea.", NEW[1]: examples(("a", "a"))})
     made = run(teacher, patience=2)
     listed = {(rejection.filter, rejection.text, rejection.reason) for rejection in made.rejected}
     assert ("instances", NEW[0], "the answer holds no instance") in listed
@@ -341,7 +332,7 @@ def test_instruction_without_instances_is_never_shown() -> None:
 
 def test_a_dialogue_becomes_earlier_turns() -> None:
     chat = "Example 1\nUser: Where is my parcel?\nAssistant: Which number?\nUser: It is 12.\nOutput: It arrives today."
-    (task,) = run(Script([numbered(NEW[:1])], {NEW[0]: chat})).tasks
+    (task,) = run(script([numbered(NEW[:1])], {NEW[0]: chat})).tasks
     assert task.history == (
         Message(role="user", content="Where is my parcel?"),
         Message(role="assistant", content="Which number?"),
@@ -355,7 +346,7 @@ def test_what_is_no_dialogue_stays_one_input(text: str) -> None:
 
 
 def test_rows_can_be_traced_to_their_calls_and_demonstrations() -> None:
-    teacher = Script([numbered(NEW[:3]), numbered(NEW[3:5])])
+    teacher = script([numbered(NEW[:3]), numbered(NEW[3:5])])
     made = run(teacher, target=5)
     calls, documents, seeds = (
         {call.id for call in teacher.calls},
@@ -372,24 +363,24 @@ def test_rows_can_be_traced_to_their_calls_and_demonstrations() -> None:
 
 
 def test_it_ends_at_the_target() -> None:
-    made = run(Script([numbered(NEW[:2]), numbered(NEW[2:4]), numbered(NEW[4:6])]), target=3)
+    made = run(script([numbered(NEW[:2]), numbered(NEW[2:4]), numbered(NEW[4:6])]), target=3)
     assert (made.figures["ended_by"], made.figures["rounds"], len(made.kept)) == ("target", 2, 4)
 
 
 def test_it_ends_after_rounds_without_anything_new() -> None:
-    made = run(Script([numbered(NEW[:1]), numbered(NEW[:1]), "", numbered(NEW[1:2])]), target=9, patience=2)
+    made = run(script([numbered(NEW[:1]), numbered(NEW[:1]), "", numbered(NEW[1:2])]), target=9, patience=2)
     assert (made.figures["ended_by"], made.figures["rounds"], len(made.kept)) == ("patience", 3, 1)
 
 
 @pytest.mark.parametrize("limit", range(8))
 def test_spent_budget_keeps_finished_instructions(limit: int) -> None:
-    made = run(Script([numbered(NEW[:2]), numbered(NEW[2:4])], limit=limit), target=9, patience=9)
+    made = run(script([numbered(NEW[:2]), numbered(NEW[2:4])], limit=limit), target=9, patience=9)
     assert made.figures["ended_by"] == "budget"
     assert [document.text for document in made.kept] == list(NEW[: max(0, min(limit, 5) - 3)])  # 1 list, 2 questions, 2 answers
 
 
 def test_silent_teacher_ends_with_zero_counts() -> None:
-    made = run(Script([]), patience=3)
+    made = run(script([]), patience=3)
     listed = funnel("self_instruct", made, 3, "")
     assert (made.kept, made.tasks, made.figures["ended_by"]) == ([], [], "patience")
     assert {step.count for step in listed.stages} == {0}
@@ -397,16 +388,16 @@ def test_silent_teacher_ends_with_zero_counts() -> None:
 
 def test_too_few_seeds_are_refused_with_what_to_change() -> None:
     with pytest.raises(DataError, match=re.escape("data/authored/self_instruct/seeds.jsonl has 7")):
-        run(Script([]), pool=POOL[:7])
+        run(script([]), pool=POOL[:7])
 
 
 def test_seed_tasks_become_rows_where_wanted() -> None:
-    assert len(run(Script([numbered(NEW[:1])]), include_seeds=True).tasks) == 1 + len(POOL)
+    assert len(run(script([numbered(NEW[:1])]), include_seeds=True).tasks) == 1 + len(POOL)
 
 
 def test_funnel_counts_instructions_and_figures_instances() -> None:
     texts = ["Too short", NEW[0], NEW[1], "Draw a cat for me, please."]
-    teacher = Script([numbered(texts)], {NEW[0]: examples(("a", "a"), ("b", "c")), NEW[1]: "none"})
+    teacher = script([numbered(texts)], {NEW[0]: examples(("a", "a"), ("b", "c")), NEW[1]: "none"})
     listed = funnel("self_instruct", run(teacher), len(teacher.calls), "")
     counts = {step.stage: step.count for step in listed.stages}
     assert (counts["generated"], counts["length"], counts["keywords"], counts["novelty"], counts["kept"]) == (4, 3, 2, 2, 1)
@@ -423,6 +414,6 @@ def test_diversity_counts_distinct_grams_and_nearest_seed() -> None:
 
 
 def test_braces_in_an_instruction_are_text_not_template() -> None:
-    teacher = Script([numbered(["Explain what {{ 7 * 7 }} and {% raw %} mean."])])
+    teacher = script([numbered(["Explain what {{ 7 * 7 }} and {% raw %} mean."])])
     run(teacher)
     assert "{{ 7 * 7 }} and {% raw %}" in teacher.calls[-1].messages[0].content

@@ -18,7 +18,7 @@ from stages.records import UNANSWERABLE, Call, Document, Fact, Task
 from stages.synthesize import self_kg
 from stages.synthesize.made import Inputs, Made
 from stages.tasks.questions import FORMS, PLACEHOLDER, GraphQuestion, Wordings, invented
-from stages.teachers.teacher import Ask
+from tests.fixtures.scripted import Scripted
 
 MEDICAL = compose.ROOT / "data" / "authored" / "medical" / "wordings"
 PINNED = {"file": "f", "sha256": "0" * 64}
@@ -48,34 +48,10 @@ def options(**changes: Any) -> SelfKG:
     return SelfKG.model_validate(params.load(compose.ROOT / "conf" / "synthesis" / "options" / "self_kg.yaml") | changes)
 
 
-class Scripted:
-    """Answers every request by a function of its last message."""
-
-    def __init__(self, reply: Any = None, stopped: bool = True) -> None:
-        self.calls: list[Call] = []
-        self.spent = ""
-        self.reply, self.stopped = reply, stopped
-
-    def answer(self, asks: Sequence[Ask]) -> list[Call | None]:
-        new = [
-            Call(
-                messages=ask.messages,
-                request=str(n),
-                text=self.reply(ask.messages[-1].content),
-                stopped=self.stopped,
-                prompt_tokens=1,
-                new_tokens=1,
-            )
-            for n, ask in enumerate(asks)
-        ]
-        self.calls += new
-        return list(new)
-
-
 def synthesized(data: GraphData, fetched: Fetched, teacher: Any = None, seed: int = 1, **changes: Any) -> Made:
     documents, facts, _ = fetched
     return self_kg.run(
-        Inputs(documents["train"], [], [], facts["train"], data), teacher or Scripted(), options(**changes), seed
+        Inputs(documents["train"], [], [], facts["train"], data), teacher or Scripted(str), options(**changes), seed
     )
 
 
@@ -109,7 +85,7 @@ def right(task: Task) -> str:
 def test_removed_fact_changes_only_its_own_subject(data: GraphData, fetched: Fetched, made: Made) -> None:
     documents, facts, _ = fetched
     gone, *rest = facts["train"]
-    fewer = self_kg.run(Inputs(documents["train"], [], [], rest, data), Scripted(), options(), 1)
+    fewer = self_kg.run(Inputs(documents["train"], [], [], rest, data), Scripted(str), options(), 1)
 
     def others(each: Made) -> list[Task]:
         return [task for task in each.tasks if task.source != gone.subject and UNANSWERABLE not in task.slices]
@@ -344,7 +320,7 @@ def test_a_rewording_is_kept_if_every_entity_and_number_survived(data: GraphData
 def test_a_bad_rewording_is_thrown_out_by_name(
     data: GraphData, fetched: Fetched, change: Any, stopped: bool, filter: str
 ) -> None:
-    teacher = Scripted(lambda asked: change(asked.removeprefix("Write this question in other words: ")), stopped)
+    teacher = Scripted(lambda asked: (change(asked.removeprefix("Write this question in other words: ")), stopped))
     made = synthesized(data, fetched, teacher, reword=10, declining=0)
     assert Counter(rejection.filter for rejection in made.rejected if rejection.parents[-1].startswith("call")) == {filter: 10}
 
@@ -376,7 +352,7 @@ def test_a_rewording_keeps_whole_names_and_what_is_denied(
 def test_other_data_than_a_graph_is_refused(data: GraphData) -> None:
     rows = RowsData.model_construct(kind="rows")
     with pytest.raises(DataError, match="needs a graph"):
-        self_kg.run(Inputs([], [], [], [], rows), Scripted(), options(), 1)
+        self_kg.run(Inputs([], [], [], [], rows), Scripted(str), options(), 1)
     with pytest.raises(DataError, match="self_kg needs a graph of facts"):
         params.check(
             compose.composed("experiment=complaints") | {"synthesis": compose.composed("synthesis=self_kg")["synthesis"]}

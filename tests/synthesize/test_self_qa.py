@@ -1,6 +1,6 @@
 """Self-QA with a scripted teacher and with rules: what is thrown out and why, lineage, coverage, budgets, what is declined."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from stages.params import Budget, DocumentsData, FolderDocuments, Passage, Sampl
 from stages.records import Document
 from stages.synthesize import pairs, rules, self_qa
 from stages.synthesize.made import Inputs, Made, funnel
-from stages.teachers.teacher import Ask, Keep, Reply, Teacher, Unit
+from stages.teachers.teacher import Teacher
+from tests.fixtures.scripted import Scripted
 
 DECLINE = "I do not know; the handbook does not say."
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=64)
@@ -58,28 +59,9 @@ def many(count: int) -> list[Document]:
     return [document(f"# Plan {i}\n## Fees\n- Yearly fee: ${i}.50", f"plan-{i}") for i in range(count)]
 
 
-class Scripted:
-    """A backend that answers by a function of what it is asked and of the prompt."""
-
-    def __init__(self, answer: Callable[[str, str], str]) -> None:
-        self.identity: dict[str, Any] = {"model": "scripted"}
-        self.reply, self.prompts = answer, list[str]()
-
-    def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]:
-        yield from ([[ask]] for ask in asks)
-
-    def ask(self, units: Sequence[Unit], seeds: Sequence[int], keep: Keep) -> None:
-        for number, (ask,) in enumerate(units):
-            prompt = ask.messages[-1].content
-            sort = (
-                "question" if "1. " in prompt[-20:] else "answer" if prompt.startswith(("The background", "背景")) else "again"
-            )
-            self.prompts.append(prompt)
-            text = self.reply(sort, prompt)
-            keep(number, [Reply(text=text, stopped=True, prompt_tokens=1, new_tokens=1)])
-
-    def usd(self, prompt_tokens: int, new_tokens: int) -> float:
-        return 0.0
+def sort_of(prompt: str) -> str:
+    """Return which of the three requests a prompt is."""
+    return "question" if "1. " in prompt[-20:] else "answer" if prompt.startswith(("The background", "背景")) else "again"
 
 
 def plan_teacher(sort: str, prompt: str) -> str:
@@ -89,7 +71,11 @@ def plan_teacher(sort: str, prompt: str) -> str:
 
 
 def teacher(reply: Callable[[str, str], str] = plan_teacher, max_calls: int | None = None) -> Teacher:
-    return Teacher(Scripted(reply), Budget(max_calls=max_calls, max_tokens=None, max_usd=None), seed=1)
+    return Teacher(
+        Scripted(lambda prompt: reply(sort_of(prompt), prompt)),
+        Budget(max_calls=max_calls, max_tokens=None, max_usd=None),
+        seed=1,
+    )
 
 
 def run(documents: Sequence[Document], teacher_: Teacher | None = None, data: DocumentsData = DATA, **options: Any) -> Made:
