@@ -1,51 +1,22 @@
-"""A user's own file: what is read, what is refused with which message, and into which split a row falls."""
+"""A user's own file: what is read, and the split of each row."""
 
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from stages.errors import DataError
 from stages.fetch import rows
-from stages.params import RowsData
 from stages.records import Message, Task
-
-NO_COLUMNS: dict[str, str | None] = dict.fromkeys(("messages", "system", "instruction", "input", "output", "options", "group"))
-ASKED = {"input": "input", "output": "output"}
-CHAT = {"messages": "messages"}
-
-
-def settings(path: Path, columns: dict[str, str], **changes: Any) -> RowsData:
-    values = {"kind": "rows", "path": str(path), "hub": None, "task": "text", "system": "", "also": [], "orders": 0}
-    values |= {"valid": 0.0, "test": 0.0}
-    return RowsData.model_validate(values | {"columns": NO_COLUMNS | columns} | changes)
-
-
-def read(path: Path, columns: dict[str, str] = ASKED, **changes: Any) -> list[Task]:
-    return rows.tasks(settings(path, columns, **changes), seed=1)["train"]
-
-
-def save(folder: Path, name: str, content: str | bytes) -> Path:
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def jsonl(folder: Path, values: list[dict[str, Any]]) -> Path:
-    return save(folder, "mine.jsonl", "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
-
-
-def questions(count: int) -> list[dict[str, Any]]:
-    return [{"input": f"question {number}", "output": f"answer {number}", "who": f"p{number % 40}"} for number in range(count)]
-
+from tests.fixtures.own_rows import ASKED, CHAT, GROUPED, jsonl, questions, read, save, settings
 
 THREE = [
     {"instruction": "Antworte kurz.", "input": "Wo bleibt, was ich bestellte?\nIch warte.", "output": 'Es ist "unterwegs".'},
     {"instruction": "提取姓名", "input": "我叫王小明。", "output": "王小明"},
     {"instruction": "Say hello.", "input": "", "output": "Hello"},
 ]
+
+
 THREE_AS_CSV = (
     "instruction,input,ignored,output\n"
     'Antworte kurz.,"Wo bleibt, was ich bestellte?\nIch warte.",x,"Es ist ""unterwegs""."\n'
@@ -112,238 +83,6 @@ def test_a_field_of_a_million_characters_is_read(tmp_path: Path) -> None:
 def test_content_that_looks_like_a_template_stays_as_it_is(tmp_path: Path) -> None:
     (task,) = read(jsonl(tmp_path, [{"input": "{{ 7 * 7 }} {% raw %} ${HOME} <|im_end|>", "output": "{}"}]))
     assert task.input == "{{ 7 * 7 }} {% raw %} ${HOME} <|im_end|>"
-
-
-def turns(*pairs: tuple[str, Any]) -> str:
-    return json.dumps({"messages": [{"role": role, "content": content} for role, content in pairs]}) + "\n"
-
-
-OK = '{"input": "a", "output": "b"}\n'
-EXTRACTION = {"task": "extraction"}
-GROUPED = {**ASKED, "group": "who"}
-
-BAD_FILES: list[tuple[str, str, str | bytes, dict[str, str], dict[str, Any], str, str]] = [
-    # what is wrong, file, content, columns, other settings, place, hint
-    ("another suffix", "mine.xlsx", b"PK", ASKED, {}, "mine.xlsx: ", ".csv, .json (a list of objects) or .jsonl"),
-    ("empty", "mine.csv", "", ASKED, {}, "mine.csv: ", "the file is empty"),
-    ("only blank lines", "mine.jsonl", "\ufeff\r\n\r\n", ASKED, {}, "mine.jsonl: ", "the file is empty"),
-    ("only blank cells", "mine.csv", ",,\n", ASKED, {}, "mine.csv: ", "no column 'input'"),
-    ("blank JSON", "mine.json", " \n", ASKED, {}, "mine.json: ", "the file is empty"),
-    ("only a header", "mine.csv", "input,output\n", ASKED, {}, "mine.csv: ", "only a header"),
-    ("empty list", "mine.json", "[]", ASKED, {}, "mine.json: ", "an empty list"),
-    (
-        "Latin-1",
-        "mine.csv",
-        "input,output\na,b\nä,b\n".encode("latin-1"),
-        ASKED,
-        {},
-        "mine.csv:3: not UTF-8",
-        "save the file as UTF-8",
-    ),
-    ("UTF-16", "mine.csv", "input,output\na,b\n".encode("utf-16"), ASKED, {}, "mine.csv:1: not UTF-8", "Excel: CSV UTF-8"),
-    ("NUL byte", "mine.jsonl", OK + "\0\n", ASKED, {}, "mine.jsonl:2: ", "a NUL byte"),
-    (
-        "column missing",
-        "mine.csv",
-        "Question,Output\na,b\n",
-        ASKED,
-        {},
-        "mine.csv:1: ",
-        "no column 'input'; There are 'Question', 'Output'",
-    ),
-    ("column misspelt", "mine.csv", "input,Outptu\na,b\n", ASKED, {}, "mine.csv:1: ", "did you mean 'Outptu'?"),
-    ("column twice", "mine.csv", "input,output,input\na,b,c\n", ASKED, {}, "mine.csv:1: ", "'input' occurs more than once"),
-    ("too many cells", "mine.csv", "input,output\na,b\n\na,b,c\n", ASKED, {}, "mine.csv:4: ", "3 cells, but the header has 2"),
-    ("too few cells", "mine.csv", 'input,output\n"a\nb",c\na\n', ASKED, {}, "mine.csv:4: ", "1 cells, but the header has 2"),
-    ("quote left open", "mine.csv", 'input,output\na,b\n"a,b\nc,d\n', ASKED, {}, "mine.csv:3: not CSV", "close each"),
-    ("blank output", "mine.csv", 'input,output\r\n"a\r\nb",c\r\na,  \r\n', ASKED, {}, "mine.csv:4: ", "'output' is empty"),
-    ("nothing asked", "mine.csv", "input,output\n ,b\n", ASKED, {}, "mine.csv:2: ", "no question, 'input' empty"),
-    ("not JSON", "mine.jsonl", OK + "\n{oops}\n", ASKED, {}, "mine.jsonl:3: not JSON", "each line must be one object"),
-    ("NaN", "mine.jsonl", '{"input": "a", "output": NaN}\n', ASKED, {}, "mine.jsonl:1: not JSON", "NaN is not a JSON value"),
-    ("too deep", "mine.jsonl", "[" * 100_000, ASKED, {}, "mine.jsonl:1: not JSON", "nested too deeply"),
-    (
-        "list in a line",
-        "mine.jsonl",
-        OK + "[1]\n",
-        ASKED,
-        {},
-        "mine.jsonl:2: ",
-        'an object like {"input": "…", "output": "…"}, got a list',
-    ),
-    ("JSON broken", "mine.json", '[\n{"input": "a"},\n}', ASKED, {}, "mine.json:3: not JSON", "at column 1"),
-    ("JSONL called JSON", "mine.json", OK + OK, ASKED, {}, "mine.json:2: not JSON", ".jsonl"),
-    ("object on top", "mine.json", '{"data": []}', ASKED, {}, "mine.json: ", "a list of objects, got an object"),
-    ("text in the list", "mine.json", f'[{OK}, "b"]', ASKED, {}, "mine.json: row 2: ", "got text"),
-    (
-        "no output",
-        "mine.json",
-        f'[{OK}, {{"input": "a", "answer": "b"}}]',
-        ASKED,
-        {},
-        "mine.json: row 2: ",
-        "no column 'output'",
-    ),
-    ("null output", "mine.jsonl", '{"input": "a", "output": null}', ASKED, {}, "mine.jsonl:1: ", "'output' is empty"),
-    (
-        "number asked",
-        "mine.json",
-        '[{"input": 7, "output": "b"}]',
-        ASKED,
-        {},
-        "mine.json: row 1: 'input'",
-        "got a number; quote it",
-    ),
-    ("number answered", "mine.jsonl", '{"input": "a", "output": 7.10}', ASKED, {}, "mine.jsonl:1: 'output'", "quote it"),
-    (
-        "object for text",
-        "mine.jsonl",
-        '{"input": "a", "output": {}}',
-        ASKED,
-        {},
-        "mine.jsonl:1: 'output'",
-        "must be text, got an object",
-    ),
-    (
-        "half a character",
-        "mine.jsonl",
-        '{"input": "\\ud83d", "output": "b"}',
-        ASKED,
-        {},
-        "mine.jsonl:1: 'input'",
-        "surrogate pair",
-    ),
-    ("never there", "mine.jsonl", OK, {**ASKED, "instruction": "inptu"}, {}, "mine.jsonl: ", "did you mean 'input'?"),
-    (
-        "no JSON extracted",
-        "mine.csv",
-        "input,output\na,b\n",
-        ASKED,
-        EXTRACTION,
-        "mine.csv:2: 'output'",
-        "must be a JSON object",
-    ),
-    (
-        "list extracted",
-        "mine.jsonl",
-        '{"input": "a", "output": [1]}',
-        ASKED,
-        EXTRACTION,
-        "mine.jsonl:1: 'output'",
-        "got a list",
-    ),
-    (
-        "no number in JSON",
-        "mine.jsonl",
-        '{"input": "a", "output": {"a": 1e999}}',
-        ASKED,
-        EXTRACTION,
-        "mine.jsonl:1: ",
-        "JSON object",
-    ),
-    (
-        "blank group",
-        "mine.csv",
-        "who,input,output\nx,a,b\n ,a,b\n",
-        GROUPED,
-        {},
-        "mine.csv:3: 'who'",
-        "data.columns.group to null",
-    ),
-    ("group missing", "mine.jsonl", OK, GROUPED, {}, "mine.jsonl:1: ", "no column 'who'"),
-    ("messages as text", "mine.csv", "messages\nHello\n", CHAT, {}, "mine.csv:2: 'messages' is not JSON", '[{"role": "user"'),
-    ("messages an object", "mine.jsonl", '{"messages": {}}', CHAT, {}, "mine.jsonl:1: 'messages'", "got an object"),
-    ("no turns", "mine.jsonl", '{"messages": []}', CHAT, {}, "mine.jsonl:1: 'messages'", "must end with an assistant turn"),
-    ("turn is text", "mine.jsonl", '{"messages": ["a"]}', CHAT, {}, "mine.jsonl:1: 'messages'", 'a list like [{"role"'),
-    ("no role", "mine.jsonl", '{"messages": [{"content": "a"}]}', CHAT, {}, "mine.jsonl:1: messages[1].role", "must be 'user'"),
-    (
-        "user twice",
-        "mine.jsonl",
-        turns(("user", "a"), ("user", "b")),
-        CHAT,
-        {},
-        "mine.jsonl:1: messages[2].role",
-        "must be 'assistant'",
-    ),
-    (
-        "late system",
-        "mine.jsonl",
-        turns(("user", "a"), ("system", "b")),
-        CHAT,
-        {},
-        "mine.jsonl:1: messages[2].role",
-        "got 'system'",
-    ),
-    (
-        "ends with user",
-        "mine.jsonl",
-        turns(("system", "s"), ("user", "a")),
-        CHAT,
-        {},
-        "mine.jsonl:1: ",
-        "must end with an assistant turn",
-    ),
-    (
-        "blank turn",
-        "mine.jsonl",
-        turns(("user", " "), ("assistant", "b")),
-        CHAT,
-        {},
-        "mine.jsonl:1: messages[1].content",
-        "is empty",
-    ),
-    (
-        "number as a turn",
-        "mine.jsonl",
-        turns(("user", 7), ("assistant", "b")),
-        CHAT,
-        {},
-        "mine.jsonl:1: 'messages[1].content'",
-        "quote it",
-    ),
-    (
-        "nothing to test",
-        "mine.csv",
-        "input,output\na,b\nA,c\n",
-        ASKED,
-        {"test": 1e-9},
-        "mine.csv: test is 1e-09",
-        "2 rows with 1 different prompts",
-    ),
-    (
-        "nothing to train",
-        "mine.jsonl",
-        OK,
-        ASKED,
-        {"test": 0.999999999},
-        "mine.jsonl: train is 1e-09",
-        "add rows or change data.valid, data.test",
-    ),
-]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "columns", "changes", "place", "hint"),
-    [case[1:] for case in BAD_FILES],
-    ids=[case[0] for case in BAD_FILES],
-)
-def test_bad_row_is_refused_with_place_and_hint(
-    tmp_path: Path, name: str, content: str | bytes, columns: dict[str, str], changes: dict[str, Any], place: str, hint: str
-) -> None:
-    path = save(tmp_path, name, content)
-    with pytest.raises(DataError) as refusal:
-        read(path, columns, **changes)
-    message = str(refusal.value)
-    assert message.startswith(f"{tmp_path}/{place}")
-    assert hint in message
-    assert "\n" not in message
-
-
-def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nowhere\.csv: no such file; set data\.path"):
-        read(tmp_path / "nowhere.csv")
-    (tmp_path / "folder.json").mkdir()
-    with pytest.raises(DataError, match=r"folder\.json: cannot read: Is a directory"):
-        read(tmp_path / "folder.json")
 
 
 def places(found: dict[str, list[Task]]) -> dict[str, str]:

@@ -1,83 +1,16 @@
-"""Self-Instruct as published, with a scripted teacher: every branch, every filter, every way to end."""
+"""Self-Instruct as published, with a scripted teacher: seeds, prompts, filters, every way to end."""
 
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import pytest
 
-from stages import params
 from stages.errors import DataError
 from stages.fetch import authored
-from stages.params import GeneralInstruct, compose
-from stages.records import Call, Message, Task
-from stages.synthesize import diversity, filters, general_instruct, instances, self_instruct
-from stages.synthesize.made import Inputs, Made, Rejected, funnel
-from tests.fixtures.scripted import Scripted
-
-POOL = authored.seed_tasks(Path(__file__).parents[2] / "data/authored/self_instruct/seeds.jsonl")
-DEFAULT = params.check(compose.composed("synthesis=self_instruct_general")).synthesis.self_instruct
-assert isinstance(DEFAULT, GeneralInstruct)
-
-NEW = (
-    "Name three animals that hibernate in winter.",
-    "Decide whether the invoice has been paid or not.",
-    "Compose a limerick about a forgetful postman.",
-    "Tell me how to fold a paper crane.",
-    "Estimate how many bricks a garden wall needs.",
-    "Recommend a board game for a rainy evening.",
-    "Explain photosynthesis with a kitchen metaphor.",
-)
-
-
-def options(**changed: Any) -> GeneralInstruct:
-    return DEFAULT.model_copy(update={"target": 1, "requests": 1, "patience": 1, "include_seeds": False} | changed)
-
-
-def script(
-    lists: Sequence[str],
-    instances: Mapping[str, str] = MappingProxyType({}),
-    closed: Sequence[str] = (),
-    cut_off: Sequence[str] = (),
-    limit: int = 10_000,
-) -> Scripted:
-    """Answer a list prompt with the next of `lists`, the other two by the instruction; `limit` is a budget of calls."""
-    remaining = iter(lists)
-
-    def text(prompt: str) -> str:
-        if prompt.startswith("Come up with a series"):
-            return next(remaining, "")
-        instruction = re.findall(r"^Task: (.*)$", prompt, re.MULTILINE)[-1]
-        if prompt.endswith("Is it classification?"):
-            return "Yes" if instruction in closed else "No"
-        return instances.get(instruction, "Output: something of its own")
-
-    def reply(prompt: str) -> tuple[str, bool] | None:
-        if len(teacher.calls) == limit:
-            return None
-        answer = text(prompt)
-        return answer, not any(part in answer for part in cut_off)
-
-    teacher = Scripted(reply)
-    return teacher
-
-
-def run(teacher: Scripted, seed: int = 1, pool: Sequence[Task] = POOL, **changed: Any) -> Made:
-    inputs = Inputs(seeds=[], pool=pool, documents=[], facts=[], data=None)  # type: ignore[arg-type]
-    return self_instruct.run(inputs, teacher, options(**changed), seed)  # type: ignore[arg-type]
-
-
-def numbered(texts: Sequence[str], first: int = 9) -> str:
-    """A continued list: the prompt holds the first number already."""
-    return "\n".join(f"{number}. {text}" for number, text in enumerate(texts, start=first)).removeprefix(f"{first}. ")
-
-
-def list_prompts(teacher: Scripted) -> list[list[str]]:
-    """The demonstrations of each prompt for instructions."""
-    prompts = [prompt for prompt in teacher.prompts if prompt.startswith("Come up with a series")]
-    return [re.findall(r"^\d+\. (.+)$", prompt, re.MULTILINE) for prompt in prompts]
+from stages.records import Call
+from stages.synthesize import diversity, filters, general_instruct
+from stages.synthesize.made import Made, Rejected, funnel
+from tests.fixtures.instructing import DEFAULT, NEW, POOL, examples, list_prompts, numbered, run, script
 
 
 def test_the_shipped_values_are_the_published_ones() -> None:
@@ -245,104 +178,6 @@ def test_a_filter_that_is_not_listed_objects_to_nothing() -> None:
     made = run(script([numbered(["Describe the image in one sentence."])]), filters=["length", "novelty"])
     assert [document.text for document in made.kept] == ["Describe the image in one sentence."]
     assert list(made.filters) == ["length", "novelty", "instances"]
-
-
-def test_classification_gets_the_output_first() -> None:
-    labels = "Class label: paid\nInvoice: settled on 3 May\nClass label: not paid\nInvoice: second reminder\nDue: 1 June"
-    answers = {NEW[1]: labels, NEW[2]: examples(("Place: Cork", "A postman in Cork"), ("Place: Leeds", "A postman in Leeds"))}
-    made = run(script([numbered(NEW[1:3])], answers, closed=[NEW[1]]), target=2)
-    assert [(task.kind, task.instruction, task.input, task.output) for task in made.tasks] == [
-        ("classification", NEW[1], "Invoice: settled on 3 May", "paid"),
-        ("classification", NEW[1], "Invoice: second reminder\nDue: 1 June", "not paid"),
-        ("text", NEW[2], "Place: Cork", "A postman in Cork"),
-        ("text", NEW[2], "Place: Leeds", "A postman in Leeds"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("is_closed", "text", "expected"),
-    [
-        (False, "Output: bears, bats", [("", "bears, bats")]),
-        (False, "Input: winter\nOutput: bears", [("winter", "bears")]),
-        (False, "Example 1\nJust an answer.", [("", "Just an answer.")]),
-        (False, "Example 1\nA: 1\nOutput 1: x\nInput 2: B\nOutput 2: y", [("A: 1", "x")]),
-        (False, "Output: one\n\nTask: Another task\nOutput: two", [("", "one")]),
-        (False, "I cannot do that.", []),
-        (False, "", []),
-        (True, "Class label: Sydney", [("", "Sydney")]),
-        (True, "The labels follow.\nClass label: A\nText: x\n\nTask: Next\nClass label: B", [("Text: x", "A")]),
-        (True, "Output: yes", []),
-    ],
-)
-def test_instances_are_read_as_published(is_closed: bool, text: str, expected: list[tuple[str, str]]) -> None:
-    call = Call(messages=(), request="", text=text, stopped=True, prompt_tokens=1, new_tokens=1)
-    assert [(one.input, one.output) for one in instances.read(call, is_closed)] == expected
-
-
-def examples(*pairs: tuple[str, str]) -> str:
-    return "\n".join(f"Example {n}\n{given}\nOutput: {output}" for n, (given, output) in enumerate(pairs, start=1))
-
-
-@pytest.mark.parametrize(
-    ("name", "pairs", "left"),
-    [
-        ("echo", [("same", "same"), ("a", "b")], ["b"]),
-        ("empty", [("a", ""), ("b", "c")], ["c"]),
-        ("colon", [("a", "as follows:"), ("Text:", "b"), ("c", "如下："), ("d", "e")], ["e"]),
-        ("duplicate", [("a", "b"), ("a", "b"), ("c", "d")], ["b", "d"]),
-        ("surplus", [(f"i{n}", f"o{n}") for n in range(7)], [f"o{n}" for n in range(5)]),
-    ],
-)
-def test_each_instance_filter_throws_out_what_it_is_for(name: str, pairs: list[tuple[str, str]], left: list[str]) -> None:
-    teacher = script([numbered(NEW[:1])], {NEW[0]: examples(*pairs)})
-    made = run(teacher)
-    assert [task.output for task in made.tasks] == left
-    assert {rejection.filter for rejection in made.rejected} == {f"instance_{name}"}
-    assert len(made.rejected) == len(pairs) - len(left)
-    assert {rejection.parents for rejection in made.rejected} == {(teacher.calls[-1].id,)}
-
-
-def test_conflicting_outputs_reject_all_instances() -> None:
-    made = run(script([numbered(NEW[:1])], {NEW[0]: examples(("a", "one"), ("b", "three"), ("a", "two"))}))
-    assert not made.tasks
-    assert [rejection.filter for rejection in made.rejected] == ["instance_conflict"] * 3 + ["instances"]
-
-
-def test_outputs_without_input_may_differ() -> None:
-    made = run(script([numbered(NEW[:1])], {NEW[0]: "Example 1\nOutput: bats\nExample 2\nOutput: bears"}))
-    assert [task.output for task in made.tasks] == ["bats", "bears"]
-
-
-def test_last_instance_of_a_cut_off_answer_is_dropped() -> None:
-    teacher = script([numbered(NEW[:1])], {NEW[0]: examples(("a", "whole"), ("b", "hal"))}, cut_off=["whole"])
-    made = run(teacher)
-    assert [task.output for task in made.tasks] == ["whole"]
-    assert [rejection.filter for rejection in made.rejected] == ["instance_finished"]
-
-
-def test_instruction_without_instances_is_never_shown() -> None:
-    teacher = script([numbered(NEW[:2]), numbered(NEW[1:3])], {NEW[0]: "No idea.", NEW[1]: examples(("a", "a"))})
-    made = run(teacher, patience=2)
-    listed = {(rejection.filter, rejection.text, rejection.reason) for rejection in made.rejected}
-    assert ("instances", NEW[0], "the answer holds no instance") in listed
-    assert ("instances", NEW[1], "none of its 1 instances passed") in listed
-    assert [document.text for document in made.kept] == [NEW[2]]
-    assert not set(list_prompts(teacher)[1]) & set(NEW)
-
-
-def test_a_dialogue_becomes_earlier_turns() -> None:
-    chat = "Example 1\nUser: Where is my parcel?\nAssistant: Which number?\nUser: It is 12.\nOutput: It arrives today."
-    (task,) = run(script([numbered(NEW[:1])], {NEW[0]: chat})).tasks
-    assert task.history == (
-        Message(role="user", content="Where is my parcel?"),
-        Message(role="assistant", content="Which number?"),
-    )
-    assert (task.input, task.output) == ("It is 12.", "It arrives today.")
-
-
-@pytest.mark.parametrize("text", ["User: only one speaker\nUser: twice", "Assistant: begins wrongly", "Note\nUser: x", ""])
-def test_what_is_no_dialogue_stays_one_input(text: str) -> None:
-    assert instances.turns(text) == [Message(role="user", content=text)]
 
 
 def test_rows_can_be_traced_to_their_calls_and_demonstrations() -> None:

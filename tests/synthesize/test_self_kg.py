@@ -1,85 +1,22 @@
-"""From a graph of facts to test items and training pairs: what is trained, what is held back, and that no answer is false."""
+"""Test items and training pairs from a graph of facts: what is trained, what is held out, and that no answer is false."""
 
-import csv
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from stages import params
 from stages.errors import DataError
-from stages.fetch import graph, hpo
-from stages.params import GraphData, HpoFacts, RowsData, SelfKG, compose
-from stages.records import UNANSWERABLE, Call, Document, Fact, Task
+from stages.fetch import graph
+from stages.params import GraphData, RowsData, compose
+from stages.records import UNANSWERABLE, Fact, Task
 from stages.synthesize import self_kg
 from stages.synthesize.made import Inputs, Made
-from stages.tasks.questions import FORMS, PLACEHOLDER, GraphQuestion, Wordings, invented
+from stages.tasks.questions import FORMS, PLACEHOLDER, Wordings, invented
+from tests.fixtures.graphs import MEDICAL, Fetched, facts_of, of_slice, options, right, settings, shown, synthesized
 from tests.fixtures.scripted import Scripted
-
-MEDICAL = compose.ROOT / "data" / "authored" / "medical" / "wordings"
-PINNED = {"file": "f", "sha256": "0" * 64}
-FEATURES = [f"feature {letter}{n}" for letter in "abcdef" for n in range(8)]
-
-Triple = tuple[str, str, str]
-Fetched = tuple[dict[str, list[Document]], dict[str, list[Fact]], dict[str, list[Task]]]
-
-
-def facts_of(count: int) -> list[Triple]:
-    """Subjects in families that share features, like diseases of one organ."""
-    rng = random.Random(0)
-    near = [[name for name in FEATURES if name[8] in "abcdef"[n % 5 : n % 5 + 2]] for n in range(count)]
-    return [(f"Disease {n}", "frequent feature", name) for n in range(count) for name in rng.sample(near[n], 7)]
-
-
-def settings(folder: Path, triples: Sequence[Triple], wordings: Path = MEDICAL, **changes: Any) -> GraphData:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "wordings").symlink_to(wordings)
-    with (folder / "facts.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("subject", "relation", "object"), *triples])
-    values = params.load(compose.ROOT / "conf" / "data" / "medical.yaml")
-    return GraphData.model_validate(values | {"path": str(folder), "facts": {"source": "file", "file": "facts.csv"}} | changes)
-
-
-def options(**changes: Any) -> SelfKG:
-    return SelfKG.model_validate(params.load(compose.ROOT / "conf" / "synthesis" / "options" / "self_kg.yaml") | changes)
-
-
-def synthesized(data: GraphData, fetched: Fetched, teacher: Any = None, seed: int = 1, **changes: Any) -> Made:
-    documents, facts, _ = fetched
-    return self_kg.run(
-        Inputs(documents["train"], [], [], facts["train"], data), teacher or Scripted(str), options(**changes), seed
-    )
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> GraphData:
-    return settings(tmp_path_factory.mktemp("graph") / "g", facts_of(24))
-
-
-@pytest.fixture(scope="module")
-def fetched(data: GraphData) -> Fetched:
-    return graph.questions(data, 1)
-
-
-@pytest.fixture(scope="module")
-def made(data: GraphData, fetched: Fetched) -> Made:
-    return synthesized(data, fetched)
-
-
-def of_slice(tasks: Sequence[Task], name: str) -> list[Task]:
-    return [task for task in tasks if name in task.slices]
-
-
-def shown(task: Task) -> list[str]:
-    return re.findall(r"^[A-E]\. (.+)$", task.instruction, re.MULTILINE)
-
-
-def right(task: Task) -> str:
-    return task.output.removeprefix("The correct answer is ").removesuffix(".")
 
 
 def test_removed_fact_changes_only_its_own_subject(data: GraphData, fetched: Fetched, made: Made) -> None:
@@ -289,66 +226,6 @@ def test_chinese_facts_are_asked_in_chinese(tmp_path: Path) -> None:
     assert [task for task in made.tasks if re.search("[a-zA-Z]{2}", task.instruction + task.output)] == []
 
 
-def test_a_rewording_is_kept_if_every_entity_and_number_survived(data: GraphData, fetched: Fetched, made: Made) -> None:
-    teacher = Scripted(lambda asked: f"Kindly say: {asked.removeprefix('Write this question in other words: ')}")
-    more = synthesized(data, fetched, teacher, reword=20)
-    calls = {call.id: call for call in teacher.calls}
-    new = [task for task in more.tasks if calls.keys() & set(task.parents)]
-    assert len(new) == 20
-    assert len(more.tasks) == len(made.tasks) + 20
-    assert all(task.instruction.startswith("Kindly say: ") for task in new)
-    alone = synthesized(data, fetched, teacher, reword=20, templates=False)
-    assert [task.id for task in alone.tasks] == [task.id for task in new]
-
-
-@pytest.mark.parametrize(
-    ("change", "stopped", "filter"),
-    [
-        (lambda text: text, True, "duplicate"),
-        (
-            lambda text: re.sub(r"Disease \d+|[A-Z]\w+(-\w+)? (syndrome|disease)|Familial \w+", "it", text),
-            True,
-            "entities_survived",
-        ),
-        (lambda text: f"In 1999: {text}", True, "numbers_survived"),
-        (lambda text: text, False, "finished"),
-        (lambda text: f"{text} Sure", True, "finished"),
-        (lambda text: f"Is it not so: {text}", True, "negation_survived"),
-        (lambda text: "", True, "finished"),
-    ],
-)
-def test_a_bad_rewording_is_thrown_out_by_name(
-    data: GraphData, fetched: Fetched, change: Any, stopped: bool, filter: str
-) -> None:
-    teacher = Scripted(lambda asked: (change(asked.removeprefix("Write this question in other words: ")), stopped))
-    made = synthesized(data, fetched, teacher, reword=10, declining=0)
-    assert Counter(rejection.filter for rejection in made.rejected if rejection.parents[-1].startswith("call")) == {filter: 10}
-
-
-@pytest.mark.parametrize(
-    ("asked", "reworded", "names", "filter"),
-    [
-        ("Is Ataxia a sign of Lowe syndrome?", "Does Lowe syndrome come with ataxia?", ("Lowe syndrome", "Ataxia"), None),
-        (
-            "Is Ataxia a sign of Lowe syndrome?",
-            "Does Lowe syndromes bring ataxia?",
-            ("Lowe syndrome", "Ataxia"),
-            "entities_survived",
-        ),
-        ("Does Non-ataxic X cause Y?", "Is Y caused by Non-ataxic X?", ("Non-ataxic X", "Y"), None),
-        ("Is it true that No tears is a sign of X?", "Is No tears one of X's signs?", ("X", "No tears"), None),
-        ("X综合征会引起发热吗？", "X综合征不会引起发热吗？", ("X综合征", "发热"), "negation_survived"),
-        ("X综合征会引起发热吗？", "发热是不是X综合征引起的？", ("X综合征", "发热"), None),
-    ],
-)
-def test_a_rewording_keeps_whole_names_and_what_is_denied(
-    asked: str, reworded: str, names: tuple[str, ...], filter: str | None
-) -> None:
-    call = Call(messages=(), request="", text=reworded, stopped=True, prompt_tokens=1, new_tokens=1)
-    failure = self_kg._lost(GraphQuestion("yes_no", asked, "Yes.", names, ()), call, options().filters)
-    assert (failure and failure[0]) == filter
-
-
 def test_other_data_than_a_graph_is_refused(data: GraphData) -> None:
     rows = RowsData.model_construct(kind="rows")
     with pytest.raises(DataError, match="needs a graph"):
@@ -366,97 +243,3 @@ def test_invented_names_of_two_splits_differ() -> None:
         names.append({invented(wordings, "frequent feature", random.Random(n)) for n in range(200)})
     assert len(names[0]) > 150
     assert not names[0] & names[1] and not names[0] & names[2] and not names[1] & names[2]
-
-
-ONTOLOGY = """format-version: 1.2
-
-[Term]
-id: HP:1
-name: Sign
-
-[Term]
-id: HP:2
-name: Seizure
-def: "A seizure is an event; also fits, or an epileptic seizure." []
-synonym: "Fits" EXACT layperson []
-synonym: "Epileptic seizure" EXACT []
-is_a: HP:1 ! Sign
-
-[Term]
-id: HP:3
-name: Focal seizure
-def: "Of a focal kind." []
-is_a: HP:2 ! Seizure
-
-[Term]
-id: HP:4
-name: Babinski sign
-def: "Also called Babinski reflex; a positive Babinski sign is seen in many." []
-is_a: HP:1 ! Sign
-
-[Term]
-id: HP:5
-name: Old seizure
-is_obsolete: true
-"""
-HEADER = "database_id disease_name qualifier hpo_id reference evidence onset frequency sex modifier aspect biocuration"
-
-
-def annotation(term: str, frequency: str = "", qualifier: str = "", aspect: str = "P", disease: str = "Alpha") -> str:
-    return "\t".join(["ORPHA:1", disease, qualifier, term, "PMID:7", "PCS", "", frequency, "", "", aspect, ""])
-
-
-def from_hpo(*annotations: str, **changes: Any) -> tuple[list[Fact], dict[str, set[str]]]:
-    values: dict[str, Any] = {
-        **{"source": "hpo", "package": "p==1", "ontology": PINNED, "annotations": PINNED, "database": "ORPHA"},
-        "relations": ["feature", *(name for _, _, name in hpo.CLASSES), "plain name", "broader term"],
-        **{"exclude": "^sign", "common": 1, "max_name": 40, "diseases": 9, "features": 1, "terms": 0},
-    }
-    lines = ["#version: x", HEADER.replace(" ", "\t"), *annotations]
-    return hpo.read(ONTOLOGY, lines, HpoFacts.model_validate(values | changes), 1)
-
-
-def test_absent_features_are_not_facts() -> None:
-    assert from_hpo(annotation("HP:2", qualifier="NOT"), annotation("HP:4", "0/5"), annotation("HP:3", "HP:0040285"))[0] == []
-    assert from_hpo(annotation("HP:2"), annotation("HP:2", qualifier="NOT"))[0] == [], "sources contradict each other"
-    assert from_hpo(annotation("HP:2", aspect="I"))[0] == []
-
-
-@pytest.mark.parametrize(
-    ("frequency", "relation"),
-    [
-        ("", "feature"),
-        ("HP:0040280", "obligate feature"),
-        ("5/5", "obligate feature"),
-        ("4/5", "very frequent feature"),
-        ("79%", "frequent feature"),
-        ("HP:0040283", "occasional feature"),
-        ("1/100", "very rare feature"),
-    ],
-)
-def test_a_frequency_is_read_as_its_class(frequency: str, relation: str) -> None:
-    (fact,) = from_hpo(annotation("HP:2", frequency))[0]
-    assert (fact.subject, fact.relation, fact.object, fact.source) == ("Alpha", relation, "seizure", "ORPHA:1 PMID:7")
-
-
-def test_a_frequency_in_an_unknown_form_is_refused() -> None:
-    with pytest.raises(DataError, match="often"):
-        from_hpo(annotation("HP:2", "often"))
-
-
-def test_related_features_may_be_true_too() -> None:
-    related = from_hpo(annotation("HP:2"))[1]["Alpha"]
-    assert {"seizure", "epileptic seizure", "fits", "focal seizure", "sign"} <= related
-    assert "Babinski sign" not in related
-
-
-def test_features_have_plain_names_and_broader_terms() -> None:
-    facts, _ = from_hpo(annotation("HP:3"), annotation("HP:4", disease="Beta"), annotation("HP:2", disease="Gamma"), terms=9)
-    triples = {(fact.subject, fact.relation, fact.object) for fact in facts}
-    assert triples == {
-        ("Alpha", "feature", "focal seizure"),
-        ("Beta", "feature", "Babinski sign"),
-        ("Gamma", "feature", "seizure"),
-        ("focal seizure", "broader term", "seizure"),
-        ("seizure", "plain name", "fits"),
-    }
