@@ -107,8 +107,8 @@ def _text(path: Path) -> tuple[str, str]:
 def _table(path: Path, name: str) -> Iterator[tuple[str, str, str]]:
     """Write one sentence per attribute, as Self-QA does with tables and graphs.
 
-    The first cell names a row; a row without it is left out. Rows of subject, relation and object are the facts of a graph:
-    they give one document per subject.
+    The first cell names its row; rows without a name are left out. Rows of subject, relation and object are the facts of a
+    graph; they give one document per subject.
     """
     filled = [(place, row) for place, row in cells(path) if any(map(str.strip, row))]
     if not filled:

@@ -42,12 +42,12 @@ POINTING = re.compile(
     r"(?<![应因如彼])[该此](?:账户|产品|卡|服务|业务|计划|贷款|公司|银行|文)|(?<!其)它|^(?:请问)?其(?![他它中实次间])",
     re.IGNORECASE,
 )
-STOP_WORDS = """
-    a about all also an and any are as at be been by can could did do does each for from had has have he her his how i if in
-    into is it its just may me more most must my no not of on or our s she should so such t than that the their them then there
-    they to up us was we were what when where which while who will with would yes you your
-    的 了 是 在 和 与 及 或 有 为 吗 呢 不 也 就 都 而 请 您 你 我
-"""
+STOP_WORDS = (
+    "a about all also an and any are as at be been by can could did do does each for from had has have he her his how i if in "
+    "into is it its just may me more most must my no not of on or our s she should so such t than that the their them then there "
+    "they to up us was we were what when where which while who will with would yes you your "
+    "的 了 是 在 和 与 及 或 有 为 吗 呢 不 也 就 都 而 请 您 你 我 "
+)
 STOP = frozenset(STOP_WORDS.split())
 DENIAL = re.compile(r"\b(?:not|never|without|nor|cannot|none)\b|n['’]t\b|\bno\b(?!$|[,.;])|[不没无未]", re.IGNORECASE)
 

@@ -69,11 +69,10 @@ def _matched(sort: str, statement: str, chinese: bool) -> list[tuple[Rule, re.Ma
 
 
 def statements(passage: Document) -> list[str]:
-    """Return the statements of a passage in these forms:
+    """Return the statements of a passage.
 
-    - sentences;
-    - "label | value" from lists and tables, "column | row | value" from tables with meaningful columns;
-    - "heading | steps" below a question or "How to …", "heading ‖ items" of other lists.
+    Sentences stay as they are. Lists and tables give "label | value"; tables with meaningful columns give
+    "column | row | value". A list gives "heading | steps" below a question or "How to …", else "heading ‖ items".
     """
     lines = [line.rstrip() for line in passage.text.split("\n") if line.strip() and not HEADING.fullmatch(line)]
     heading = headings(passage)[-1]

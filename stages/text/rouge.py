@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rapidfuzz import process
 from rapidfuzz.distance import Indel, LCSseq
 
-FIRST = 0xE000  # first character that stands for a token; it follows the surrogates, which are not characters
+FIRST = 0xE000  # first of the characters that stand for tokens; surrogates, before it, are not characters
 # 1 - (m + n - 2·LCS) / (m + n), rounded; rapidfuzz skips pairs whose lengths cannot reach a cutoff.
 SIMILARITY = Indel.normalized_similarity
 ROUNDING = 1e-3

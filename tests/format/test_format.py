@@ -92,9 +92,9 @@ CHINESE = "我上周在你们网站买的耳机到现在还没有收到请尽快
     [
         ("Where is my parcel?", "Where is my parcel?", None, "equal"),
         ("where IS my parcel", "Where is\n my  parcel?!", 5, "equal"),
-        (f"It is {LONG}, he said.", f"{LONG} and so on", 10, "ngram"),
-        (f"It is {LONG}, he said.", f"{LONG} and so on", 11, None),
-        (f"It is {LONG}, he said.", f"{LONG} and so on", None, None),
+        (f"It is {LONG}, he wrote.", f"{LONG} and so on", 10, "ngram"),
+        (f"It is {LONG}, he wrote.", f"{LONG} and so on", 11, None),
+        (f"It is {LONG}, he wrote.", f"{LONG} and so on", None, None),
         ("one two three", "one two three four", 10, None),
         ("Päckchen verspätet", "PÄCKCHEN verspätet.", 10, "equal"),
         (f"您好，{CHINESE}。", f"{CHINESE}！谢谢", 10, "ngram"),

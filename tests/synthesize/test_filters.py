@@ -74,7 +74,7 @@ def test_length_counts_words_and_names_the_limits(text: str, reason: str | None)
         ("Dear team, it broke.", "Dear"),
         ("It broke. Sincerely, a customer.", "Sincerely"),
         ("Subject: my parcel is late.", "Subject:"),
-        ("I told Mr. Miller about it.", "Mr"),
+        ("I asked Mr. Miller about it.", "Mr"),
         ("My name is not your concern.", "My name is"),
         ("Sure! It broke yesterday.", "Sure"),
         ("Here is a new complaint: it broke.", "Here is"),
@@ -94,7 +94,7 @@ def test_leftovers_name_what_a_body_must_not_have(text: str, found: str) -> None
         "The meter jumped from 10450 to 12345 in 14 days.",
         "I was charged $1,299.00 on 14 March for a bill of 12345 points.",
         "My address book, the dearest thing I own, was deleted by your update.",
-        "The nurse said the drug was missing; mysteriously, it came back.",
+        "The nurse wrote the drug was missing; mysteriously, it came back.",
         "I am not sure why the waiting room here is locked at noon.",
     ],
 )

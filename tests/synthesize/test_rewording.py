@@ -62,7 +62,7 @@ def test_a_bad_rewording_is_thrown_out_by_name(
             "entities_survived",
         ),
         ("Does Non-ataxic X cause Y?", "Is Y caused by Non-ataxic X?", ("Non-ataxic X", "Y"), None),
-        ("Is it true that No tears is a sign of X?", "Is No tears one of X's signs?", ("X", "No tears"), None),
+        ("Is it true that No tears is a sign of X?", "Does X have No tears as a sign?", ("X", "No tears"), None),
         ("X综合征会引起发热吗？", "X综合征不会引起发热吗？", ("X综合征", "发热"), "negation_survived"),
         ("X综合征会引起发热吗？", "发热是不是X综合征引起的？", ("X综合征", "发热"), None),
     ],
