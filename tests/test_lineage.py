@@ -1,4 +1,4 @@
-"""`tunetrail trace` and `tunetrail plan`: the way back, and what would be asked."""
+"""`tunetrail trace` and `tunetrail plan`: sources of a record, and requests before they are sent."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_trace_reaches_document_fact_and_missing_record(data: Path) -> None:
     assert "not in this run's files" in lines[-1]
 
 
-def test_the_beginning_of_an_id_suffices_while_it_is_unique(data: Path) -> None:
+def test_unique_beginning_of_an_id_is_enough(data: Path) -> None:
     assert list(lineage.trace(ANSWER.id[:9], data)) == list(lineage.trace(ANSWER.id, data))
     with pytest.raises(DataError, match="no record"):
         list(lineage.trace("ex-0000", data))
@@ -60,7 +60,7 @@ def test_the_beginning_of_an_id_suffices_while_it_is_unique(data: Path) -> None:
 
 
 def test_shared_parents_are_traced_once(tmp_path: Path) -> None:
-    """Sixteen rounds of tasks made from the two before have 65,536 paths, but 34 records."""
+    """Sixteen rounds of tasks, each made from the two before, have 65,536 paths but 34 records."""
     made = [Task(kind="text", instruction=f"seed {n}", output="x", source="s") for n in range(2)]
     for round in range(16):
         parents = (made[-1].id, made[-2].id)
@@ -78,7 +78,7 @@ def test_bad_line_is_named(data: Path) -> None:
         list(lineage.trace("x", data))
 
 
-def test_sources_are_the_ends_of_the_way_back(data: Path) -> None:
+def test_sources_are_the_ends_of_the_trace(data: Path) -> None:
     assert lineage.sources(ANSWER.id, lineage.read(data)) == [DOCUMENT.id, FACT.id]
 
 
@@ -92,7 +92,7 @@ ASKS = [Ask((Message(role="user", content=f"q{i}" * 20),), SAMPLING, follow_ups=
 FREE = Budget(max_calls=None, max_tokens=None, max_usd=None)
 
 
-def test_a_plan_asks_nothing_and_knows_what_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_sends_nothing_and_counts_stored_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     backend = wire()
     Teacher(backend, FREE, seed=1).answer(ASKS[:2])
@@ -125,7 +125,7 @@ def test_plan_counts_chinese_by_characters(tmp_path: Path, monkeypatch: pytest.M
 def test_plan_stops_at_the_budget_of_tokens_and_money(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: dict, tokens: tuple[int, int], usd: float, ended_by: str
 ) -> None:
-    """30 tokens are spent on stored answers; 270 are wanted."""
+    """Stored answers took 30 tokens; the remaining requests need 270."""
     monkeypatch.chdir(tmp_path)
     Teacher(wire(), FREE, seed=1).answer(ASKS[:2])
     planned = Planned(wire(), FREE.model_copy(update=limit), seed=1)

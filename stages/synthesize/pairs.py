@@ -44,8 +44,8 @@ POINTING = re.compile(
 )
 STOP_WORDS = (
     "a about all also an and any are as at be been by can could did do does each for from had has have he her his how i if in "
-    "into is it its just may me more most must my no not of on or our s she should so such t than that the their them then there "
-    "they to up us was we were what when where which while who will with would yes you your "
+    "into is it its just may me more most must my no not of on or our s she should so such t than that the their them then "
+    "there they to up us was we were what when where which while who will with would yes you your "
     "的 了 是 在 和 与 及 或 有 为 吗 呢 不 也 就 都 而 请 您 你 我 "
 )
 STOP = frozenset(STOP_WORDS.split())

@@ -1,4 +1,4 @@
-"""Multiple-choice rows: how options may be written, the prompt of them and its orders; and further tasks on the same rows."""
+"""Multiple-choice rows: forms of options, prompts and orders; and further tasks on the same rows."""
 
 import csv
 import json
@@ -108,7 +108,7 @@ def test_more_orders_than_options_are_refused(tmp_path: Path) -> None:
         read(tmp_path, [asked(DRUGS)], orders=5)
 
 
-def test_a_further_task_is_asked_of_training_rows_alone(tmp_path: Path) -> None:
+def test_further_task_uses_only_training_rows(tmp_path: Path) -> None:
     also = [{"system": "Name the group.", "output": "group"}]
     found = read(tmp_path, [row | {"group": "antibiotics"} for row in MANY], also=also, valid=0.2, test=0.3)
     further = [task for task in found["train"] if task.system == "Name the group."]
@@ -146,4 +146,4 @@ def test_authored_conversations_can_mix_two_tasks() -> None:
     assert {(task.kind, task.system) for task in alone["test"]} == {("summary", "Summarize the following conversation.")}
     assert (mixed["valid"], mixed["test"]) == (alone["valid"], alone["test"])
     assert mixed["train"][::2] == alone["train"]
-    assert len(alone["valid"]) >= 2 * 3  # half of them are set apart, and three examples are shown
+    assert len(alone["valid"]) >= 2 * 3  # half of the rows are set apart, and prompts show three

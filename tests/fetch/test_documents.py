@@ -1,4 +1,4 @@
-"""Documents of a folder or a wheel and questions about them: what cannot be read is left out with a warning."""
+"""Documents of a folder or a wheel, and questions about them; unreadable ones are left out with a warning."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ def data(path: Path, source: Any = None, include: str = "*", subject: str | None
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """One document and a question about it in each file."""
+    """Return a folder with one document and a question about it per split."""
     (tmp_path / "documents" / "sub").mkdir(parents=True)
     (tmp_path / "documents" / "a.md").write_text("# Fees\nThe fee is $3.", encoding="utf-8")
     for split in ("valid", "test"):
@@ -62,7 +62,7 @@ def test_a_text_stands_below_its_title(folder: Path, name: str, content: bytes, 
     assert texts(folder)[name] == text
 
 
-def test_a_table_is_a_document_a_row_and_a_sentence_an_attribute(folder: Path) -> None:
+def test_table_gives_one_document_per_row(folder: Path) -> None:
     table = '\ufeffplan,fee,note\r\nBlue,$1,\r\nRed,$2,"a, b"\r\nbroken\r\n'
     (folder / "documents" / "plans.csv").write_bytes(table.encode())
     found = texts(folder)
@@ -71,7 +71,7 @@ def test_a_table_is_a_document_a_row_and_a_sentence_an_attribute(folder: Path) -
     assert "plans.csv:3" not in found
 
 
-def test_a_graph_is_a_document_a_subject_and_a_sentence_a_fact(folder: Path) -> None:
+def test_graph_gives_one_document_per_subject(folder: Path) -> None:
     facts = "subject,relation,object,source\nFlu,sign,fever,x\nCold,sign,cough,x\nFlu,cause,virus,x\nFlu,sign,,x\n"
     facts += "流感,症状,发热,x\n"
     (folder / "documents" / "graph.csv").write_text(facts, encoding="utf-8")
@@ -114,7 +114,7 @@ def test_rows_without_a_name_are_left_out_and_counted(folder: Path, caplog: pyte
         ("b.csv", b"plan\tfee\nBlue\t$1,000\n", r"b.csv: left out: separated by '\t': save it with commas"),
     ],
 )
-def test_one_bad_document_is_left_out_and_said(
+def test_bad_document_is_left_out_with_a_warning(
     folder: Path, caplog: pytest.LogCaptureFixture, name: str, content: bytes, why: str
 ) -> None:
     (folder / "documents" / name).write_bytes(content)
@@ -131,7 +131,7 @@ def test_no_document_at_all_is_an_error(folder: Path) -> None:
 
 @pytest.fixture
 def wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Puts a file in the place of what would be downloaded."""
+    """Return a function that replaces the download by a file."""
 
     def put(content: bytes) -> None:
         path = tmp_path / "documents.json.gz"
@@ -173,7 +173,7 @@ def test_train_questions_are_optional(folder: Path) -> None:
     assert (second.output, second.slices, second.system) == (DECLINE, ("unanswerable",), "Answer.")
 
 
-def test_own_training_questions_are_used_where_there_are_some(folder: Path) -> None:
+def test_own_training_questions_are_used(folder: Path) -> None:
     (folder / "train.jsonl").write_text(question(), encoding="utf-8")
     assert len(documents.fetch(data(folder))[1]["train"]) == 1
 

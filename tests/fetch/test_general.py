@@ -1,4 +1,4 @@
-"""The authored general items: what is replayed in training must not be what forgetting is measured by."""
+"""The authored general items: replayed prompts must differ from the items that measure forgetting."""
 
 import json
 
@@ -13,7 +13,7 @@ def texts(name: str, key: str) -> list[str]:
     return [json.loads(line)[key] for line in (FOLDER / name).read_text(encoding="utf-8").splitlines()]
 
 
-def test_no_prompt_to_replay_is_like_an_item_of_retention() -> None:
+def test_replay_prompts_differ_from_retention_items() -> None:
     kept_apart = [filters.tokens(text) for text in [*texts("choices.jsonl", "question"), *texts("harm.jsonl", "prompt")]]
     prompts = texts("prompts.jsonl", "prompt")
     assert len(set(prompts)) == len(prompts) >= 100

@@ -1,4 +1,4 @@
-"""A data set of the hub, from a stand-in on this machine: read at its commit, pinned, and one line where it cannot be had."""
+"""Data sets of the hub, served by a stand-in: read at a pinned commit, one error line if out of reach."""
 
 import json
 import os
@@ -29,13 +29,13 @@ FILES = {
 
 @pytest.fixture
 def endpoint(hub_of: Callable[..., Any]) -> str:
-    """A hub with the one data set acme/questions, whose branch main is COMMIT."""
+    """Serve a hub with one data set, acme/questions, whose branch main is COMMIT."""
     return str(hub_of("datasets", "acme/questions", {COMMIT: FILES}).url)
 
 
 @pytest.fixture
 def fetched(reach: Callable[..., dict[str, str]], tmp_path: Path) -> Callable[..., Run]:
-    """The fetch stage of the medqa experiment in an empty folder, with a tiny model and a hub at some address."""
+    """Run fetch of the medqa experiment in an empty folder, with a tiny model and a hub at the address."""
 
     def run(endpoint: str, *overrides: str) -> Run:
         asked = ["experiment=medqa", "model=random", "data.hub.repo=acme/questions", *overrides]
@@ -69,12 +69,12 @@ def test_split_is_read_at_a_commit_without_downloading_code(endpoint: str, fetch
     assert list((tmp_path / "home").rglob("*.py")) == []
 
 
-def test_a_split_that_is_not_there_ends_with_one_line(endpoint: str, fetched: Callable[..., Run]) -> None:
+def test_missing_split_ends_with_one_line(endpoint: str, fetched: Callable[..., Run]) -> None:
     line = the_line(fetched(endpoint, "data.hub.split=validation"))
     assert "data.hub.split = validation: cannot be read from acme/questions" in line
 
 
-def test_a_repository_that_is_not_there_ends_with_one_line(endpoint: str, fetched: Callable[..., Run]) -> None:
+def test_missing_repository_ends_with_one_line(endpoint: str, fetched: Callable[..., Run]) -> None:
     line = the_line(fetched(endpoint, "data.hub.repo=acme/other"))
     assert "data.hub.repo = acme/other at main: cannot be fetched" in line
 
@@ -87,7 +87,7 @@ def test_unreachable_hub_names_an_offline_experiment(
 ) -> None:
     (tmp_path / "conf").symlink_to(compose.ROOT / "conf")
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused, and nobody else gets the port
+        taken.bind(("127.0.0.1", 0))  # bound but not listening: refuses connections and keeps the port
         line = the_line(fetched(f"http://127.0.0.1:{taken.getsockname()[1]}", f"name={name}"))
     assert "data.hub.repo = acme/questions at main: cannot be fetched" in line
     assert line.endswith(f"; experiment={offline} needs no hub")

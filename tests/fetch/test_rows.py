@@ -53,7 +53,7 @@ def test_unnamed_columns_are_ignored(tmp_path: Path) -> None:
     assert (task.input, task.output, task.instruction, task.system) == ("Wer?", "Ich", "", "")
 
 
-def test_the_default_system_prompt_is_for_rows_that_bring_none(tmp_path: Path) -> None:
+def test_default_system_prompt_fills_empty_ones(tmp_path: Path) -> None:
     path = save(tmp_path, "mine.csv", "sys,input,output\nBe kind.,a,b\n,c,d\n")
     assert [task.system for task in read(path, {"system": "sys", **ASKED}, system="Be brief.")] == ["Be kind.", "Be brief."]
 
@@ -80,7 +80,7 @@ def test_a_field_of_a_million_characters_is_read(tmp_path: Path) -> None:
     assert len(task.input) == 1_000_000
 
 
-def test_content_that_looks_like_a_template_stays_as_it_is(tmp_path: Path) -> None:
+def test_template_syntax_in_content_stays_text(tmp_path: Path) -> None:
     (task,) = read(jsonl(tmp_path, [{"input": "{{ 7 * 7 }} {% raw %} ${HOME} <|im_end|>", "output": "{}"}]))
     assert task.input == "{{ 7 * 7 }} {% raw %} ${HOME} <|im_end|>"
 
@@ -108,7 +108,7 @@ def test_other_settings_move_no_test_row(tmp_path: Path) -> None:
     }
 
 
-def test_another_seed_splits_otherwise(tmp_path: Path) -> None:
+def test_another_seed_gives_another_split(tmp_path: Path) -> None:
     data = settings(jsonl(tmp_path, questions(300)), ASKED, valid=0.1, test=0.2)
     assert places(rows.tasks(data, seed=1)) != places(rows.tasks(data, seed=2))
 

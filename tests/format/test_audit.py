@@ -1,4 +1,4 @@
-"""What format counts, drops, cuts and refuses before anything is trained."""
+"""The audit of format: counts, dropped, truncated and refused rows."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_counts_are_those_of_the_rows(tokenizer):
     assert figures["splits"]["train"] == {
         "rows": 3,
         "tokens": 2 * a + b,
-        "supervised_tokens": 2 * 4 + (2 + 3),  # bytes of the answers and an end token each
+        "supervised_tokens": 2 * 4 + (2 + 3),  # bytes of the answers and one end token per answer
         "longest": max(a, b),
         "truncated": 0,
         "dropped": 0,
@@ -49,7 +49,7 @@ def test_a_row_of_exactly_the_limit_stays(tokenizer):
     assert fitted["train"] == [example]
 
 
-def test_drop_leaves_over_long_rows_away_and_counts_them(tokenizer):
+def test_drop_removes_and_counts_overlong_rows(tokenizer):
     short, long = row("a", "b"), row("a", "b" * 50)
     fitted, figures = audit.fit({"train": [long, short], "valid": [long]}, tokenizer, limits(length(tokenizer, short)))
     assert fitted == {"train": [short], "valid": []}
@@ -66,7 +66,7 @@ def test_truncated_row_does_not_learn_its_end(tokenizer):
     assert fitted["train"] == [short, long]
     assert (train["truncated"], train["dropped"], train["end_supervised"]) == (1, 0, 0.5)
     assert train["tokens"] == length(tokenizer, short) + limit
-    assert train["supervised_tokens"] == 2 + 12  # `b` and its end; of the cut row the twelve bytes that fit
+    assert train["supervised_tokens"] == 2 + 12  # `b` and its end; twelve bytes of the truncated row
 
 
 def test_fail_names_the_row_and_the_options(tokenizer):
@@ -81,7 +81,7 @@ def test_prompt_that_fills_the_window_is_refused(tokenizer):
         audit.fit({"train": [row("a", "b"), long]}, tokenizer, limits(50, "truncate"))
 
 
-def test_no_train_row_left_is_an_error_that_names_both_causes(tokenizer):
+def test_empty_training_set_names_both_causes(tokenizer):
     with pytest.raises(DataError, match=r"no train rows left of 1 .*format.max_length = 5.*overlap_ngram"):
         audit.fit({"train": [row("a", "b")]}, tokenizer, limits(5))
     with pytest.raises(DataError, match="no train rows left of 0"):
@@ -97,7 +97,7 @@ def test_test_rows_are_never_touched(tokenizer, policy):
     assert (figures["splits"]["test"]["dropped"], figures["splits"]["test"]["truncated"]) == (0, 0)
 
 
-def test_what_is_trained_on_stands_between_marks(tokenizer):
+def test_marks_enclose_what_is_trained_on(tokenizer):
     example = row("再见", "走好", "hi", "yo")
     page = audit.trained_on([example], tokenizer)
     assert page == (

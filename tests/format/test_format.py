@@ -1,4 +1,4 @@
-"""Tasks become chats, few-shot examples are set apart, and train rows that repeat a test row go."""
+"""Chats of tasks, few-shot examples set apart, and train rows removed because they repeat a test row."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def test_a_chat_is_system_earlier_turns_question_and_reference(given: dict[str, 
     assert [(message.role, message.content) for message in example.prompt] == chat[:-1]
 
 
-def test_an_example_keeps_what_a_task_is_scored_and_traced_by() -> None:
+def test_example_keeps_fields_for_scores_and_lineage() -> None:
     source = task("x", kind="extraction", source="layout-7", slices=("noise", "missing"))
     (example,) = chats.examples([source])
     assert (example.kind, example.source, example.slices) == ("extraction", "layout-7", ("noise", "missing"))
@@ -104,7 +104,7 @@ CHINESE = "我上周在你们网站买的耳机到现在还没有收到请尽快
         ("snake_case here", "snake case here", None, "equal"),
     ],
 )
-def test_a_train_row_goes_when_it_repeats_a_held_out_one(
+def test_train_row_that_repeats_a_held_out_one_is_removed(
     train: str, held_out: str, ngram: int | None, reason: str | None
 ) -> None:
     row = task(train, output="train answer")
@@ -120,7 +120,7 @@ def test_removed_rows_are_counted_once() -> None:
     assert removed == {"equal": 1, "ngram": 1}
 
 
-def test_an_instruction_that_all_rows_share_is_no_overlap() -> None:
+def test_shared_instruction_does_not_count_as_overlap() -> None:
     train, test = task("Is it late?", instruction=LONG), task("Is it broken?", instruction=LONG)
     assert overlap.remove([train], [test], 10) == ([train], {"equal": 0, "ngram": 0})
     assert overlap.remove([task(instruction=LONG)], [task(instruction=f"{LONG} eleven")], 10)[1]["ngram"] == 1

@@ -1,4 +1,4 @@
-"""The passage that the untuned model is shown is the one that shares the rare words of the question."""
+"""Retrieval: the passage that shares the rare words of the question wins."""
 
 from stages.format.retrieval import BM25, with_passages
 from stages.records import Document, Example, Message

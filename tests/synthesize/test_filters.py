@@ -98,7 +98,7 @@ def test_leftovers_name_what_a_body_must_not_have(text: str, found: str) -> None
         "I am not sure why the waiting room here is locked at noon.",
     ],
 )
-def test_ordinary_sentences_are_no_leftovers(text: str) -> None:
+def test_ordinary_sentences_are_not_leftovers(text: str) -> None:
     assert filters.leftovers(text) is None
 
 
@@ -154,7 +154,7 @@ def test_rouge_l_sees_chinese_where_rouge_score_is_blind() -> None:
 
 
 def test_pruning_changes_no_decision_at_any_threshold() -> None:
-    """A text of k words against itself with others added has ROUGE-L 2k/total, the highest that pruning must let through."""
+    """A text of k words and itself with more words have ROUGE-L 2k/total, the highest that pruning must keep."""
     texts = ["w " * count for count in range(61)]
     wrong = [
         (highest, k, total)
@@ -172,7 +172,7 @@ def test_nearest_is_the_highest_rouge_l_and_zero_without_words() -> None:
     assert novelty.nearest("q") == novelty.nearest("") == filters.Novelty([], 0.7).nearest("a") == 0
 
 
-def test_a_text_without_words_is_like_no_other() -> None:
+def test_text_without_words_resembles_none() -> None:
     assert filters.Novelty(["", "。。"], 0.1).check("!!") is None
 
 
@@ -198,7 +198,7 @@ def test_novelty_decides_like_brute_force(highest: float) -> None:
     assert 20 < len(seen) < 15 + len(new)
 
 
-def test_looking_at_a_text_does_not_remember_it() -> None:
+def test_check_does_not_add_the_text() -> None:
     novelty = filters.Novelty([], 0.7)
     assert novelty.check(GOOD[0]) is None
     assert novelty.check(GOOD[0]) is None
@@ -299,7 +299,7 @@ def test_useless_teacher_makes_no_rows(answers: list[tuple[str, bool]]) -> None:
     assert listed.rows == 0
 
 
-def test_a_funnel_of_no_calls_is_no_error() -> None:
+def test_funnel_without_calls_counts_zero() -> None:
     assert funnel("none", Made(), 0, "").stages == [Step("generated", 0), Step("kept", 0)]
 
 

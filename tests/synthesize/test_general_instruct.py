@@ -156,7 +156,7 @@ def test_rejection_names_filter_reason_and_call(text: str, name: str, reason: st
         "Translate the word 你好 into English, please.",
     ],
 )
-def test_what_only_looks_like_a_refused_instruction_is_kept(text: str) -> None:
+def test_lookalike_of_a_refused_instruction_is_kept(text: str) -> None:
     assert [document.text for document in run(script([numbered([text])])).kept] == [text]
 
 
@@ -174,7 +174,7 @@ def test_cut_off_list_is_dropped_before_number_sixteen() -> None:
     assert len(run(script([long], cut_off=[NEW[1]]), target=7).kept) == 7
 
 
-def test_a_filter_that_is_not_listed_objects_to_nothing() -> None:
+def test_unlisted_filter_is_off() -> None:
     made = run(script([numbered(["Describe the image in one sentence."])]), filters=["length", "novelty"])
     assert [document.text for document in made.kept] == ["Describe the image in one sentence."]
     assert list(made.filters) == ["length", "novelty", "instances"]
@@ -221,12 +221,12 @@ def test_silent_teacher_ends_with_zero_counts() -> None:
     assert {step.count for step in listed.stages} == {0}
 
 
-def test_too_few_seeds_are_refused_with_what_to_change() -> None:
+def test_too_few_seeds_are_refused() -> None:
     with pytest.raises(DataError, match=re.escape("data/authored/self_instruct/seeds.jsonl has 7")):
         run(script([]), pool=POOL[:7])
 
 
-def test_seed_tasks_become_rows_where_wanted() -> None:
+def test_include_seeds_adds_seed_tasks_to_the_rows() -> None:
     assert len(run(script([numbered(NEW[:1])]), include_seeds=True).tasks) == 1 + len(POOL)
 
 

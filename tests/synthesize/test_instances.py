@@ -49,7 +49,7 @@ def test_instances_are_read_as_published(is_closed: bool, text: str, expected: l
         ("surplus", [(f"i{n}", f"o{n}") for n in range(7)], [f"o{n}" for n in range(5)]),
     ],
 )
-def test_each_instance_filter_throws_out_what_it_is_for(name: str, pairs: list[tuple[str, str]], left: list[str]) -> None:
+def test_each_instance_filter_rejects_its_case(name: str, pairs: list[tuple[str, str]], left: list[str]) -> None:
     teacher = script([numbered(NEW[:1])], {NEW[0]: examples(*pairs)})
     made = run(teacher)
     assert [task.output for task in made.tasks] == left
@@ -97,5 +97,5 @@ def test_a_dialogue_becomes_earlier_turns() -> None:
 
 
 @pytest.mark.parametrize("text", ["User: only one speaker\nUser: twice", "Assistant: begins wrongly", "Note\nUser: x", ""])
-def test_what_is_no_dialogue_stays_one_input(text: str) -> None:
+def test_other_text_than_a_dialogue_stays_one_input(text: str) -> None:
     assert instances.turns(text) == [Message(role="user", content=text)]

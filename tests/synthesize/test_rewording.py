@@ -15,7 +15,7 @@ from tests.fixtures.graphs import Fetched, options, synthesized
 from tests.fixtures.scripted import Scripted
 
 
-def test_a_rewording_is_kept_if_every_entity_and_number_survived(data: GraphData, fetched: Fetched, made: Made) -> None:
+def test_rewording_is_kept_if_entities_and_numbers_survive(data: GraphData, fetched: Fetched, made: Made) -> None:
     teacher = Scripted(lambda asked: f"Kindly say: {asked.removeprefix('Write this question in other words: ')}")
     more = synthesized(data, fetched, teacher, reword=20)
     calls = {call.id: call for call in teacher.calls}
@@ -43,7 +43,7 @@ def test_a_rewording_is_kept_if_every_entity_and_number_survived(data: GraphData
         (lambda text: "", True, "finished"),
     ],
 )
-def test_a_bad_rewording_is_thrown_out_by_name(
+def test_bad_rewording_is_rejected_by_its_filter(
     data: GraphData, fetched: Fetched, change: Any, stopped: bool, filter: str
 ) -> None:
     teacher = Scripted(lambda asked: (change(asked.removeprefix("Write this question in other words: ")), stopped))

@@ -94,7 +94,7 @@ def test_a_choice_has_the_form_of_medqa(fetched: Fetched) -> None:
     assert task.output in task.choices
 
 
-def test_yes_and_no_are_asked_equally_often_in_the_same_words(made: Made) -> None:
+def test_yes_and_no_questions_are_equally_frequent(made: Made) -> None:
     answers = [task for task in made.tasks if "yes_no" in task.slices and task.output != "I do not know this name."]
     assert Counter(task.output.split(",")[0] for task in answers) == {"Yes": len(answers) // 2, "No": len(answers) // 2}
     assert len(answers) > 100
@@ -172,7 +172,7 @@ def test_empty_graph_is_refused(tmp_path: Path) -> None:
         graph.questions(settings(tmp_path / "g", []), 1)
 
 
-def test_without_training_facts_there_are_no_rows_and_no_crash(data: GraphData) -> None:
+def test_no_training_facts_give_no_rows(data: GraphData) -> None:
     made = synthesized(data, ({"train": []}, {"train": []}, {}))
     assert (made.tasks, made.rejected) == ([], [])
 

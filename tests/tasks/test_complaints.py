@@ -1,4 +1,4 @@
-"""The authored complaints and the rows composed from them: varied enough, kept apart, hard enough, and right."""
+"""The authored complaints and the rows composed from them: variety, separate splits, hard rows, right answers."""
 
 import hashlib
 import json
@@ -48,7 +48,7 @@ def documents(data: ComplaintsData) -> Documents:
 
 @pytest.fixture(scope="module")
 def rows(default: Params, data: ComplaintsData) -> dict[str, list[Task]]:
-    """The rows of the default experiment."""
+    """Return the rows of the default experiment."""
     return authored.complaints(data, default.seed)[1]
 
 
@@ -61,7 +61,7 @@ def document(text: str, kind: str = "body", source: str = "s") -> Document:
 
 
 @pytest.mark.parametrize(("split", "bodies", "layouts"), [("train", 80, 24), ("valid", 30, 24), ("test", 30, 40)])
-def test_there_is_enough_variety(documents: Documents, split: str, bodies: int, layouts: int) -> None:
+def test_every_split_has_enough_variety(documents: Documents, split: str, bodies: int, layouts: int) -> None:
     assert len({collapsed(body.text).lower() for body in documents[split][0]}) >= bodies
     assert len({collapsed(layout.text) for layout in documents[split][1]}) >= layouts
     assert {"letter", "email", "form", "call_note", "ticket", "chat"} <= {layout.kind for layout in documents[split][1]}
@@ -148,9 +148,7 @@ def test_the_test_split_is_large_enough(rows: dict[str, list[Task]]) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_hard_rows_are_as_frequent_as_promised_and_named_truly(
-    rows: dict[str, list[Task]], documents: Documents, split: str
-) -> None:
+def test_hard_rows_have_their_shares_and_slices(rows: dict[str, list[Task]], documents: Documents, split: str) -> None:
     counted = {"missing": 0, "second_email": 0, "noise": 0}
     clean = {document.id: document.text for part in documents[split] for document in part}
     for row in rows[split]:
@@ -252,7 +250,7 @@ def test_missing_value_removes_its_segment_and_blank_line(layout: str, missing: 
     assert complaints.fill(layout, {**VALUES, missing: None}) == text
 
 
-def test_noise_changes_spaces_and_the_end_alone() -> None:
+def test_noise_changes_only_spaces_and_the_end() -> None:
     spaced = 0
     for seed in range(50):
         clean = "First line of it, long enough.\nSecond line, a@b.example"
@@ -293,7 +291,7 @@ def test_people_have_one_line_addresses_and_emails_of_their_own() -> None:
         ("", "must be a list of layouts"),
     ],
 )
-def test_a_layout_file_that_is_not_one_is_refused_in_one_line(tmp_path: Path, layouts: str, message: str) -> None:
+def test_bad_layout_file_is_refused_in_one_line(tmp_path: Path, layouts: str, message: str) -> None:
     for name, content in (("bodies/x.txt", "Late.\n"), ("layouts/x.yaml", layouts)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Teachers behind a server and in a recording: what goes wrong on the wire loses nothing and ends clearly."""
+"""Teachers behind a server and in a recording: errors lose no answer and end with a clear message."""
 
 import json
 import multiprocessing
@@ -22,7 +22,7 @@ from stages.teachers.teacher import Ask, Teacher
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.5, presence_penalty=2.0, max_new_tokens=20)
 FREE = Budget(max_calls=None, max_tokens=None, max_usd=None)
-RUNTIME: Any = None  # neither backend looks at it
+RUNTIME: Any = None  # neither backend uses it
 TIMEOUT = 2.0  # seconds
 
 
@@ -43,7 +43,7 @@ def completion(text: str, finish: str = "stop") -> dict[str, Any]:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
-    """A server on loopback whose `trouble` lists what it answers first to each question: status, body, headers.
+    """Serve on loopback; `trouble` lists its first answers to each question: status, body, headers.
 
     Status "slow" is an answer that comes too late, "cut" one whose connection breaks in the middle; `slept` is how long the
     client waited before each retry.
@@ -79,7 +79,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNa
     state.url = f"http://127.0.0.1:{listening.server_port}/v1"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("time.sleep", state.slept.append)  # back-off of the client and of the product
+    monkeypatch.setattr("time.sleep", state.slept.append)  # back-off of the client and of this package
     yield state
     listening.shutdown()
     listening.server_close()
@@ -116,7 +116,7 @@ NO_CHOICES = json.dumps({**completion(""), "choices": []})
     ],
     ids=["429", "500", "not JSON", "cut short", "empty choices", "null", "too late", "broken connection"],
 )
-def test_trouble_that_passes_is_retried_and_counted(server: SimpleNamespace, trouble: Any) -> None:
+def test_passing_errors_are_retried_and_counted(server: SimpleNamespace, trouble: Any) -> None:
     server.trouble = {"question 1": [trouble, trouble]}
     one = teacher(server)
     calls = one.answer(asks(6))
@@ -141,10 +141,10 @@ def test_trouble_that_passes_is_retried_and_counted(server: SimpleNamespace, tro
         (404, '{"error": {"message": "no such model"}}', {}),
         (200, NO_CHOICES, {}),
         (503, "{}", {}),
-        (429, "{}", {"Retry-After": "600"}),  # longer than the client waits: it does not repeat the request at all
+        (429, "{}", {"Retry-After": "600"}),  # longer than the client waits, so it does not repeat the request
     ],
 )
-def test_trouble_that_stays_ends_clearly_and_loses_no_answer(server: SimpleNamespace, trouble: Any) -> None:
+def test_lasting_errors_end_the_run_and_keep_answers(server: SimpleNamespace, trouble: Any) -> None:
     server.trouble = {"question 1": [trouble] * 99}
     with pytest.raises(
         DataError, match=r"1 of 4 requests failed with teacher\.max_retries = 2 .*every answer that arrived is kept: run again"
@@ -153,7 +153,7 @@ def test_trouble_that_stays_ends_clearly_and_loses_no_answer(server: SimpleNames
     server.trouble, server.seen = {}, []
     again = teacher(server)
     assert all(again.answer(asks(8)))
-    assert (again.asked, len(server.seen)) == (5, 5)  # question 1 and the second wave; the other three were kept
+    assert (again.asked, len(server.seen)) == (5, 5)  # question 1 and the second wave; three answers were kept
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -165,7 +165,7 @@ def test_refused_request_does_not_stop_the_others(server: SimpleNamespace, statu
         texts = [call and (call.text, call.stopped) for call in calls[:3]]
         assert texts == [("re: question 0", True), ("", False), ("re: question 2", True)]
         assert one.cost().refused == 1
-    assert len(server.seen) == 7  # what was refused is asked again, what was answered is not
+    assert len(server.seen) == 7  # only refused requests are sent again
     server.trouble = {}
     assert [call and call.text for call in teacher(server).answer(asks(6))] == [f"re: question {i}" for i in range(6)]
 
@@ -175,18 +175,18 @@ def test_run_of_refusals_ends_the_run_and_keeps_answers(server: SimpleNamespace)
     server.trouble = {f"question {i}": [limit] * 99 for i in range(4, 40)}
     with pytest.raises(DataError, match=r"20 requests were refused and 4 answered .*billing limit.*run again"):
         teacher(server).answer(asks(40))
-    assert len(server.seen) == 24  # it is not asked to the end
+    assert len(server.seen) == 24  # the run ends before the last request
     server.trouble, server.seen = {}, []
     assert all(call and call.text for call in teacher(server).answer(asks(40)))
     assert len(server.seen) == 36
 
 
-def test_where_every_request_is_refused_the_run_ends(server: SimpleNamespace) -> None:
+def test_all_requests_refused_ends_the_run(server: SimpleNamespace) -> None:
     refusal = [(400, '{"error": {"message": "no such option"}}', {})]
     server.trouble = {f"question {i}": list(refusal) for i in range(6)}
     with pytest.raises(DataError, match=r"6 requests were refused and 0 answered .*no such option"):
         teacher(server).answer(asks(6))
-    assert all(teacher(server).answer(asks(6)))  # the server was repaired, and nothing stands in its way
+    assert all(teacher(server).answer(asks(6)))  # the server works again
 
 
 @pytest.mark.parametrize(
@@ -218,8 +218,8 @@ def test_the_client_waits_as_long_as_the_server_asks(server: SimpleNamespace) ->
     assert server.slept == [7.0, 11.0]
 
 
-def test_after_kill_9_only_what_had_not_arrived_is_asked_again(server: SimpleNamespace) -> None:
-    server.trouble = {"question 5": [("slow", "", {})] * 9}  # holds up the second wave of four
+def test_run_after_kill_requests_only_missing_answers(server: SimpleNamespace) -> None:
+    server.trouble = {"question 5": [("slow", "", {})] * 9}  # delays the second wave of four
     killed = multiprocessing.get_context("fork").Process(target=lambda: teacher(server).answer(asks(12)))
     killed.start()
     store, deadline = Path(".tunetrail/responses"), time.monotonic() + 60
@@ -236,7 +236,7 @@ def test_after_kill_9_only_what_had_not_arrived_is_asked_again(server: SimpleNam
     assert again.asked == len(server.seen) - before == 5
 
 
-def test_what_is_sent_is_what_was_asked_for(server: SimpleNamespace) -> None:
+def test_request_carries_all_sampling_options(server: SimpleNamespace) -> None:
     teacher(server).answer(asks(1))
     (body,) = server.seen
     assert {key: body[key] for key in ("model", "temperature", "top_p", "presence_penalty", "max_tokens")} == {
@@ -265,7 +265,7 @@ def test_key_is_read_from_the_environment_only(
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and "s3cret" in path.read_text()]
 
 
-def test_no_server_is_one_clear_line(server: SimpleNamespace) -> None:
+def test_missing_server_gives_one_clear_line(server: SimpleNamespace) -> None:
     gone = SimpleNamespace(url="http://127.0.0.1:9/v1")
     with pytest.raises(DataError, match=r"teacher.base_url = http://127.0.0.1:9/v1: 2 of 2 requests failed"):
         teacher(gone, retries=1).answer(asks(2))

@@ -19,7 +19,7 @@ SAMPLING = "synthesis.self_instruct.sampling"
 
 @pytest.fixture
 def teacher(tmp_path, monkeypatch, options, manifest):
-    """Return a function that makes a new local teacher, all with one store, and its requests."""
+    """Return a function that makes a local teacher, all with one store, and its requests."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(local, "read_manifest", lambda: manifest)
 

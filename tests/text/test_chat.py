@@ -1,4 +1,4 @@
-"""Which tokens a chat becomes and which of them are trained on, token by token; pad equals the end token here."""
+"""Tokens of a chat and which of them are trained on; here pad equals the end token."""
 
 import json
 
@@ -11,7 +11,7 @@ from stages.text import chat
 pytestmark = pytest.mark.model
 
 SYSTEM, USER, ASSISTANT = (lambda text, role=role: Message(role=role, content=text) for role in ("system", "user", "assistant"))
-# Leaves the thinking of all but the last answer away, as Qwen3's template does.
+# Drops the thinking of all answers but the last, as Qwen3's template does.
 FORGETFUL = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
     "{% if m.role == 'assistant' and not loop.last %}{{ m.content.split('</think>')[-1] }}{% else %}{{ m.content }}{% endif %}"
@@ -30,7 +30,7 @@ LLAMA_DATE = (
 
 
 def pieces(tokenizer, sequence: chat.Encoded) -> list[tuple[str, bool]]:
-    """The sequence as runs of text with whether they are trained on; checks that labels are ids or ignored."""
+    """Return runs of text, each with whether it is trained on; check that labels are ids or IGNORE."""
     runs: list[tuple[list[int], bool]] = []
     assert len(sequence.input_ids) == len(sequence.labels)
     for token, label in zip(sequence.input_ids, sequence.labels, strict=True):
@@ -102,7 +102,7 @@ def test_template_without_rewriting_gives_one_sequence(template):
     assert len(chat.encode(template(FORGETFUL), turns)) == 1
 
 
-def test_without_a_template_nothing_is_guessed(template):
+def test_missing_chat_template_is_refused(template):
     with pytest.raises(DataError, match="no chat template"):
         chat.prompt_ids(template(None), [USER("a")])
 

@@ -1,4 +1,4 @@
-"""Passages hold all of a document, repeat its headings, keep to their size and share what they should."""
+"""Passages cover the document, repeat its headings, keep their size and share their overlap."""
 
 import itertools
 
@@ -48,7 +48,7 @@ def test_neighbours_share_the_last_words_of_a_long_line() -> None:
     assert pieces("\n".join(lines), words=10, overlap=0) == lines
 
 
-def test_a_sign_of_a_comment_in_code_is_no_heading() -> None:
+def test_comment_in_code_is_not_a_heading() -> None:
     text = "# Setup\nrun\n```sh\n# first\nmake\n```\n## Next\n```one``` line\n## Last\nend"
     assert pieces(text) == [
         "# Setup\nrun\n```sh\n# first\nmake\n```",
