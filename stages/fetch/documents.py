@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from stages import files, wheel
 from stages.errors import DataError
-from stages.fetch.rows import cells
+from stages.fetch.table import cells
 from stages.params import DocumentsData
 from stages.records import UNANSWERABLE, Document, Task
 from stages.text.passages import is_cjk

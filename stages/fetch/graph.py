@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from stages import wheel
 from stages.errors import DataError
-from stages.fetch import hpo, rows
+from stages.fetch import hpo, table
 from stages.files import lines
 from stages.params import GraphData, HpoFacts, Items
 from stages.records import UNANSWERABLE, Document, Fact, Task, content_hash
@@ -103,11 +103,11 @@ def read(data: GraphData, seed: int) -> Graph:
 def _own(path: Path) -> tuple[list[Fact], dict[str, set[str]]]:
     columns = {name: name for name in ("subject", "relation", "object")}
     facts, related = [], defaultdict[str, set[str]](set)
-    for place, row in rows.table(path, columns):
-        cells = {name: rows.as_text(place, name, row.get(name)).strip() for name in columns}
+    for place, row in table.read(path, columns):
+        cells = {name: table.as_text(place, name, row.get(name)).strip() for name in columns}
         if empty := [name for name, cell in cells.items() if not cell]:
             raise DataError(f"{place}: {empty[0]!r} is empty; each fact needs subject, relation and object")
-        source = rows.as_text(place, "source", row.get("source")) or place
+        source = table.as_text(place, "source", row.get("source")) or place
         fact = Fact(subject=cells["subject"], relation=cells["relation"], object=cells["object"], source=source)
         facts.append(fact)
         related[fact.subject] |= {fact.subject, fact.object}

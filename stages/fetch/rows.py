@@ -1,32 +1,20 @@
-"""Turn a user's file (CSV, JSON or JSONL) or a table of the hub into tasks of the train, valid and test splits.
+"""Turn the rows of a user's file or of a table of the hub into tasks of the train, valid and test splits."""
 
-The file is data: nothing in it is rendered as a template. Unclear values are refused with their place, not guessed.
-"""
-
-import csv
-import difflib
 import hashlib
 import json
 import logging
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from stages.errors import DataError
-from stages.fetch import choices, hub
+from stages.fetch import choices, hub, table
+from stages.fetch.table import as_text, kind_of, loads
 from stages.params import RowsData
 from stages.records import Message, Role, Task, TaskKind
 
-Row = tuple[str, Mapping[str, Any]]  # the place to name in an error, and the values by column
-
 MESSAGES_LIKE = 'a list like [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
 OPTIONS_LIKE = 'an object like {"A": "…", "B": "…"}, or a list of pairs like ["A", "…"] or {"key": "A", "value": "…"}'
-NEEDED = ("messages", "output", "options", "group")  # in every JSON object; a row may leave out the others
-KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
-
-# NUL, and surrogates, which come from bytes that are not UTF-8 and from half an escaped pair such as \ud83d in JSON.
-UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +29,10 @@ def tasks(data: RowsData, seed: int, snapshot: Path | None = None) -> dict[str, 
     columns |= {f"also.{number}.output": further.output for number, further in enumerate(data.also)}
     if data.hub and snapshot:
         path = Path(data.hub.repo)
-        found = _objects(path, columns, hub.rows(data.hub, snapshot))
+        found = table.objects(path, columns, hub.rows(data.hub, snapshot))
     else:
         path = Path(data.path)
-        found = table(path, columns)
+        found = table.read(path, columns)
     splits: dict[str, list[Task]] = {"train": [], "valid": [], "test": []}
     seen: set[str] = set()
     repeated = 0
@@ -65,121 +53,6 @@ def tasks(data: RowsData, seed: int, snapshot: Path | None = None) -> dict[str, 
         log.warning("%s: %d rows left out, each an exact repetition of an earlier one", path, repeated)
     _refuse_empty(path, splits, data)
     return splits
-
-
-def table(path: Path, columns: dict[str, str]) -> Iterator[Row]:
-    """Yield the rows of a file, each with its place; `columns` maps fields to the column names to look for."""
-    readers = {".csv": _csv, ".json": _json, ".jsonl": _jsonl}
-    if path.suffix.lower() not in readers:
-        raise DataError(f"{path}: must end in .csv, .json (a list of objects) or .jsonl (one object per line)")
-    return readers[path.suffix.lower()](path, columns)
-
-
-def _csv(path: Path, columns: dict[str, str]) -> Iterator[Row]:
-    table = cells(path)
-    place, header = next(table, (str(path), []))
-    _require(place, columns, header)
-    if twice := [name for name in columns.values() if header.count(name) > 1]:
-        raise DataError(f"{place}: column {twice[0]!r} occurs more than once; rename one")
-    for place, row in table:
-        if len(row) != len(header):
-            hint = 'a cell with a comma, a quote or a line end must stand in "…"'
-            raise DataError(f"{place}: {len(row)} cells, but the header has {len(header)}; {hint}")
-        yield place, dict(zip(header, row, strict=True))
-
-
-def cells(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield the rows that are not blank, each with its first line; a quoted cell may run over many lines."""
-    csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is less than a long document
-    reader = csv.reader(_lines(path), strict=True)
-    start = 1
-    try:
-        for cells in reader:
-            if any(cells):
-                yield f"{path}:{start}", cells
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f'{path}:{start}: not CSV: {error}; close each "…" and write "" for a quote inside') from None
-
-
-def _jsonl(path: Path, columns: dict[str, str]) -> Iterator[Row]:
-    hint = "each line must be one object; name a file with one list .json"
-    lines = ((number, line) for number, line in enumerate(_lines(path), start=1) if not line.isspace())
-    return _objects(path, columns, ((f"{path}:{number}", _decoded(path, number, line, hint)) for number, line in lines))
-
-
-def _json(path: Path, columns: dict[str, str]) -> Iterator[Row]:
-    hint = "name a file with one object per line .jsonl"
-    found = _decoded(path, 1, "".join(_lines(path)), hint)
-    if not isinstance(found, list):
-        raise DataError(f"{path}: must hold a list of objects, got {_kind(found)}; {hint}")
-    return _objects(path, columns, ((f"{path}: row {number}", value) for number, value in enumerate(found, start=1)))
-
-
-def _objects(path: Path, columns: dict[str, str], values: Iterable[tuple[str, Any]]) -> Iterator[Row]:
-    needed = {field: name for field, name in columns.items() if field in NEEDED or field.startswith("also.")}
-    known: dict[str, None] = {}
-    for place, value in values:
-        if not isinstance(value, dict):
-            raise DataError(f'{place}: must be an object like {{"input": "…", "output": "…"}}, got {_kind(value)}')
-        _require(place, needed, value)
-        known.update(dict.fromkeys(value))
-        yield place, value
-    if known:  # otherwise a misspelt optional column would silently be empty
-        _require(str(path), columns, known)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """Yield lines of valid UTF-8, at least one not blank; \\r\\n is read as \\n, so that ids are equal on Windows."""
-    empty = True
-    try:
-        # surrogateescape lets a bad byte through as a surrogate, so that its line can be named.
-        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-            for number, line in enumerate(file, start=1):
-                if broken := UNUSABLE.search(line):
-                    what = "a NUL byte" if broken[0] == "\0" else "not UTF-8"
-                    raise DataError(f"{path}:{number}: {what}; save the file as UTF-8 text (Excel: CSV UTF-8)")
-                empty = empty and line.isspace()
-                yield line
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; set data.path") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot read: {error.strerror}; set data.path to a file you can read") from None
-    if empty:
-        raise DataError(f"{path}: the file is empty; set data.path to one with rows")
-
-
-def _decoded(path: Path, line: int, text: str, hint: str) -> Any:
-    try:
-        return _loads(text)
-    except json.JSONDecodeError as error:
-        where = f"{path}:{line + error.lineno - 1}"
-        raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}; {hint}") from None
-    except ValueError as error:
-        raise DataError(f"{path}:{line}: not JSON: {error}; {hint}") from None
-
-
-def _loads(text: str) -> Any:
-    """Parse JSON without NaN and Infinity; raise only ValueError."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a JSON value")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _require(place: str, columns: Mapping[str, str], present: Collection[str]) -> None:
-    for field, name in columns.items():
-        if name not in present:
-            folded = {known.strip().lower(): known for known in present}
-            close = difflib.get_close_matches(name.lower(), folded, n=1)
-            guess = f"did you mean {folded[close[0]]!r}? " if close else ""
-            shown = ", ".join(repr(known[:40]) for known in list(present)[:30]) or "none"
-            key = field if field.startswith("also.") else f"columns.{field}"
-            raise DataError(f"{place}: no column {name!r}; {guess}There are {shown}; set data.{key}")
 
 
 def _task(place: str, row: Mapping[str, Any], data: RowsData) -> tuple[str, Task]:
@@ -212,13 +85,13 @@ def _from_columns(place: str, row: Mapping[str, Any], data: RowsData) -> dict[st
 def _options(place: str, name: str, value: Any) -> dict[str, str]:
     """Return texts by letter, without nulls: in a table of the hub every row has the letters of the longest row."""
     try:
-        found = _loads(value) if isinstance(value, str) else value
+        found = loads(value) if isinstance(value, str) else value
     except ValueError as error:
         raise DataError(f"{place}: {name!r} is not JSON: {error}; write {OPTIONS_LIKE}") from None
     pairs = list(found.items()) if isinstance(found, dict) else found if isinstance(found, list) else []
     pairs = [(pair.get("key"), pair.get("value")) if isinstance(pair, dict) else pair for pair in pairs]
     if not pairs or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-        raise DataError(f"{place}: {name!r} must be {OPTIONS_LIKE}, got {_kind(found)}")
+        raise DataError(f"{place}: {name!r} must be {OPTIONS_LIKE}, got {kind_of(found)}")
     given = [(as_text(place, name, letter), as_text(place, name, text).strip()) for letter, text in pairs if text is not None]
     texts = {letter.strip(): text for letter, text in given}
     if not 2 <= len(given) <= 26 or len(texts) < len(given) or len({text for text in texts.values() if text}) < len(given):
@@ -266,11 +139,11 @@ def _from_messages(place: str, row: Mapping[str, Any], data: RowsData) -> dict[s
 def _turns(place: str, name: str, value: Any) -> list[Message]:
     """Return an optional system turn, then alternating user and assistant turns, none of them blank."""
     try:
-        turns = _loads(value) if isinstance(value, str) else value
+        turns = loads(value) if isinstance(value, str) else value
     except ValueError as error:
         raise DataError(f"{place}: {name!r} is not JSON: {error}; write {MESSAGES_LIKE}") from None
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-        raise DataError(f"{place}: {name!r} must be {MESSAGES_LIKE}, got {_kind(turns)}")
+        raise DataError(f"{place}: {name!r} must be {MESSAGES_LIKE}, got {kind_of(turns)}")
     found: list[Message] = []
     for number, turn in enumerate(turns, start=1):
         before = found[-1].role if found else None
@@ -300,7 +173,7 @@ def _output(place: str, name: str, value: Any, kind: TaskKind) -> str:
 
 def _is_object(text: str) -> bool:
     try:
-        return isinstance(_loads(text), dict)
+        return isinstance(loads(text), dict)
     except ValueError:
         return False
 
@@ -314,22 +187,6 @@ def _group(place: str, row: Mapping[str, Any], name: str | None) -> str:
     if not group:
         raise DataError(f"{place}: {name!r} is empty; give each row a group or set data.columns.group to null")
     return group
-
-
-def as_text(place: str, name: str, value: Any) -> str:
-    """Return a string unchanged and null as ""; refuse numbers, since 7.10 and 007 would lose their spelling."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        hint = "quote it" if type(value) in (int, float, bool) else 'write "…"'
-        raise DataError(f"{place}: {name!r} must be text, got {_kind(value)}; {hint}")
-    if UNUSABLE.search(value):
-        raise DataError(f"{place}: {name!r} holds \\u0000 or half of a surrogate pair, which is not text; remove it")
-    return value
-
-
-def _kind(value: Any) -> str:
-    return KINDS.get(type(value), "a number")
 
 
 def _split(key: str, data: RowsData, seed: int) -> str:

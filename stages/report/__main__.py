@@ -13,7 +13,7 @@ from stages.report import evidence, examples, page, results, retention, summary,
 from stages.report.evidence import Evidence
 from stages.report.nearest import Nearest
 
-DATA, MODELS, HUB = Path("data"), Path("models"), Path("data/raw/hub.json")
+DATA, BASE, HUB = Path("data"), Path("models/base.json"), Path("data/raw/hub.json")
 AUDITS = DATA / "authored" / "audits"
 TRAINED_WITH = ("adapter", "lora", "quantization", "train")  # sections of the model card
 SOURCE = ("kind", "path", "locale", "hub.repo", "hub.revision", "documents.package", "facts.package")  # its keys below data
@@ -92,13 +92,13 @@ def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str]
     kept = {system: DATA / "retention" / f"{system}.json" for system in ("base", *tuned.values())}
     agreement = {seed: DATA / "agreement" / f"{system}.json" for seed, system in tuned.items()}
     funnels = {method: DATA / "synthetic" / method / "funnel.json" for method in methods}
-    training = {seed: MODELS / str(seed) / "training.json" for seed in tuned}
+    training = {seed: DATA / "training" / f"{seed}.json" for seed in tuned}
     steps = [f"synthesize_{m}" for m in methods] + [f"train_{s}" for s in tuned] + [f"predict_{s}" for s in systems]
     costs = {step: DATA / "cost" / f"{step}.json" for step in steps}
-    warn_of_leftovers([*predictions.values(), *kept.values(), *agreement.values(), *costs.values()])
-    warn_of_leftovers([*(path.parent for path in (*funnels.values(), *training.values())), MODELS / "base.json"])
+    warn_of_leftovers([*predictions.values(), *kept.values(), *agreement.values(), *training.values(), *costs.values()])
+    warn_of_leftovers([path.parent for path in funnels.values()])
     rows = list(records.read(DATA / "formatted" / f"{split}.jsonl", Example))
-    base, totals = files.read_json(MODELS / "base.json"), files.read_json(DATA / "totals.json")
+    base, totals = files.read_json(BASE), files.read_json(DATA / "totals.json")
     return Evidence(
         examples=rows,
         predictions={system: {row.example: row for row in records.aligned(path, rows)} for system, path in predictions.items()},

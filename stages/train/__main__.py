@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from stages.train.run import Rows
 
-FORMATTED, MODELS, COST = Path("data/formatted"), Path("models"), Path("data/cost")
+FORMATTED, FIGURES, COST = Path("data/formatted"), Path("data/training"), Path("data/cost")
 DOCUMENTS, REPLAY = Path("data/raw/documents.jsonl"), Path("data/replay.jsonl")
 INPUTS = [FORMATTED / "train.jsonl", FORMATTED / "valid.jsonl", DOCUMENTS, REPLAY, MANIFEST]
 
@@ -51,9 +51,9 @@ def main() -> None:
     unfinished = checkpoints.folder(seed, p, runtime, [*INPUTS, *stored])
     result = run.train(lm, rows, p.train, runtime, seed=seed, unfinished=unfinished, penalty=penalty)
 
-    saved = adapt.save(lm, MODELS / str(seed) / "adapter", manifest)
+    saved = adapt.save(lm, Path("models", str(seed), "adapter"), manifest)
     figures = {"model_bytes": manifest.weight_bytes, **saved, **dataset.figures(rows.train), **result.figures}
-    files.write_json(MODELS / str(seed) / "training.json", figures)
+    files.write_json(FIGURES / f"{seed}.json", figures)
     cost = {"seconds": round(time.monotonic() - started, 1), **result.cost, "machine": provenance.machine(runtime)}
     files.write_json(COST / f"train_{seed}.json", cost)
     print(f"{saved['trainable_parameters']:,} of {saved['total_parameters']:,} parameters in {cost['seconds']} s")

@@ -35,6 +35,7 @@ class ResponseLoss:
     model: Any
     train_dataset: Any
     current_gradient_accumulation_steps: int
+    logits: Callable[..., tuple[Tensor, Tensor]]  # and the labels they predict; none before the first is supervised
 
     def __init__(self, options: Train, penalty: Penalty | None, **trainer: Any) -> None:
         self.options, self.penalty = options, penalty
@@ -53,10 +54,6 @@ class ResponseLoss:
         if self.penalty and model.training:  # once per update, however many micro-batches it has
             loss = loss + self.penalty() / (1 if num_items_in_batch is None else self.current_gradient_accumulation_steps)
         return (loss, {}) if return_outputs else loss
-
-    def logits(self, model, inputs, labels, first):  # type: ignore[no-untyped-def]
-        """Return logits and the labels they predict, both (rows, positions, …); no label before `first` is supervised."""
-        raise NotImplementedError
 
     def _get_train_sampler(self, train_dataset=None):  # type: ignore[no-untyped-def]
         if self.args.train_sampling_strategy != "group_by_length":
@@ -85,6 +82,7 @@ class DecoderTrainer(ResponseLoss, SFTTrainer):
     """A decoder reads prompt and answer as one sequence."""
 
     def logits(self, model, inputs, labels, first):  # type: ignore[no-untyped-def]
+        """Return logits (rows, positions, vocabulary) and the labels they predict (rows, positions), from `first` on."""
         start = _in_front(model) + first - 1  # the token before each label predicts it
         predicting = torch.arange(start, start + labels.shape[1] - first, device=labels.device)
         return model(**inputs, use_cache=False, logits_to_keep=predicting).logits, labels[:, first:]
@@ -94,6 +92,7 @@ class EncoderDecoderTrainer(ResponseLoss, Trainer):
     """An encoder reads the prompt, a decoder writes the answer; TRL's own trainer expects both in one sequence."""
 
     def logits(self, model, inputs, labels, first):  # type: ignore[no-untyped-def]
+        """Return logits (rows, positions, vocabulary) and the labels they predict (rows, positions)."""
         decoder_ids = model.prepare_decoder_input_ids_from_labels(labels)
         return model(**inputs, decoder_input_ids=decoder_ids, use_cache=False).logits, labels
 

@@ -132,7 +132,7 @@ class Inputs:
         self.json("data/formatted/audit.json", self.audit())
         self.write_base()
         for seed in self.params.seeds:
-            self.json(f"models/{seed}/training.json", self.training(seed))
+            self.json(f"data/training/{seed}.json", self.training(seed))
             self.json(
                 f"data/agreement/tuned_{seed}.json",
                 {"rows": 32, "token_agreement": 0.987, "row_agreement": 0.9375, "quantization": "nf4"},

@@ -60,10 +60,10 @@ def test_files_of_another_seed_cause_a_warning(inputs: Any, run: Any, capsys: An
     assert "warning" not in capsys.readouterr().err
     inputs.json("data/cost/train_7.json", "not what a cost looks like")
     (inputs.root / "data/predictions/tuned_7.jsonl").write_text("nonsense")
-    (inputs.root / "models/7").mkdir()
+    inputs.json("data/training/7.json", {})
     assert html(run(inputs)) == before
     warnings = capsys.readouterr().err
-    assert all(path in warnings for path in ("data/cost/train_7.json", "data/predictions/tuned_7.jsonl", "models/7"))
+    assert all(path in warnings for path in ("data/cost/train_7.json", "data/predictions/tuned_7.jsonl", "data/training/7.json"))
 
 
 def test_costs_hold_the_hash_of_each_prediction_file(inputs: Any, run: Any) -> None:

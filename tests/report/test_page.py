@@ -102,7 +102,7 @@ def test_text_tasks_without_synthesis_or_validation_rows(inputs: Any, run: Any) 
         inputs.answers[system] = ["Come in, please." if exact else "Go away, please."] * 6
         inputs.scores[system] = [{"exact_match": exact, "token_f1": exact or 0.4, "stop_rate": 1.0}] * 6
     inputs.write()
-    inputs.json("models/42/training.json", {**inputs.training(42), "validation": []})
+    inputs.json("data/training/42.json", {**inputs.training(42), "validation": []})
     folder = run(inputs)
     text = html(folder)
     assert "<del>Come</del><mark>Go</mark>" in text
