@@ -63,7 +63,8 @@ def test_files_of_another_seed_cause_a_warning(inputs: Any, run: Any, capsys: An
     inputs.json("data/training/7.json", {})
     assert html(run(inputs)) == before
     warnings = capsys.readouterr().err
-    assert all(path in warnings for path in ("data/cost/train_7.json", "data/predictions/tuned_7.jsonl", "data/training/7.json"))
+    left = ("data/cost/train_7.json", "data/predictions/tuned_7.jsonl", "data/training/7.json")
+    assert all(path in warnings for path in left)
 
 
 def test_costs_hold_the_hash_of_each_prediction_file(inputs: Any, run: Any) -> None:
