@@ -6,16 +6,10 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    BitsAndBytesConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from stages import provenance
+from stages.models import pretrained
 from stages.models.manifest import Manifest, read_manifest
 from stages.models.sources import ensure
 from stages.models.tokenizer import load_tokenizer
@@ -76,16 +70,8 @@ def load_base(
             bnb_4bit_use_double_quant=quantization.double_quant,
             bnb_4bit_compute_dtype=dtype,
         )
-    seq2seq = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True).is_encoder_decoder
-    model = (AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM).from_pretrained(
-        folder,
-        dtype=dtype,
-        quantization_config=bits,
-        attn_implementation=attention,
-        device_map={"": device},
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
+    model: PreTrainedModel = pretrained.model(
+        folder, dtype=dtype, quantization_config=bits, attn_implementation=attention, device_map={"": device}
     )
     for module in model.modules():
         # On CPUs with AVX512-BF16 bitsandbytes repacks 4-bit weights in place at the first evaluation. That loses precision,

@@ -11,6 +11,7 @@ from stages import wheel
 from stages.errors import DataError, reason
 from stages.files import file_hash
 from stages.models.manifest import MANIFEST, File, Manifest, parameters
+from stages.models.stored import check_folder
 from stages.models.templates import TEMPLATES
 from stages.params import HubModel, Model, PathModel, RandomModel, WheelModel
 from stages.records import content_hash
@@ -143,6 +144,7 @@ def _check_complete(folder: Path, model: Model) -> None:
         raise DataError(f"{where}: no such folder")
     if not (folder / "config.json").is_file():
         raise DataError(f"{where}: has no config.json, so it is not a model folder")
+    check_folder(folder)
     if not list(folder.glob("*.safetensors")):
         raise DataError(f"{where}: has no *.safetensors; other weight formats can run code and are refused")
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json")):

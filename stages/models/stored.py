@@ -16,23 +16,16 @@ def check_whole(folder: Path, where: str) -> None:
 
     transformers itself would initialise missing tensors at random and ignore unexpected ones.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
     from transformers.utils import logging
+
+    from stages.models import pretrained
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # hides a table of missing tensors, which the error below names
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        _, found = kind.from_pretrained(
-            folder,
-            dtype="auto",
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
+        _, found = pretrained.model(folder, dtype="auto", ignore_mismatched_sizes=True, output_loading_info=True)
+    except DataError:
+        raise
     except Exception as error:  # a wrong config.json can make a model's class raise anything
         message = " ".join((str(error) or type(error).__name__).split())
         raise DataError(f"{where}: cannot be loaded as a whole model: {message[:200]}") from None
@@ -46,8 +39,36 @@ def check_whole(folder: Path, where: str) -> None:
         )
 
 
+def check_folder(folder: Path) -> None:
+    """Raise DataError if a configuration names code to run, or an index names weights that are not safetensors beside it."""
+    for path in sorted(folder.glob("*config.json")):
+        if _holds(_parsed(path), "auto_map"):
+            raise DataError(f"{path}: 'auto_map' names code, which is never run; remove the key or use another model")
+    for path in sorted(folder.glob("*.index.json")):
+        shards = _parsed(path).get("weight_map")
+        for name in map(str, shards.values() if isinstance(shards, dict) else ()):
+            if Path(name).name != name or not name.endswith(".safetensors"):
+                raise DataError(f"{path}: names the weights {name[:80]!r}; only *.safetensors in the same folder are read")
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """Return the object in a file, or an empty one: what is not JSON, no library reads either."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _holds(value: Any, key: str) -> bool:
+    if isinstance(value, dict):
+        return bool(value.get(key)) or any(_holds(child, key) for child in value.values())
+    return isinstance(value, list) and any(_holds(child, key) for child in value)
+
+
 def adapter_config(folder: Path) -> dict[str, Any]:
-    """Return the adapter_config.json of a stored adapter; raise DataError if it cannot be read."""
+    """Return the adapter_config.json of a stored adapter; raise DataError if it cannot be read, or names code."""
+    check_folder(folder)
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     except ValueError:  # includes text that is not UTF-8

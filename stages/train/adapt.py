@@ -9,10 +9,11 @@ import peft
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from peft import PeftConfig, PeftModel, get_peft_model
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from stages.errors import DataError
 from stages.files import whole_folder, write_json
+from stages.models import pretrained
 from stages.models.loading import LanguageModel
 from stages.models.manifest import Manifest, parameters
 from stages.models.stored import adapter_config
@@ -78,9 +79,7 @@ def check_start(start: Path, weights: Path) -> None:
     The report names the base, and its tokenizer is used. The model may have more blocks.
     """
     try:
-        started, base = (
-            AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True) for folder in (start, weights)
-        )
+        started, base = (pretrained.config(folder) for folder in (start, weights))
     except (StrictDataclassError, KeyError, OSError, TypeError, ValueError) as error:
         message = " ".join((str(error) or type(error).__name__).split())
         raise DataError(f"train.start_from = {start}: its config.json does not describe a model ({message[:200]})") from None

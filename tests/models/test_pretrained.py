@@ -1,0 +1,81 @@
+"""Folders of models from outside: no code in them runs, and only safetensors beside their index are read."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages.errors import DataError
+from stages.models import loading, sources, tokenizer
+from stages.models.stored import check_whole
+from stages.models.tuned import load_tuned
+from stages.params import PathModel, compose
+
+pytestmark = pytest.mark.model
+
+HOOK = {"AutoConfig": "hostile.Config", "AutoTokenizer": ["hostile.Tokenizer", None], "AutoModelForCausalLM": "hostile.Model"}
+MEMBERS = {
+    "config": ("config.json", {"auto_map": HOOK}),
+    "nested": ("config.json", {"text_config": {"auto_map": HOOK}}),
+    "listed": ("config.json", {"parts": [{"auto_map": HOOK}]}),
+    "tokenizer": ("tokenizer_config.json", {"auto_map": HOOK}),
+    "generation": ("generation_config.json", {"auto_map": {"AutoGenerationConfig": "other/repo--hostile.Generation"}}),
+    "processor": ("processor_config.json", {"auto_map": HOOK}),
+    "index outside": ("model.safetensors.index.json", {"weight_map": {"lm_head.weight": "../secret.safetensors"}}),
+    "index absolute": ("model.safetensors.index.json", {"weight_map": {"lm_head.weight": "/tmp/secret.safetensors"}}),
+    "index pickle": ("model.safetensors.index.json", {"weight_map": {"lm_head.weight": "pytorch_model.bin"}}),
+}
+OPENED = {
+    "fetch": lambda folder: sources.fetch(PathModel(source="path", name="own", path=str(folder), license="?")),
+    "tokenizer": tokenizer.load_tokenizer,
+    "base": lambda folder: loading.load_base(folder, "cpu"),
+    "whole model": lambda folder: check_whole(folder, "here"),
+}
+
+
+def altered(path: Path, change: dict) -> None:
+    content = json.loads(path.read_bytes()) if path.is_file() else {}
+    path.write_text(json.dumps(content | change), encoding="utf-8")
+
+
+@pytest.fixture
+def hostile(weights, tmp_path, monkeypatch):
+    """A model folder with Python files that leave a trace when they run; questions at the terminal are answered with yes."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    folder = shutil.copytree(weights, tmp_path / "model")
+    (folder / "hostile.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    yield folder
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("opened", OPENED.values(), ids=OPENED)
+@pytest.mark.parametrize(("name", "change"), MEMBERS.values(), ids=MEMBERS)
+def test_folder_that_names_code_is_refused(hostile, name, change, opened):
+    altered(hostile / name, change)
+    with pytest.raises(DataError, match=rf"{re.escape(str(hostile / name))}: .*(never run|are read)"):
+        opened(hostile)
+
+
+def test_adapter_that_names_code_is_refused(weights, adapter, tmp_path):
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    altered(folder / "adapter_config.json", {"auto_map": HOOK})
+    with pytest.raises(DataError, match="never run"):
+        load_tuned(weights, folder, "cpu")
+
+
+def test_a_token_called_auto_map_is_no_code(hostile):
+    altered(hostile / "config.json", {"note": "auto_map"})
+    (hostile / "vocab.json").write_text('{"auto_map": 7}')
+    assert tokenizer.load_tokenizer(hostile)
+
+
+def test_from_pretrained_is_called_in_one_place():
+    """gguf.py opens a file of its own temporary folder; PEFT gets a folder that adapter_config has checked."""
+    called = {
+        str(path.relative_to(compose.ROOT / "stages"))
+        for path in (compose.ROOT / "stages").rglob("*.py")
+        if ".from_pretrained(" in path.read_text(encoding="utf-8")
+    }
+    assert called == {"models/pretrained.py", "models/gguf.py", "models/tuned.py"}
