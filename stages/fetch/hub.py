@@ -3,15 +3,19 @@
 If the hub is out of reach, messages name an experiment that needs none.
 """
 
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stages import files
 from stages.errors import DataError, reason
 from stages.params import HubRows
 
-ALLOWED = ("*.parquet", "*.jsonl", "*.json", "*.csv", "README.md")  # README.md may name the files of each split
+CARDS = ("README.md", ".huggingface.yaml")  # may name the files of each split
+ALLOWED = ("*.parquet", "*.jsonl", "*.json", "*.csv", "README.md")
+OUTSIDE = re.compile(r"^[/~\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|::|://")  # in a path: absolute, upwards, chained or a URL
 EXPERIMENTS = Path("conf/experiment")
 
 
@@ -36,16 +40,71 @@ def download(hub: HubRows, name: str) -> Path:
 
 
 def rows(hub: HubRows, folder: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the rows of the split, each with its place; raise DataError without a table or such a split."""
-    from datasets import load_dataset
+    """Yield the rows of the split, each with its place; raise DataError without a table or such a split.
+
+    The card of a data set is not trusted: a path in it that leads out of the folder is refused, and so are columns whose
+    values datasets would read from files or addresses, such as images.
+    """
+    from datasets import load_dataset_builder
     from datasets.exceptions import DatasetsError
 
+    _check_cards(hub, folder)
     with tempfile.TemporaryDirectory() as converted:
         try:
-            table = load_dataset(str(folder), split=hub.split, cache_dir=converted)
+            builder = load_dataset_builder(str(folder), cache_dir=converted)
+            _check_files(hub, folder, builder.config.data_files or {})
+            builder.download_and_prepare()
+            table = builder.as_dataset(split=hub.split)
         except (DatasetsError, ValueError, OSError) as error:
             raise DataError(
                 f"data.hub.split = {hub.split}: cannot be read from {hub.repo} ({reason(error)}); set another"
             ) from None
+        for name, feature in table.features.items():
+            if not _is_text(feature):
+                raise DataError(f"{hub.repo}: column {name!r} holds files such as images; only text is read")
         for number, row in enumerate(table, start=1):
             yield f"{hub.repo}, {hub.split}: row {number}", row
+
+
+def _is_text(feature: Any) -> bool:
+    """Return whether a column holds only text, numbers and labels, in lists and objects."""
+    import datasets
+
+    if isinstance(feature, dict):
+        return all(map(_is_text, feature.values()))
+    if isinstance(feature, datasets.List | datasets.LargeList):
+        return _is_text(feature.feature)
+    return isinstance(feature, datasets.Value | datasets.ClassLabel | datasets.Json | datasets.Translation)
+
+
+def _check_cards(hub: HubRows, folder: Path) -> None:
+    for card in (folder / name for name in CARDS):
+        if not card.is_file():
+            continue
+        text = card.read_text(encoding="utf-8", errors="replace")
+        if card.suffix == ".md":
+            parts = re.split(r"^---[ \t]*$", text, maxsplit=2, flags=re.MULTILINE)
+            text = parts[1] if len(parts) == 3 and not parts[0].strip("\ufeff \r\n") else ""
+        for path in _paths(files.read_yaml(text, f"{hub.repo}: {card.name}")):
+            if OUTSIDE.search(path):
+                raise DataError(f"{hub.repo}: {card.name} names the file {path[:80]!r}; only files of the data set are read")
+
+
+def _paths(value: Any, named: bool = False) -> Iterator[str]:
+    """Yield all texts below data_files and data_dir in a card."""
+    if isinstance(value, str) and named:
+        yield value
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            yield from _paths(child, named or key in ("data_files", "data_dir"))
+    elif isinstance(value, list):
+        for child in value:
+            yield from _paths(child, named)
+
+
+def _check_files(hub: HubRows, folder: Path, splits: dict[Any, Any]) -> None:
+    """Raise DataError unless each file lies in the snapshot or, as links of the hub's cache do, in the blobs beside it."""
+    inside = (folder.resolve(), folder.parent.parent.resolve() / "blobs")
+    for path in (Path(file) for found in splits.values() for file in found):
+        if not any(path.resolve().is_relative_to(place) for place in inside):
+            raise DataError(f"{hub.repo}: {path.name} is a link out of the data set; only files of the data set are read")

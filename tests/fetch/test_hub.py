@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from stages import records
-from stages.params import compose
+from stages.errors import DataError
+from stages.fetch import hub
+from stages.params import HubRows, compose
 from stages.records import Task
 
 Run = subprocess.CompletedProcess[str]
@@ -91,3 +93,90 @@ def test_unreachable_hub_names_an_offline_experiment(
         line = the_line(fetched(f"http://127.0.0.1:{taken.getsockname()[1]}", f"name={name}"))
     assert "data.hub.repo = acme/questions at main: cannot be fetched" in line
     assert line.endswith(f"; experiment={offline} needs no hub")
+
+
+def row_of(text: str) -> dict[str, str]:
+    return {"question": text, "answer": "yes"}
+
+
+def table_of(folder: Path, card: str = "", name: str = "train.jsonl") -> list[Any]:
+    """Return the rows of a snapshot in the layout of the hub's cache, with a card."""
+    snapshot = folder / "hub/datasets--acme--q/snapshots" / COMMIT
+    snapshot.mkdir(parents=True, exist_ok=True)
+    if not (snapshot / name).is_symlink():
+        (snapshot / name).write_text(json.dumps(row_of("inside")) + "\n")
+    if card:
+        (snapshot / "README.md").write_text(f"---\n{card}---\n# Questions\n")
+    return [row for _, row in hub.rows(HubRows(repo="acme/q", revision="main", split="train"), snapshot)]
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret.jsonl"
+    path.write_text(json.dumps(row_of("secret")) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "{secret}",
+        "../../../../secret.jsonl",
+        "data/../../../../../secret.jsonl",
+        "file://{secret}",
+        "http://127.0.0.1:9/secret.jsonl",
+        "hf://datasets/acme/other/train.jsonl",
+        "zip://train.jsonl::train.zip",
+        "~/secret.jsonl",
+        "..\\\\secret.jsonl",
+    ],
+)
+@pytest.mark.parametrize(
+    "form",
+    [
+        'configs:\n- config_name: default\n  data_files: "{path}"\n',
+        'configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: ["train.jsonl", "{path}"]\n',
+        'configs:\n- config_name: default\n  data_dir: "{path}"\n',
+    ],
+)
+def test_card_that_names_a_file_outside_is_refused(secret: Path, tmp_path: Path, named: str, form: str) -> None:
+    with pytest.raises(DataError, match=r"^acme/q: README\.md names the file '.*'; only files of the data set are read"):
+        table_of(tmp_path, form.format(path=named.format(secret=secret)))
+
+
+def test_card_that_names_its_own_files_is_read(tmp_path: Path) -> None:
+    card = "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/*.jsonl\n"
+    (tmp_path / "hub/datasets--acme--q/snapshots" / COMMIT / "data").mkdir(parents=True)
+    assert table_of(tmp_path, card, "data/train.jsonl") == [row_of("inside")]
+
+
+@pytest.mark.parametrize("linked", ["file", "folder"])
+def test_link_out_of_a_data_set_is_refused(secret: Path, tmp_path: Path, linked: str) -> None:
+    snapshot = tmp_path / "hub/datasets--acme--q/snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    if linked == "file":
+        (snapshot / "train.jsonl").symlink_to(secret)
+    else:
+        (tmp_path / "elsewhere").mkdir()
+        secret.rename(tmp_path / "elsewhere/train.jsonl")
+        (snapshot / "data").symlink_to(tmp_path / "elsewhere")
+    name = "train.jsonl" if linked == "file" else "data/train.jsonl"
+    with pytest.raises(DataError, match=r"train\.jsonl is a link out of the data set"):
+        table_of(
+            tmp_path, f"configs:\n- config_name: default\n  data_files: {name}\n", "train.jsonl" if linked == "file" else "x"
+        )
+
+
+def test_link_to_a_blob_of_the_cache_is_read(tmp_path: Path) -> None:
+    snapshot, blobs = (tmp_path / "hub/datasets--acme--q" / name for name in (f"snapshots/{COMMIT}", "blobs"))
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    (blobs / "abc").write_text(json.dumps(row_of("inside")) + "\n")
+    (snapshot / "train.jsonl").symlink_to("../../blobs/abc")
+    assert table_of(tmp_path) == [row_of("inside")]
+
+
+def test_column_of_images_is_refused(secret: Path, tmp_path: Path) -> None:
+    card = "dataset_info:\n  features:\n  - name: question\n    dtype: image\n  - name: answer\n    dtype: string\n"
+    with pytest.raises(DataError, match="column 'question' holds files such as images"):
+        table_of(tmp_path, card)
