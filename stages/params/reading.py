@@ -10,7 +10,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from stages.errors import DataError
+from stages.errors import DataError, shown
 from stages.files import read_yaml
 from stages.params.results import Runtime
 from stages.params.whole import Params
@@ -99,7 +99,7 @@ def _explain(error: dict[str, Any], values: Any) -> list[str]:
     key = ".".join(map(str, loc))
     if error["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(loc[-1]), _known_keys(loc[:-1], values), n=1, cutoff=0.4)
-        return [f"{key} = {error['input']!r}: unknown key" + (f"; did you mean {close[0]}?" if close else "")]
+        return [f"{key} = {shown(key, error['input'])}: unknown key" + (f"; did you mean {close[0]}?" if close else "")]
     if error["type"] == "missing":
         return [f"{key}: missing"]
     message = error["msg"].removeprefix("Value error, ")
@@ -110,7 +110,7 @@ def _explain(error: dict[str, Any], values: Any) -> list[str]:
         allowed = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
         close = difflib.get_close_matches(error["input"], allowed, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-    return [f"{key} = {error['input']!r}: {message[0].lower()}{message[1:]}{hint}"]
+    return [f"{key} = {shown(key, error['input'])}: {message[0].lower()}{message[1:]}{hint}"]
 
 
 def _without_union_tags(loc: tuple[Any, ...], values: Any) -> tuple[Any, ...]:

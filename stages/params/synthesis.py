@@ -1,8 +1,9 @@
 """Sections for synthetic data: the teacher, the methods and the budget."""
 
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from stages.params.base import Count, Fraction, Positive, Section, Sha256, Text
 from stages.params.sources import Model
@@ -15,6 +16,20 @@ class Sampling(Section):
     top_p: Annotated[float, Field(gt=0, le=1)]
     presence_penalty: Annotated[float, Field(ge=-2, le=2)]
     max_new_tokens: Positive
+
+
+def _without_secrets(url: str) -> str:
+    """Refuse a password or a key in the address: params.yaml, dvc.lock and reports would keep it in git."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"not an address: {error}") from None
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            "must hold no user, password or query, which git would keep; "
+            "put the key into an environment variable and its name into teacher.api_key_env"
+        )
+    return url
 
 
 class LocalTeacher(Section):
@@ -34,7 +49,7 @@ class OpenAITeacher(Section):
     """A server with OpenAI's chat completions; `api_key_env` names the variable with the key, null if none is needed."""
 
     kind: Literal["openai"]
-    base_url: Annotated[str, StringConstraints(pattern=r"^https?://")]
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://"), AfterValidator(_without_secrets)]
     model: Text
     api_key_env: Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]*$")] | None
     concurrency: Positive

@@ -67,7 +67,11 @@ class OpenAI:
         return (prompt_tokens * price.usd_per_million_input + new_tokens * price.usd_per_million_output) / 1e6
 
     def _reason(self, error: Exception) -> str:
-        return reason(error).replace(self._key(), "***")
+        return self._masked(reason(error))
+
+    def _masked(self, text: str) -> str:
+        """Hide the key, which a server may send back; before a text is cut, or a part of the key would remain."""
+        return text.replace(self._key(), "***") if self.options.api_key_env else text
 
     def _key(self) -> str:
         name = self.options.api_key_env
@@ -112,7 +116,9 @@ class OpenAI:
             body = raw.parse()
             choice = body.choices[0]
             content = choice.message.content or ""  # filters reject an empty answer
-            text = content.encode("utf-8", "replace").decode()  # half an escaped pair such as \ud83d cannot be stored
+            text = self._masked(
+                content.encode("utf-8", "replace").decode()
+            )  # half an escaped pair such as \ud83d cannot be stored
             return Reply(
                 text=text.strip(),
                 stopped=choice.finish_reason == "stop",
@@ -121,7 +127,9 @@ class OpenAI:
                 retries=raw.retries_taken,
             )
         except (ValueError, AttributeError, IndexError, TypeError, RecursionError) as error:
-            raise _Unusable(f"the server sent no chat completion: {raw.text[:80]!r}", raw.retries_taken) from error
+            raise _Unusable(
+                f"the server sent no chat completion: {self._masked(raw.text)[:80]!r}", raw.retries_taken
+            ) from error
 
 
 def _count(usage: Any, name: str, estimate: int) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 from stages import params, stage
 from stages.errors import DataError
-from tests.fixtures.schema import COLUMNS, COMMITTED, GONE, HUB, ROWS, WHEEL, mistakes, with_changes
+from tests.fixtures.schema import COLUMNS, COMMITTED, GONE, HUB, OPENAI, ROWS, WHEEL, mistakes, with_changes
 
 
 def test_committed_params_are_valid() -> None:
@@ -151,3 +151,23 @@ def save(values: dict[str, Any]) -> None:
     from ruamel.yaml import YAML
 
     YAML(typ="safe", pure=True).dump(values, params.PARAMS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"base_url": "https://me:s3cret@example.org/v1"},
+        {"base_url": "https://s3cret@example.org/v1"},
+        {"base_url": "https://example.org/v1?api_key=s3cret"},
+        {"base_url": "https://example.org/v1#s3cret"},
+        {"base_url": "ftp://me:s3cret@example.org"},
+        {"api_key_env": "s3cret-0123"},
+        {"api_key": "s3cret"},
+        {"auth": {"token": "s3cret"}},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_secret_in_a_parameter_is_refused_and_not_shown(change: dict[str, Any]) -> None:
+    found = "\n".join(mistakes({"teacher": OPENAI | change}))
+    assert found.startswith(f"teacher.{next(iter(change))}")
+    assert "s3cret" not in found

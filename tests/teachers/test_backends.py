@@ -265,6 +265,44 @@ def test_key_is_read_from_the_environment_only(
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and "s3cret" in path.read_text()]
 
 
+KEY = "sk-" + "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        (401, json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}."}}), {}),
+        (400, json.dumps({"error": {"message": f"{KEY} may not ask this"}}), {}),
+        (200, "x" * 60 + KEY, {}),  # an error cuts this body in the middle of the key
+        (200, json.dumps(completion(f"You sent {KEY}.")), {}),
+    ],
+    ids=["refused", "rejected", "not a completion", "answer"],
+)
+def test_a_key_that_a_server_sends_back_is_stored_nowhere(
+    server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any, trouble: Any
+) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    server.trouble["question 0"] = [trouble] * 2
+    written = ""
+    try:
+        exchanges = teacher(server, key="MY_KEY", retries=0).answer(asks(1))
+        written += repr(exchanges)
+    except DataError as error:
+        written += str(error)
+    written += "".join(capsys.readouterr())
+    written += "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert "***" in written
+    assert KEY[:16] not in written
+
+
+def test_a_redirect_to_another_address_gets_no_key(server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    elsewhere = server.url.replace("127.0.0.1", "localhost") + "/chat/completions"
+    server.trouble["question 0"] = [(307, "", {"Location": elsewhere})]
+    teacher(server, key="MY_KEY").answer(asks(1))
+    assert server.keys == {f"Bearer {KEY}", None}
+
+
 def test_missing_server_gives_one_clear_line(server: SimpleNamespace) -> None:
     gone = SimpleNamespace(url="http://127.0.0.1:9/v1")
     with pytest.raises(DataError, match=r"teacher.base_url = http://127.0.0.1:9/v1: 2 of 2 requests failed"):
