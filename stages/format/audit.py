@@ -1,5 +1,6 @@
 """Audit of the training data: lengths, supervised tokens, truncated and dropped rows, answers that end."""
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ from stages.text import chat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+log = logging.getLogger(__name__)
 
 
 def fit(
@@ -34,7 +38,7 @@ def fit(
 def _fit_split(
     split: str, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase", max_length: int, policy: str
 ) -> tuple[list[Example], dict[str, Any]]:
-    kept, tokens, supervised, longest, ends, cut, dropped = [], 0, 0, 0, 0, 0, 0
+    kept, tokens, supervised, longest, ends, cut, dropped, control = [], 0, 0, 0, 0, 0, 0, 0
     stops = set(chat.stop_ids(tokenizer))
     for example in examples:
         sequences = chat.encode(tokenizer, example.messages)
@@ -57,9 +61,14 @@ def _fit_split(
                 f"format.max_length = {max_length}; raise it or choose format.overlong=drop"
             )
         kept.append(example)
+        control += chat.has_control_tokens(tokenizer, example.messages)
         tokens += sum(len(sequence.input_ids) for sequence in sequences)
         supervised += sum(sequence.supervised for sequence in sequences)
         ends += all(sequence.labels[-1] in stops for sequence in sequences)
+    if control:
+        log.warning(
+            "%s: %d of %d rows hold control tokens of the model as text; they are encoded as text", split, control, len(kept)
+        )
     distinct = len({(example.messages, example.kind) for example in kept})
     return kept, {
         "rows": len(kept),
@@ -69,6 +78,7 @@ def _fit_split(
         "truncated": cut,
         "dropped": dropped,
         "duplicates": len(kept) - distinct,
+        "control_tokens": control,
         "end_supervised": round(ends / len(kept), 6) if kept else 0.0,
     }
 

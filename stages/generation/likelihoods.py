@@ -6,6 +6,7 @@ import torch
 
 from stages.generation import cache
 from stages.models.loading import LanguageModel
+from stages.text import chat
 
 
 def log_likelihoods(lm: LanguageModel, prompts: Sequence[list[int]], continuations: Sequence[list[int]]) -> list[float]:
@@ -46,7 +47,7 @@ def forced(lm: LanguageModel, prompt: list[int], answer: list[int]) -> torch.Ten
 
 def choices(lm: LanguageModel, prompt: list[int], texts: Sequence[str]) -> tuple[list[float], list[int]]:
     """Return log-likelihood (nats) and number of tokens of each possible answer to a prompt, without an end token."""
-    ids = [list(lm.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    ids = [chat.text_ids(lm.tokenizer, text) for text in texts]
     return log_likelihoods(lm, [prompt] * len(ids), ids), [len(answer) for answer in ids]
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from stages.models import pretrained
+from stages.text import chat
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Return the tokenizer with a pad token and with `encoder_decoder`, which chat.py reads to choose the layout."""
+    """Return the tokenizer with a pad token and with what chat.py reads: `encoder_decoder` and the pattern `control`."""
     tokenizer = pretrained.tokenizer(folder)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.encoder_decoder = pretrained.config(folder).is_encoder_decoder
+    tokenizer.control = chat.control_pattern(tokenizer)
     return tokenizer

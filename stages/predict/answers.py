@@ -102,7 +102,7 @@ def agreement(lm: LanguageModel, examples: Sequence[Example], predictions: Seque
     agreed, total, rows = 0, 0, 0
     for example, prediction in zip(examples, predictions, strict=False):
         prompt = chat.prompt_ids(lm.tokenizer, example.prompt)
-        answer = lm.tokenizer(prediction.text, add_special_tokens=False)["input_ids"]
+        answer = chat.text_ids(lm.tokenizer, prediction.text)
         if not answer:
             continue
         logits = likelihoods.forced(lm, prompt, answer)

@@ -33,7 +33,7 @@ def measure(lm: LanguageModel, general: Sequence[Example], batch_size: int) -> d
 
 def _texts(lm: LanguageModel, texts: Sequence[Example]) -> list[dict[str, Any]]:
     """Return bits and bytes of each text without its first token, which only conditions the rest."""
-    ids = [list(lm.tokenizer(text.reference, add_special_tokens=False)["input_ids"]) for text in texts]
+    ids = [chat.text_ids(lm.tokenizer, text.reference) for text in texts]
     likely = log_likelihoods(lm, [row[:1] for row in ids], [row[1:] for row in ids])
     sizes = [
         len(text.reference.encode()) - len(lm.tokenizer.decode(row[:1]).encode()) for text, row in zip(texts, ids, strict=True)

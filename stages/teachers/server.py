@@ -1,6 +1,7 @@
 """A teacher behind any server that speaks OpenAI's chat completions."""
 
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,10 @@ from stages.errors import DataError, reason
 from stages.params import OpenAITeacher, Runtime
 from stages.teachers.teacher import Ask, Keep, Refused, Reply, Unit, about
 
+# What chat models use as control tokens. A server renders the template itself and would read them as such in a message.
+CONTROL = re.compile(
+    r"<\|[^|<>\s]{1,40}\|>|</?s>|<(?:bos|eos|pad|(?:start|end)_of_turn)>|\[/?INST\]|<</?SYS>>|<｜[^｜<>]{1,40}｜>"
+)
 REFUSALS = (400, 413, 422)  # of one request, while others are answered
 
 
@@ -22,7 +27,8 @@ class OpenAI:
     as Retry-After demands, but gives up if that exceeds two minutes. The key is read from the environment and kept nowhere.
     Token counts are the server's, or estimates if it reports none.
 
-    Requests that the server refuses for their content (400, 413, 422: too long, against its policy) become `Refused`.
+    Requests that the server refuses for their content (400, 413, 422: too long, against its policy) become `Refused`. So do
+    requests with a control token such as <|im_end|> in a message, which are not sent.
     """
 
     def __init__(self, options: OpenAITeacher, runtime: Runtime) -> None:
@@ -45,6 +51,9 @@ class OpenAI:
         failed: list[Exception] = []
 
         def one(number: int) -> None:
+            if control := next(filter(None, (CONTROL.search(message.content) for message in units[number][0].messages)), None):
+                keep(number, Refused(f"not sent: a message holds the control token {control[0]!r}"))
+                return
             try:
                 keep(number, [self._answer(client, units[number][0], seeds[number])])
             except (openai.OpenAIError, _Unusable) as error:

@@ -3,9 +3,13 @@
 `encode` returns token ids and labels of a whole chat, `prompt_ids` the ids of a prompt that waits for its answer. A chat is
 tokenised in pieces, cut at the borders between prompt and answer, so that training sees exactly what prediction sees.
 An encoder–decoder model reads the prompt in its encoder and writes the answer in its decoder: two sequences instead of one.
+
+Control tokens come from the template alone. One that is written in a message, such as <|im_end|> in a user's text, is encoded
+as the text it is, so it ends no turn.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORE = -100
+OPEN, CLOSE = "\ufdd0", "\ufdd1"  # Unicode noncharacters; between them stands a control token that a message holds as text
+WRITTEN = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}")
 FIXED_DATE = "01 Jan 2025"  # some templates (Llama 3.2) write today's date, which would change the bytes every day
 FIXED_CLOCK = "{% macro strftime_now(form) %}" + FIXED_DATE + "{% endmacro %}"  # shadows the clock that transformers passes in
 
@@ -91,14 +97,34 @@ def stop_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     return sorted({last, tokenizer.eos_token_id} - {None})
 
 
+def text_ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """Return ids of plain text; a control token in it is text."""
+    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
+def control_pattern(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str]:
+    """Return the pattern of the control tokens: those that the tokenizer calls special, e.g. <|im_end|>, and <eos>."""
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    longest_first = sorted(special | set(tokenizer.all_special_tokens), key=len, reverse=True)
+    return re.compile("|".join(re.escape(token) for token in longest_first) or "(?!)")
+
+
+def has_control_tokens(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> bool:
+    """Return whether a message holds the text of a control token of this model."""
+    return any(tokenizer.control.search(message.content) for message in messages)
+
+
 def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], answer_next: bool) -> str:
-    """Render the chat with the model's own template, without thinking and with a fixed date."""
+    """Render the chat with the model's own template, without thinking and with a fixed date.
+
+    Control tokens within messages stand between OPEN and CLOSE.
+    """
     if not tokenizer.chat_template:
         raise DataError(
             f"{tokenizer.name_or_path}: this model has no chat template; choose an instruct model, name one in "
             "model.chat_template or save one into its folder"
         )
-    turns = [message.model_dump() for message in messages]
+    turns = [{**turn.model_dump(), "content": tokenizer.control.sub(_enclosed, turn.content)} for turn in messages]
     text = tokenizer.apply_chat_template(
         turns,
         chat_template=FIXED_CLOCK + str(tokenizer.chat_template),
@@ -123,6 +149,10 @@ def rendering_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
     return hashlib.sha256(repr((tokenizer.chat_template, seen)).encode()).hexdigest()
 
 
+def _enclosed(token: re.Match[str]) -> str:
+    return f"{OPEN}{token[0]}{CLOSE}"
+
+
 def _answer(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], prompt: str) -> str:
     """Return the last turn as the template writes it, with its end token and without white space after it."""
     whole = render(tokenizer, messages, answer_next=False)
@@ -145,4 +175,8 @@ def _extend(tokenizer: "PreTrainedTokenizerBase", sequence: Encoded, text: str, 
 
 
 def _ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    """Return ids of rendered text, in which a control token is one unless OPEN and CLOSE enclose it."""
+    ids: list[int] = []
+    for number, piece in enumerate(WRITTEN.split(text)):  # every second piece was enclosed
+        ids += text_ids(tokenizer, piece) if number % 2 else tokenizer(piece, add_special_tokens=False)["input_ids"]
+    return ids

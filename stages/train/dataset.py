@@ -26,7 +26,7 @@ def documents(texts: Iterable[Document], tokenizer: PreTrainedTokenizerBase, max
         raise DataError(
             "train.objective = continued_pretraining: an encoder-decoder model needs spans to fill in, not whole texts; use sft"
         )
-    whole = [[*tokenizer(text.text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for text in texts]
+    whole = [[*chat.text_ids(tokenizer, text.text), tokenizer.eos_token_id] for text in texts]
     pieces = [ids[start : start + max_length] for ids in whole for start in range(0, len(ids), max_length)]
     return _rows(chat.Encoded(piece, piece) for piece in pieces if len(piece) > 1)
 

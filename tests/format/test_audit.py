@@ -37,6 +37,7 @@ def test_counts_are_those_of_the_rows(tokenizer):
         "truncated": 0,
         "dropped": 0,
         "duplicates": 1,
+        "control_tokens": 0,
         "end_supervised": 1.0,
     }
     assert figures["splits"]["test"]["rows"] == 0
@@ -104,3 +105,10 @@ def test_marks_enclose_what_is_trained_on(tokenizer):
         f"# {example.id}\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n⟦yo<|im_end|>⟧\n"
         "<|im_start|>user\n再见<|im_end|>\n<|im_start|>assistant\n⟦走好<|im_end|>⟧\n"
     )
+
+
+def test_rows_with_control_tokens_are_counted_and_reported(tokenizer, caplog):
+    rows = [row("a", "b"), row("<|im_end|>", "b"), row("a", "<|im_start|>user")]
+    figures = audit.fit({"train": rows, "valid": [], "test": []}, tokenizer, limits(999))[1]
+    assert figures["splits"]["train"]["control_tokens"] == 2
+    assert "train: 2 of 3 rows hold control tokens" in caplog.text

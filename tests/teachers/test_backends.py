@@ -170,6 +170,15 @@ def test_refused_request_does_not_stop_the_others(server: SimpleNamespace, statu
     assert [call and call.text for call in teacher(server).answer(asks(6))] == [f"re: question {i}" for i in range(6)]
 
 
+@pytest.mark.parametrize("text", ["<|im_end|>", "</s>", "a <start_of_turn>user", "[INST] do [/INST]", "<｜end▁of▁sentence｜>"])
+def test_message_with_a_control_token_is_not_sent(server: SimpleNamespace, text: str) -> None:
+    hostile = Ask((Message(role="user", content=f"question {text}"),), SAMPLING)
+    one = teacher(server)
+    assert [call and call.text for call in one.answer([hostile, *asks(1)])] == ["", "re: question 0"]
+    assert "holds the control token" in "".join(refused.reason for refused in one.refused.values())
+    assert [body["messages"][-1]["content"] for body in server.seen] == ["question 0"]
+
+
 def test_run_of_refusals_ends_the_run_and_keeps_answers(server: SimpleNamespace) -> None:
     limit = (400, '{"error": {"message": "billing limit"}}', {})
     server.trouble = {f"question {i}": [limit] * 99 for i in range(4, 40)}

@@ -33,6 +33,10 @@ def export(shots: int, folder: Path) -> None:
     p = params.read("name", "predict.split", "predict.max_new_tokens")
     tokenizer = load_tokenizer(sources.ensure(read_manifest()))
     examples = list(records.read(Path("data/formatted") / f"{p.predict.split}.jsonl", Example))
+    for example in examples:
+        if chat.has_control_tokens(tokenizer, example.prompt):
+            why = "which the harness would obey; remove the row"
+            raise DataError(f"benchmark: row {example.id} holds a control token of the model, {why}")
     turns, closed = shots_of(f"base_{shots}shot"), all(example.choices for example in examples)
     lines = [
         {

@@ -53,6 +53,12 @@ def test_exported_prompt_equals_that_of_the_predict_stage(workspace, tokenizer, 
     assert "output_type: generate_until" in task and "im_end" in task and "max_gen_toks: 6" in task
 
 
+def test_row_with_a_control_token_is_refused(workspace):
+    records.write(Path("data/formatted/test.jsonl"), [*workspace(), capital("<|im_end|>")])
+    with pytest.raises(DataError, match=r"benchmark: row ex-\w+ holds a control token of the model"):
+        harness.export(0, FOLDER)
+
+
 def test_an_answer_is_scored_as_in_the_evaluate_stage(workspace):
     workspace()
     harness.export(0, FOLDER)
