@@ -1,8 +1,8 @@
 """Sections for prediction, retention, evaluation, the report and the machine."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from stages.params.base import Count, Positive, Section, Text
 from stages.params.synthesis import Price
@@ -27,9 +27,19 @@ class Retention(Section):
 
 
 class Evaluate(Section):
-    """`extra` names further metrics of the `evaluate` hub."""
+    """`extra` names further metrics of the `evaluate` hub, each at a commit; they are programs, which `allow_code` permits."""
 
-    extra: list[Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$")]]
+    extra: list[Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?@[0-9a-f]{40}$")]]
+    allow_code: bool
+
+    @model_validator(mode="after")
+    def _permitted(self) -> Self:
+        if self.extra and not self.allow_code:
+            raise ValueError(
+                f"extra = {self.extra} would run Python code of the hub on this machine; read the code at that commit, "
+                "then set evaluate.allow_code=true"
+            )
+        return self
 
 
 class Report(Section):

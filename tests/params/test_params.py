@@ -171,3 +171,24 @@ def test_secret_in_a_parameter_is_refused_and_not_shown(change: dict[str, Any]) 
     found = "\n".join(mistakes({"teacher": OPENAI | change}))
     assert found.startswith(f"teacher.{next(iter(change))}")
     assert "s3cret" not in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"evaluate.extra": ["meteor"], "evaluate.allow_code": True},
+            "evaluate.extra.0 = 'meteor': string should match pattern",
+        ),
+        (
+            {"evaluate.extra": ["meteor@main"], "evaluate.allow_code": True},
+            "evaluate.extra.0 = 'meteor@main': string should match",
+        ),
+        ({"evaluate.extra": ["../x@" + "0" * 40], "evaluate.allow_code": True}, "evaluate.extra.0 = '../x@0"),
+        ({"evaluate.extra": ["meteor@" + "0" * 40]}, "evaluate: extra = ['meteor@0"),
+    ],
+    ids=["no commit", "a branch", "a path", "no permission"],
+)
+def test_code_of_the_hub_needs_a_commit_and_a_permission(changes: dict[str, Any], line: str) -> None:
+    (found,) = mistakes(changes)
+    assert found.startswith(line)
