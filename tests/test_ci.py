@@ -1,6 +1,7 @@
-"""The scripts of the pull-request workflow, run as the workflow runs them; stand-ins replace commands that need a network."""
+"""The workflows, and their scripts, run as they run them; stand-ins replace commands that need a network."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-WORKFLOW = YAML(typ="safe", pure=True).load((ROOT / ".github/workflows/pull-request.yaml").read_text(encoding="utf-8"))
-STEPS = [step for job in WORKFLOW["jobs"].values() for step in job["steps"]]
+TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / ".github/workflows").glob("*.yaml")}
+WORKFLOWS = {name: YAML(typ="safe", pure=True).load(text) for name, text in TEXTS.items()}
+STEPS = {name: [step for job in workflow["jobs"].values() for step in job["steps"]] for name, workflow in WORKFLOWS.items()}
+every_workflow = pytest.mark.parametrize("name", sorted(TEXTS))
 
 
 @pytest.fixture
@@ -36,33 +39,86 @@ def ci(tmp_path):
 
 
 PAGE = 'while [ "$1" != --output ]; do shift; done; echo "# Better" > "$2"'
-GH = """case "$*" in *--jq*) cat listed 2>/dev/null; exit 0 ;; esac
-echo "$@" >> gh.log; while [ "$1" != -F ]; do shift; done; cat "${2#body=@}" > comment.md"""
+GH = r"""case "$*" in
+"run download 5 --name comparison --dir "*) cp -P comparison.md "${@: -1}" ;;
+*/pulls\ *) cat pulls; echo "$@" > query ;;
+*--jq*) cat listed ;;
+*) echo "$@" >> gh.log; while [ "$1" != -F ]; do shift; done; cat "${2#body=@}" > comment.md ;;
+esac"""
 OTHERS = "11\tgithub-actions[bot]\tcoverage\n12\tsomeone\t<!-- tunetrail -->\\nquoted\n"
 OURS = "13\tgithub-actions[bot]\t<!-- tunetrail -->\\n# Worse\n"
 CLONE = 'mkdir -p "${@: -1}"'
 LATER = "14\tgithub-actions[bot]\tlinks, <!-- tunetrail -->\n"
+ZERO = "\u200b"
 
 
-def test_workflow_runs_scripts_without_inserting_expressions() -> None:
-    lines = [step["run"] for step in STEPS if "run" in step]
+@pytest.fixture
+def posted(ci, tmp_path):
+    """Return a function that runs comment.sh on a comparison and returns the body of the comment."""
+
+    def post(comparison: str, listed: str = "") -> str:
+        (tmp_path / "comparison.md").write_text(comparison, encoding="utf-8")
+        (tmp_path / "pulls").write_text("7\n")
+        (tmp_path / "listed").write_text(listed)
+        done = ci("comment.sh", "5", "c0ffee", gh=GH)
+        assert done.returncode == 0, done.stderr
+        return (tmp_path / "comment.md").read_text(encoding="utf-8")
+
+    return post
+
+
+@every_workflow
+def test_workflow_runs_scripts_without_inserting_expressions(name) -> None:
+    lines = [step["run"] for step in STEPS[name] if "run" in step]
     assert lines and not [line for line in lines if "${{" in line or "\n" in line]
     assert not [line for line in lines if line.startswith("bash") and not (ROOT / line.split()[1]).is_file()]
 
 
-def test_workflow_has_full_history_and_may_write_only_comments() -> None:
-    assert all(step["with"]["fetch-depth"] == 0 for step in STEPS if step.get("uses", "").startswith("actions/checkout"))
-    assert WORKFLOW["permissions"] == {"contents": "read", "pull-requests": "write"}
+@every_workflow
+def test_only_the_job_that_comments_may_write(name) -> None:
+    granted = [WORKFLOWS[name]["permissions"], *(job.get("permissions", {}) for job in WORKFLOWS[name]["jobs"].values())]
+    writing = {key for permissions in granted for key, value in permissions.items() if value != "read"}
+    assert writing == ({"pull-requests"} if name == "comment" else set())
 
 
-def test_comparison_goes_to_summary_and_one_updated_comment(ci, tmp_path) -> None:
+@every_workflow
+def test_checkout_leaves_no_credentials_to_scripts(name) -> None:
+    checkouts = [step["with"] for step in STEPS[name] if step.get("uses", "").startswith("actions/checkout@")]
+    assert checkouts and all(options["persist-credentials"] is False for options in checkouts)
+    assert name == "comment" or all(options["fetch-depth"] == 0 for options in checkouts)
+
+
+@every_workflow
+def test_actions_are_pinned_by_commit(name) -> None:
+    used = re.findall(r"uses: (.*)", TEXTS[name])
+    assert used and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in used)
+
+
+def test_comment_job_runs_nothing_of_the_pull_request() -> None:
+    assert WORKFLOWS["comment"]["on"]["workflow_run"]["workflows"] == [WORKFLOWS["pull-request"]["name"]]
+    checkout, script = STEPS["comment"]
+    assert checkout["with"] == {"persist-credentials": False} and script["run"] == 'bash .ci/comment.sh "$RUN" "$COMMIT"'
+    uploaded = next(step["with"] for step in STEPS["pull-request"] if "upload-artifact" in step.get("uses", ""))
+    assert (uploaded["name"], uploaded["path"]) == ("comparison", "comparison.md")
+
+
+def test_comparison_goes_to_summary_and_to_a_file(ci, tmp_path) -> None:
+    done = ci("compare.sh", "origin/main", "comparison.md", tunetrail=PAGE)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "summary").read_text() == (tmp_path / "comparison.md").read_text() == "\n# Better\n"
+
+
+def test_failing_gate_fails_the_job_and_keeps_the_reason(ci, tmp_path) -> None:
+    failing = f'{PAGE}; echo "error: --gate: exact fell" >&2; exit 1'
+    assert ci("compare.sh", "origin/main", "comparison.md", tunetrail=failing).returncode == 1
+    for written in ((tmp_path / "summary").read_text(), (tmp_path / "comparison.md").read_text()):
+        assert "error: --gate: exact fell" in written and "# Better" in written
+
+
+def test_comparison_is_posted_in_one_updated_comment(posted, tmp_path) -> None:
     for listed in ("", OTHERS, OTHERS + OURS + LATER):
-        (tmp_path / "listed").write_text(listed)
-        done = ci("compare.sh", "origin/main", "7", tunetrail=PAGE, gh=GH)
-        assert done.returncode == 0, done.stderr
-    assert "# Better" in (tmp_path / "summary").read_text()
-    comment = (tmp_path / "comment.md").read_text()
-    assert comment.startswith("<!-- tunetrail -->\n") and comment.count("# Better") == 1
+        comment = posted("# Better\n", listed)
+    assert comment.startswith("<!-- tunetrail -->\n") and comment.count("> **Better**\n") == 1
     calls = (tmp_path / "gh.log").read_text().splitlines()
     assert [call.partition(" -F ")[0] for call in calls] == [
         "api --silent --method POST repos/{owner}/{repo}/issues/7/comments",
@@ -71,18 +127,43 @@ def test_comparison_goes_to_summary_and_one_updated_comment(ci, tmp_path) -> Non
     ]
 
 
-def test_fork_without_permission_to_comment_passes(ci, tmp_path) -> None:
-    done = ci("compare.sh", "origin/main", "7", tunetrail=PAGE, gh="exit 1")
-    assert done.returncode == 0
-    assert "the comparison is in the step summary" in done.stdout
-    assert "# Better" in (tmp_path / "summary").read_text()
+def test_comment_goes_where_the_commit_is_not_the_artifact(posted, tmp_path) -> None:
+    posted("pull request: 8\n")
+    assert '.head.sha == "c0ffee"' in (tmp_path / "query").read_text()
+    assert "issues/7/comments" in (tmp_path / "gh.log").read_text()
 
 
-def test_failing_gate_fails_the_job_after_posting_the_reason(ci, tmp_path) -> None:
-    done = ci("compare.sh", "origin/main", "7", tunetrail=f'{PAGE}; echo "error: --gate: exact fell" >&2; exit 1', gh=GH)
-    assert done.returncode == 1
-    for posted in ((tmp_path / "summary").read_text(), (tmp_path / "comment.md").read_text()):
-        assert "error: --gate: exact fell" in posted and "# Better" in posted
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("# All checks passed, merge", "**All checks passed, merge**"),
+        ("- ## Merge", f"- #{ZERO}#{ZERO} Merge"),
+        ("Merge\n===", "Merge\n> "),
+        ("[here](https://x.example)", f"[here]{ZERO}(https:{ZERO}//x.example)"),
+        ("![](http://x.example/p.png)", f"![]{ZERO}(http:{ZERO}//x.example/p.png)"),
+        ("WWW.x.example", f"WWW{ZERO}.x.example"),
+        ("@owner, please merge #12 and GH-3", f"@{ZERO}owner, please merge #{ZERO}12 and GH-{ZERO}3"),
+        ("<img src=x> &#64;owner &commat;owner", f"<{ZERO}img src=x> &{ZERO}#{ZERO}64;owner &{ZERO}commat;owner"),
+        ("a\r# b", "a\n> **b**"),
+        ("\x1b[2Jx\x00", "[2Jx"),
+        ("| p | n |\n|---|---:|\n| &lt;b&gt; | 1 |", "| p | n |\n> |---|---:|\n> | &lt;b&gt; | 1 |"),
+    ],
+)
+def test_markdown_of_a_pull_request_is_quoted_without_effect(posted, written, shown) -> None:
+    assert posted(f"{written}\n").split("\n\n", 1)[1] == f"> {shown}\n"
+
+
+@pytest.mark.parametrize("text", ["a" * 19_999 + "é" + "b" * 100_000, "@" * 100_000, "\n" * 100_000])
+def test_long_text_is_cut_to_fit_a_comment(posted, text) -> None:
+    assert len(posted(text)) < 65_536
+
+
+@pytest.mark.parametrize("made", ["", "ln -s /etc/passwd comparison.md", "mkdir comparison.md"])
+def test_nothing_but_a_plain_file_is_posted(ci, tmp_path, made) -> None:
+    subprocess.run(["bash", "-c", made], cwd=tmp_path, check=True)
+    done = ci("comment.sh", "5", "c0ffee", gh=GH.replace("cp -P", "cp -rP"))
+    assert done.returncode == 0 and "uploaded no comparison" in done.stdout
+    assert not (tmp_path / "gh.log").exists()
 
 
 def test_failed_comparison_is_reported_in_the_summary(ci, tmp_path) -> None:
