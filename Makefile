@@ -3,13 +3,15 @@
 #                  SET="runtime.threads=1 seed=2"   overrides for the experiment
 # make evidence    repeats the stored runs in reports/ that are out of date, and checks all of them
 # make test        runs the whole test suite
-# make lint        runs ruff and mypy
+# make lint        runs ruff, mypy and zizmor, which checks the workflows
 # make bench       measures training steps, the local teacher and the novelty filter against the usual libraries
 # make matrix      tests every adapter with every quantisation and class of model; writes docs/reference/support-matrix.md
-# make lock        writes the installed versions to requirements.lock
-# PIP_FLAGS        e.g. an index with the CPU build of torch; by default, pip on Linux installs the build with CUDA
+# make lock        writes the installed versions to torch.lock and, with the hashes of all published files, to requirements.lock
+# TORCH_INDEX      the index of torch, e.g. one with its CPU builds; by default, pip on Linux installs the build with CUDA
 PYTHON ?= python3
-PIP_FLAGS ?=
+TORCH_INDEX ?=
+PIP = .venv/bin/pip install --disable-pip-version-check --quiet
+FROM_INDEX = $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)")
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 NAME ?=
@@ -34,6 +36,7 @@ lint: .venv/.ready
 	ruff check .
 	ruff format --check .
 	mypy
+	zizmor --offline --quiet .github
 
 bench: .venv/.ready
 	python bench/step.py
@@ -43,11 +46,20 @@ bench: .venv/.ready
 matrix: .venv/.ready
 	python bench/matrix.py
 
+# uv asks its own index (UV_DEFAULT_INDEX), not pip's. The libraries of a CUDA build are left to torch.
 lock: .venv/.ready
-	pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//' | sort -f > requirements.lock
+	pip freeze --all --exclude-editable | sed 's/+.*//' > .venv/frozen
+	grep '^torch==' .venv/frozen > torch.lock
+	grep -Ev '^(pip|torch|triton|(cuda|nvidia)-[^=]*)==' .venv/frozen | uv pip compile --quiet --no-deps --no-annotate --no-header \
+		--generate-hashes --output-file requirements.lock -
 
-.venv/.ready: requirements.lock pyproject.toml
+# Builds of torch differ, so it has no hash. It comes first and alone: what it needs is in requirements.lock, with hashes. Two
+# packages are built from source, with the setuptools of that file. The last line adds what only this build of torch needs: CUDA.
+.venv/.ready: requirements.lock torch.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --disable-pip-version-check --quiet $(PIP_FLAGS) -r requirements.lock
-	.venv/bin/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	$(PIP) --no-deps $(FROM_INDEX) --requirement torch.lock
+	sed -n '/^setuptools==/,/[^\\]$$/p' requirements.lock > .venv/setuptools.lock
+	$(PIP) --no-deps --require-hashes --requirement .venv/setuptools.lock
+	$(PIP) --no-deps --require-hashes --no-build-isolation --requirement requirements.lock
+	$(PIP) --no-build-isolation $(FROM_INDEX) --editable .
 	touch $@

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the default task on a CUDA GPU in bf16, with the kernels and the 8-bit AdamW of bitsandbytes. Prints memory and time, and
-# compares the scores with the committed run on a CPU. Needs a build of torch with CUDA (`make repro` without PIP_FLAGS).
+# compares the scores with the committed run on a CPU. Needs a build of torch with CUDA (`make repro` without TORCH_INDEX).
 #   bench/gpu.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -250,9 +250,11 @@ def test_wrong_parameters_are_left_to_validate(root, capsys) -> None:
 
 
 def test_other_versions_than_pinned_are_counted(root, capsys) -> None:
-    (root / "requirements.lock").write_text("pytest==0.0.1\nno-such-package==1.0\n", encoding="utf-8")
+    locked = "pytest==0.0.1 \\\n    --hash=sha256:0\nno-such-package==1.0 \\\n    --hash=sha256:1 \\\n    --hash=sha256:2\n"
+    (root / "requirements.lock").write_text(locked, encoding="utf-8")
+    (root / "torch.lock").write_text("torch==0.0.2\n", encoding="utf-8")
     (line,) = printed(capsys)
-    assert "2 of 2 packages differ: pytest " in line and "no-such-package missing instead of 1.0" in line
+    assert "3 of 3 packages differ: pytest " in line and "no-such-package missing instead of 1.0, torch " in line
 
 
 def test_missing_room_and_keys_are_warned_of(root, capsys, monkeypatch, manifest) -> None:

@@ -62,4 +62,4 @@ def find(root: Path) -> Iterator[Finding]:
         except ValueError:
             yield deleted("error", root / MANIFEST, "damaged", "delete it; `dvc repro` brings it back")
     yield from machine.parameters(root, manifest)
-    yield from machine.versions(root / "requirements.lock")
+    yield from machine.versions(root / "requirements.lock", root / "torch.lock")

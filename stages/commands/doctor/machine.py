@@ -100,8 +100,9 @@ def _installed(package: str) -> str:
         return ""
 
 
-def versions(path: Path) -> Iterator[Finding]:
-    pinned = dict(line.split("==", 1) for line in lines(path) if "==" in line) if path.is_file() else {}
+def versions(*paths: Path) -> Iterator[Finding]:
+    pins = (line.removesuffix(" \\") for path in paths if path.is_file() for line in lines(path))  # hashes follow a backslash
+    pinned = dict(pin.split("==", 1) for pin in pins if "==" in pin)
     there = {name: _installed(name) for name in pinned}
     differing = [
         f"{name} {there[name] or 'missing'} instead of {wanted}"
@@ -110,4 +111,4 @@ def versions(path: Path) -> Iterator[Finding]:
     ]
     if differing:
         problem = f"{len(differing)} of {len(pinned)} packages differ: {', '.join(differing[:3])}"
-        yield Finding("warning", str(path), problem, "rm -rf .venv && make .venv/.ready")
+        yield Finding("warning", str(paths[0]), problem, "rm -rf .venv && make .venv/.ready")

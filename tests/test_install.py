@@ -1,0 +1,89 @@
+"""What `make` installs: torch by its version, everything else by its hash."""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+PINNED = re.compile(r"([\w.-]+)==[\w.]+( \\\n    --hash=sha256:[0-9a-f]{64})+")
+
+
+def make(folder: Path, *arguments: str) -> list[str]:
+    """Return the commands that make prints in a copy of the Makefile."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock", "torch.lock"):
+        if not (folder / name).exists():
+            shutil.copy(ROOT / name, folder)
+    environment = {key: value for key, value in os.environ.items() if key not in ("TORCH_INDEX", "MAKEFLAGS", "MAKELEVEL")}
+    done = subprocess.run(["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def pip(lines: list[str]) -> list[str]:
+    return [line for line in lines if " install " in line]
+
+
+def test_lock_pins_every_package_by_sha256() -> None:
+    entries = re.split(r"\n(?! )", LOCK.rstrip("\n"))
+    assert not [entry for entry in entries if not PINNED.fullmatch(entry)]
+
+
+def test_torch_is_pinned_alone_by_version() -> None:
+    assert re.fullmatch(r"torch==[\d.]+\n", (ROOT / "torch.lock").read_text(encoding="utf-8"))
+    assert not re.search(r"^(torch|triton|nvidia-|cuda-)", LOCK, re.MULTILINE)
+
+
+def test_lock_holds_all_that_tunetrail_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    waiting = [*project["dependencies"], *project["optional-dependencies"]["dev"], "setuptools"]
+    needed = set()
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        name = canonicalize_name(requirement.name)
+        unused = requirement.marker and not requirement.marker.evaluate({"extra": ""})
+        if unused or name in needed or name.startswith(("nvidia-", "cuda-", "triton")):
+            continue
+        needed.add(name)
+        with suppress(PackageNotFoundError):
+            waiting += requires(name) or []
+    assert needed - {"torch"} <= {canonicalize_name(name) for name, _ in PINNED.findall(LOCK)}
+
+
+def test_torch_comes_first_and_the_rest_by_hash(tmp_path) -> None:
+    torch, *hashed, rest = pip(make(tmp_path, "--dry-run", ".venv/.ready"))
+    assert torch.endswith("--no-deps  --requirement torch.lock")
+    assert len(hashed) == 2 and all("--no-deps --require-hashes" in line for line in hashed)
+    assert rest.endswith("--no-build-isolation  --editable .")
+
+
+@pytest.mark.parametrize("option", ["TORCH_INDEX=", "TORCH_INDEX=https://x.example/cpu", "PIP_FLAGS=--extra-index-url x"])
+def test_only_torch_is_asked_of_a_named_index(tmp_path, option) -> None:
+    torch, *hashed, rest = pip(make(tmp_path, "--dry-run", ".venv/.ready", option))
+    assert not [line for line in [torch, *hashed, rest] if "extra-index-url" in line]
+    assert not [line for line in hashed if "index" in line]
+    named = '--index-url "https://x.example/cpu"'
+    assert (named in torch) == (named in rest) == ("https" in option)
+
+
+def test_lock_writes_torch_apart_and_leaves_cuda_to_it(tmp_path) -> None:
+    commands = tmp_path / ".venv/bin"
+    commands.mkdir(parents=True)
+    libraries = "nvidia-cublas==13.1\ncuda-bindings==13.0\ntriton==3.6\n"
+    frozen = f"numpy==2.4.6\npip==23.2\ntorch==2.13.0+cu130\ntorchmetrics==1.0\n{libraries}"
+    for name, line in {"pip": f"printf '{frozen}'", "uv": 'echo "$@" > options; cat > packages'}.items():
+        (commands / name).write_text(f"#!/usr/bin/env bash\n{line}\n")
+        (commands / name).chmod(0o755)
+    make(tmp_path, "lock", "--assume-old=.venv/.ready")
+    assert (tmp_path / "torch.lock").read_text() == "torch==2.13.0\n"
+    assert (tmp_path / "packages").read_text() == "numpy==2.4.6\ntorchmetrics==1.0\n"
+    assert "--generate-hashes" in (tmp_path / "options").read_text()
