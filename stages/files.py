@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,39 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def unchanged(*places: Path) -> Iterator[None]:
+    """Raise DataError if another process writes one of these files or folders while the block reads them."""
+    before = {place: _state(place) for place in places}
+    try:
+        yield
+    except Exception:
+        _compare(before)  # an error in a file that was just replaced is not the cause
+        raise
+    _compare(before)
+
+
+def _compare(before: dict[Path, Any]) -> None:
+    if changed := [place for place, state in before.items() if _state(place) != state]:
+        raise DataError(f"{changed[0]}: another process changed it while it was read; wait until that ends and run again")
+
+
+def _state(place: Path) -> list[tuple[str, int, int, int]]:
+    paths = sorted(place.rglob("*")) if place.is_dir() else [place]
+    found = []
+    for path in paths:
+        with suppress(FileNotFoundError):
+            stat = path.stat()
+            found.append((str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size))
+    return found
+
+
+def links_out(folder: Path) -> list[Path]:
+    """Return what lies below a folder but, links followed, outside it."""
+    inside = os.path.realpath(folder)
+    return [path for path in sorted(folder.rglob("*")) if not Path(os.path.realpath(path)).is_relative_to(inside)]
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:

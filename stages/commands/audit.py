@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages import params
+from stages import locks, params
+from stages.commands import clone
 from stages.commands import sheet as csv_sheet
 from stages.errors import DataError
-from stages.files import write_json
+from stages.files import unchanged, write_json
 from stages.records import Task, read
 
+SYNTHETIC = Path("data/synthetic")
 ROWS = 50
 QUESTIONS = {
     "valid_task": "Does the instruction describe a valid task?",
@@ -26,22 +28,26 @@ TEXTS = ("id", "method", "instruction", "input", "output")
 
 def export(sheet: Path) -> None:
     """Write a sheet for the experiment in params.yaml."""
-    p = params.read("seed", "synthesis.methods")
-    count = write(sheet, _tasks(p.synthesis.methods), ROWS, p.seed)
+    clone.refuse_running()
+    with locks.exclusive(sheet), unchanged(params.PARAMS, SYNTHETIC):
+        p = params.read("seed", "synthesis.methods")
+        count = write(sheet, _tasks(p.synthesis.methods), ROWS, p.seed)
     print(f"{sheet}: {count} rows; answer its questions with yes or no, then run `tunetrail audit import {sheet}`")
 
 
 def read_back(sheet: Path) -> None:
     """Store the counts of a filled sheet in data/authored/audits/, where the report reads them."""
-    p = params.read("name", "synthesis.methods")
-    counts = answers(sheet, _tasks(p.synthesis.methods))
+    clone.refuse_running()
+    with unchanged(params.PARAMS, SYNTHETIC):
+        p = params.read("name", "synthesis.methods")
+        counts = answers(sheet, _tasks(p.synthesis.methods))
     path = Path("data/authored/audits") / f"{p.name}.json"
     write_json(path, counts)
     print(f"{path}: {counts['all']['of']} of {len(counts['ids'])} rows answered; `dvc repro` adds them to the report")
 
 
 def _tasks(methods: Sequence[str]) -> dict[str, list[Task]]:
-    return {method: list(read(Path("data/synthetic") / method / "tasks.jsonl", Task)) for method in methods}
+    return {method: list(read(SYNTHETIC / method / "tasks.jsonl", Task)) for method in methods}
 
 
 def write(path: Path, tasks: Mapping[str, Sequence[Task]], count: int, seed: int) -> int:

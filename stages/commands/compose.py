@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from stages import locks
+from stages.commands import clone
 from stages.errors import DataError
 from stages.params import PARAMS
 from stages.params import compose as conf
@@ -10,6 +12,8 @@ from stages.params import compose as conf
 def compose(overrides: Sequence[str], check: bool) -> None:
     """Write params.yaml; with `check`, raise DataError if it differs from what its experiment composes to."""
     if not check:
+        locks.refuse_experiment()
+        clone.refuse_running()
         conf.compose(list(overrides), PARAMS)
     elif differences := conf.differences():
         raise DataError("\n".join(differences))

@@ -12,13 +12,16 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
-from stages import params
+from stages import locks, params
+from stages.commands import clone
 from stages.errors import DataError
-from stages.files import whole_folder, write_json
+from stages.files import unchanged, whole_folder, write_json
 from stages.generation.likelihoods import forced
 from stages.models import stored
 from stages.models.loading import LanguageModel, open_base
+from stages.models.manifest import MANIFEST
 from stages.models.tuned import open_tuned
+from stages.params import Params, Runtime
 from stages.records import Example, read
 from stages.text import chat
 
@@ -54,8 +57,15 @@ def export(output: Path, adapter: Path | None) -> None:
 
     The model card and params.yaml are copied only for an adapter in models/: they describe no other.
     """
+    clone.refuse_running()
     p, runtime = params.read("name", "seeds", "quantization", "predict.split"), params.runtime()
     adapter = adapter or Path("models") / str(p.seeds[0]) / "adapter"
+    split, card = Path("data/formatted") / f"{p.predict.split}.jsonl", Path("reports") / p.name / "model_card.md"
+    with locks.exclusive(output), unchanged(params.PARAMS, MANIFEST, adapter, split, card):
+        _export(p, runtime, adapter, split, card, output)
+
+
+def _export(p: Params, runtime: Runtime, adapter: Path, split: Path, card: Path, output: Path) -> None:
     if output.exists():
         raise DataError(f"--output {output}: already exists; choose another folder or delete it")
     if stored.is_whole(adapter):
@@ -66,7 +76,7 @@ def export(output: Path, adapter: Path | None) -> None:
     forms = {"base": open_base(runtime), "adapter": open_tuned(runtime, adapter, merge=False)}
     if p.quantization.type != "none":
         forms[p.quantization.type] = open_tuned(runtime, adapter, p.quantization, merge=False)
-    examples = list(read(Path("data/formatted") / f"{p.predict.split}.jsonl", Example))[:ROWS]
+    examples = list(read(split, Example))[:ROWS]
     check = compare({**forms, "merged": merged}, examples)
     if check.merge_error > TOLERANCE:
         raise DataError(
@@ -74,7 +84,7 @@ def export(output: Path, adapter: Path | None) -> None:
             "serve the base and the adapter unmerged"
         )
     own = adapter.resolve() in [Path("models", str(seed), "adapter").resolve() for seed in p.seeds]
-    copies = {"README.md": Path("reports") / p.name / "model_card.md", "params.yaml": params.PARAMS} if own else {}
+    copies = {"README.md": card, "params.yaml": params.PARAMS} if own else {}
     _store(merged, copies, check, output)
     print(json.dumps(asdict(check), indent=2))
 

@@ -15,7 +15,8 @@ import numpy as np
 from jinja2 import FileSystemLoader
 from jinja2.sandbox import SandboxedEnvironment
 
-from stages import files, params, records
+from stages import files, locks, params, records
+from stages.commands import clone
 from stages.errors import DataError
 from stages.params import Sampling
 from stages.records import Call, Example, Message, Prediction, aligned
@@ -23,6 +24,7 @@ from stages.statistics import rate_interval
 from stages.teachers.backends import backend
 from stages.teachers.teacher import Ask, Teacher
 
+DATA = Path("data")
 CRITERIA = ("relevance", "accuracy", "fluency")
 # "Verdict: A", "Final verdict: **Answer A** (better)"; "4. relevance: 4/5", but not -1.
 VERDICT = re.compile(r"^\W*(?:final )?verdict\W*(?:answer )?(A|B|tie)\W*(?:\(.*\)\W*)?$", re.IGNORECASE | re.MULTILINE)
@@ -32,25 +34,29 @@ GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_toke
 
 def judge(systems: Sequence[str] | None, rows: int) -> None:
     """Judge the given number of random rows of the split and write reports/<name>/judge.json."""
-    p = params.read("name", "seed", "seeds", "predict.split", "predict.shots", "teacher", "synthesis.budget")
-    pair = systems or [f"tuned_{p.seeds[0]}", f"base_{max(p.predict.shots)}shot"]
-    examples = list(records.read(Path(f"data/formatted/{p.predict.split}.jsonl"), Example))
-    if len(pair) != 2 or rows < 1 or not examples:
-        raise DataError("judge: needs exactly two systems, e.g. --systems tuned_42,base_3shot, and at least one row")
+    clone.refuse_running()
+    with files.unchanged(params.PARAMS, DATA / "formatted", DATA / "predictions"):
+        p = params.read("name", "seed", "seeds", "predict.split", "predict.shots", "teacher", "synthesis.budget")
+        pair = systems or [f"tuned_{p.seeds[0]}", f"base_{max(p.predict.shots)}shot"]
+        examples = list(records.read(DATA / "formatted" / f"{p.predict.split}.jsonl", Example))
+        if len(pair) != 2 or rows < 1 or not examples:
+            raise DataError("judge: needs exactly two systems, e.g. --systems tuned_42,base_3shot, and at least one row")
+        predictions = [aligned(DATA / "predictions" / f"{system}.jsonl", examples) for system in pair]
+        teacher = Teacher(backend(p.teacher, params.runtime()), p.synthesis.budget, p.seed)
     places = random.Random(p.seed).sample(range(len(examples)), min(rows, len(examples)))
     chosen = [examples[place] for place in places]
-    predictions = [aligned(Path(f"data/predictions/{system}.jsonl"), examples) for system in pair]
     first, second = ([answers[place] for place in places] for answers in predictions)
-    teacher = Teacher(backend(p.teacher, params.runtime()), p.synthesis.budget, p.seed)
-    judged = {
-        "split": p.predict.split,
-        "rows": len(chosen),
-        "teacher": p.teacher.model_dump(),
-        "pairwise": pairwise(chosen, first, second, teacher),
-        "rubric": {answers[0].system: rubric(chosen, answers, teacher) for answers in (first, second)},
-        "cost": asdict(teacher.cost()),
-    }
-    files.write_json(Path("reports") / p.name / "judge.json", judged)
+    path = Path("reports") / p.name / "judge.json"
+    with locks.exclusive(path):
+        judged = {
+            "split": p.predict.split,
+            "rows": len(chosen),
+            "teacher": p.teacher.model_dump(),
+            "pairwise": pairwise(chosen, first, second, teacher),
+            "rubric": {answers[0].system: rubric(chosen, answers, teacher) for answers in (first, second)},
+            "cost": asdict(teacher.cost()),
+        }
+        files.write_json(path, judged)
     print(f"{len(teacher.calls)} verdicts on {len(chosen)} rows: {judged['pairwise']}")
 
 

@@ -1,7 +1,8 @@
 """`tunetrail predict`: answer any number of texts with one or several systems, in order and in constant memory.
 
-Rows go to a temporary file next to the output, which is renamed at the end. After an interruption, a call with the same input
-file, systems and weights continues after the last complete batch. Its output has the same bytes as an uninterrupted run's.
+Rows go to a temporary file next to the output, which is renamed once it has a row per text. After an interruption, a call with
+the same input file, systems and weights continues after the last complete batch. Its output has the same bytes as an
+uninterrupted run's. Two calls never write one output at the same time.
 """
 
 import json
@@ -9,13 +10,14 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from stages import params
+from stages import locks, params
 from stages.errors import DataError
-from stages.files import file_hash, lines
+from stages.files import file_hash, lines, unchanged
 from stages.models import stored
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import Params
@@ -33,14 +35,29 @@ Answers = Callable[[list[Task]], "list[Completion]"]
 
 def answer(source: str, target: str, systems: Sequence[str], adapters: Sequence[Path] = ()) -> None:
     """Answer the lines of `source` with every system, or with `adapters` instead; "-" is standard input or output."""
-    p = params.read("seeds", "data", "predict.batch_size", "predict.max_new_tokens")
+    with ExitStack() as lock:
+        with unchanged(params.PARAMS, MANIFEST):
+            p = params.read("seeds", "data", "predict.batch_size", "predict.max_new_tokens")
+            folders = _folders(source, target, systems, adapters, p)
+            if target != "-":
+                lock.enter_context(locks.exclusive(Path(target)))
+            with unchanged(SHOTS, *filter(None, folders.values())):
+                fingerprint, answering = _fingerprint(source, folders, p), _opened(folders, p)
+        tasks = _tasks(source, p.data.system)
+        if target == "-":
+            _write(sys.stdout, tasks, answering, p.predict.batch_size)
+        else:
+            _write_file(Path(target), fingerprint, tasks, answering, p.predict.batch_size)
+
+
+def _folders(source: str, target: str, systems: Sequence[str], adapters: Sequence[Path], p: Params) -> dict[str, Path | None]:
+    """Return the folder of each system, None for a base; raise DataError if something that was named is missing."""
     if not (systems or adapters):
         raise DataError("--system: names no system; use tuned, tuned_<seed> or base_<k>shot")
     if missing := [str(folder) for folder in adapters if not folder.is_dir()]:
         raise DataError(f"--adapter {missing[0]}: no such folder")
     first = f"tuned_{p.seeds[0]}"
     folders = _named(adapters) or {name: _adapter(first if name == "tuned" else name) for name in systems}
-    tasks = _tasks(source, p.data.system)
     if source != "-" and not Path(source).is_file():
         raise DataError(f"--input {source}: no such file")
     if Path(target).is_dir():
@@ -49,22 +66,27 @@ def answer(source: str, target: str, systems: Sequence[str], adapters: Sequence[
     for folder in dict.fromkeys(adapters):
         if stored.is_whole(folder):
             stored.check_whole(folder, f"--adapter {folder}")
-    if target == "-":
-        _write(sys.stdout, tasks, _opened(folders, p), p.predict.batch_size)
-        return
-    part = Path(target).with_name(f".{Path(target).name}.{_fingerprint(source, folders, p)}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    tasks = islice(tasks, _whole_batches(part, p.predict.batch_size), None)
+    return folders
+
+
+def _write_file(target: Path, fingerprint: str, tasks: Iterator[Task], systems: dict[str, Answers], batch_size: int) -> None:
+    """Write the answers to a temporary file, continue an interrupted one, and rename it once it has a row per text."""
+    part = target.with_name(f".{target.name}.{fingerprint}.part")
+    kept = _whole_batches(part, batch_size)
     try:
         with part.open("a", encoding="utf-8", newline="\n") as file:
-            _write(file, tasks, _opened(folders, p), p.predict.batch_size)
+            wanted = kept + _write(file, islice(tasks, kept, None), systems, batch_size)
+        if (found := sum(1 for _ in lines(part))) != wanted:
+            raise DataError(f"{target}: {found} answers to {wanted} texts, so another program wrote to {part}; run again")
     except DataError:  # a fixed input or system gets a file of another name
-        part.unlink()
+        part.unlink(missing_ok=True)
         raise
     part.replace(target)
 
 
-def _write(file: IO[str], tasks: Iterator[Task], systems: dict[str, Answers], batch_size: int) -> None:
+def _write(file: IO[str], tasks: Iterator[Task], systems: dict[str, Answers], batch_size: int) -> int:
+    """Write a row for each task and return their number."""
+    written = 0
     while batch := list(islice(tasks, batch_size)):
         answers = {name: [_row(a) for a in ask(batch)] for name, ask in systems.items()}
         for position, task in enumerate(batch):
@@ -72,6 +94,8 @@ def _write(file: IO[str], tasks: Iterator[Task], systems: dict[str, Answers], ba
             row = by_system if len(by_system) > 1 else next(iter(by_system.values()))
             file.write(json.dumps({"input": task.input, **row}, ensure_ascii=False) + "\n")
         file.flush()
+        written += len(batch)
+    return written
 
 
 def _row(answer: "Completion") -> dict[str, Any]:

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from stages import files, params, records
-from stages.commands import sheet
+from stages import files, locks, params, records
+from stages.commands import clone, sheet
 from stages.errors import DataError
 from stages.records import Example, Prediction
 from stages.statistics import Array
 
+DATA = Path("data")
 CRITERIA = ("relevance", "accuracy", "fluency")
 SCALE = ("1", "2", "3", "4", "5")
 COLUMNS = ("row", "question", "reference", "answer", *CRITERIA, "comment")
@@ -27,13 +28,15 @@ KEY = ("row", "example", "system")
 
 def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Path) -> None:
     """Write <folder>/<rater>.csv for each rater, and the key next to the folder; raise DataError if one of them exists."""
-    p = params.read("seed", "predict.split")
-    examples = list(records.read(Path("data/formatted") / f"{p.predict.split}.jsonl", Example))
-    answers = {
-        (system, answer.example): answer.text
-        for system in systems
-        for answer in records.read(Path("data/predictions") / f"{system}.jsonl", Prediction)
-    }
+    clone.refuse_running()
+    with files.unchanged(params.PARAMS, DATA / "formatted", DATA / "predictions"):
+        p = params.read("seed", "predict.split")
+        examples = list(records.read(DATA / "formatted" / f"{p.predict.split}.jsonl", Example))
+        answers = {
+            (system, answer.example): answer.text
+            for system in systems
+            for answer in records.read(DATA / "predictions" / f"{system}.jsonl", Prediction)
+        }
     generator = np.random.default_rng(p.seed)
     chosen = [examples[i] for i in generator.permutation(len(examples))[:count]]
     pairs = [(example, system) for example in chosen for system in systems]
@@ -41,10 +44,11 @@ def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Pa
     if lacking := [(system, example.id) for example, system in pairs if (system, example.id) not in answers]:
         raise DataError("data/predictions/{}.jsonl: no answer to {}; run `dvc repro`".format(*lacking[0]))
     texts = {n: (e.prompt[-1].content, e.reference, answers[system, e.id]) for n, (e, system) in rows.items()}
-    for rater in raters:
-        order = [int(number) for number in generator.permutation(list(rows))]
-        sheet.write(folder / f"{rater}.csv", COLUMNS, ([n, *texts[n], *[""] * len(CRITERIA), ""] for n in order))
-    sheet.write(_key(folder), KEY, ([n, example.id, system] for n, (example, system) in rows.items()))
+    with locks.exclusive(_key(folder)):
+        for rater in raters:
+            order = [int(number) for number in generator.permutation(list(rows))]
+            sheet.write(folder / f"{rater}.csv", COLUMNS, ([n, *texts[n], *[""] * len(CRITERIA), ""] for n in order))
+        sheet.write(_key(folder), KEY, ([n, example.id, system] for n, (example, system) in rows.items()))
     print(f"{len(rows)} answers for {len(raters)} raters in {folder}; do not show them {_key(folder)}")
 
 
@@ -54,6 +58,8 @@ def read_back(folder: Path, output: Path | None) -> None:
     Report on stderr, per rater, how many rows of the key the sheet lacks and how many have no rating.
     """
     systems = {row["row"]: row["system"] for _, row in sheet.read(_key(folder), KEY)}
+    if links := files.links_out(folder):
+        raise DataError(f"{links[0]}: a link to a file outside {folder}; put a copy of the sheet there")
     filled = sorted(folder.glob("*.csv"))
     if not filled:
         raise DataError(f"{folder}: contains no sheets (*.csv)")

@@ -15,6 +15,8 @@ RAW, SEEDS = Path("data/raw"), Path("data/authored/self_instruct/seeds.jsonl")
 
 def main() -> None:
     p = params.read("seed", "model", "data", "retention")
+    for folder in (Path(p.data.path), Path(p.retention.path)):
+        _refuse_links(folder)
     name = params.check_file().name  # only for messages, so dvc.yaml does not list it
     texts: dict[str, list[Document]] = {}
     facts: dict[str, list[Fact]] = {}
@@ -52,6 +54,13 @@ def main() -> None:
     files.write_text(MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     counts = ", ".join(f"{len(tasks)} {split}" for split, tasks in splits.items())
     print(f"{manifest.model.name}: {manifest.parameters:,} parameters; rows: {counts}")
+
+
+def _refuse_links(folder: Path) -> None:
+    """Raise DataError if a file of a folder is a link to one outside it; documents/ leaves such files out with a warning."""
+    for path in files.links_out(folder):
+        if "documents" not in path.relative_to(folder).parts[:-1]:
+            raise DataError(f"{path}: a link to a file outside {folder}; put a copy of it there")
 
 
 def _require_chats(manifest: Manifest) -> None:

@@ -84,9 +84,12 @@ def _below_heading(source: str, title: str, text: str, subject: str | None, spel
 def _folder(data: DocumentsData) -> Iterator[tuple[str, str, str]]:
     """Yield id, title and text of each .md and .txt file below `documents/`, and of each row of a .csv file."""
     folder = Path(data.path) / "documents"
+    outside = set(files.links_out(folder))
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         try:
+            if path in outside:
+                raise Unreadable("a link to a file outside documents/; put a copy of it there")
             if path.suffix.lower() in (".md", ".txt"):
                 yield name, *_text(path)
             elif path.suffix.lower() == ".csv":

@@ -7,28 +7,33 @@ from typing import Any
 
 from stages import params
 from stages.errors import DataError
+from stages.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def compose(overrides: list[str], output: Path) -> None:
     """Compose conf/ with Hydra overrides into `output`; raise DataError if Hydra or the schema refuses them."""
+    write_text(output, _text(overrides))
+
+
+def _text(overrides: list[str]) -> str:
     from dvc.utils.hydra import compose_and_dump
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    try:
-        compose_and_dump(str(output), str(ROOT / "conf"), None, "config", str(ROOT), overrides)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise DataError(str(error)) from None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        try:
+            compose_and_dump(str(path), str(ROOT / "conf"), None, "config", str(ROOT), overrides)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise DataError(str(error)) from None
+        return path.read_text(encoding="utf-8")
 
 
 def composed(*overrides: str) -> dict[str, Any]:
     """Return what conf/ composes to, as plain values."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "params.yaml"
-        compose(list(overrides), path)
-        return params.load(path)
+    return params.parse(_text(list(overrides)).encode(), "conf/")
 
 
 def changed() -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from stages import locks
 from stages.errors import DataError, shown
 from stages.files import read_yaml
 from stages.params.results import Runtime
@@ -64,7 +65,11 @@ def runtime() -> Runtime:
 
 
 def check_file() -> Params:
-    """Return all parameters, checked; each mistake is a line that begins with the file's name."""
+    """Return all parameters, checked; each mistake is a line that begins with the file's name.
+
+    While `make experiment` of another process works here, they are that experiment's, and nobody else may take them for his.
+    """
+    locks.refuse_experiment()
     try:
         return check(load())
     except DataError as error:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from rich.progress import track
 
+from stages import locks
 from stages.errors import DataError
 from stages.files import write_text
 from stages.params import Budget, Sampling
@@ -168,19 +169,25 @@ class Teacher:
         return Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "responses" / f"{content_hash(key)}.json"
 
     def _stored(self, wave: Sequence[Unit]) -> list[list[Call]]:
+        """Return the answers to a wave; whoever asks the same wave at the same time waits for them and pays nothing."""
+        if not all(self.stored(unit).is_file() for unit in wave):
+            with locks.exclusive(self.stored(wave[0]), wait=True):
+                self._ask(wave)
+        return [self._read(unit) for unit in wave]
+
+    def _ask(self, wave: Sequence[Unit]) -> None:
         missing = list({self.stored(unit): unit for unit in wave if not self.stored(unit).is_file()}.values())
 
         def keep(number: int, replies: list[Reply] | Refused) -> None:
             path = self.stored(missing[number])
             if isinstance(replies, Refused):
                 self.refused[path] = replies
-            else:
+            elif not path.is_file():  # another run may share some of the requests; the first answer counts for both
                 write_text(path, REPLIES.dump_json(replies).decode())
 
         if missing:
             self.backend.ask(missing, [int(self.stored(unit).stem[:8], 16) for unit in missing], keep)
         self.asked += sum(map(len, missing))
-        return [self._read(unit) for unit in wave]
 
     def _read(self, unit: Unit) -> list[Call]:
         path = self.stored(unit)

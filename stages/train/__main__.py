@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages import files, params, provenance, records, stage
+from stages import files, locks, params, provenance, records, stage
 from stages.errors import DataError
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import Params
@@ -49,15 +49,15 @@ def main() -> None:
         penalty = penalties.ewc(model, general, p.replay.ewc_lambda, p.train.precision)
     stored = [path for path in sorted(start.iterdir()) if path.is_file()] if start else []
     unfinished = checkpoints.folder(seed, p, runtime, [*INPUTS, *stored])
-    result = run.train(lm, rows, p.train, runtime, seed=seed, unfinished=unfinished, penalty=penalty)
-
-    saved = adapt.save(lm, Path("models", str(seed), "adapter"), manifest)
-    figures = {"model_bytes": manifest.weight_bytes, **saved, **dataset.figures(rows.train), **result.figures}
-    files.write_json(FIGURES / f"{seed}.json", figures)
-    cost = {"seconds": round(time.monotonic() - started, 1), **result.cost, "machine": provenance.machine(runtime)}
-    files.write_json(COST / f"train_{seed}.json", cost)
-    print(f"{saved['trainable_parameters']:,} of {saved['total_parameters']:,} parameters in {cost['seconds']} s")
-    checkpoints.clear(unfinished)
+    with locks.exclusive(unfinished):  # an experiment elsewhere with the same parameters would write the same checkpoints
+        result = run.train(lm, rows, p.train, runtime, seed=seed, unfinished=unfinished, penalty=penalty)
+        saved = adapt.save(lm, Path("models", str(seed), "adapter"), manifest)
+        figures = {"model_bytes": manifest.weight_bytes, **saved, **dataset.figures(rows.train), **result.figures}
+        files.write_json(FIGURES / f"{seed}.json", figures)
+        cost = {"seconds": round(time.monotonic() - started, 1), **result.cost, "machine": provenance.machine(runtime)}
+        files.write_json(COST / f"train_{seed}.json", cost)
+        print(f"{saved['trainable_parameters']:,} of {saved['total_parameters']:,} parameters in {cost['seconds']} s")
+        checkpoints.clear(unfinished)
 
 
 def _rows(p: Params, tokenizer: "PreTrainedTokenizerBase") -> "Rows":

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stages import files, params, records
+from stages import files, locks, params, records
+from stages.commands import clone
 from stages.errors import DataError, reason
 from stages.evaluate.metrics import score
 from stages.formatting import render
 from stages.models import sources
 from stages.models.loading import open_base
-from stages.models.manifest import read_manifest
+from stages.models.manifest import MANIFEST, read_manifest
 from stages.models.tokenizer import load_tokenizer
 from stages.models.tuned import open_tuned
 from stages.records import Example, Prediction
@@ -30,6 +31,12 @@ def export(shots: int, folder: Path) -> None:
     Closed questions become a multiple-choice task (log-likelihood of each option). Other answers are generated and scored as
     in the evaluate stage.
     """
+    clone.refuse_running()
+    with locks.exclusive(folder), files.unchanged(params.PARAMS, MANIFEST, Path("data/formatted")):
+        _export(shots, folder)
+
+
+def _export(shots: int, folder: Path) -> None:
     p = params.read("name", "predict.split", "predict.max_new_tokens")
     tokenizer = load_tokenizer(sources.ensure(read_manifest()))
     examples = list(records.read(Path("data/formatted") / f"{p.predict.split}.jsonl", Example))
@@ -87,6 +94,7 @@ def run(
     except ImportError:
         raise DataError("lm-eval is not installed; pip install -e '.[lm-eval]'") from None
 
+    clone.refuse_running()
     p, runtime = params.read("model", "predict.batch_size"), params.runtime()
     known = TaskManager(include_path=str(folder) if folder.is_dir() else None)
     if unknown := [task for task in tasks if not known.match_tasks([task])]:
@@ -94,15 +102,19 @@ def run(
             f"--tasks {unknown[0]}: neither a task of lm-eval nor exported to {folder}; `lm_eval ls tasks` lists tasks"
         )
     for system in systems:
-        adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
-        lm = open_base(runtime) if system == "base" else open_tuned(runtime, adapter)
-        harness = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=p.predict.batch_size, add_bos_token=False)
-        try:
-            evaluation = simple_evaluate(
-                harness, tasks=list(tasks), num_fewshot=shots, limit=limit, task_manager=known, apply_chat_template=as_chat
+        with locks.exclusive(folder / f"{system}.json"):
+            adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
+            with files.unchanged(params.PARAMS, MANIFEST, adapter):
+                lm = open_base(runtime) if system == "base" else open_tuned(runtime, adapter)
+            harness = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=p.predict.batch_size, add_bos_token=False)
+            try:
+                evaluation = simple_evaluate(
+                    harness, tasks=list(tasks), num_fewshot=shots, limit=limit, task_manager=known, apply_chat_template=as_chat
+                )
+            except OSError as error:
+                raise DataError(f"--tasks {','.join(tasks)}: cannot download their data: {reason(error)}") from None
+            evaluation.pop("samples", None)
+            text = json.dumps(
+                {**evaluation, "model_name": f"{p.model.name} {system}"}, default=str, ensure_ascii=False, indent=2
             )
-        except OSError as error:
-            raise DataError(f"--tasks {','.join(tasks)}: cannot download their data: {reason(error)}") from None
-        evaluation.pop("samples", None)
-        text = json.dumps({**evaluation, "model_name": f"{p.model.name} {system}"}, default=str, ensure_ascii=False, indent=2)
-        files.write_text(folder / f"{system}.json", text + "\n")
+            files.write_text(folder / f"{system}.json", text + "\n")

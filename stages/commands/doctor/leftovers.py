@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.commands.doctor.finding import Finding, age, alive, deleted
+from stages.commands.doctor.locks import held
 from stages.errors import DataError
 from stages.files import file_hash, read_json
+from stages.locks import EXPERIMENT, path_of
 from stages.models.manifest import MANIFEST, Manifest
 from stages.models.sources import folder_of
 
@@ -32,6 +34,9 @@ def half_written(root: Path, busy: bool) -> Iterator[Finding]:
                 yield deleted("warning", path, "half-written by a process that ended")
         elif "authored" not in path.parts and age(path) > OLD:
             yield deleted("warning", path, "half-written and abandoned")
+    for path in sorted([*root.glob(".*.lock"), *(path for folder in folders for path in folder.rglob(".*.lock"))]):
+        if not held(path):
+            yield deleted("warning", path, "lock of a command that was killed")
     for path in sorted(path for folder in folders for path in folder.rglob("*.tmp")):
         if DVC_PART.fullmatch(path.name) and not busy:
             yield deleted("warning", path, "half-copied by a killed DVC")
@@ -52,13 +57,13 @@ def unfinished(folder: Path, busy: bool) -> Iterator[Finding]:
             whole = False
         if not whole:
             yield deleted("error", path, "a damaged answer of the teacher", "delete it; the next run requests it again")
-    for path in sorted((folder / "checkpoints").glob("*")):
+    for path in sorted((folder / "checkpoints").glob("[!.]*")):
         if (days := age(path) / 86400) > KEPT_DAYS:
             size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 2**30
             problem = f"unfinished for {days:.0f} days, {size:.1f} GiB"
             yield Finding("warning", str(path), problem, "delete it unless you resume")
     before = folder / "before"
-    if busy or not before.is_dir():
+    if busy or held(path_of(folder / EXPERIMENT.name)) or not before.is_dir():
         return
     if all((before / name).is_file() for name in ("params.yaml", "dvc.lock")):
         problem = "`make experiment` was interrupted, params.yaml and dvc.lock are those of the experiment"

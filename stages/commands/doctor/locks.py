@@ -30,7 +30,7 @@ def held(path: Path) -> bool:
 def is_used(path: Path) -> bool:
     """Return whether an rwlock names a living process, or is being written."""
     try:
-        return bool(_entries(path)[0])
+        return bool(entries(path)[0])
     except (OSError, ValueError):
         return held(path.with_name("rwlock.lock"))
 
@@ -42,7 +42,7 @@ def rwlocks(folder: Path) -> Iterator[Finding]:
     """
     for path in sorted(folder.rglob("rwlock")):
         try:
-            living, dead = _entries(path)
+            living, dead = entries(path)
         except FileNotFoundError:  # released since it was listed
             continue
         except ValueError:
@@ -54,7 +54,7 @@ def rwlocks(folder: Path) -> Iterator[Finding]:
             yield Finding("warning", str(path), problem, remedy, partial(_release, path))
 
 
-def _entries(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
+def entries(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
     """Return an rwlock without the entries of dead processes, and their number; ValueError if DVC could not read it."""
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def _release(path: Path) -> None:
     with path.with_name("rwlock.lock").open("a") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            living, _ = _entries(path)
+            living, _ = entries(path)
         except FileNotFoundError:
             return
         except ValueError:
