@@ -8,7 +8,6 @@ exit with 0, or stop with one line that begins with `error:` and change nothing.
 
 import hashlib
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +23,17 @@ from kills import DOCTOR, REPRO, START, Clone
 
 CLI = [sys.executable, "-m", "stages.cli"]
 TEXTS = [f"text {number}" for number in range(24)]
-KEPT = ("params.yaml", "dvc.lock", "models/**/*", "data/predictions/*", "data/formatted/*", "reports/smoke/*.json*")
-LEFT = (".*.lock", ".*.part", "reports/**/.*.lock", "reports/**/.*.part", ".tunetrail/before", ".tunetrail/*/.*.lock")
-TIMES = {"seconds", "started", "machine", "usd", "teacher_seconds"}
+KEPT = (
+    "params.yaml",
+    "dvc.lock",
+    "models/**/*",
+    "data/predictions/*",
+    "data/formatted/*",
+    "reports/smoke/metrics.json",
+    "reports/smoke/items.jsonl",
+)
+LEFT = (".*.lock", ".*.part", "[dmr]*/**/.*.lock", "[dmr]*/**/.*.part", ".tunetrail/before", ".tunetrail/*/.*.lock")
+Hashes, Paths, Done = dict[str, str], tuple[str, ...], subprocess.CompletedProcess[str]
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Command:
 
     name: str
     line: list[str]
-    writes: tuple[str, ...] = ()
+    writes: Paths = ()
     of_dvc: bool = False
 
 
@@ -49,7 +57,9 @@ def commands() -> list[Command]:
         Command("predict base", [*CLI, "predict", *asked, "--system", "base_1shot"], ("answers.jsonl",)),
         Command("export", [*CLI, "export", "--output", "exported"], ("exported/*",)),
         Command("judge", [*CLI, "judge", "--rows", "4"], ("reports/smoke/judge.json",)),
-        Command("judge base", [*CLI, "judge", "--rows", "4", "--systems", "base_0shot,base_1shot"], ("reports/smoke/judge.json",)),
+        Command(
+            "judge base", [*CLI, "judge", "--rows", "4", "--systems", "base_0shot,base_1shot"], ("reports/smoke/judge.json",)
+        ),
         Command("rate", [*CLI, *rated, "base_0shot,tuned_42", "--rows", "3"], sheets),
         Command("rate base", [*CLI, *rated, "base_0shot,base_1shot", "--rows", "2"], sheets),
         Command("audit", [*CLI, "audit", "export", "audit.csv"], ("audit.csv",)),
@@ -62,27 +72,27 @@ def commands() -> list[Command]:
 
 
 class Shared(Clone):
-    """A clone in which the smoke experiment has run; `expected` holds the state and what each command writes alone."""
+    """A clone in which the smoke experiment has run."""
 
-    def start(self, command: Command) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            command.line, cwd=self.root, env=self.variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+    def together(self, pair: list[Command], pause: float) -> list[Done]:
+        """Run two commands, the second after a pause in seconds."""
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(self.run, pair[0].line)
+            time.sleep(pause)
+            second = self.run(pair[1].line)
+            return [first.result(), second]
 
-    def state(self, *patterns: str) -> dict[str, str]:
-        """Return a hash of each file that matches; seconds and costs count for nothing."""
+    def state(self, *patterns: str) -> Hashes:
+        """Return a hash of each file that matches."""
         paths = {path for pattern in patterns for path in self.root.glob(pattern) if path.is_file()}
         return {str(path.relative_to(self.root)): _hash(path) for path in sorted(paths)}
 
-    def left(self) -> list[str]:  # type: ignore[override]
-        return [str(path.relative_to(self.root)) for pattern in LEFT for path in self.root.glob(pattern)]
-
-    def clear(self, wrote: list[str]) -> None:
+    def clear(self, ran: list[Command]) -> None:
         """Remove what commands wrote besides the run, and bring back the report that an experiment wrote over."""
         for name in ("answers.jsonl", "audit.csv", "exported", "sheets", "sheets.key.csv", "reports/smoke/judge.json"):
             path = self.root / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        if any(name.startswith("experiment") for name in wrote):
+        if any(command.name.startswith("experiment") for command in ran):
             self.run(REPRO)
 
 
@@ -97,36 +107,34 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def lines(error: str) -> list[str]:
-    return [line for line in error.splitlines() if line.lower().startswith("error:")]
+def errors(printed: str) -> list[str]:
+    return [line for line in printed.splitlines() if line.lower().startswith("error:")]
 
 
-def faults(clone: Shared, pair: list[Command], done: list[tuple[int, str, str]], before: dict, alone: dict) -> list[str]:
-    """Return what went wrong in a run."""
-    found, wrote = [], [command for command, (status, _, _) in zip(pair, done, strict=True) if status == 0]
-    for command, (status, out, error) in zip(pair, done, strict=True):
-        if "Traceback" in error + out:
-            found.append(f"{command.name}: traceback: {error[-1500:]}")
-        elif status and len(lines(error)) != 1 and not command.of_dvc:
-            found.append(f"{command.name}: exit code {status} with {len(lines(error))} lines: {error[-1500:]}")
-        elif status and not lines(error + "\n" + out):
-            found.append(f"{command.name}: exit code {status} without a line: {(out + error)[-1500:]}")
+def faults(
+    clone: Shared, pair: list[Command], done: list[Done], before: Hashes, idle: dict[Paths, Hashes], alone: dict[str, Hashes]
+) -> list[str]:
+    """Return what went wrong in a run; `idle` is what lay at the outputs before it, `alone` what each command writes alone."""
+    found, wrote = [], [command for command, end in zip(pair, done, strict=True) if not end.returncode]
+    for command, end in zip(pair, done, strict=True):
+        printed = end.stdout + end.stderr
+        named = errors(printed)
+        if "Traceback" in printed:
+            found.append(f"{command.name}: traceback: {printed[-1500:]}")
+        elif end.returncode and (not named or (len(named) > 1 and not command.of_dvc)):
+            found.append(f"{command.name}: exit code {end.returncode} with {len(named)} lines: {printed[-1500:]}")
     if not wrote:
-        found.append(f"both stopped: {[lines(error) or out[-500:] for _, out, error in done]}")
-    for output in {output for command in pair for output in command.writes}:
-        written = clone.state(output)
-        wanted = [alone[command.name][output] for command in wrote if output in command.writes]
-        if wanted and written not in wanted:
-            found.append(f"{output}: not what one of {[command.name for command in wrote]} writes alone")
-        if not wanted and written and output not in KEPT and not output.startswith(("params", "reports/smoke/params")):
-            found.append(f"{output}: written by a command that failed")
-    if not any(command.name.startswith("experiment") for command in wrote) and clone.state(*KEPT) != before:
-        found.append(f"the run changed: {sorted(dict(set(clone.state(*KEPT).items()) ^ set(before.items())))}")
-    if params := clone.state("params.yaml").items() ^ {"params.yaml": before["params.yaml"]}.items():
-        found.append(f"params.yaml is another one: {params}")
-    found += [f"left behind: {name}" for name in clone.left()]
-    doctor = clone.run(DOCTOR[:-1])
-    if doctor.returncode:
+        found.append(f"both stopped: {[errors(end.stdout + end.stderr) for end in done]}")
+    for writes, lay in idle.items():
+        written = clone.state(*writes)
+        if written not in ([alone[command.name] for command in wrote if command.writes == writes] or [lay]):
+            found.append(f"{', '.join(writes)}: not what one of {[command.name for command in wrote]} writes alone")
+    if not any(command.name.startswith("experiment") for command in wrote) and (state := clone.state(*KEPT)) != before:
+        found.append(f"changed: {sorted({name for name, _ in state.items() ^ before.items()})}")
+    if clone.state("params.yaml")["params.yaml"] != before["params.yaml"]:
+        found.append("params.yaml is another one")
+    found += [f"left behind: {path.relative_to(clone.root)}" for pattern in LEFT for path in clone.root.glob(pattern)]
+    if (doctor := clone.run(DOCTOR[:-1])).returncode:
         found.append(f"doctor: {doctor.stdout}{doctor.stderr}")
     return found
 
@@ -140,41 +148,46 @@ def main() -> None:
         if (done := clone.run(START)).returncode:
             sys.exit(done.stdout + done.stderr)
         (clone.root / "texts.txt").write_text("".join(f"{text}\n" for text in TEXTS), encoding="utf-8")
-        alone, seconds = {}, {}
+        alone, seconds, skipped = dict[str, Hashes](), dict[str, float](), []
         for command in commands():
             started = time.monotonic()
             if (done := clone.run(command.line)).returncode:
-                sys.exit(f"{command.name}: {done.stdout}{done.stderr}")
+                skipped.append(f"{command.name}: {errors(done.stdout + done.stderr)}")
+                continue
             seconds[command.name] = time.monotonic() - started
-            alone[command.name] = {output: clone.state(output) for output in command.writes}
-            clone.clear([command.name])
+            alone[command.name] = clone.state(*command.writes)
+            clone.clear([command])
             print(f"{command.name} alone: {seconds[command.name]:.0f} s", file=sys.stderr, flush=True)
-        before = clone.state(*KEPT)
+        usable, before = [command for command in commands() if command.name in alone], clone.state(*KEPT)
         for number in range(1, wanted + 1):
-            first = rng.choice(commands())
-            alike = [other for other in commands() if set(other.writes) & set(first.writes)] or [first]
-            pair = [first, rng.choice(alike if rng.random() < 0.5 else commands())]
+            first = rng.choice(usable)
+            alike = [other for other in usable if other.writes == first.writes]
+            pair = [first, rng.choice(alike if rng.random() < 0.5 else usable)]
+            idle = {command.writes: clone.state(*command.writes) for command in pair}
             pause = rng.uniform(0, seconds[first.name])
-            running = [clone.start(pair[0])]
-            time.sleep(pause)
-            running.append(clone.start(pair[1]))
-            done = [(process.returncode, *process.communicate()) for process in running]
-            done = [(process.returncode, out, error) for process, (_, out, error) in zip(running, done, strict=True)]
-            wrong = faults(clone, pair, done, before, alone)
-            codes = [status for status, _, _ in done]
+            ends_of = clone.together(pair, pause)
+            wrong = faults(clone, pair, ends_of, before, idle, alone)
+            codes = [end.returncode for end in ends_of]
             ends["both finished" if codes == [0, 0] else "one stopped" if 0 in codes else "both stopped"] += 1
-            for command, (status, _, error) in zip(pair, done, strict=True):
-                if status:
-                    stopped[f"{command.name}: {(lines(error) or ['by DVC'])[0].split(':')[1].strip()}"] += 1
+            for command, end in zip(pair, ends_of, strict=True):
+                if end.returncode:
+                    stopped[f"{command.name}: {(errors(end.stdout + end.stderr) or ['none'])[0][:60]}"] += 1
             if wrong:
-                failed.append({"run": number, "pair": [command.name for command in pair], "pause": round(pause, 2), "wrong": wrong})
-            print(f"run {number}: {pair[0].name} + {pair[1].name} after {pause:.1f} s: {codes} {wrong}", file=sys.stderr, flush=True)
-            clone.clear([command.name for command in pair])
+                failed.append(
+                    {"run": number, "pair": [command.name for command in pair], "pause": round(pause, 2), "wrong": wrong}
+                )
+            print(
+                f"run {number}: {pair[0].name} + {pair[1].name} after {pause:.1f} s: {codes} {wrong}",
+                file=sys.stderr,
+                flush=True,
+            )
+            clone.clear(pair)
     summary = {
         "runs": wanted,
         "seconds": round(time.monotonic() - began),
         "ends": dict(ends),
         "stopped": dict(stopped.most_common()),
+        "skipped": skipped,
         "failed": failed,
     }
     print(json.dumps(summary, indent=2))
