@@ -2,11 +2,14 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stages import locks, params, records
 from stages.commands import audit
 from stages.errors import DataError
+from stages.params import compose
 from stages.records import Message, Task
 
 HISTORY = (Message(role="user", content="Hello"), Message(role="assistant", content="Yes?"))
@@ -107,3 +110,20 @@ def test_rows_of_another_run_and_a_changed_header_are_refused(tmp_path: Path) ->
     path.write_text("id,answer\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"audit\.csv:1: no column"):
         audit.answers(path, TASKS)
+
+
+def test_second_export_to_one_sheet_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    compose.compose(["experiment=smoke"], params.PARAMS)
+    records.write(Path("data/synthetic/self_instruct/tasks.jsonl"), MADE)
+    real, sheet = audit.write, Path("audit.csv")
+
+    def during(*given: Any) -> int:
+        with pytest.raises(DataError, match=r"^audit\.csv: process \d+ \(.*\) works on it"):
+            audit.export(sheet)
+        return real(*given)
+
+    monkeypatch.setattr(locks, "TRIES", 1)
+    monkeypatch.setattr(audit, "write", during)
+    audit.export(sheet)
+    assert len(rows(sheet)) == len(MADE) and list(Path().glob(".*")) == []

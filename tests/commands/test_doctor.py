@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stages import params
+from stages import locks, params
 from stages.commands.doctor import leftovers, machine
 from stages.commands.doctor.command import doctor, find
 from stages.errors import DataError
@@ -83,6 +83,8 @@ LEFT = {
     "lock that DVC refuses": (".dvc/tmp/rwlock", '{"read": {"/data": [{"pid": 1}]}}', "error"),
     "file that DVC was copying": (f"data/predictions/.{'aB-_' * 5}ab.tmp", "x", "warning"),
     "damaged manifest": ("models/base.json", '{"model": {', "error"),
+    "lock of a command": (".answers.jsonl.lock", "1 tunetrail predict", "warning"),
+    "lock next to a report": ("reports/smoke/.judge.json.lock", "", "warning"),
     "start of an experiment": (".tunetrail/before", None, "error"),
     "half-fetched weights": (f"../cache/.tiny-{'0a' * 8}.a_b1c2d3", None, "warning"),
 }
@@ -293,3 +295,15 @@ def test_find_changes_nothing_and_returns_findings(root) -> None:
     before = files(root)
     assert [finding.severity for finding in find(Path()) if finding.severity != "info"] == ["warning"]
     assert files(root) == before
+
+
+def test_what_a_running_experiment_holds_is_left_alone(root, capsys) -> None:
+    old_folder(root / ".tunetrail/before")
+    own = root / ".answers.jsonl.lock"
+    for path in (own, locks.path_of(root / locks.EXPERIMENT)):
+        path.parent.mkdir(exist_ok=True)
+    with own.open("w") as one, locks.path_of(root / locks.EXPERIMENT).open("w") as other:
+        fcntl.flock(one, fcntl.LOCK_EX)
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert printed(capsys, fix=True) == ["nothing to fix"]
+    assert (root / ".tunetrail/before").exists() and own.exists()

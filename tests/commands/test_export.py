@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import cli, files, records
+from stages import cli, files, locks, records
 from stages.commands import export, predict
 from stages.errors import DataError
 from stages.models import loading
@@ -168,3 +168,29 @@ def test_missing_adapter_is_named(repository):
     (repository / "in.txt").write_text("first\n", encoding="utf-8")
     with pytest.raises(DataError, match="--adapter nope: no such folder"):
         predict.answer("in.txt", "out.jsonl", ["tuned"], [Path("nope")])
+
+
+def test_second_export_to_one_folder_stops(repository, adapter, monkeypatch):
+    def during(*_):
+        with pytest.raises(DataError, match=r"out: process \d+ \(.*\) works on it; wait until it ends"):
+            export.export(repository / "out", adapter)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(locks, "TRIES", 1)
+    monkeypatch.setattr(export, "open_tuned", during)
+    with pytest.raises(KeyboardInterrupt):
+        export.export(repository / "out", adapter)
+    assert not list(repository.glob("*out*"))
+
+
+def test_adapter_that_changes_during_export_is_refused(repository, adapter, monkeypatch):
+    own = shutil.copytree(adapter, repository / "mine")
+
+    def during(*_):
+        shutil.rmtree(own)
+        raise OSError("no such file")
+
+    monkeypatch.setattr(export, "open_tuned", during)
+    with pytest.raises(DataError, match="mine: another process changed it while it was read"):
+        export.export(repository / "out", own)
+    assert not list(repository.glob("*out*"))

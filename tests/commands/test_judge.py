@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stages import params, records
+from stages import locks, params, records
 from stages.commands import judge
 from stages.errors import DataError
 from stages.records import Example, Message, Prediction
@@ -121,7 +121,8 @@ def test_a_rating_outside_the_scale_is_unusable(mark: str) -> None:
     assert judge.rubric(ROWS, answers("new", *"abcd"), teacher) == {"n": 0, "unusable": 4}
 
 
-def test_command_writes_verdicts_on_two_systems_to_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the current folder one with the answers of two systems and a scripted teacher."""
     teacher = SimpleNamespace(model_dump=lambda: {"kind": "scripted"})
     p = SimpleNamespace(
         name="n",
@@ -139,6 +140,10 @@ def test_command_writes_verdicts_on_two_systems_to_reports(tmp_path: Path, monke
     records.write(tmp_path / "data/formatted/test.jsonl", ROWS)
     for system in ("tuned_42", "base_3shot"):
         records.write(tmp_path / f"data/predictions/{system}.jsonl", answers(system, *"abcd"))
+
+
+def test_command_writes_verdicts_on_two_systems_to_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path, monkeypatch)
     judge.judge(None, rows=3)
     verdicts = json.loads((tmp_path / "reports/n/judge.json").read_text(encoding="utf-8"))
     assert (verdicts["rows"], verdicts["teacher"], verdicts["cost"]) == (
@@ -151,3 +156,35 @@ def test_command_writes_verdicts_on_two_systems_to_reports(tmp_path: Path, monke
         judge.judge(["tuned_42"], rows=3)
     with pytest.raises(DataError, match=r"tuned_7\.jsonl: no such file"):
         judge.judge(["tuned_7", "base_3shot"], rows=3)
+
+
+def test_second_judge_of_one_report_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path, monkeypatch)
+    monkeypatch.setattr(locks, "TRIES", 1)
+    real, refused = judge.pairwise, []
+
+    def during(*given: Any) -> dict[str, Any]:
+        with pytest.raises(DataError, match=r"reports/n/judge\.json: process \d+ \(.*\) works on it") as error:
+            judge.judge(["base_3shot", "tuned_42"], rows=1)
+        refused.append(error)
+        return real(*given)
+
+    monkeypatch.setattr(judge, "pairwise", during)
+    judge.judge(None, rows=3)
+    verdicts = json.loads(Path("reports/n/judge.json").read_text(encoding="utf-8"))
+    assert len(refused) == 1 and verdicts["rows"] == 3 and list(Path("reports/n").iterdir()) == [Path("reports/n/judge.json")]
+
+
+def test_answers_replaced_while_they_are_read_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path, monkeypatch)
+    real = judge.aligned
+
+    def replaced(path: Path, examples: Sequence[Example]) -> list[Prediction]:
+        found = real(path, examples)
+        records.write(path, answers(path.stem, *"efgh"))
+        return found
+
+    monkeypatch.setattr(judge, "aligned", replaced)
+    with pytest.raises(DataError, match="data/predictions: another process changed it while it was read"):
+        judge.judge(None, rows=3)
+    assert not Path("reports").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import params
+from stages import files, locks, params
 from stages.commands import predict
 from stages.errors import DataError
 from stages.generation import decoding
@@ -134,6 +134,57 @@ def test_answers_of_another_adapter_are_not_resumed(tuned, greedy):
     save_file({name: -weight for name, weight in load_file(stored).items()}, stored)
     predict.answer(source, "out.jsonl", ["tuned"])
     assert greedy["rows"] == len(TEXTS)
+
+
+def test_second_call_with_one_output_stops(tuned, greedy, monkeypatch):
+    monkeypatch.setattr(locks, "TRIES", 1)
+    greedy.update(allowed=99)
+    source, refused = lines_to("texts.txt", *TEXTS), []
+
+    def again(*arguments):
+        for systems in (["tuned"], ["base_0shot"]):
+            with pytest.raises(DataError, match=r"^out\.jsonl: process \d+ \(.*\) works on it; wait until it ends") as error:
+                predict.answer(source, "out.jsonl", systems)
+            refused.append(error)
+        return opened(*arguments)
+
+    opened = predict._opened
+    monkeypatch.setattr(predict, "_opened", again)
+    predict.answer(source, "out.jsonl", ["tuned"])
+    assert len(refused) == 2 and [row["input"] for row in rows_of("out.jsonl")] == TEXTS
+    assert [path.name for path in Path().glob(".*")] == []
+
+
+@pytest.mark.parametrize("change", ["one row too many", "one row too few"])
+def test_rows_are_counted_before_the_file_is_kept(tuned, greedy, monkeypatch, change):
+    greedy.update(allowed=99)
+    real = predict._write
+
+    def disturbed(file, *rest):
+        count = real(file, *rest)
+        file.flush()
+        if change == "one row too many":
+            file.write('{"input": "of another program"}\n')
+        else:
+            file.truncate(10)
+        return count
+
+    monkeypatch.setattr(predict, "_write", disturbed)
+    with pytest.raises(DataError, match=r"^out\.jsonl: (11|1) answers to 10 texts, so another program wrote to \.out\.jsonl"):
+        predict.answer(lines_to("texts.txt", *TEXTS), "out.jsonl", ["tuned"])
+    assert list(Path().glob("*out.jsonl*")) == list(Path().glob(".out.jsonl*")) == []
+
+
+@pytest.mark.parametrize("place", ["params.yaml", "models/base.json", "models/42/adapter/adapter_config.json"])
+def test_model_that_changes_while_it_is_loaded_is_refused(tuned, monkeypatch, place):
+    def changing(*_):
+        files.write_text(Path(place), Path(place).read_text() + "\n")
+        raise RuntimeError("half of one model, half of another")
+
+    monkeypatch.setattr(predict, "_opened", changing)
+    with pytest.raises(DataError, match="another process changed it while it was read"):
+        predict.answer(lines_to("texts.txt", *TEXTS), "out.jsonl", ["tuned"])
+    assert list(Path().glob("*out.jsonl*")) == []
 
 
 def test_two_systems_answer_in_one_file(tuned):

@@ -2,13 +2,14 @@
 
 import csv
 import json
+import os
 import sys
 
 import numpy as np
 import pytest
 
-from stages import cli, records
-from stages.commands import rate
+from stages import cli, files, locks, records
+from stages.commands import clone, rate, sheet
 from stages.errors import DataError
 from stages.params import compose
 from stages.records import Example, Message, Prediction
@@ -196,3 +197,35 @@ def test_alpha_is_one_for_agreement_and_near_zero_for_chance():
     chance = np.random.default_rng(0).integers(1, 6, size=(3, 2000)).astype(float)
     assert rate.krippendorff_alpha(chance) == pytest.approx(0, abs=0.03)
     assert rate.krippendorff_alpha(np.full((3, 4), 2.0)) is None
+
+
+def test_sheet_that_is_a_link_out_of_the_folder_is_refused(folder, monkeypatch, tmp_path_factory):
+    export(monkeypatch, folder)
+    (folder / "ben.csv").rename(tmp_path_factory.mktemp("outside") / "ben.csv")
+    (folder / "ben.csv").symlink_to(tmp_path_factory.getbasetemp() / "outside0" / "ben.csv")
+    with pytest.raises(DataError, match=r"ben\.csv: a link to a file outside .*ratings; put a copy of the sheet there"):
+        rate.read_back(folder, None)
+
+
+def test_two_exports_to_one_folder_do_not_mix_their_keys(folder, monkeypatch):
+    written, real = [], sheet.write
+
+    def write(path, *rest):
+        written.append(path.name)
+        if len(written) == 1:  # another export begins while the first one writes
+            with pytest.raises(DataError, match=r"ratings\.key\.csv: process .* works on it"):
+                rate.export(["base_0shot"], ["ann", "ben"], 2, folder)
+        real(path, *rest)
+
+    monkeypatch.setattr(locks, "TRIES", 1)
+    monkeypatch.setattr(sheet, "write", write)
+    rate.export(["base_0shot", "tuned_42"], ["ann", "ben"], 4, folder)
+    assert written == ["ann.csv", "ben.csv", "ratings.key.csv"]
+    assert len(read(folder / "ann.csv")) == len(read(folder.parent / "ratings.key.csv")) == 8
+
+
+def test_export_from_outputs_of_a_running_dvc_is_refused(folder, monkeypatch):
+    files.write_json(clone.DVC / "rwlock", {"write": {"/x": {"pid": os.getpid(), "cmd": "dvc repro"}}})
+    with pytest.raises(DataError, match=r"\.dvc/tmp: process \d+ \(dvc repro\) runs in this clone; wait until it ends"):
+        rate.export(["base_0shot"], ["ann"], 2, folder)
+    assert not folder.exists()

@@ -124,6 +124,25 @@ def test_bad_document_is_left_out_with_a_warning(
     assert why in caplog.text
 
 
+@pytest.mark.parametrize("link", ["b.md", "b.csv", "sub/b.txt", "up.md", "dead.md", "loop.md", "folder"])
+def test_link_out_of_the_folder_is_not_read(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture, link: str
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "secret.md").write_text("name,key\nmy key,s3cret\n", encoding="utf-8")
+    targets = {"up.md": Path("../valid.jsonl"), "dead.md": outside / "gone", "loop.md": Path("loop.md"), "folder": outside}
+    (folder / "documents" / link).symlink_to(targets.get(link, outside / "secret.md"))
+    with caplog.at_level(logging.WARNING):
+        assert list(texts(folder)) == ["a.md"]
+    assert link == "folder" or f"{link}: left out: " in caplog.text
+
+
+def test_link_within_the_folder_is_read(folder: Path) -> None:
+    (folder / "documents" / "b.md").symlink_to("a.md")
+    (folder / "documents" / "sub" / "c.md").symlink_to(folder / "documents" / "a.md")
+    assert sorted(texts(folder)) == ["a.md", "b.md", "sub/c.md"]
+
+
 def test_no_document_at_all_is_an_error(folder: Path) -> None:
     with pytest.raises(DataError, match=r"data\.include = z\*: no readable document of 1"):
         documents.fetch(data(folder, include="z*"))

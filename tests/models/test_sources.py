@@ -146,3 +146,18 @@ def test_fetch_of_an_unusable_folder_writes_nothing(room, python, mine, name, te
     before = (root / MANIFEST).read_bytes()
     assert f"{mine.path}: {message}" in the_line(python(root, "-m", "stages.fetch"))
     assert (root / MANIFEST).read_bytes() == before and not (root / "data/raw/train.jsonl").exists()
+
+
+def test_two_processes_may_store_one_model(random_model, manifest, cache, monkeypatch):
+    from stages.models import random
+
+    make, stored = random.make, []
+
+    def during(model, folder):
+        monkeypatch.setattr(random, "make", make)
+        stored.append(sources.fetch(random_model))  # another process is faster
+        make(model, folder)
+
+    monkeypatch.setattr(random, "make", during)
+    assert sources.fetch(random_model) == stored[0] == manifest
+    assert [path.name for path in left_in(cache)] == [sources.folder_of(random_model).name]

@@ -334,3 +334,34 @@ def test_recording_counts_missing_answers(server: SimpleNamespace) -> None:
     path.write_text(path.read_text() + "\n".join(path.read_text().splitlines()[:1]) + "\n")
     with pytest.raises(DataError, match=r"teacher.sha256: calls.jsonl has sha256 [0-9a-f]{64}, expected"):
         Replay(options, RUNTIME)
+
+
+def test_two_runs_at_once_send_each_request_once(server: SimpleNamespace) -> None:
+    both, start = [teacher(server), teacher(server)], threading.Barrier(2)
+    answered: dict[int, list[str]] = {}
+
+    def run(number: int) -> None:
+        start.wait()
+        answered[number] = [call.text for call in both[number].answer(asks(8)) if call]
+
+    running = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    assert answered[0] == answered[1] == [f"re: question {i}" for i in range(8)]
+    assert len(server.seen) == both[0].asked + both[1].asked == 8
+    assert not list(Path(".tunetrail/responses").glob(".*"))
+
+
+def test_first_stored_answer_counts_for_all_runs(server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = teacher(server)
+    real = one.backend.ask
+
+    def ask(units: Any, *rest: Any) -> None:  # another run, whose waves differ, shares the second request
+        reply = {"text": "first", "stopped": True, "prompt_tokens": 1, "new_tokens": 1}
+        files.write_json(one.stored(units[1]), [reply])
+        real(units, *rest)
+
+    monkeypatch.setattr(one.backend, "ask", ask)
+    assert [call.text for call in one.answer(asks(3)) if call] == ["re: question 0", "first", "re: question 2"]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from stages import locks
+from stages.errors import DataError
 from stages.params import compose
 from stages.train import checkpoints
 from tests.fixtures.training import SIX_STEPS, contents, resumed_at, saved, train, training
@@ -122,3 +124,20 @@ def test_checkpoint_folder_depends_on_all_inputs(options, tmp_path):
     places = [place(), place(seed=43), place(file=others), *(place(change) for change in changes)]
     assert len(set(places)) == len(places)
     assert place() == places[0]
+
+
+def test_second_run_of_one_training_stops(furnish, tmp_path, monkeypatch):
+    from stages.train import run
+
+    root = furnish(tmp_path / "twice", *SIX_STEPS, "quantization=none")
+
+    def during(*_, **named):
+        with pytest.raises(DataError, match=r"checkpoints/\w+: process \d+ \(.*\) works on it; wait until it ends"):
+            train(root)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(locks, "TRIES", 1)
+    monkeypatch.setattr(run, "train", during)
+    with pytest.raises(KeyboardInterrupt):
+        train(root)
+    assert not (root / "models/42").exists() and not list(root.rglob(".*.lock"))
