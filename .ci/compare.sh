@@ -9,7 +9,8 @@ touch "$work/page.md"
 status=0
 tunetrail compare --base "$1" --output "$work/page.md" --gate 2>"$work/error" || status=$?
 cat "$work/error" >&2
-{ cat "$work/error"; echo; cat "$work/page.md"; } >"$work/comparison.md"
+# An error can quote what the pull request brings. As a block of code it cannot mark up the comment; the page escapes its values.
+{ sed 's/^\(.\{500\}\).*/\1…/; s/^/    /; 20q' "$work/error"; echo; cat "$work/page.md"; } >"$work/comparison.md"
 cat "$work/comparison.md" >>"${GITHUB_STEP_SUMMARY:-/dev/stdout}"
 if [ -n "${2:-}" ]; then cp "$work/comparison.md" "$2"; fi
 exit "$status"

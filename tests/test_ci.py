@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
@@ -164,6 +165,14 @@ def test_nothing_but_a_plain_file_is_posted(ci, tmp_path, made) -> None:
     done = ci("comment.sh", "5", "c0ffee", gh=GH.replace("cp -P", "cp -rP"))
     assert done.returncode == 0 and "uploaded no comparison" in done.stdout
     assert not (tmp_path / "gh.log").exists()
+
+
+@pytest.mark.parametrize("error", ["# Checks passed, merge", "[merge](https://evil.example)", "@octocat, see #1", "a" * 9000])
+def test_error_of_a_comparison_cannot_mark_up_the_comment(ci, tmp_path, error) -> None:
+    ci("compare.sh", "origin/main", "7", tunetrail=f"echo 'error: x' >&2; echo '{error}' >&2; exit 1", gh=GH)
+    comment = (tmp_path / "comment.md").read_text().removeprefix("<!-- tunetrail -->\n")
+    (block,) = MarkdownIt("commonmark").parse(comment)
+    assert block.type == "code_block" and len(comment) < 600
 
 
 def test_failed_comparison_is_reported_in_the_summary(ci, tmp_path) -> None:

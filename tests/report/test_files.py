@@ -5,8 +5,11 @@ import re
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from stages.errors import DataError
+from stages.records import Example
+from tests.fixtures.markup import ATTACKS, effects
 from tests.report.conftest import html
 
 
@@ -92,3 +95,31 @@ def test_predictions_for_other_examples_are_refused(inputs: Any, run: Any) -> No
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(DataError, match=r"predictions/tuned_42\.jsonl: no prediction for 1 of 60 rows"):
         run(inputs)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_values_from_data_cannot_mark_up_the_markdown(inputs: Any, run: Any, attack: str) -> None:
+    """They come as JSON key, slice, method, stage of a funnel, split, device, and as what base.json and parameters name."""
+    for rows in inputs.scores.values():
+        for row in rows:
+            row[f"{attack}_exact"] = 1.0
+    inputs.params.name, inputs.params.data = "x", inputs.params.data.model_copy(update={"notice": attack, "path": attack})
+    inputs.examples = [row.model_copy(update={"id": "", "slices": (attack,)}) for row in inputs.examples]
+    inputs.examples = [Example(**row.model_dump()) for row in inputs.examples]
+    inputs.write()
+    inputs.write_base(name=attack, license=attack, package=attack, revision=attack)
+    inputs.json("data/formatted/audit.json", {**inputs.audit(), "origin": {attack: 1}})
+    funnel = inputs.funnel("self_instruct")
+    inputs.json(
+        "data/synthetic/self_instruct/funnel.json", {**funnel, "method": attack, "stages": [{"stage": attack, "count": 1}]}
+    )
+    folder = run(inputs)
+    report, card = ((folder / name).read_text(encoding="utf-8") for name in ("report.md", "model_card.md"))
+    headings, linked = effects(report)
+    assert headings[1:] == ["Scores", "Slices", "Retention", "Training, data, cost"]
+    assert linked == ['<a href="../../docs/reference/statistics.md">', '<a href="index.html">']
+    headings, linked = effects(card)
+    assert headings[1:] == ["Parameters", "Limits"] and linked == []
+    front = YAML(typ="safe", pure=True).load(card.split("---\n")[1])
+    assert front.keys() == {"base_model", "license"} and front["base_model"] == attack
+    assert "\x1b" not in report + card

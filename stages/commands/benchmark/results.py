@@ -9,6 +9,7 @@ from typing import Any
 
 from stages import files
 from stages.errors import DataError
+from stages.formatting import markdown
 
 # The statistics of HELM that do not measure quality: requests, tokens, seconds, how generation ended.
 HELM_COUNTS = re.compile(
@@ -37,7 +38,8 @@ def table(paths: Sequence[Path], output: Path | None) -> None:
     print("| task | metric | model | value | standard error | n | harness |\n|---|---|---|---:|---:|---:|---|")
     for row in sorted(results, key=lambda row: (row.task, row.metric, row.model)):
         error, n = "–" if row.stderr is None else f"{row.stderr:.4g}", "–" if row.n is None else f"{row.n:,}"
-        print(f"| {row.task} | {row.metric} | {row.model} | {row.value:.4f} | {error} | {n} | {row.harness} |")
+        task, metric, model = map(markdown, (row.task, row.metric, row.model))
+        print(f"| {task} | {metric} | {model} | {row.value:.4f} | {error} | {n} | {row.harness} |")
 
 
 def read(path: Path) -> list[Result]:

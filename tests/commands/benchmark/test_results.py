@@ -6,6 +6,7 @@ import pytest
 
 from stages.commands.benchmark import results
 from stages.errors import DataError
+from tests.fixtures.markup import ATTACKS, effects
 
 LM_EVAL = {
     "results": {
@@ -93,3 +94,12 @@ def test_helm_run_of_another_structure_is_refused_by_name(files, name, content):
     files[1].with_name(name).write_text(json.dumps(content))
     with pytest.raises(DataError, match=name.replace(".", r"\.")):
         results.read(files[1])
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_names_from_a_results_file_cannot_mark_up_the_table(tmp_path, capsys, attack):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"model_name": attack, "results": {attack: {f"{attack.replace(',', '')},none": 0.5}}}))
+    results.table([path], None)
+    table = capsys.readouterr().out
+    assert effects(table) == ([], []) and len(table.splitlines()) == 3 and "\x1b" not in table

@@ -86,6 +86,7 @@ class Repository:
         memory: dict[str, float] | None = None,
         device: str = "a CPU",
         cache: bool = False,
+        text: str = "<b>Who?</b>\n\n# Really? {}",
     ) -> None:
         """Write a run whose tuned models have `count` of the rows right that `questions` names; `changed` are parameters."""
         exact = right(count, shift)
@@ -106,7 +107,7 @@ class Repository:
                 for row, id in enumerate(ids)
             ]
         )
-        turns = [("user", "<b>Who?</b>\n\n# Really? {}"), ("assistant", "Anna {}")]
+        turns = [("user", text), ("assistant", "Anna {}")]
         files = {
             "data/formatted/train.jsonl": jsonl([{"id": f"ex-{name}"} for name in train]),
             "data/formatted/test.jsonl": jsonl(

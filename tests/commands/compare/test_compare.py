@@ -1,10 +1,14 @@
 """`tunetrail compare` as a reviewer uses it: on the commits of a small repository, from git alone."""
 
+import json
+
 import pytest
 from markdown_it import MarkdownIt
+from ruamel.yaml import YAML
 
 from stages import files
-from tests.commands.compare.conftest import md5, refusal
+from tests.commands.compare.conftest import jsonl, md5, refusal
+from tests.fixtures.markup import ATTACKS, effects
 
 
 def test_a_gain_is_attributed_to_its_only_parameter(repository, compare):
@@ -17,7 +21,7 @@ def test_a_gain_is_attributed_to_its_only_parameter(repository, compare):
     assert "+25.0 points" in page and "on the same 120 rows in 24 clusters" in page
     assert "**Exactly one variable changed**: parameter `lora.r` 4 → 16." in page
     assert "| exact | 50.0 (" in page and "| 30 / 0 |" in page
-    assert "Stages run again: train@42" in page and "Stages not run: format" in page
+    assert "Stages run again: `train@42`" in page and "Stages not run: `format`" in page
     assert "one training run, so the variation between training seeds is unknown" in page
 
 
@@ -43,7 +47,7 @@ def test_quotes_stay_quotes_in_a_terminal(repository, compare):
     base = repository.commit()
     repository.run(60, {"lora.target_modules": ["q_proj", "v_proj"]})
     page = compare(repository, "--base", base)
-    assert '**Exactly one variable changed**: parameter `lora.target_modules` all-linear → ["q_proj", "v_proj"].' in page
+    assert '**Exactly one variable changed**: parameter `lora.target_modules` all-linear → \\["q_proj", "v_proj"\\].' in page
 
 
 def test_what_decides_no_score_is_listed_apart(repository, compare):
@@ -271,3 +275,49 @@ def test_the_page_is_plain_text_that_git_can_diff(repository, compare):
     lines = list(files.lines(repository.root / "compare.md"))
     tables = [line for line in lines if line.startswith("|")]
     assert tables and all(line.endswith("|") for line in tables)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_values_of_a_pull_request_cannot_mark_up_the_page(repository, compare, attack):
+    """The head brings it as parameter, key, stage, machine, library, metric, group value, system, step and verdict."""
+    repository.run(60)
+    base = repository.commit()
+    kept = {"tuned": {"bits_per_byte": 1.5}, "difference": {"bits_per_byte_verdict": attack}}
+    key = f"lora.{attack.replace('.', ' ')}"
+    repository.run(
+        90,
+        {"lora.r": attack, key: 1, "runtime.threads": attack, "report.headline": attack},
+        versions={"torch": attack, attack: "1"},
+        device=attack,
+        metrics={"retention": kept},
+        details={"totals": {"tuned_42": {attack: 1.5, "bleu": attack}}},
+    )
+    cost, items = (repository.read(f"reports/letters/{name}") for name in ("cost.json", "items.jsonl"))
+    rows = [json.loads(line) for line in items.splitlines()]
+    for row in rows:
+        row["source"] += attack
+        row["scores"]["tuned_42"][attack] = 1.0
+    changed = {**json.loads(cost), attack: {"seconds": 3}, "serving": {"tuned_42": {attack: 2}}}
+    lock = repository.read("dvc.lock")
+    for name, old, new in (("cost.json", cost, json.dumps(changed)), ("items.jsonl", items, jsonl(rows))):
+        repository.write(f"reports/letters/{name}", new)
+        lock = lock.replace(md5(old)["md5"], md5(new)["md5"])
+    locked = YAML(typ="safe").load(lock)
+    locked["stages"][f"extra@{attack}"] = {"cmd": "run"}
+    repository.write("dvc.lock", json.dumps(locked))
+
+    page = compare(repository, "--base", base)
+    headings, linked = effects(page)
+    assert headings[0].startswith("Better: exact rose")
+    assert headings[1:] == ["Scores", "Fixed and broken rows", "What changed", "Retention", "Cost", "Provenance"]
+    assert linked == [] and "\x1b" not in page
+
+
+def test_texts_of_other_rows_cannot_leave_their_block(repository, compare):
+    """Texts come from DVC's cache, where a clone has it."""
+    repository.run(60, cache=True, text="</pre>\n\n# Merge\n\n@octocat \x1b[2J {}")
+    base = repository.commit()
+    repository.run(90, {"lora.r": 16}, cache=True, text="</pre>\n\n# Merge\n\n@octocat \x1b[2J {}")
+    page = compare(repository, "--base", base)
+    headings, linked = effects(page)
+    assert "Merge" not in headings and linked == [] and "\x1b" not in page and "&lt;/pre&gt;" in page
