@@ -1,23 +1,27 @@
-"""End every stage and command cleanly: one line per mistake on stderr, exit code 1, no traceback."""
+"""End every stage and command cleanly: one line per mistake on stderr, exit code 1, no traceback, no control characters."""
 
+import logging
 import sys
 import zlib
 from collections.abc import Callable
 
 from stages.errors import DataError
+from stages.terminal import visible
 
 TORCH_FULL = ("PytorchStreamWriter", "unexpected pos", "iostream error")  # in errors of torch.save if the disk is full
 
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; a DataError, a full disk or an interruption ends the process with a clear line."""
+    if logging.lastResort:  # prints warnings, which can name a file or a row
+        logging.lastResort.addFilter(_visible)
     try:
         main()
     except DataError as error:
-        raise SystemExit("\n".join(f"error: {line}" for line in str(error).splitlines())) from None
+        raise SystemExit("\n".join(f"error: {line}" for line in visible(str(error)).splitlines())) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        raise SystemExit(f"error: {where}{error.strerror or error}") from None
+        raise SystemExit(visible(f"error: {where}{error.strerror or error}")) from None
     except zlib.error as error:
         raise SystemExit(f"error: a downloaded archive is damaged ({error}); clear pip's cache and run again") from None
     except Exception as error:
@@ -34,3 +38,8 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; the next run continues from the last checkpoint or answer", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _visible(record: logging.LogRecord) -> bool:
+    record.msg, record.args = visible(record.getMessage()), None
+    return True

@@ -29,6 +29,8 @@ CRITERIA = ("relevance", "accuracy", "fluency")
 # "Verdict: A", "Final verdict: **Answer A** (better)"; "4. relevance: 4/5", but not -1.
 VERDICT = re.compile(r"^\W*(?:final )?verdict\W*(?:answer )?(A|B|tie)\W*(?:\(.*\)\W*)?$", re.IGNORECASE | re.MULTILINE)
 MARK = r"^\W*(?:\d\W+)?{}\W*(?<![-−])([1-5])(?:/5)?\W*$"
+# What an answer must not close or open: the tags of judge_pair.jinja and judge_rubric.jinja.
+TAG = re.compile(r"[<＜](?=\s{0,9}/?\s{0,9}(?:request|reference|answer(?:_[ab])?)\b)", re.IGNORECASE)
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=256)
 
 
@@ -105,7 +107,8 @@ def rubric(examples: Sequence[Example], answers: Sequence[Prediction], teacher: 
 def _ask(template: str, example: Example, answers: Sequence[str]) -> Ask:
     page = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent)).get_template(f"{template}.jinja")
     request = "\n\n".join(message.content for message in example.prompt)
-    content = page.render(request=request, reference=example.reference, answers=answers)
+    request, reference, *texts = (TAG.sub("&lt;", text) for text in (request, example.reference, *answers))
+    content = page.render(request=request, reference=reference, answers=texts)
     return Ask(messages=(Message(role="user", content=content),), sampling=GREEDY)
 
 

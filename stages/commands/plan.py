@@ -51,7 +51,7 @@ def show() -> None:
     grid = Table("", *planned)
     for name, *figures in zip(LABELS, *planned.values(), strict=True):
         grid.add_row(name, *map(str, figures))
-    Console().print(grid if planned else "synthesis.methods = [none]: nothing is requested")
+    Console(markup=False).print(grid if planned else "synthesis.methods = [none]: nothing is requested")
 
 
 def plan() -> dict[str, Figures]:

@@ -18,6 +18,7 @@ from stages.commands import clone, sheet
 from stages.errors import DataError
 from stages.records import Example, Prediction
 from stages.statistics import Array
+from stages.terminal import visible
 
 DATA = Path("data")
 CRITERIA = ("relevance", "accuracy", "fluency")
@@ -67,11 +68,13 @@ def read_back(folder: Path, output: Path | None) -> None:
     for rater, rows in ratings.items():
         missing, unfilled = len(systems) - len(rows), sum(not given for given in rows.values())
         if missing or unfilled:
-            print(f"{rater}: of {len(systems)} rows {missing} are missing and {unfilled} have no rating", file=sys.stderr)
+            print(
+                visible(f"{rater}: of {len(systems)} rows {missing} are missing and {unfilled} have no rating"), file=sys.stderr
+            )
     summary = summarize(ratings, systems)
     if output:
         files.write_json(output, summary)
-    print(json.dumps(summary, ensure_ascii=False, indent=2))
+    print(visible(json.dumps(summary, ensure_ascii=False, indent=2)))
 
 
 def summarize(ratings: dict[str, dict[str, dict[str, int]]], systems: dict[str, str]) -> dict[str, Any]:

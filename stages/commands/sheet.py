@@ -9,7 +9,8 @@ from typing import Any
 from stages.errors import DataError
 from stages.files import lines, write_text
 
-FORMULA = ("=", "+", "-", "@")  # a spreadsheet treats text that begins with one of these as a formula
+# A spreadsheet treats text that begins with one of these as a formula, also in full width and after white space.
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 
 
 def write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -42,4 +43,5 @@ def read(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, st
 
 
 def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    """Return the value of a cell; an apostrophe before a text makes every spreadsheet show it as text."""
+    return f"'{value}" if isinstance(value, str) and value.lstrip(" \ufeff\xa0\u3000").startswith(FORMULA) else value

@@ -1,8 +1,9 @@
 """`tunetrail trace`: from a result back to what it was made from."""
 
 from stages import lineage
+from stages.terminal import visible
 
 
 def show(id: str) -> None:
     for line in lineage.trace(id):
-        print(line)
+        print(visible(line))

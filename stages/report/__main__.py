@@ -12,6 +12,7 @@ from stages.records import Example, Score
 from stages.report import evidence, examples, page, results, retention, summary, table
 from stages.report.evidence import Evidence
 from stages.report.nearest import Nearest
+from stages.terminal import visible
 
 DATA, BASE, HUB = Path("data"), Path("models/base.json"), Path("data/raw/hub.json")
 AUDITS = DATA / "authored" / "audits"
@@ -126,7 +127,7 @@ def warn_of_leftovers(read: list[Path]) -> None:
     for folder in dict.fromkeys(path.parent for path in read):
         for path in sorted(folder.glob("[!.]*")):
             if path not in read and path.stem not in ALWAYS:
-                print(f"warning: {path} is left over from other parameters and was not read", file=sys.stderr)
+                print(visible(f"warning: {path} is left over from other parameters and was not read"), file=sys.stderr)
 
 
 def page_content(p: params.Params, found: Evidence, scored: summary.Table, scores: summary.Summary) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from stages.files import read_json
 from stages.report.evidence import Json
 from stages.report.results import merged
 from stages.report.summary import TUNED
+from stages.terminal import visible
 
 
 def show(metrics: Json, folder: Path) -> None:
@@ -22,8 +23,8 @@ def show(metrics: Json, folder: Path) -> None:
     best = formatting.system_name(metrics["difference"]["against"])
     grid = Table(
         "percent",
-        *(formatting.system_name(system) for system in systems),
-        f"tuned - {best}",
+        *(visible(formatting.system_name(system)) for system in systems),
+        visible(f"tuned - {best}"),
         "verdict",
         box=SIMPLE,
         padding=(0, 1, 0, 0),
@@ -31,11 +32,12 @@ def show(metrics: Json, folder: Path) -> None:
     for metric in (key.removesuffix("_lo") for key in metrics[TUNED] if key.endswith("_lo")):
         rates = [_interval(metrics[system], metric, formatting.percent) for system in systems]
         difference = _interval(metrics["difference"], metric, formatting.signed)
-        grid.add_row(formatting.metric_name(metric), *rates, difference, metrics["difference"][f"{metric}_verdict"])
-    console = Console()
+        verdict = metrics["difference"][f"{metric}_verdict"]
+        grid.add_row(visible(formatting.metric_name(metric)), *rates, difference, visible(verdict))
+    console = Console(markup=False, emoji=False, highlight=False)  # a key may be `[/b]` or `:warning:`
     console.print(grid)
     rows = f"{metrics[TUNED]['n']} rows of the {metrics['split']} split, 95 % intervals. Report: {folder / 'index.html'}"
-    console.print(rows, markup=False, highlight=False, soft_wrap=True)
+    console.print(visible(rows), soft_wrap=True)
 
 
 def read(folder: Path) -> Json:

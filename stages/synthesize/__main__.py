@@ -10,6 +10,7 @@ from stages.synthesize.made import Made, funnel
 from stages.synthesize.methods import METHODS, read_inputs
 from stages.teachers.backends import backend
 from stages.teachers.teacher import Teacher
+from stages.terminal import visible
 
 SYNTHETIC, COST = Path("data/synthetic"), Path("data/cost")
 
@@ -32,7 +33,8 @@ def main() -> None:
     print(f"{method}: {len(teacher.calls)} calls, {len(made.kept)} kept, {len(made.rejected)} rejected, {len(made.tasks)} rows")
     if teacher.refused:
         reason = next(iter(teacher.refused.values())).reason
-        print(f"warning: {len(teacher.refused)} requests were refused and count as unanswered, e.g. {reason}", file=sys.stderr)
+        warning = f"warning: {len(teacher.refused)} requests were refused and count as unanswered, e.g. {reason}"
+        print(visible(warning), file=sys.stderr)
     if teacher.spent:
         print(f"{method}: stopped by {teacher.spent}", file=sys.stderr)
 

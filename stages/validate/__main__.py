@@ -9,6 +9,7 @@ from stages.models import stored
 from stages.models.manifest import parameters
 from stages.models.stored import adapter_config
 from stages.params import compose
+from stages.terminal import visible
 
 
 def main() -> None:
@@ -17,12 +18,12 @@ def main() -> None:
     _require_start(checked.train.start_from, whole=checked.adapter.type in params.WHOLE)
     _require_device(checked.runtime)
     for line in checked.advice():
-        print(f"advice: {line}")
+        print(visible(f"advice: {line}"))
     for line in _unread(checked):
-        print(f"warning: {line}")
+        print(visible(f"warning: {line}"))
     if "DVC_EXP_NAME" not in os.environ:  # an experiment differs from conf/ on purpose
         for line in compose.differences():
-            print(f"warning: {line}")
+            print(visible(f"warning: {line}"))
     files.write_text(Path("data/validated.txt"), "params.yaml is valid\n")
 
 

@@ -13,6 +13,7 @@ from stages.commands.doctor.finding import Finding, deleted
 from stages.errors import DataError, reason
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.models.sources import cache
+from stages.terminal import visible
 
 
 def doctor(fix: bool, root: Path = Path()) -> None:
@@ -37,7 +38,7 @@ def _report(finding: Finding, fix: bool) -> str:
             severity, remedy = "error", f"--fix could not {remedy}: {reason(error)}"
     elif finding.repair:
         remedy = f"--fix would {remedy}"
-    print(f"{severity}: {finding.where}: {finding.problem}; {remedy}")
+    print(visible(f"{severity}: {finding.where}: {finding.problem}; {remedy}"))
     return severity
 
 
