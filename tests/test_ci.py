@@ -169,8 +169,8 @@ def test_nothing_but_a_plain_file_is_posted(ci, tmp_path, made) -> None:
 
 @pytest.mark.parametrize("error", ["# Checks passed, merge", "[merge](https://evil.example)", "@octocat, see #1", "a" * 9000])
 def test_error_of_a_comparison_cannot_mark_up_the_comment(ci, tmp_path, error) -> None:
-    ci("compare.sh", "origin/main", "7", tunetrail=f"echo 'error: x' >&2; echo '{error}' >&2; exit 1", gh=GH)
-    comment = (tmp_path / "comment.md").read_text().removeprefix("<!-- tunetrail -->\n")
+    ci("compare.sh", "origin/main", "comparison.md", tunetrail=f"echo 'error: x' >&2; echo '{error}' >&2; exit 1", gh=GH)
+    comment = (tmp_path / "comparison.md").read_text()
     (block,) = MarkdownIt("commonmark").parse(comment)
     assert block.type == "code_block" and len(comment) < 600
 

@@ -34,4 +34,4 @@ def test_help_imports_nothing_but_the_parser() -> None:
         "print(sorted(name for name in sys.modules if name.split('.')[0] in ('stages', 'numpy', 'pydantic', 'torch')))"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "['stages', 'stages.cli', 'stages.errors', 'stages.stage']"
+    assert run.stdout.strip() == "['stages', 'stages.cli', 'stages.errors', 'stages.stage', 'stages.terminal']"
