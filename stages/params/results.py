@@ -50,6 +50,7 @@ class Report(Section):
     margin: Annotated[float, Field(gt=0, le=1)]
     examples: Count
     errors: Count
+    texts: bool
     usd_per_hour: Annotated[float, Field(ge=0)]
     api: Price
 

@@ -9,7 +9,7 @@ from typing import Any
 from stages import files, lineage, params, records, stage
 from stages.formatting import render
 from stages.records import Example, Score
-from stages.report import evidence, examples, page, results, retention, summary, table
+from stages.report import evidence, examples, page, personal, results, retention, summary, table
 from stages.report.evidence import Evidence
 from stages.report.nearest import Nearest
 from stages.terminal import visible
@@ -70,13 +70,19 @@ def main() -> None:
         "chart": page.chart(losses),
         "serving": serving,
         "prices": options,
+        "texts": options.texts,
     }
+    content = content if options.texts else personal.without_texts(content)
+    personal.warn(content, folder)
     markdown, html = (render(page.HERE / name, **content) for name in ("report.md.jinja", "page.html.jinja"))
+    items = summary.items(scored)
+    secret = files.file_hash(DATA / "formatted" / f"{p.predict.split}.jsonl")
+    names = personal.pseudonyms([item["source"] for item in items], secret)
     files.write_json(folder / "metrics.json", results.shown(details, options.headline))
     files.write_json(folder / "details.json", details)
     costs = {**evidence.cost(found.costs), "serving": serving, "predictions_md5": found.hashes}
     files.write_json(folder / "cost.json", costs)
-    files.write_text(folder / "items.jsonl", "".join(_line(item) for item in summary.items(scored)))
+    files.write_text(folder / "items.jsonl", "".join(_line(item | {"source": names[item["source"]]}) for item in items))
     for plot, rows in {"loss": losses, "funnel": evidence.funnel_rows(found.funnels), **found.plots}.items():
         files.write_json(folder / "plots" / f"{plot}.json", rows)
     files.write_text(folder / "report.md", markdown)

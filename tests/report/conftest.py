@@ -105,6 +105,7 @@ class Inputs:
                 margin=0.05,
                 examples=5,
                 errors=200,
+                texts=True,
                 usd_per_hour=0.5,
                 api=SimpleNamespace(usd_per_million_input=0.2, usd_per_million_output=0.8),
             ),

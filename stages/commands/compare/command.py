@@ -99,7 +99,10 @@ def data_rows(base: Side, head: Side) -> list[tuple[str, str]]:
 
 
 def texts(base: Side, head: Side, ids: list[str]) -> list[Json]:
-    """Return the rows to show, with question, reference and both answers where DVC's cache has them."""
+    """Return the rows to show, with question, reference and both answers where DVC's cache has them and both sides allow it."""
+    if not all(side.params.get("report.texts", True) for side in (base, head)):  # runs older than report.texts showed them
+        nothing = {"question": None, "reference": None, "answers": [None, None]}
+        return [{"id": id, "source": head.items[id].source, **nothing} for id in ids]
     examples = {row["id"]: row["messages"] for row in _cached(head, f"{FORMATTED}/{head.results.get('split')}.jsonl")}
     predictions = [_cached(side, f"{PREDICTIONS}/{side.tuned[0]}.jsonl") for side in (base, head)]
     answers = [{row["example"]: row["text"] for row in rows} for rows in predictions]

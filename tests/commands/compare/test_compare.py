@@ -207,7 +207,7 @@ def test_a_clone_without_cache_lacks_only_the_texts(repository, compare, tmp_pat
     clone = repository.clone(tmp_path / "clone")
     assert not (clone.root / ".dvc/cache").exists()
     there = compare(clone, "--base", base, "--head", head)
-    assert "base       wrong" not in there and "texts not in DVC's cache" in there
+    assert "base       wrong" not in there and "texts not shown" in there
     assert "`data/formatted/train.jsonl`: 30 B → 45 B (rows are not in git and not in the cache)" in there
     until = "## Fixed and broken rows"
     assert there[: there.index(until)] == here[: here.index(until)]
@@ -321,3 +321,12 @@ def test_texts_of_other_rows_cannot_leave_their_block(repository, compare):
     page = compare(repository, "--base", base)
     headings, linked = effects(page)
     assert "Merge" not in headings and linked == [] and "\x1b" not in page and "&lt;/pre&gt;" in page
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_texts_are_shown_only_if_both_sides_allow_it(repository, compare, side):
+    repository.run(60, {"report.texts": side != "base"}, cache=True)
+    base = repository.commit()
+    repository.run(90, {"lora.r": 16, "report.texts": side != "head"}, cache=True)
+    page = compare(repository, "--base", base)
+    assert "Who?" not in page and "texts not shown" in page

@@ -1,0 +1,133 @@
+"""Personal data and git: report.texts, names of groups, and the warning."""
+
+import hashlib
+import json
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stages.records import Example, Message
+from stages.report import personal
+
+QUESTION, SOURCE, REJECTED = "My leg hurts, says Ada.", "ada@clinic.org", "Ask Ada about her leg."
+
+
+@pytest.fixture
+def private(inputs: Any) -> Any:
+    """Put a patient into every place from which a page takes text."""
+    inputs.examples = [
+        Example(
+            kind="text",
+            messages=(Message(role="user", content=f"{QUESTION} {n}"), Message(role="assistant", content=f"Ada {n}")),
+            source=f"{n % 7}{SOURCE}",
+        )
+        for n in range(21)
+    ]
+    for system in inputs.systems:
+        inputs.answers[system] = [f"Dear Ada {n}" for n in range(21)]
+        inputs.scores[system] = inputs.scores[system][:21]
+    inputs.write()
+    funnel = inputs.funnel("self_instruct")
+    funnel["rejected"]["length"]["examples"] = [REJECTED]
+    funnel["figures"] |= {"passages": 1, "passages_covered": 1, "documents": 1, "documents_covered": 1, "pairs": {}}
+    funnel["figures"]["coverage"] = {"ada.md": {"passages": 1, "covered": 1}}
+    inputs.json("data/synthetic/self_instruct/funnel.json", funnel)
+    confusion = [{"system": "tuned_42", "actual": "Ada", "predicted": "leg"}]
+    inputs.json("data/totals.json", {**{s: inputs.totals() for s in inputs.systems}, "confusion": confusion, "reliability": []})
+    return inputs
+
+
+def written(folder: Path) -> str:
+    return "".join(path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def test_no_text_is_written_if_report_texts_is_false(private: Any, run: Any, capsys: Any) -> None:
+    assert written(run(private)).count("Ada") > 10
+    private.params.report.texts = False
+    capsys.readouterr()
+    folder = run(private)
+    text = written(folder)
+    assert not [word for word in ("Ada", "ada@", "ada.md", "leg hurts", "clinic", '"leg"') if word in text]
+    assert "since report.texts is false" in text and "18 rejected by length" in text
+    assert capsys.readouterr().err == ""
+
+
+def test_items_name_groups_without_revealing_them(private: Any, run: Any) -> None:
+    rows = [json.loads(line) for line in (run(private) / "items.jsonl").read_text().splitlines()]
+    sources = [row["source"] for row in rows]
+    assert len(set(sources)) == 7 and "clinic" not in "".join(sources)
+    assert [sources[n] == sources[0] for n in range(14)] == [n % 7 == 0 for n in range(14)]
+
+
+@pytest.mark.parametrize("source", ["ada@clinic.org", "patient 7", "", "两"])
+def test_name_of_a_group_cannot_be_found_by_hashing_names(source: str) -> None:
+    first, again, other = (personal.pseudonyms([source], secret) for secret in ("ab", "ab", "cd"))
+    assert first == again != other
+    assert hashlib.sha256(source.encode()).hexdigest()[:16] not in first[source]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "write to ada@clinic.org.",
+        "a.b+c@mail.clinic.co.uk",
+        "+49 30 1234567",
+        "call 0049-30-1234567",
+        "(030) 123 4567",
+        "030/1234567",
+    ],
+)
+@pytest.mark.parametrize("place", ["prompt", "answer", "nearest", "rejected"])
+def test_personal_data_in_a_page_causes_a_warning(text: str, place: str, tmp_path: Path, capsys: Any) -> None:
+    content: dict[str, Any] = {
+        "examples": [],
+        "nearest": [],
+        "errors": [],
+        "found": SimpleNamespace(funnels=[{"rejected": {}}]),
+    }
+    match place:
+        case "prompt":
+            content["examples"] = [{"prompt": [("user", text)]}]
+        case "answer":
+            content["errors"] = [{"words": [(text[:7], "same"), ("gone", "missing"), (text[7:], "extra")]}]
+        case "nearest":
+            content["nearest"] = [[{"sources": [{"text": text}]}]]
+        case "rejected":
+            content["found"].funnels[0]["rejected"] = {"length": {"count": 1, "examples": [text]}}
+    personal.warn(content, tmp_path)
+    warning = capsys.readouterr().err
+    assert "shows what looks like 1 " in warning and "report.texts=false" in warning and text not in warning
+
+
+def test_report_warns_unless_git_ignores_its_folder(inputs: Any, run: Any, capsys: Any) -> None:
+    inputs.answers["tuned_42"] = ["Write to ada@clinic.org"] * len(inputs.examples)
+    inputs.write()
+    run(inputs)
+    assert "1 e-mail addresses" in capsys.readouterr().err  # those below example.org do not count
+    subprocess.run(["git", "init", "--quiet"], cwd=inputs.root, check=True)
+    (inputs.root / ".gitignore").write_text("reports/\n")
+    run(inputs)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["me@example.org", "x@mail.example.com", "2025-01-16", "3.14159265", "0.0123456789", "ex-0123456789abcdef", "1,234,567"],
+)
+def test_other_text_is_not_taken_for_personal_data(text: str) -> None:
+    assert not personal.EMAIL.search(text) and not personal.PHONE.search(text)
+
+
+@pytest.mark.parametrize("text", ["a", "a.", "a@", "0 ", "+1 ", "a@a.", "(0"])
+def test_search_for_personal_data_takes_linear_time(text: str) -> None:
+    def seconds(length: int) -> float:
+        start = time.process_time()
+        for pattern in (personal.EMAIL, personal.PHONE):
+            pattern.findall(text * (length // len(text)))
+        return time.process_time() - start
+
+    assert seconds(50_000) < 40 * max(seconds(5_000), 0.001)
