@@ -20,6 +20,8 @@ def lines(path: Path) -> Iterator[str]:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}:{number}: not UTF-8; save the file as UTF-8") from error
 
