@@ -11,6 +11,8 @@ from typing import Any
 
 from stages.errors import DataError
 
+MOST_VALUES = 100_000  # in a YAML file, those of an alias each time
+
 
 def lines(path: Path) -> Iterator[str]:
     """Yield the lines of a UTF-8 text file without line ends (\\n or \\r\\n) and without a byte order mark."""
@@ -32,20 +34,44 @@ def read_json(path: Path) -> Any:
         return json.loads("\n".join(lines(path)))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # an integer of 5,000 digits, or thousands of lists in each other
+        raise DataError(f"{path}: cannot be read as JSON: {error}; write the file again") from None
 
 
 def read_yaml(content: bytes | str, where: str) -> Any:
-    """Return a value read as YAML 1.2, as DVC does (1e-3 is a number); a DataError names `where` and the line."""
+    """Return a value read as YAML 1.2, as DVC does (1e-3 is a number); a DataError names `where` and the line.
+
+    Aliases may repeat values, but not make more than MOST_VALUES of a few lines.
+    """
     from ruamel.yaml import YAML, YAMLError
 
     try:
-        return YAML(typ="safe", pure=True).load(content.decode() if isinstance(content, bytes) else content)
+        reader = YAML(typ="safe", pure=True)
+        node = reader.compose(content.decode() if isinstance(content, bytes) else content)
+        if _count(node, {}) > MOST_VALUES:  # before `<<: *alias` copies them
+            raise DataError(f"{where}: its aliases make more than {MOST_VALUES:,} values; write values out")
+        return None if node is None else reader.constructor.construct_document(node)
     except UnicodeDecodeError:
         raise DataError(f"{where}: not UTF-8; save the file as UTF-8") from None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise DataError(f"{where}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+    except RecursionError:
+        raise DataError(f"{where}: nested too deeply, or an alias holds itself; write fewer levels") from None
+    except (ValueError, TypeError) as error:  # an integer of 5,000 digits, a date such as 2024-02-31, a list as a key
+        raise DataError(f"{where}: holds a value that cannot be read: {error}; quote it or write it differently") from None
+
+
+def _count(node: Any, known: dict[int, int]) -> int:
+    """Return the number of values in a YAML node, those of an alias each time; `known` spares counting them again."""
+    parts = getattr(node, "value", None)
+    if not isinstance(parts, list):  # a scalar
+        return 1
+    if id(node) not in known:
+        pairs = (part if isinstance(part, tuple) else (part,) for part in parts)
+        known[id(node)] = 1 + sum(_count(part, known) for pair in pairs for part in pair)
+    return known[id(node)]
 
 
 def write_json(path: Path, value: Any) -> None:

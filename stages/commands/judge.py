@@ -27,8 +27,11 @@ from stages.teachers.teacher import Ask, Teacher
 DATA = Path("data")
 CRITERIA = ("relevance", "accuracy", "fluency")
 # "Verdict: A", "Final verdict: **Answer A** (better)"; "4. relevance: 4/5", but not -1.
-VERDICT = re.compile(r"^\W*(?:final )?verdict\W*(?:answer )?(A|B|tie)\W*(?:\(.*\)\W*)?$", re.IGNORECASE | re.MULTILINE)
-MARK = r"^\W*(?:\d\W+)?{}\W*(?<![-−])([1-5])(?:/5)?\W*$"
+# Signs before and after stay within their line, and no two parts match the same signs: otherwise long answers take minutes.
+VERDICT = re.compile(
+    r"^[^\w\n]*(?:final )?verdict\W*(?:answer )?(A|B|tie)(?:[^\w\n]*|[^\w\n(]*\(.*\)[^\w\n)]*)$", re.IGNORECASE | re.MULTILINE
+)
+MARK = r"^[^\w\n]*(?:\d\W+)?{}\W*(?<![-−])([1-5])(?:/5)?[^\w\n]*$"
 # What an answer must not close or open: the tags of judge_pair.jinja and judge_rubric.jinja.
 TAG = re.compile(r"[<＜](?=\s{0,9}/?\s{0,9}(?:request|reference|answer(?:_[ab])?)\b)", re.IGNORECASE)
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=256)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from stages import locks, params
 from stages.errors import DataError
@@ -25,12 +25,19 @@ from stages.records import Message, Task, content_hash
 from stages.text import chat
 from stages.text.objects import parsed
 from stages.text.prompts import SHOTS, question, shots_of, with_shots
+from stages.text.words import printable
 
 if TYPE_CHECKING:
     from stages.generation.decoding import Completion
 
 SURROGATE = re.compile("[\ud800-\udfff]")
-Answers = Callable[[list[Task]], "list[Completion]"]
+
+
+class System(NamedTuple):
+    """`prompts` raises DataError for a line that is too long for the model; `answers` answers one batch of prompts."""
+
+    prompts: Callable[[list[Task]], list[list[int]]]
+    answers: Callable[[list[list[int]]], "list[Completion]"]
 
 
 def answer(source: str, target: str, systems: Sequence[str], adapters: Sequence[Path] = ()) -> None:
@@ -43,6 +50,9 @@ def answer(source: str, target: str, systems: Sequence[str], adapters: Sequence[
                 lock.enter_context(locks.exclusive(Path(target)))
             with unchanged(SHOTS, *filter(None, folders.values())):
                 fingerprint, answering = _fingerprint(source, folders, p), _opened(folders, p)
+        for task in _checkable(source, p):  # a text that is too long is refused before the first answer
+            for system in answering.values():
+                system.prompts([task])
         tasks = _tasks(source, p.data.system)
         if target == "-":
             _write(sys.stdout, tasks, answering, p.predict.batch_size)
@@ -62,6 +72,8 @@ def _folders(source: str, target: str, systems: Sequence[str], adapters: Sequenc
         raise DataError(f"--input {source}: no such file")
     if Path(target).is_dir():
         raise DataError(f"--output {target}: is a folder; name a file")
+    for _ in _checkable(source, p):  # raises before the first answer
+        pass
     read_manifest()  # raises early if there is none
     for folder in dict.fromkeys(adapters):
         if stored.is_whole(folder):
@@ -69,7 +81,7 @@ def _folders(source: str, target: str, systems: Sequence[str], adapters: Sequenc
     return folders
 
 
-def _write_file(target: Path, fingerprint: str, tasks: Iterator[Task], systems: dict[str, Answers], batch_size: int) -> None:
+def _write_file(target: Path, fingerprint: str, tasks: Iterator[Task], systems: dict[str, System], batch_size: int) -> None:
     """Write the answers to a temporary file, continue an interrupted one, and rename it once it has a row per text."""
     part = target.with_name(f".{target.name}.{fingerprint}.part")
     kept = _whole_batches(part, batch_size)
@@ -84,15 +96,20 @@ def _write_file(target: Path, fingerprint: str, tasks: Iterator[Task], systems: 
     part.replace(target)
 
 
-def _write(file: IO[str], tasks: Iterator[Task], systems: dict[str, Answers], batch_size: int) -> int:
+def _checkable(source: str, p: Params) -> Iterator[Task]:
+    """Yield the tasks of a file; none of standard input, which can be read only once."""
+    return _tasks(source, p.data.system) if source != "-" else iter(())
+
+
+def _write(file: IO[str], tasks: Iterator[Task], systems: dict[str, System], batch_size: int) -> int:
     """Write a row for each task and return their number."""
     written = 0
     while batch := list(islice(tasks, batch_size)):
-        answers = {name: [_row(a) for a in ask(batch)] for name, ask in systems.items()}
+        answers = {name: [_row(a) for a in system.answers(system.prompts(batch))] for name, system in systems.items()}
         for position, task in enumerate(batch):
             by_system = {name: rows[position] for name, rows in answers.items()}
             row = by_system if len(by_system) > 1 else next(iter(by_system.values()))
-            file.write(json.dumps({"input": task.input, **row}, ensure_ascii=False) + "\n")
+            file.write(printable(json.dumps({"input": task.input, **row}, ensure_ascii=False)) + "\n")
         file.flush()
         written += len(batch)
     return written
@@ -103,30 +120,30 @@ def _row(answer: "Completion") -> dict[str, Any]:
     return {"text": answer.text, "parsed": value, "valid": value is not None}
 
 
-def _opened(adapters: dict[str, Path | None], p: Params) -> dict[str, Answers]:
-    """Return a function from tasks to answers per system, by the name that the user gave; a base system has no adapter."""
+def _opened(adapters: dict[str, Path | None], p: Params) -> dict[str, System]:
+    """Return the systems by the names that the user gave; a base system has no adapter."""
     from stages.generation.decoding import greedy
     from stages.models.loading import open_base
     from stages.models.tuned import open_tuned
 
     runtime, limit = params.runtime(), p.predict.max_new_tokens
 
-    def opened(name: str, adapter: Path | None) -> Answers:
+    def opened(name: str, adapter: Path | None) -> System:
         lm = open_tuned(runtime, adapter) if adapter else open_base(runtime)
         shots = [] if adapter else _shots(name)
         room = getattr(lm.model.config, "max_position_embeddings", sys.maxsize) - limit  # T5 has no such limit
 
-        def ask(tasks: list[Task]) -> "list[Completion]":
-            prompts = [chat.prompt_ids(lm.tokenizer, with_shots(question(task), shots)) for task in tasks]
-            for task, prompt in zip(tasks, prompts, strict=True):
+        def prompts(tasks: list[Task]) -> list[list[int]]:
+            found = [chat.prompt_ids(lm.tokenizer, with_shots(question(task), shots)) for task in tasks]
+            for task, prompt in zip(tasks, found, strict=True):
                 if len(prompt) > room:
                     raise DataError(
                         f"--input: line {task.source} has {len(prompt)} tokens for --system {name}, but the model reads {room} "
                         f"besides predict.max_new_tokens = {limit}; shorten it"
                     )
-            return greedy(lm, prompts, limit)
+            return found
 
-        return ask
+        return System(prompts, lambda batch: greedy(lm, batch, limit))
 
     return {name: opened(name, adapter) for name, adapter in adapters.items()}
 
@@ -161,12 +178,16 @@ def _adapter(system: str) -> Path | None:
 
 
 def _tasks(source: str, system: str) -> Iterator[Task]:
-    """Yield a task per line that is not blank: an object with `input`, optionally `instruction` and `system`, or plain text."""
+    """Yield a task per line that is not blank: an object with `input`, optionally `instruction` and `system`, or plain text.
+
+    A line of a .txt file is always text, also where it looks like such an object.
+    """
+    is_text = source.lower().endswith(".txt")
     texts: Iterable[str] = _standard_input() if source == "-" else lines(Path(source))
     for number, line in enumerate(texts, start=1):
         if not line.strip():
             continue
-        row = parsed(line) or {"input": line}
+        row = (None if is_text else parsed(line)) or {"input": line}
         wrong = [key for key, value in row.items() if key in ("input", "instruction", "system") and not isinstance(value, str)]
         if "input" not in row or wrong:
             raise DataError(f'{source}:{number}: must be a text or an object like {{"input": "..."}} with text values')

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from stages.evaluate.rouge import rouge
+from stages.evaluate.rouge import rouge_l
 from stages.records import UNANSWERABLE, Example, Prediction
 from stages.text.words import declines, tokens
 
@@ -19,7 +19,7 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
         return {"declined": float(declined)}, {}
     given, right = tokens(prediction.text), tokens(example.reference)
     common = (Counter(given) & Counter(right)).total()
-    longest = rouge(prediction.text, example.reference, ("rouge_l",))["rouge_l"]
+    longest = rouge_l(prediction.text, example.reference)
     scores = {
         "exact_match": float(given == right),
         "token_f1": 2 * common / (len(given) + len(right)) if given or right else 1.0,

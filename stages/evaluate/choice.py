@@ -14,10 +14,10 @@ NO_LABEL = "(none)"
 # "B", "B. text", "B is correct", "the answer is: B", "option B", "I choose B", "\boxed{B}", "Answer: b)"; an A before a word is
 # an article, but not after "option", nor before "is correct" or a reason ("because").
 LETTER = re.compile(
-    r"""^\W*([A-Z])(?:[.):]|\W*$|\ is\ (?:correct|right)\b)
+    r"""^[^\w\n]*([A-Z])(?:[.):]|[^\w\n]*$|\ is\ (?:correct|right)\b)
     | (?<!not\ )(?<!n['’]t\ )(?:\b(?i:answer(?:\ is|:)|option(?:\ is)?|choose|it['’]s|it\ is)|\\boxed|答案[是为：:]|选择?)
       [\s:：*_"'(（{]*
-      ([B-Z](?![\w-])|A(?![\w-]|\ (?!(?:because|since|as)\b)\w)|(?<=ption\ )A(?![\w-])|[a-z](?=[.):](?!\w)|\W*$))""",
+      ([B-Z](?![\w-])|A(?![\w-]|\ (?!(?:because|since|as)\b)\w)|(?<=ption\ )A(?![\w-])|[a-z](?=[.):](?!\w)|[^\w\n]*$))""",
     re.MULTILINE | re.VERBOSE,
 )
 LISTED = re.compile(r"^[A-Z]\. ", re.MULTILINE)

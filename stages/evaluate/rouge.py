@@ -1,15 +1,18 @@
 """Summaries: ROUGE-1, -2, -L, -Lsum by rouge_score with tokens for any language, and ROUGE-S."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from types import SimpleNamespace
 from typing import NamedTuple
 
+from rapidfuzz.distance import LCSseq
+
 from stages.records import Example, Prediction
 from stages.text.words import sentences, tokens
 
-NAMES = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL", "rouge_lsum": "rougeLsum"}
+# ROUGE-Lsum and ROUGE-S take quadratic time and see only the beginnings of longer texts.
+LONGEST, SENTENCES = 1000, 100  # words and sentences
 
 
 class Rates(NamedTuple):
@@ -32,21 +35,43 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> di
     return {name: sum(measures[name] for measures in measured) / len(measured) for name in measured[0]}
 
 
-def rouge(
-    answer: str, reference: str, names: Sequence[str] = tuple(NAMES), tokenize: Callable[[str], list[str]] = tokens
-) -> dict[str, Rates]:
+def rouge(answer: str, reference: str, tokenize: Callable[[str], list[str]] = tokens) -> dict[str, Rates]:
     """Use rouge_score with other tokens: its own find nothing in Chinese and split words at accents. Lsum uses sentences."""
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer([NAMES[name] for name in names], tokenizer=SimpleNamespace(tokenize=tokenize))
-    by_sentence = ("\n".join(sentences(text)) for text in (reference, answer))
-    found = scorer.score(*by_sentence)
-    return {name: Rates(*found[NAMES[name]]) for name in names}
+    def scored(name: str, texts: Sequence[str]) -> Rates:
+        return Rates(*RougeScorer([name], tokenizer=SimpleNamespace(tokenize=tokenize)).score(*texts)[name])
+
+    listed = [sentences(text) for text in (reference, answer)]
+    whole = ["\n".join(parts) for parts in listed]
+    return {
+        "rouge_1": scored("rouge1", whole),
+        "rouge_2": scored("rouge2", whole),
+        "rouge_l": rouge_l(answer, reference, tokenize),
+        "rouge_lsum": scored("rougeLsum", ["\n".join(_beginning(parts, tokenize)) for parts in listed]),
+    }
+
+
+def _beginning(parts: Sequence[str], tokenize: Callable[[str], list[str]]) -> Iterator[str]:
+    """Yield at most SENTENCES sentences with together at most LONGEST words."""
+    left = LONGEST
+    for part in parts[:SENTENCES]:
+        words = tokenize(part)
+        yield part if len(words) <= left else " ".join(words[:left])
+        left = max(0, left - len(words))
+
+
+def rouge_l(answer: str, reference: str, tokenize: Callable[[str], list[str]] = tokens) -> Rates:
+    """Return the numbers of rouge_score; rapidfuzz finds the longest common subsequence of long texts much faster."""
+    given, right = tokenize(answer), tokenize(reference)
+    longest = LCSseq.similarity(given, right)
+    precision, recall = longest / max(len(given), 1), longest / max(len(right), 1)
+    return Rates(precision, recall, 2 * precision * recall / (precision + recall) if longest else 0.0)
 
 
 def rouge_s(given: Sequence[str], right: Sequence[str]) -> Rates:
     """Return skip-bigram co-occurrence (Lin 2004, section 5): pairs of words in order, with any gap, counted as a bag."""
-    pairs, wanted = Counter(combinations(given, 2)), Counter(combinations(right, 2))
+    pairs, wanted = (Counter(combinations(words[:LONGEST], 2)) for words in (given, right))
     both = (pairs & wanted).total()
     total = pairs.total() + wanted.total()
     return Rates(both / max(pairs.total(), 1), both / max(wanted.total(), 1), 2 * both / max(total, 1))

@@ -1,11 +1,11 @@
 """Items that measure forgetting: texts, multiple-choice questions, requests to refuse. None is trained on."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from stages.errors import DataError
+from stages.fetch.table import loads
 from stages.files import lines
 from stages.params import Retention
 from stages.records import HARM, PLAIN_TEXT, Task
@@ -53,9 +53,9 @@ def _rows(path: Path, *keys: str) -> list[tuple[int, dict[str, Any]]]:
     rows = []
     for number, line in enumerate(lines(path), start=1):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: not JSON: {error.msg}") from None
+            row = loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: not JSON: {error}") from None
         if not isinstance(row, dict) or any(key not in row for key in keys):
             raise DataError(f"{path}:{number}: must be an object with {', '.join(keys)}")
         rows.append((number, row))

@@ -12,6 +12,7 @@ from stages.fetch import choices, hub, table
 from stages.fetch.table import as_text, kind_of, loads
 from stages.params import RowsData
 from stages.records import Message, Role, Task, TaskKind
+from stages.text.objects import parsed
 
 MESSAGES_LIKE = 'a list like [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
 OPTIONS_LIKE = 'an object like {"A": "…", "B": "…"}, or a list of pairs like ["A", "…"] or {"key": "A", "value": "…"}'
@@ -166,16 +167,11 @@ def _output(place: str, name: str, value: Any, kind: TaskKind) -> str:
     text = as_text(place, name, value)
     if not text.strip():
         raise DataError(f"{place}: {name!r} is empty; each row needs the right answer: fill in or delete the row")
-    if kind == "extraction" and not _is_object(text):
+    found = parsed(text) if kind == "extraction" else {}
+    if found is None:
         raise DataError(f'{place}: {name!r} must be a JSON object like {{"name": "…"}}, or data.task must be text')
+    as_text(place, name, json.dumps(found, ensure_ascii=False))  # refuses half a pair, also where it is written as \ud83d
     return text
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(loads(text), dict)
-    except ValueError:
-        return False
 
 
 def _group(place: str, row: Mapping[str, Any], name: str | None) -> str:

@@ -27,15 +27,17 @@ class BM25:
     def __init__(self, passages: Sequence[Document]) -> None:
         self.passages = passages
         self.counts = [Counter(words(passage.text)) for passage in passages]
-        self.mean = max(1, sum(count.total() for count in self.counts)) / max(1, len(passages))  # 1: all may be wordless
+        self.totals = [count.total() for count in self.counts]
+        self.mean = max(1, sum(self.totals)) / max(1, len(passages))  # 1: all may be wordless
         self.holding = Counter(word for count in self.counts for word in count)
 
     def best(self, question: str) -> Document:
         """Return the passage of the highest score; of equal ones the first."""
         asked = words(question)
-        scores = [sum(self._weight(word, count) for word in asked) for count in self.counts]
+        counted = list(zip(self.counts, self.totals, strict=True))
+        scores = [sum(self._weight(word, count, total) for word in asked) for count, total in counted]
         return self.passages[scores.index(max(scores))]
 
-    def _weight(self, word: str, count: Counter[str]) -> float:
+    def _weight(self, word: str, count: Counter[str], total: int) -> float:
         rare = math.log(1 + (len(self.passages) - self.holding[word] + 0.5) / (self.holding[word] + 0.5))
-        return rare * count[word] * (K1 + 1) / (count[word] + K1 * (1 - B + B * count.total() / self.mean))
+        return rare * count[word] * (K1 + 1) / (count[word] + K1 * (1 - B + B * total / self.mean))

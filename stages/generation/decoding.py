@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from stages.generation import cache
 from stages.models.loading import LanguageModel
+from stages.text.words import printable
 
 
 @dataclass(frozen=True)
@@ -49,5 +50,5 @@ def generate(lm: LanguageModel, prompts: Sequence[list[int]], **how: Any) -> lis
 
 def _answer(tokenizer: PreTrainedTokenizerBase, ids: list[int], stops: list[int]) -> Completion:
     end = next((position for position, token in enumerate(ids) if token in stops), None)
-    text = str(tokenizer.decode(ids[:end], skip_special_tokens=True)).strip()
+    text = printable(str(tokenizer.decode(ids[:end], skip_special_tokens=True))).strip()
     return Completion(text, end is not None, len(ids) if end is None else end + 1)

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from stages.formatting import clip
 from stages.records import Example, Prediction
 from stages.report.summary import Table
 from stages.text.objects import parsed, same
+from stages.text.words import printable
 
 LONGEST = 1000  # characters of an answer compared in the list of errors
+LONGEST_SHOWN = 2000  # and of a text in a before/after example; comparing takes quadratic time
 FAILURES = 2  # always shown if there are any: a page of successes alone would mislead
 WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+|\s+|.", re.DOTALL)  # Chinese and Japanese by character
 
@@ -27,7 +30,8 @@ def choose(table: Table, base: str, tuned: str, headline: str, count: int, seed:
     before = table.column(base, headline) == 1
     failed = [row for row in order if not right[row]][: min(FAILURES, count)]
     fixed = [row for row in order if right[row] and not before[row]]
-    others = [row for row in order if row not in failed and row not in fixed]
+    taken = {*failed, *fixed}
+    others = [row for row in order if row not in taken]
     rows = sorted([*failed, *fixed, *others][:count])
     return [(row, _outcome(bool(before[row]), bool(right[row]))) for row in rows]
 
@@ -48,11 +52,11 @@ def compare(example: Example, base: Prediction, tuned: Prediction) -> dict[str, 
         "source": example.source,
         "slices": example.slices,
         "prompt": [(turn.role, printable(turn.content)) for turn in example.prompt if turn.role != "system"],
-        "reference": printable(reference),
+        "reference": _clipped(reference),
         "stopped": {"base": base.stopped, "tuned": tuned.stopped},
         "fields": _fields(expected, objects) if expected else None,
-        "unparsed": {side: printable(text) for side, text in answers.items() if expected and objects[side] is None},
-        "words": None if expected else {side: marked(printable(text), printable(reference)) for side, text in answers.items()},
+        "unparsed": {side: _clipped(text) for side, text in answers.items() if expected and objects[side] is None},
+        "words": None if expected else {side: marked(_clipped(text), _clipped(reference)) for side, text in answers.items()},
     }
 
 
@@ -73,7 +77,7 @@ def _shown(answer: dict[str, Any], name: str) -> str:
     if name not in answer:
         return "(no such field)"
     value = answer[name]
-    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return _clipped(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def marked(answer: str, reference: str) -> list[tuple[str, str]]:
@@ -88,9 +92,8 @@ def marked(answer: str, reference: str) -> list[tuple[str, str]]:
     return pieces
 
 
-def printable(text: str) -> str:
-    """Replace half a surrogate pair, which a model can write as \\ud800 and UTF-8 cannot, by a question mark."""
-    return text.encode("utf-8", "replace").decode()
+def _clipped(text: str) -> str:
+    return clip(printable(text), LONGEST_SHOWN)
 
 
 def before_after(

@@ -14,7 +14,7 @@ from stages.text.words import repetition as repeated
 HAN = re.compile(r"[\u3400-\u9fff]")
 TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[a-z0-9]+")
 LEFTOVER = re.compile(
-    r"@|https?:|\[[^\]]*\]|\{|\*\*|\d{3}[-. ]\d{4}|(?-i:\b[A-Z]{2} \d{5}\b)|\bSubject:|"
+    r"@|https?:|\[[^][]*\]|\{|\*\*|\d{3}[-. ]\d{4}|(?-i:\b[A-Z]{2} \d{5}\b)|\bSubject:|"
     r"\b(?:Dear|Sincerely|Regards|Mr|Mrs|Ms|Dr)\b|^(?:sure|here is|here's)\b|\b(?:as an ai|new complaint|my name is)\b",
     re.IGNORECASE,
 )

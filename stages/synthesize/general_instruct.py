@@ -22,7 +22,7 @@ from stages.synthesize.made import Inputs, Made, steps
 from stages.teachers.teacher import Ask, Teacher
 
 PROMPTS = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True)
-ITEM = re.compile(r"(?:^|\n)[ \t]*(\d+)[ \t]?[.)．、）][ \t]*")
+ITEM = re.compile(r"(?:^|\n)[ \t]*(\d{1,9})[ \t]?[.)．、）][ \t]*")
 
 
 class Shown(NamedTuple):

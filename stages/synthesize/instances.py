@@ -10,8 +10,8 @@ from stages.records import Call, Document, Message, Rejection, Task
 NEXT_TASK = re.compile(r"(?:^|\n)[ \t]*Task[ \t]*[:：]")
 LABEL = re.compile(r"(?:^|\n)[ \t]*Class label[ \t]*[:：][ \t]*", re.IGNORECASE)
 EXAMPLE = re.compile(r"(?:^|\n)[ \t]*Example[ \t]*\d+[ \t]*[.:：]?")
-INPUT = re.compile(r"(?:^|\n)[ \t]*Input[ \t]*\d*[ \t]*[:：]")
-OUTPUT = re.compile(r"(?:^|\n)[ \t]*Output[ \t]*\d*[ \t]*[:：]")
+INPUT = re.compile(r"(?:^|\n)[ \t]*Input[ \t]*(?:\d+[ \t]*)?[:：]")
+OUTPUT = re.compile(r"(?:^|\n)[ \t]*Output[ \t]*(?:\d+[ \t]*)?[:：]")
 TURN = re.compile(r"(?:^|\n)[ \t]*(User|Assistant)[ \t]*[:：]")
 
 
@@ -54,30 +54,31 @@ def passed(
     """Apply one filter after another, each to the remaining instances."""
     left, rejected = list(found), []
     for name in options.instance_filters:
-        others, left = left, []
+        others, left, before = left, [], set[Instance]()
+        answered = {(other.input, other.output) for other in others if other.input}
+        conflict = len(answered) > len({given for given, _ in answered})
         for one in others:
-            is_bad, reason = _judged(one, others, left, options.instances)[name]
+            is_bad, reason = _judged(one, conflict, one in before, len(left), options.instances)[name]
             if is_bad:
                 text = "\n".join((instruction, one.input, one.output))
                 rejected.append(Rejection(text=text, filter=f"instance_{name}", reason=reason, parents=(call,)))
             else:
                 left.append(one)
+                before.add(one)
     return left, rejected
 
 
-def _judged(
-    one: Instance, others: Sequence[Instance], before: Sequence[Instance], most: int
-) -> dict[InstanceFilter, tuple[bool, str]]:
-    """Return each filter's verdict and reason, given all instances of the instruction and the kept ones before this."""
-    ends, answered = (one.input[-1:], one.output[-1:]), {(other.input, other.output) for other in others if other.input}
+def _judged(one: Instance, conflict: bool, repeated: bool, before: int, most: int) -> dict[InstanceFilter, tuple[bool, str]]:
+    """Return each filter's verdict and reason; `before` counts the kept instances before this one."""
+    ends = (one.input[-1:], one.output[-1:])
     return {
         "finished": (not one.finished, "the answer ran into the token limit"),
         "echo": (one.input == one.output, "the output repeats the input"),
         "empty": (not one.output, "no output"),
         "colon": (":" in ends or "：" in ends, "input or output ends with a colon"),
-        "conflict": (len(answered) > len({given for given, _ in answered}), "an input of the instruction has several outputs"),
-        "duplicate": (one in before, "identical to an earlier one"),
-        "surplus": (len(before) >= most, f"more than {most} instances"),
+        "conflict": (conflict, "an input of the instruction has several outputs"),
+        "duplicate": (repeated, "identical to an earlier one"),
+        "surplus": (before >= most, f"more than {most} instances"),
     }
 
 

@@ -140,7 +140,7 @@ def grounded(answer: str, passage: str) -> str | None:
     if (denial := DENIAL.search(answer)) and not DENIAL.search(passage):
         return f"{denial[0]!r} is not in the passage"
     answer, passage = AMOUNT_SPACE.sub("", answer), AMOUNT_SPACE.sub("", passage)
-    for amount in AMOUNT.findall(answer):
+    for amount in dict.fromkeys(AMOUNT.findall(answer)):
         before = rf"(?<![\d{NUMERALS}])(?<!\d[.,])(?<!(?<!\w)[-−])(?<!(?<!\w)[-−][$€£¥])"
         after = r"(?![.,]?\d)" if amount[-1].isdigit() else ""  # "2024年3月": a unit may be followed by a number
         if not re.search(rf"{before}{re.escape(amount)}{after}", passage):

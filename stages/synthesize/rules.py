@@ -15,8 +15,9 @@ from stages.records import Document, content_hash
 from stages.text.passages import HEADING, SENTENCE_END, WORD, headings, is_cjk
 
 LONGEST = 30  # words of an answer
+LONGEST_STATEMENT = 1000  # characters; a longer line is no statement, and rules.yaml would take quadratic time for it
 RULER = re.compile(r"\|[\s:|-]+")  # below the header of a table
-ITEM = re.compile(r"\s*(?:[-*•]|\d+[.)、])\s+")
+ITEM = re.compile(r"(?<!\s)\s*(?:[-*•]|(?<!\d)\d+[.)、])\s+")  # begins where its spaces and its digits begin
 LABELLED = re.compile(r"(?!(?:tips?|notes?|examples?): )([^:：.?!。]{2,80})(?:: |：)(.+)", re.IGNORECASE)
 PLAIN_COLUMN = re.compile(
     r"(.* )?(value|details?|amount|description)|availability.*|(how|what) .*|数值|值|内容|说明|金额", re.IGNORECASE
@@ -63,7 +64,9 @@ def pairs(passage: Document, wordings: int) -> list[tuple[str, str]]:
 
 
 def _matched(sort: str, statement: str, chinese: bool) -> list[tuple[Rule, re.Match[str]]]:
-    """Return the rules that fit and ask in the statement's language, with their matches."""
+    """Return the rules that fit and ask in the statement's language, with their matches; none fits an overlong one."""
+    if len(statement) > LONGEST_STATEMENT:
+        return []
     fitting = ((rule, match) for rule in _rules()[sort] if (match := rule.match.fullmatch(statement)))
     return [(rule, match) for rule, match in fitting if is_cjk(rule.ask[0]) == chinese]
 

@@ -27,7 +27,7 @@ from stages.teachers.teacher import Ask, Teacher
 from stages.text.passages import cut, headings, is_cjk
 
 BLOCK = 32  # passages on average
-NUMBER = re.compile(r"\s*(?:[-*•]\s+|\d+\s*[.)、:：]\s*|(?:Question|Q|问题)\s*\d*\s*[:：.]\s*)*", re.IGNORECASE)
+NUMBER = re.compile(r"\s*(?:[-*•]\s+|\d+\s*[.)、:：]\s*|(?:Question|Q|问题)\s*(?:\d+\s*)?[:：.]\s*)*", re.IGNORECASE)
 
 
 def run(inputs: Inputs, teacher: Teacher, options: SelfQa, seed: int) -> Made:

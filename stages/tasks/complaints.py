@@ -102,7 +102,8 @@ def fill(layout: str, values: dict[str, str | None]) -> str:
 
     lines = []
     for line in layout.strip("\n").split("\n"):
-        kept = SEGMENT.sub(segment, line)
+        head, close, rest = line.rpartition("]]")  # in the rest, each `[[` would search for its end in vain
+        kept = SEGMENT.sub(segment, head + close) + rest
         if kept.strip() or not line.strip():
             lines.append(PLACEHOLDER.sub(lambda match: values[match[1]] or "", kept).rstrip())
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()

@@ -12,6 +12,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from stages.errors import DataError, reason
 from stages.params import OpenAITeacher, Runtime
 from stages.teachers.teacher import Ask, Keep, Refused, Reply, Unit, about
+from stages.text.words import printable
 
 # What chat models use as control tokens. A server renders the template itself and would read them as such in a message.
 CONTROL = re.compile(
@@ -124,10 +125,7 @@ class OpenAI:
         try:
             body = raw.parse()
             choice = body.choices[0]
-            content = choice.message.content or ""  # filters reject an empty answer
-            text = self._masked(
-                content.encode("utf-8", "replace").decode()
-            )  # half an escaped pair such as \ud83d cannot be stored
+            text = self._masked(printable(choice.message.content or ""))  # filters reject an empty answer
             return Reply(
                 text=text.strip(),
                 stopped=choice.finish_reason == "stop",

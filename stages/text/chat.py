@@ -10,7 +10,10 @@ as the text it is, so it ends no turn.
 
 import hashlib
 import re
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 IGNORE = -100
 OPEN, CLOSE = "\ufdd0", "\ufdd1"  # Unicode noncharacters; between them stands a control token that a message holds as text
 WRITTEN = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}")
+TEMPLATE_SECONDS = 10.0  # of computing; a usual template takes a millisecond
 FIXED_DATE = "01 Jan 2025"  # some templates (Llama 3.2) write today's date, which would change the bytes every day
 FIXED_CLOCK = "{% macro strftime_now(form) %}" + FIXED_DATE + "{% endmacro %}"  # shadows the clock that transformers passes in
 
@@ -125,15 +129,35 @@ def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], an
             "model.chat_template or save one into its folder"
         )
     turns = [{**turn.model_dump(), "content": tokenizer.control.sub(_enclosed, turn.content)} for turn in messages]
-    text = tokenizer.apply_chat_template(
-        turns,
-        chat_template=FIXED_CLOCK + str(tokenizer.chat_template),
-        tokenize=False,
-        add_generation_prompt=answer_next,
-        enable_thinking=False,
-        date_string=FIXED_DATE,
-    )
+    with _time_limit(f"{tokenizer.name_or_path}: its chat template runs for more than {TEMPLATE_SECONDS:g} s"):
+        text = tokenizer.apply_chat_template(
+            turns,
+            chat_template=FIXED_CLOCK + str(tokenizer.chat_template),
+            tokenize=False,
+            add_generation_prompt=answer_next,
+            enable_thinking=False,
+            date_string=FIXED_DATE,
+        )
     return str(text)
+
+
+@contextmanager
+def _time_limit(what: str) -> Iterator[None]:
+    """Raise DataError in the block after TEMPLATE_SECONDS of computing; without a limit outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():  # signals arrive in no other one
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise DataError(f"{what}; choose another model or name a template in model.chat_template")
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, TEMPLATE_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def rendering_hash(tokenizer: "PreTrainedTokenizerBase") -> str:

@@ -1,6 +1,7 @@
 """JSON objects in answers: parse one, and compare two values as JSON does."""
 
 import json
+from math import isfinite
 from typing import Any
 
 WRONG = ""  # equals no value; stands for answers that are not an object or are nested too deep to compare
@@ -18,6 +19,8 @@ def parsed(answer: str) -> dict[str, Any] | None:
 def number(text: str) -> int | float:
     """Parse a number; 1.0 is 1, as in JSON Schema."""
     value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"{text} is too large for a number")  # 1e999 would be written as Infinity, which is not JSON
     return int(value) if value.is_integer() else value
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from stages.params import Passage
 from stages.records import Document
 
-HEADING = re.compile(r"(#{1,6})\s+(.+)")
+HEADING = re.compile(r"(#{1,6})\s+(\S.{0,999})")  # each passage repeats it, so a longer line is text
 CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 LETTER = rf"[^\s{CJK}]"
 WORD = re.compile(rf"[{CJK}]|(?<!{LETTER}){LETTER}{{1,24}}(?!{LETTER})|{LETTER}{{1,4}}")
@@ -61,32 +61,37 @@ def _sections(text: str) -> Iterator[tuple[list[str], str]]:
 
 
 def _pieces(body: str, size: Passage) -> Iterator[str]:
-    parts = [part for line in body.splitlines(keepends=True) for part in _parts(line, size)]
-    start = 0
-    while start < len(parts):
-        end = start + 1
-        while end < len(parts) and _words(parts[start : end + 1]) <= size.words:
-            end += 1
-        if piece := "".join(parts[start:end]).strip("\n").rstrip():
-            yield piece
-        back = end
-        while end < len(parts) and back - 1 > start and _words(parts[back - 1 : end]) <= size.overlap:
-            back -= 1
-        last = next((part for part in reversed(parts[start:end]) if _words([part])), "")
-        if end < len(parts) and _words([last]) > size.overlap:
-            back = end
-            parts[end:end] = _tail(last, min(size.overlap, size.words - _words([parts[end]])))
-        start = back
+    rest = [(part, _words(part)) for line in body.splitlines(keepends=True) for part in _parts(line, size)][::-1]
+    while rest:
+        piece = [rest.pop()]
+        words = piece[0][1]
+        while rest and words + rest[-1][1] <= size.words:
+            piece.append(rest.pop())
+            words += piece[-1][1]
+        if text := "".join(part for part, _ in piece).strip("\n").rstrip():
+            yield text
+        if not rest:
+            return
+        last, longest = next((part for part in reversed(piece) if part[1]), ("", 0))
+        if longest > size.overlap:
+            rest += _tail(last, min(size.overlap, size.words - rest[-1][1]))
+            continue
+        shared = 0
+        while len(piece) > 1 and (shared := shared + piece[-1][1]) <= size.overlap:
+            rest.append(piece.pop())
 
 
-def _tail(part: str, words: int) -> list[str]:
+def _tail(part: str, words: int) -> list[tuple[str, int]]:
     """Return the part's last words as a part of their own; none if the next part leaves no room."""
-    return [part[[match.start() for match in WORD.finditer(part)][-words] :]] if words > 0 else []
+    if words <= 0:
+        return []
+    tail = part[[match.start() for match in WORD.finditer(part)][-words] :]
+    return [(tail, _words(tail))]
 
 
 def _parts(line: str, size: Passage) -> list[str]:
     """Return a line whole, or its sentences, or windows small enough for neighbours to share."""
-    if _words([line]) <= size.words:
+    if _words(line) <= size.words:
         return [line]
     parts = []
     for sentence in SENTENCE_END.split(line):
@@ -97,5 +102,5 @@ def _parts(line: str, size: Passage) -> list[str]:
     return parts
 
 
-def _words(parts: list[str]) -> int:
-    return sum(len(WORD.findall(part)) for part in parts)
+def _words(text: str) -> int:
+    return len(WORD.findall(text))

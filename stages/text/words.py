@@ -1,4 +1,4 @@
-"""Words, sentences and script of a text, with or without spaces; and whether an answer declines."""
+"""Words, sentences and script of a text, with or without spaces; whether an answer declines; what UTF-8 can write."""
 
 import re
 from collections import Counter
@@ -35,6 +35,11 @@ def tokens(text: str) -> list[str]:
     On ASCII text these are the tokens of rouge_score without stemming, and words with accents stay whole.
     """
     return TOKEN.findall(text.lower()) or text.split()
+
+
+def printable(text: str) -> str:
+    """Replace half a surrogate pair, which a model can write as \\ud800 and UTF-8 cannot, by a question mark."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def sentences(text: str) -> list[str]:

@@ -1,0 +1,143 @@
+"""Long texts from outside take time in proportion to their length, in every pattern and loop that reads them."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stages.commands import judge
+from stages.evaluate import answering, choice, extraction, rouge
+from stages.format.retrieval import BM25
+from stages.params import Passage
+from stages.records import Call, Document, Example, Message, Prediction
+from stages.report import examples
+from stages.synthesize import filters, general_instruct, instances, pairs, rules, self_qa
+from stages.tasks import complaints
+from stages.text import passages, words
+from tests.fixtures.instructing import DEFAULT
+
+CHOICES = ["The tea", "The coffee"]
+
+
+def filled(unit: str, length: int, begin: str = "", end: str = "") -> str:
+    return begin + (unit * (length // len(unit) + 1))[:length] + end
+
+
+def call(text: str) -> Call:
+    return Call(messages=(), request="", text=text, stopped=True, prompt_tokens=1, new_tokens=1)
+
+
+def judged(text: str) -> None:
+    judge._verdict(call(text))
+    judge._marks(call(text))
+
+
+def filtered(text: str) -> None:
+    instances.passed(instances.read(call(text), is_closed=True), "Do it.", "call-1", DEFAULT)
+
+
+def cut(text: str) -> list[Document]:
+    return passages.cut(Document(text=text, kind="document", source="d"), Passage(words=200, overlap=20))
+
+
+def stated(text: str) -> None:
+    passage = Document(text=f"# Gold Account\n{text}", kind="passage", source="d")
+    rules.pairs(passage, 3)
+    rules.labels(passage)
+
+
+def scored(score: Callable[..., Any], kind: Any, answer: str, reference: str) -> None:
+    messages = (Message(role="user", content="?"), Message(role="assistant", content=reference))
+    example = Example(kind=kind, messages=messages, source="s")
+    score(example, Prediction(example=example.id, system="s", text=answer, stopped=True, prompt_tokens=1, new_tokens=1))
+
+
+def shown(text: str, reference: str) -> None:
+    messages = (Message(role="user", content="?"), Message(role="assistant", content=reference))
+    example = Example(kind="text", messages=messages, source="s")
+    answer = Prediction(example=example.id, system="s", text=text, stopped=True, prompt_tokens=1, new_tokens=1)
+    examples.compare(example, answer, answer)
+
+
+READERS: dict[str, Callable[[int], Any]] = {
+    "verdict: blank lines": lambda n: judged(filled("\n", n, end="x")),
+    "verdict: brackets": lambda n: judged(filled("()", n, "Verdict: A (", "x")),
+    "verdict: open brackets": lambda n: judged(filled("(", n, "Verdict: A", "x")),
+    "mark: signs": lambda n: judged(filled("- ", n, "1", "relevance")),
+    "mark: slashes": lambda n: judged(filled("\n*", n, "relevance 5", "x")),
+    "letter: blank lines": lambda n: choice.named(filled("\n", n, "B"), CHOICES, by_letter=True),
+    "letter: signs": lambda n: choice.named(filled("* ", n, "B ", "x"), CHOICES, by_letter=True),
+    "letter: many": lambda n: choice.named(filled("answer: b", n), CHOICES, by_letter=True),
+    "choices: repeated words": lambda n: choice.named(filled("the tea ", n), CHOICES, by_letter=False),
+    "question number: blanks": lambda n: self_qa.NUMBER.sub("", filled(" ", n, "Q", "x"), count=1),
+    "question number: digits": lambda n: self_qa.NUMBER.sub("", filled("1", n, "Q", "x"), count=1),
+    "question number: many": lambda n: self_qa.NUMBER.sub("", filled("Q 1 : ", n), count=1),
+    "input: blanks": lambda n: instances.read(call(filled(" ", n, "Output: a\nInput", "x")), is_closed=False),
+    "output: blanks": lambda n: instances.read(call(filled("\t", n, "Output", "x")), is_closed=False),
+    "instances: many": lambda n: filtered(filled("\nClass label: a\nb", n)),
+    "listed: digits": lambda n: general_instruct.listed(call(filled("1", n, "3. a\n", ". b")), 2),
+    "listed: many": lambda n: general_instruct.listed(call(filled("\n1. a", n)), 2),
+    "layout: open segments": lambda n: complaints.fill(filled("[[", n), {}),
+    "layout: alternatives": lambda n: complaints.fill(filled("[[||", n, "]]"), {}),
+    "layout: segments": lambda n: complaints.fill(filled("[[a||b]]", n), {}),
+    "leftovers: brackets": lambda n: filters.leftovers(filled("[", n)),
+    "leftovers: digits": lambda n: filters.leftovers(filled("1", n)),
+    "heading: blanks": lambda n: passages.HEADING.fullmatch(filled(" ", n, "#", "\n")),
+    "heading: long": lambda n: cut(filled("a ", n, "# ") + "\n" + filled("b ", n)),
+    "document: blank lines": lambda n: cut(filled("\n", n, "a", "b")),
+    "document: sentences": lambda n: cut(filled("a. ", n)),
+    "document: short lines": lambda n: cut(filled("ab\n\n\n", n)),
+    "statements: blanks": lambda n: stated(filled(" ", n, "a", "b")),
+    "statements: digits": lambda n: stated(filled("1", n)),
+    "statements: rows": lambda n: stated(filled("| a | b |\n", n)),
+    "rules: words": lambda n: stated(filled("fees have ", n, end="| yes |")),
+    "rules: digits": lambda n: stated(filled("1 ", n, "- Fee: ", "|")),
+    "rules: amounts": lambda n: stated(filled("the fee of up to ", n)),
+    "pointing": lambda n: pairs.self_contained(filled("how long does ", n), {"gold"}),
+    "grounded: numbers": lambda n: pairs.grounded(filled("7 ", n), "7 apples"),
+    "grounded: characters": lambda n: pairs.grounded(filled("一二金", n), "一二金账户"),
+    "declines": lambda n: words.declines(filled("抱歉,", n)),
+    "rouge: words": lambda n: scored(rouge.score, "summary", filled("a b c d ", n), filled("d c b ", n)),
+    "rouge: sentences": lambda n: scored(rouge.score, "summary", filled("a\n", n), filled("b\na\n", n)),
+    "rouge: one word": lambda n: scored(rouge.score, "summary", filled("一", n), filled("一", n)),
+    "answer": lambda n: scored(answering.score, "text", filled("a b c ", n), filled("c b ", n)),
+    "object": lambda n: scored(extraction.score, "extraction", filled("[1],", n, '{"a": [', "1]}"), '{"a": 1}'),
+    "highlighting: words": lambda n: shown(filled("a b ", n), filled("b c ", n)),
+    "highlighting: one character": lambda n: shown(filled("一", n), filled("一二", n)),
+    "highlighting: blanks": lambda n: shown(filled(" \n", n), filled("\n\n ", n)),
+    "retrieval": lambda n: BM25([Document(text=filled("a b c ", n), kind="p", source="s")]).best(filled("c d ", n)),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_long_text_takes_time_in_proportion(name: str) -> None:
+    def seconds(length: int) -> float:
+        started = time.process_time()
+        READERS[name](length)
+        return time.process_time() - started
+
+    READERS[name](10)  # compiles and loads what it needs
+    assert seconds(50_000) < 1 or seconds(50_000) < 30 * min(seconds(5_000) for _ in range(3))
+
+
+@pytest.mark.parametrize("number", range(len(rules._rules()["statements"])))
+def test_no_rule_takes_long_for_the_longest_statement(number: int) -> None:
+    rule = rules._rules()["statements"][number].match
+    statements = [
+        filled(unit, rules.LONGEST_STATEMENT, begin)[: rules.LONGEST_STATEMENT - 2] + end
+        for begin in ("", "you can ", "if a", "keep ", "a | ")
+        for unit in ("1 ", "a ", "is may ", "up to 1 fees ", "the a of ", "to avoid ", "如果是")
+        for end in ("", " |")
+    ]
+    started = time.process_time()
+    for statement in statements:
+        rule.fullmatch(statement)
+    assert time.process_time() - started < 2
+
+
+def test_a_statement_beyond_the_limit_matches_no_rule() -> None:
+    line = "- Monthly fee: $10.00"
+    assert rules.pairs(Document(text=f"# Gold Account\n{line}", kind="passage", source="d"), 1)
+    long = f"# Gold Account\n- {'Monthly ' * 125}fee: $10.00"
+    assert rules.pairs(Document(text=long, kind="passage", source="d"), 1) == []
