@@ -103,7 +103,7 @@ def _paths(value: Any, named: bool = False) -> Iterator[str]:
 
 
 def _check_files(hub: HubRows, folder: Path, splits: dict[Any, Any]) -> None:
-    """Raise DataError unless each file lies in the snapshot or, as links of the hub's cache do, in the blobs beside it."""
+    """Raise DataError unless each file lies in the snapshot or, as links of the hub's cache do, in the blobs next to it."""
     inside = (folder.resolve(), folder.parent.parent.resolve() / "blobs")
     for path in (Path(file) for found in splits.values() for file in found):
         if not any(path.resolve().is_relative_to(place) for place in inside):

@@ -40,7 +40,7 @@ def check_whole(folder: Path, where: str) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise DataError if a configuration names code to run, or an index names weights that are not safetensors beside it."""
+    """Raise DataError if a configuration names code to run, or an index names weights that are not safetensors next to it."""
     for path in sorted(folder.glob("*config.json")):
         if _holds(_parsed(path), "auto_map"):
             raise DataError(f"{path}: 'auto_map' names code, which is never run; remove the key or use another model")

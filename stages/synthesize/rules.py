@@ -15,7 +15,7 @@ from stages.records import Document, content_hash
 from stages.text.passages import HEADING, SENTENCE_END, WORD, headings, is_cjk
 
 LONGEST = 30  # words of an answer
-LONGEST_STATEMENT = 1000  # characters; a longer line is no statement, and rules.yaml would take quadratic time for it
+LONGEST_STATEMENT = 1000  # characters; longer lines are left out: rules.yaml would take quadratic time for it
 RULER = re.compile(r"\|[\s:|-]+")  # below the header of a table
 ITEM = re.compile(r"(?<!\s)\s*(?:[-*•]|(?<!\d)\d+[.)、])\s+")  # begins where its spaces and its digits begin
 LABELLED = re.compile(r"(?!(?:tips?|notes?|examples?): )([^:：.?!。]{2,80})(?:: |：)(.+)", re.IGNORECASE)

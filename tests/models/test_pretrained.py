@@ -1,4 +1,4 @@
-"""Folders of models from outside: no code in them runs, and only safetensors beside their index are read."""
+"""Folders of models from outside: no code in them runs, and only safetensors next to their index are read."""
 
 import json
 import re
