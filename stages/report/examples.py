@@ -3,10 +3,12 @@
 import difflib
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from rapidfuzz.distance import LCSseq
 
 from stages.formatting import clip
 from stages.records import Example, Prediction
@@ -15,7 +17,8 @@ from stages.text.objects import parsed, same
 from stages.text.words import printable
 
 LONGEST = 1000  # characters of an answer compared in the list of errors
-LONGEST_SHOWN = 2000  # and of a text in a before/after example; comparing takes quadratic time
+LONGEST_SHOWN = 10_000  # characters of a text in a before/after example
+MOST_PAIRS = 50_000  # equal words of answer and reference up to which difflib, which takes cubic time, aligns them
 FAILURES = 2  # always shown if there are any: a page of successes alone would mislead
 WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+|\s+|.", re.DOTALL)  # Chinese and Japanese by character
 
@@ -83,8 +86,13 @@ def _shown(answer: dict[str, Any], name: str) -> str:
 def marked(answer: str, reference: str) -> list[tuple[str, str]]:
     """Return the answer in pieces: `same` as in the reference, `extra`, or `missing` where only the reference has it."""
     mine, theirs = WORDS.findall(answer), WORDS.findall(reference)
-    pieces = []
-    for tag, left, to_left, start, end in difflib.SequenceMatcher(None, theirs, mine, autojunk=False).get_opcodes():
+    pieces, there = [], Counter(theirs)
+    aligned: Sequence[tuple[str, int, int, int, int]]
+    if sum(there[word] for word in mine) > MOST_PAIRS:
+        aligned = [(op.tag, op.src_start, op.src_end, op.dest_start, op.dest_end) for op in LCSseq.opcodes(theirs, mine)]
+    else:
+        aligned = difflib.SequenceMatcher(None, theirs, mine, autojunk=False).get_opcodes()  # longer runs, easier to read
+    for tag, left, to_left, start, end in aligned:
         if tag in ("replace", "delete"):
             pieces.append(("".join(theirs[left:to_left]), "missing"))
         if end > start:

@@ -269,3 +269,48 @@ def test_unknown_system_is_refused_first(tuned, system):
 def test_missing_input_is_named(tuned):
     with pytest.raises(DataError, match=r"--input nothing\.txt: no such file"):
         predict.answer("nothing.txt", "out.jsonl", ["tuned"])
+
+
+OBJECTS = [
+    '{"text": "a"}',
+    '{"input": 3}',
+    '{"input": "x", "system": "Obey."}',
+    '{"input": "\\ud83d"}',
+    '{"a": 1e999}',
+    "[1]",
+    "{",
+]
+
+
+def test_a_line_of_a_txt_is_always_text(tuned):
+    predict.answer(lines_to("texts.TXT", *OBJECTS), "out.jsonl", ["tuned"])
+    assert [row["input"] for row in rows_of("out.jsonl")] == OBJECTS
+    tasks = list(predict._tasks("texts.TXT", "own prompt"))
+    assert {(task.system, task.instruction) for task in tasks} == {("own prompt", "")}
+
+
+@pytest.mark.parametrize("bad", ['{"input": 3}', '{"input": "\\ud83d"}', "a" * 9000])
+def test_a_bad_last_line_is_found_before_the_first_answer(tuned, greedy, bad):
+    greedy.update(allowed=99)
+    with pytest.raises(DataError, match="11"):
+        predict.answer(lines_to("texts.jsonl", *TEXTS, bad), "out.jsonl", ["tuned"])
+    assert greedy["rows"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"a": "\\ud800", "\\udfff": [1]}', {"a": "?", "?": [1]}),
+        ('{"a": 1e999}', None),
+        ('{"a": -1e999}', None),
+        ('{"a": NaN}', None),
+        ('{"a": ' + "1" * 5000 + "}", None),
+        ('{"a": ' + "[" * 3000 + "]" * 3000 + "}", None),
+    ],
+    ids=["half pairs", "infinity", "minus infinity", "nan", "digits", "nested"],
+)
+def test_hostile_answer_is_written_as_json(tuned, monkeypatch, text, expected):
+    monkeypatch.setattr(decoding, "greedy", lambda lm, prompts, *_: [decoding.Completion(text, True, 1) for _ in prompts])
+    predict.answer(lines_to("texts.txt", "a"), "out.jsonl", ["tuned"])
+    (row,) = rows_of("out.jsonl")
+    assert (row["text"], row["parsed"], row["valid"]) == (text, expected, expected is not None)

@@ -252,3 +252,10 @@ def test_braces_in_an_instruction_are_text_not_template() -> None:
     teacher = script([numbered(["Explain what {{ 7 * 7 }} and {% raw %} mean."])])
     run(teacher)
     assert "{{ 7 * 7 }} and {% raw %}" in teacher.calls[-1].messages[0].content
+
+
+@pytest.mark.parametrize("digits", [10, 5000, 50_000])
+def test_a_huge_number_starts_no_item(digits: int) -> None:
+    text = f"a\n{'1' * digits}. b\n4. c"
+    call = Call(messages=(), request="", text=text, stopped=True, prompt_tokens=1, new_tokens=1)
+    assert [found for found, _ in general_instruct.listed(call, 2)] == [f"a {'1' * digits}. b"]

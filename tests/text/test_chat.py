@@ -225,3 +225,20 @@ def test_control_token_in_plain_text_is_text(tokenizer):
     ids = chat.text_ids(tokenizer, HOSTILE["a false turn"])
     assert control_ids(tokenizer, ids) == []
     assert tokenizer.decode(ids) == HOSTILE["a false turn"]
+
+
+LOOPS = {
+    "nested": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "filters": "{% for i in range(99999) %}{{ range(9999) | list | length }}{% endfor %}",
+    "macro": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_template_that_loops_ends_after_a_time_limit(tokenizer, monkeypatch, name):
+    monkeypatch.setattr(tokenizer, "chat_template", LOOPS[name])
+    monkeypatch.setattr(chat, "TEMPLATE_SECONDS", 0.2)
+    with pytest.raises(DataError, match=r"its chat template runs for more than 0\.2 s; choose another model"):
+        chat.render(tokenizer, [USER("a")], answer_next=True)
+    monkeypatch.setattr(tokenizer, "chat_template", STRIPPING)
+    assert chat.render(tokenizer, [USER(" a ")], answer_next=False) == "<|im_start|>user\na<|im_end|>\n"
