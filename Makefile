@@ -18,8 +18,8 @@ NAME ?=
 SET ?=
 .PHONY: repro experiment evidence test lint bench matrix lock
 repro: .venv/.ready
+	@python -m stages.validate > /dev/null # names every mistake, before DVC reads lists of params.yaml into dvc.yaml
 	tunetrail doctor --fix
-	@python -m stages.validate > /dev/null # before DVC reads lists of params.yaml into dvc.yaml
 	dvc repro
 	tunetrail summary
 

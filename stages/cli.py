@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     compose = _command(commands, "compose", "compose.compose", "write params.yaml from conf/, as `dvc exp run` does")
-    compose.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides, e.g. experiment=smoke lora.r=8")
+    compose.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides, e.g. experiment=smoke lora.r=16")
     compose.add_argument("--check", action="store_true", help="write nothing; exit with 1 if params.yaml differs")
 
     reference = _command(commands, "parameters", "parameters.write", "write docs/reference/parameters/ from schema and conf/")

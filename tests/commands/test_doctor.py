@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import random
+import re
 import shutil
 import subprocess
 import sys
@@ -79,12 +81,11 @@ LEFT = {
     "lock of a dead process": (".dvc/tmp/rwlock", lock(DEAD), "warning"),
     "damaged answer": (".tunetrail/responses/a.json", '[{"text"', "error"),
     "half-written file": (f"data/.tasks.jsonl.{DEAD}.part", "x", "warning"),
-    "half-written file without a process": ("reports/smoke/.report.md.part", "x", "warning"),
     "lock that DVC refuses": (".dvc/tmp/rwlock", '{"read": {"/data": [{"pid": 1}]}}', "error"),
     "file that DVC was copying": (f"data/predictions/.{'aB-_' * 5}ab.tmp", "x", "warning"),
     "damaged manifest": ("models/base.json", '{"model": {', "error"),
     "lock of a command": (".answers.jsonl.lock", "1 tunetrail predict", "warning"),
-    "lock next to a report": ("reports/smoke/.judge.json.lock", "", "warning"),
+    "lock next to a report": ("reports/smoke/.judge.json.lock", "7 tunetrail judge", "warning"),
     "start of an experiment": (".tunetrail/before", None, "error"),
     "half-fetched weights": (f"../cache/.tiny-{'0a' * 8}.a_b1c2d3", None, "warning"),
 }
@@ -102,12 +103,37 @@ def test_what_a_kill_leaves_is_named_and_deleted_by_fix(root, capsys, name, cont
     assert not path.exists() and printed(capsys) == ["nothing to fix"]
 
 
+NOT_OURS = (
+    ".video.mp4.part",
+    "reports/.report.md.part",
+    "data/.chats.jsonl.part",
+    f"data/authored/.mine.{DEAD}.part",
+    "data/authored/.mine.lock",
+    ".package-lock.json.lock",
+    "data/.bibliography.tmp",
+)
+
+
+@pytest.mark.parametrize("name", NOT_OURS)
+@pytest.mark.parametrize("content", ["", "{}", "my only copy"])
+def test_files_that_others_wrote_are_left_alone(root, capsys, name, content) -> None:
+    path = old(root / name, content)
+    assert printed(capsys, fix=True) == ["nothing to fix"]
+    assert path.read_text(encoding="utf-8") == content
+
+
+def test_fresh_file_of_a_process_unknown_here_is_left_alone(root, capsys) -> None:
+    """It may be that of another container that shares the folder."""
+    path = old(root / f"models/42/.adapter.{DEAD}.part", "being written")
+    os.utime(path)
+    assert printed(capsys, fix=True) == ["nothing to fix"] and path.exists()
+
+
 def test_what_a_living_process_holds_is_left_alone(root, capsys) -> None:
     old(root / ".dvc/tmp/rwlock", lock(os.getpid()))
     old(root / f"models/42/.adapter.{os.getpid()}.part")
     old(root / f"data/.{'x' * 22}.tmp")
     (root / "reports").mkdir()
-    (root / "reports/.report.md.part").write_text("being written", encoding="utf-8")
     before = files(root)
     assert printed(capsys, fix=True) == ["nothing to fix"]
     assert files(root) == before
@@ -206,6 +232,31 @@ def test_damaged_dvc_lock_is_restored_from_git(root, capsys, cut) -> None:
     assert kept.read_text(encoding="utf-8") == cut
 
 
+def test_dvc_lock_cut_anywhere_is_restored_or_harmless(root, capsys) -> None:
+    """Cut between two entries, it lists fewer results, and DVC takes those that are missing from its run cache."""
+    shutil.copy(compose.ROOT / "dvc.yaml", root / "dvc.yaml")
+    good = (root / "dvc.lock").read_bytes()
+    draw = random.Random(5)
+    cuts = [draw.randrange(1, len(good)) for _ in range(6)]
+    breaks = [at + 1 for at, byte in enumerate(good) if byte == ord("\n")]
+    for cut in [*cuts, *draw.sample(breaks, 6), breaks[-1] - 1]:
+        (root / "dvc.lock").write_bytes(good[:cut])
+        lines = printed(capsys, fix=True)
+        if lines == ["nothing to fix"]:
+            entries = [*re.finditer(rb"^    - path: .*\n(?:      .*\n)*|^  \S+:\n    cmd: ", good[:cut], re.MULTILINE)]
+            assert cut in breaks and (entries[-1].end() == cut or good[:cut].endswith(b"outs:\n")), cut
+            continue
+        assert lines[0].startswith("fixed: dvc.lock: damaged (") and (root / "dvc.lock").read_bytes() == good, cut
+
+
+def test_unresolved_merge_in_dvc_lock_is_left_to_the_user(root, capsys) -> None:
+    merged = "<<<<<<< HEAD\nschema: '2.0'\n=======\nschema: '2.0'\n>>>>>>> theirs\n"
+    (root / "dvc.lock").write_text(merged, encoding="utf-8")
+    lines = printed(capsys, fix=True)
+    assert "unresolved merge; keep one side" in lines[0] and lines[-1] == "errors that remain: 1; see above"
+    assert (root / "dvc.lock").read_text(encoding="utf-8") == merged
+
+
 def test_damaged_dvc_lock_without_a_committed_one_stays(root, capsys) -> None:
     shutil.rmtree(root / ".git")
     (root / "dvc.lock").write_text("stages: 7\n", encoding="utf-8")
@@ -247,8 +298,28 @@ def test_weights_in_a_folder_of_the_user_are_never_deleted(root, capsys, manifes
 
 def test_wrong_parameters_are_left_to_validate(root, capsys) -> None:
     (root / "params.yaml").write_text("seed: 42\n", encoding="utf-8")
-    (line,) = printed(capsys, fix=True)
-    assert line.startswith("warning: params.yaml: ") and "python -m stages.validate" in line
+    line, last = printed(capsys, fix=True)
+    assert line.startswith("error: params.yaml: ") and "python -m stages.validate" in line
+    assert last == "errors that remain: 1; see above"
+
+
+def test_cut_dvc_yaml_that_is_still_yaml_is_named(root, capsys) -> None:
+    whole = "stages:\n  validate:\n    cmd: python\n  fetch:\n    cmd: python\n"
+    (root / "dvc.yaml").write_text(whole, encoding="utf-8")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    subprocess.run([*git, "add", "dvc.yaml"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "-m", "stages"], check=True)
+    assert printed(capsys) == ["nothing to fix"]
+    (root / "dvc.yaml").write_text(whole.partition("  fetch")[0], encoding="utf-8")
+    assert printed(capsys)[0].startswith("error: dvc.yaml: only the beginning of the committed one; `git checkout dvc.yaml`")
+
+
+def test_lock_of_git_is_named_and_kept(root, capsys) -> None:
+    (root / ".git/index.lock").write_text("", encoding="utf-8")
+    assert printed(capsys, fix=True) == [
+        "warning: .git/index.lock: git stops while it exists; delete it if no git command runs"
+    ]
+    assert (root / ".git/index.lock").exists()
 
 
 def test_other_versions_than_pinned_are_counted(root, capsys) -> None:
@@ -267,6 +338,20 @@ def test_missing_room_and_keys_are_warned_of(root, capsys, monkeypatch, manifest
     compose.compose(["teacher=openai", "teacher.model=m", "teacher.api_key_env=A_KEY"], params.PARAMS)
     report = "\n".join(printed(capsys))
     assert all(text in report for text in ("GiB of disk", "GiB of memory", "teacher.api_key_env = A_KEY"))
+
+
+def test_room_is_estimated_before_the_model_is_fetched(root, capsys, monkeypatch) -> None:
+    usage = shutil.disk_usage(root)._replace(free=10**6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage)
+    assert any("0.0 GiB of disk are free, the run in params.yaml needs about 0.7" in line for line in printed(capsys))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("SmolLM2-135M-Instruct", 135e6), ("Qwen3-0.6B", 6e8), ("gemma-3-270m", 27e7), ("Llama-3.2-1B-Instruct", 1e9), ("t5", 0)],
+)
+def test_size_of_a_model_is_read_from_its_name(name, size) -> None:
+    assert machine._size(name) == size
 
 
 def test_optional_parts_are_info_and_not_findings(root, capsys, monkeypatch) -> None:

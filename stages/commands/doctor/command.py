@@ -49,6 +49,8 @@ def find(root: Path) -> Iterator[Finding]:
         yield Finding("warning", str(root / ".dvc/tmp/lock"), "a running DVC command holds it", "wait until it ends")
     if not shutil.which("git"):
         yield Finding("error", "git", "not found", "install it")
+    if (root / ".git/index.lock").exists():
+        yield Finding("warning", str(root / ".git/index.lock"), "git stops while it exists", "delete it if no git command runs")
     yield from locks.rwlocks(root / ".dvc" / "tmp")
     yield from locks.lock_file(root)
     busy = busy or any(map(locks.is_used, (root / ".dvc" / "tmp").rglob("rwlock")))

@@ -1,4 +1,7 @@
-"""Half-written files, unfinished work, and weights that a kill, a full disk or a bad disk damaged."""
+"""Half-written files, unfinished work, and weights that a kill, a full disk or a bad disk damaged.
+
+Only what bears a name or content that this project or DVC writes is deleted, and nothing below data/authored/.
+"""
 
 import re
 from collections.abc import Iterator
@@ -8,38 +11,49 @@ from stages.commands.doctor.finding import Finding, age, alive, deleted
 from stages.commands.doctor.locks import held
 from stages.errors import DataError
 from stages.files import file_hash, read_json
-from stages.locks import EXPERIMENT, path_of
+from stages.locks import EXPERIMENT, SHOWN, path_of
 from stages.models.manifest import MANIFEST, Manifest
 from stages.models.sources import folder_of
 
-OUTPUTS = ("data", "models", "reports")
+OUTPUTS, AUTHORED = ("data", "models", "reports"), "data/authored"
 PART = re.compile(r"\..+\.(\d{1,7})\.part")  # .<name>.<pid>.part, as files.write_text and files.whole_folder name it
 RESUMED = re.compile(r"\..+\.[0-9a-f]{12}\.part")  # answers of an interrupted `tunetrail predict`, which continues with them
 DVC_PART = re.compile(r".*\.[\w-]{22}\.tmp")  # what DVC is copying into the workspace
 FETCHED = re.compile(r"\..+-[0-9a-f]{16}\.\w{8}")  # .<model>-<hash>.<random>, as models.sources names weights being stored
-OLD = 3600  # seconds; a half-written file that names no process and did not change for so long is abandoned
+HOLDER = re.compile(r"\d+ .")  # a process and its command, as locks.take writes them
+OLD = 3600  # seconds without a change; a process that is unknown here may run in another container
 KEPT_DAYS = 30  # unfinished work that is older is worth a warning: it takes room, and few resume it
 
 
 def half_written(root: Path, busy: bool) -> Iterator[Finding]:
-    folders = [root / name for name in OUTPUTS]
-    parts = [*root.glob(".*.part"), *(path for folder in folders for path in folder.rglob(".*.part"))]
-    for path in sorted(parts):
+    for path in _hidden(root, "part"):
         if RESUMED.fullmatch(path.name):
             if (days := age(path) / 86400) > KEPT_DAYS:
                 problem = f"answers of a `tunetrail predict` that was interrupted {days:.0f} days ago"
                 yield Finding("warning", str(path), problem, "delete it unless you resume")
-        elif match := PART.fullmatch(path.name):
-            if not alive(int(match[1])):
-                yield deleted("warning", path, "half-written by a process that ended")
-        elif "authored" not in path.parts and age(path) > OLD:
-            yield deleted("warning", path, "half-written and abandoned")
-    for path in sorted([*root.glob(".*.lock"), *(path for folder in folders for path in folder.rglob(".*.lock"))]):
-        if not held(path):
+        elif (match := PART.fullmatch(path.name)) and not alive(int(match[1])) and age(path) > OLD:
+            yield deleted("warning", path, "half-written by a process that ended")
+    for path in _hidden(root, "lock"):
+        if _is_lock(path) and not held(path):
             yield deleted("warning", path, "lock of a command that was killed")
-    for path in sorted(path for folder in folders for path in folder.rglob("*.tmp")):
-        if DVC_PART.fullmatch(path.name) and not busy:
+    for path in _hidden(root, "tmp"):
+        if DVC_PART.fullmatch(path.name) and not busy and age(path) > OLD:
             yield deleted("warning", path, "half-copied by a killed DVC")
+
+
+def _hidden(root: Path, ending: str) -> list[Path]:
+    """Return .<name>.<ending> next to params.yaml and below the folders of outputs, data/authored/ left out."""
+    below = (path for name in OUTPUTS for path in (root / name).rglob(f".*.{ending}"))
+    return sorted([*root.glob(f".*.{ending}"), *(path for path in below if not path.is_relative_to(root / AUTHORED))])
+
+
+def _is_lock(path: Path) -> bool:
+    """Return whether stages.locks wrote the file; of another's lock nothing is known."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return bool(HOLDER.match(file.read(SHOWN)))
+    except OSError:
+        return False
 
 
 def fetching(folder: Path) -> Iterator[Finding]:

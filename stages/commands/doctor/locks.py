@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -13,6 +14,9 @@ from typing import Any
 from stages.commands.doctor.finding import Finding, alive
 from stages.errors import DataError, reason
 from stages.files import read_yaml, write_text
+
+MERGE = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
+HASHES = ("md5", "etag", "checksum", "files")
 
 
 def held(path: Path) -> bool:
@@ -92,13 +96,20 @@ def _release(path: Path) -> None:
 def lock_file(root: Path) -> Iterator[Finding]:
     """Git has the last good dvc.lock, and DVC's run cache what was computed since."""
     path = root / "dvc.lock"
-    problem = _damage(path.read_bytes()) if path.is_file() else ""
+    if not path.is_file():
+        return
+    content, stages = path.read_bytes(), _with_outputs(root / "dvc.yaml")
+    if MERGE.search(content):
+        remedy = "keep one side, e.g. `git checkout --ours dvc.lock`, then run `dvc repro`"
+        yield Finding("error", str(path), "holds the marks of an unresolved merge", remedy)
+        return
+    problem = _damage(content, stages)
     if not problem:
         return
     committed = b""
     if shutil.which("git"):
         shown = subprocess.run(["git", "show", "HEAD:./dvc.lock"], cwd=root, capture_output=True)
-        committed = b"" if shown.returncode or _damage(shown.stdout) else shown.stdout
+        committed = b"" if shown.returncode or _damage(shown.stdout, stages) else shown.stdout
 
     def restore() -> None:
         kept = root / ".tunetrail" / "broken" / f"dvc.lock.{int(time.time())}"
@@ -114,13 +125,34 @@ def lock_file(root: Path) -> Iterator[Finding]:
         yield Finding("error", str(path), f"damaged ({problem})", remedy)
 
 
-def _damage(content: bytes) -> str:
-    """Return why DVC cannot read a dvc.lock with this content, or nothing."""
+def _damage(content: bytes, with_outputs: set[str]) -> str:
+    """Return where a dvc.lock was cut, or why DVC cannot read it; nothing if it is whole.
+
+    A file that is cut in the middle may still be YAML of the right form: what it then lacks is looked for. A cut between two
+    entries cannot be seen, and does no harm: DVC takes the results that the file lacks from its run cache.
+    """
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from voluptuous import Invalid
 
     try:
-        COMPILED_LOCKFILE_SCHEMA(read_yaml(content, "dvc.lock"))
+        written = COMPILED_LOCKFILE_SCHEMA(read_yaml(content, "dvc.lock"))
     except (DataError, Invalid) as error:
         return reason(error)
+    if not content.endswith(b"\n"):
+        return "its last line is cut"
+    for name, stage in written.get("stages", {}).items():
+        for entry in [*stage.get("deps", []), *stage.get("outs", [])]:
+            if not {"path", "size"} <= entry.keys() or not any(entry.get(key) for key in HASHES):
+                return f"stages.{name}: {entry.get('path')}: hash or size is missing"
+        if name.partition("@")[0] in with_outputs and not stage.get("outs"):
+            return f"stages.{name}: outs is missing"
     return ""
+
+
+def _with_outputs(path: Path) -> set[str]:
+    """Return the stages of dvc.yaml that have outputs, or none if it cannot be read."""
+    try:
+        stages = (read_yaml(path.read_bytes(), "dvc.yaml") or {}).get("stages", {})
+        return {name for name, stage in stages.items() if {"outs", "metrics", "plots"} & stage.get("do", stage).keys()}
+    except (AttributeError, DataError, OSError):
+        return set()

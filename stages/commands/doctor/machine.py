@@ -1,7 +1,9 @@
 """What the run in params.yaml needs of this machine: readable files, room, packages and keys."""
 
 import os
+import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,12 +15,13 @@ from stages.commands.doctor.finding import Finding
 from stages.errors import DataError, reason
 from stages.files import lines
 from stages.models.manifest import Manifest
-from stages.models.sources import folder_of
-from stages.params import Params
+from stages.models.sources import cache, folder_of
+from stages.params import Model, Params
 
 TRACKERS = ("swanlab", "tensorboard")
-# Peak memory of the default run in bytes per parameter of its base (6.9 GB by 134.5 M), most of it logits and activations.
-BYTES_PER_PARAMETER = 51
+# Peak memory of the default run in bytes per parameter of its base (7.3 GiB by 134.5 M), most of it logits and activations.
+BYTES_PER_PARAMETER = 59
+SIZE = re.compile(r"(?<![a-z\d])(\d+(?:\.\d+)?)([mb])(?![a-z\d])", re.IGNORECASE)  # in a model's name: 135M, 0.6B
 WEIGHTS, OPTIMISER = 2, 16  # of these, bytes of a bf16 weight; bytes more if all weights are trained (fp32, gradient, Adam)
 
 
@@ -28,6 +31,8 @@ def parameters(root: Path, manifest: Manifest | None) -> Iterator[Finding]:
     try:
         if (root / "dvc.yaml").is_file():
             params.load(root / "dvc.yaml")
+            if _is_beginning(root, "dvc.yaml"):
+                yield Finding("error", "dvc.yaml", "only the beginning of the committed one", checkout.format("dvc.yaml"))
     except DataError as error:
         yield Finding("error", "dvc.yaml", f"cannot be read ({reason(error)})", checkout.format("dvc.yaml"))
     try:
@@ -39,28 +44,48 @@ def parameters(root: Path, manifest: Manifest | None) -> Iterator[Finding]:
     try:
         p = params.check(values)
     except DataError as error:
-        yield Finding("warning", "params.yaml", reason(error), "`python -m stages.validate` lists all mistakes")
+        yield Finding("error", "params.yaml", reason(error), "`python -m stages.validate` lists all mistakes")
         return
-    if manifest:
-        yield from _room(root, p, manifest)
+    if size := manifest.parameters if manifest else _size(p.model.name):
+        yield from _room(root, p, manifest.model if manifest else p.model, size)
     yield from _optional(p)
 
 
-def _room(root: Path, p: Params, manifest: Manifest) -> Iterator[Finding]:
-    """Estimate disk and memory; what is trained counts as 5 % of the weights for an adapter.
+def _is_beginning(root: Path, name: str) -> bool:
+    """Return whether a file was cut: it is the committed one without its end."""
+    if not shutil.which("git"):
+        return False
+    committed = subprocess.run(["git", "show", f"HEAD:./{name}"], cwd=root, capture_output=True).stdout
+    content = (root / name).read_bytes()
+    return len(content) < len(committed) and committed.startswith(content)
 
-    Disk: weights not fetched yet, two checkpoints of what is trained with its optimiser (three times its fp32 size), and
-    per seed the output with DVC's copy. Memory: weights, and the rest of BYTES_PER_PARAMETER by rows in a micro-batch.
+
+def _size(name: str) -> int:
+    """Return the parameters of a model that is not fetched yet, by its name; 0 where the name does not say."""
+    found = SIZE.search(name)
+    return int(float(found[1]) * {"m": 1e6, "b": 1e9}[found[2].lower()]) if found else 0
+
+
+def _room(root: Path, p: Params, model: Model, size: int) -> Iterator[Finding]:
+    """Estimate disk and memory for a base of `size` parameters; what is trained counts as 5 % of the weights for an adapter.
+
+    Disk: in the cache, weights not fetched yet, and as much for the file that they are made from; in the clone, two
+    checkpoints of what is trained with its optimiser (three times its fp32 size), and per seed the output with DVC's copy.
+    Memory: weights, and the rest of BYTES_PER_PARAMETER by rows in a micro-batch.
     """
     whole = p.adapter.type in params.WHOLE
-    trained = 4 * manifest.parameters * (1 if whole else 0.05)
-    fetched = folder_of(manifest.model).is_dir()
-    disk = (2 * 3 + 2 * len(p.seeds)) * trained + (0 if fetched else manifest.weight_bytes)
-    if (free := shutil.disk_usage(root).free) < disk:
-        yield Finding("warning", str(root.resolve()), _short("disk", free, disk), "make room")
+    trained = 4 * size * (1 if whole else 0.05)
+    needed = {root.resolve(): (2 * 3 + 2 * len(p.seeds)) * trained}
+    if not folder_of(model).is_dir():
+        there = next(path for path in (cache().absolute(), *cache().absolute().parents) if path.is_dir())
+        place = root.resolve() if there.stat().st_dev == root.stat().st_dev else there
+        needed[place] = needed.get(place, 0) + 2 * WEIGHTS * size
+    for place, disk in needed.items():
+        if (free := shutil.disk_usage(place).free) < disk:
+            yield Finding("warning", str(place), _short("disk", free, disk), "make room")
     if p.runtime.device != "cuda":
         activations = (BYTES_PER_PARAMETER - WEIGHTS) * p.runtime.micro_batch_size / 4
-        memory = manifest.parameters * (WEIGHTS + activations + whole * OPTIMISER)
+        memory = size * (WEIGHTS + activations + whole * OPTIMISER)
         if (available := psutil.virtual_memory().available) < memory:
             remedy = "lower runtime.micro_batch_size or set train.gradient_checkpointing=true"
             yield Finding("warning", "memory", _short("memory", available, memory), remedy)
