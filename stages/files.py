@@ -137,9 +137,9 @@ def _state(place: Path) -> list[tuple[str, int, int, int]]:
 
 
 def links_out(folder: Path) -> list[Path]:
-    """Return what lies below a folder but, links followed, outside it."""
-    inside = os.path.realpath(folder)
-    return [path for path in sorted(folder.rglob("*")) if not Path(os.path.realpath(path)).is_relative_to(inside)]
+    """Return the links below a folder that lead out of it or nowhere."""
+    inside, links = os.path.realpath(folder), [path for path in sorted(folder.rglob("*")) if path.is_symlink()]
+    return [path for path in links if not path.exists() or not Path(os.path.realpath(path)).is_relative_to(inside)]
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:

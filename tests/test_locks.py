@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -156,7 +157,7 @@ def test_what_changes_while_it_is_read_is_refused(change) -> None:
 
 
 @pytest.fixture
-def experiments(tmp_path: Path) -> Callable[..., "subprocess.Popen[str]"]:
+def experiments(tmp_path: Path) -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
     """Return a function that starts experiment.sh in a clone; dvc logs the parameters at its start and end."""
     for name in ("smoke", "handbook"):
         files.write_text(tmp_path / f"conf/experiment/{name}.yaml", "")
@@ -175,19 +176,18 @@ def experiments(tmp_path: Path) -> Callable[..., "subprocess.Popen[str]"]:
         (tmp_path / "bin" / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
-    def start(name: str) -> "subprocess.Popen[str]":
-        command = ["bash", ".ci/experiment.sh", name]
-        return subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    started = []
 
-    return start
+    def start(name: str) -> "subprocess.Popen[str]":
+        command, streams = ["bash", ".ci/experiment.sh", name], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, start_new_session=True, **streams))
+        return started[-1]
+
+    yield start
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def wait_for(path: str) -> None:

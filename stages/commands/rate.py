@@ -60,7 +60,7 @@ def read_back(folder: Path, output: Path | None) -> None:
     """
     systems = {row["row"]: row["system"] for _, row in sheet.read(_key(folder), KEY)}
     if links := files.links_out(folder):
-        raise DataError(f"{links[0]}: a link to a file outside {folder}; put a copy of the sheet there")
+        raise DataError(f"{links[0]}: a link that leads out of {folder} or nowhere; put a copy of the sheet there")
     filled = sorted(folder.glob("*.csv"))
     if not filled:
         raise DataError(f"{folder}: contains no sheets (*.csv)")

@@ -60,7 +60,7 @@ def _refuse_links(folder: Path) -> None:
     """Raise DataError if a file of a folder is a link to one outside it; documents/ leaves such files out with a warning."""
     for path in files.links_out(folder):
         if "documents" not in path.relative_to(folder).parts[:-1]:
-            raise DataError(f"{path}: a link to a file outside {folder}; put a copy of it there")
+            raise DataError(f"{path}: a link that leads out of {folder} or nowhere; put a copy of the file there")
 
 
 def _require_chats(manifest: Manifest) -> None:

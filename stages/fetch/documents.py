@@ -89,7 +89,7 @@ def _folder(data: DocumentsData) -> Iterator[tuple[str, str, str]]:
         name = path.relative_to(folder).as_posix()
         try:
             if path in outside:
-                raise Unreadable("a link to a file outside documents/; put a copy of it there")
+                raise Unreadable("a link that leads out of documents/ or nowhere; put a copy of the file there")
             if path.suffix.lower() in (".md", ".txt"):
                 yield name, *_text(path)
             elif path.suffix.lower() == ".csv":
