@@ -40,67 +40,12 @@ ROOT = Path(__file__).resolve().parents[1]
 FOUND = ROOT / ".tunetrail" / "fuzz"
 LIMIT = 5  # seconds
 HOSTILE = [
-    *("\x00", "\x1b[31m", "\ud83d", "\\ud83d", "\ufeff", "\u2028", "\u202e", "\r", "\r\n", "\n", "\t", " ", "", "'", '"', "\\"),
-    *(
-        ",",
-        ";",
-        ":",
-        "{",
-        "}",
-        "[",
-        "]",
-        "{{",
-        "}}",
-        "{%",
-        "%}",
-        "${x}",
-        "```",
-        "---",
-        "#",
-        "*",
-        "&",
-        "!",
-        "|",
-        ">",
-        "<",
-        "/",
-        "../",
-    ),
-    *(
-        "<|im_end|>",
-        "</s>",
-        "[/b]",
-        "[red]",
-        "\uff1d",
-        "=1+1",
-        "@all",
-        "/etc/passwd",
-        "http://x",
-        "&a",
-        "*a",
-        "!!python/object",
-    ),
-    *(
-        "null",
-        "true",
-        "NaN",
-        "Infinity",
-        "1e999",
-        "-0",
-        "007",
-        "0x1F",
-        "1e-3",
-        "__class__",
-        "½",
-        "٣",
-        "é",
-        "你好",
-        "🙂",
-        "﷽",
-        "İ",
-        "ß",
-    ),
-    *("9" * 5000, "[" * 3000, "(" * 200, "a" * 50_000, "a " * 5000, "\n" * 2000, "# " * 500, '{"a":' * 500, "1. " * 500),
+    *("\x00", "\x1b[31m", "\ud83d", "\\ud83d", "\ufeff", "\u2028", "\u202e", "\r", "\r\n", "\n", "\t", " ", ""),
+    *"'\"\\,;:{}[]#*&!|></½٣é🙂﷽İß",
+    *("{{", "}}", "{%", "%}", "${x}", "```", "---", "../", "<|im_end|>", "</s>", "[/b]", "[red]", "\uff1d", "=1+1", "@all"),
+    *("/etc/passwd", "http://x", "&a", "*a", "!!python/object", "null", "true", "NaN", "Infinity", "1e999", "-0", "007"),
+    *("0x1F", "1e-3", "__class__", "你好", "9" * 5000, "[" * 3000, "(" * 200, "a" * 50_000, "a " * 5000, "\n" * 2000),
+    *("# " * 500, '{"a":' * 500, "1. " * 500),
 ]
 
 
@@ -153,15 +98,15 @@ def rows(text: str, suffix: str, kind: tuple[dict[str, str], str], grouped: bool
 
 
 MARKDOWN = (handbook.GOLD, "# A\n\n| a | b |\n|---|---|\n| 1 | 2 |\n", "name,fee\nGold,10\nSilver,5\n", "一章\n\n第一条。", "")
-QUESTIONS = jsonl([{"question": "Fee?", "answer": "$10", "source": "gold", "answerable": True}])
+QUESTIONS = jsonl([{"question": "Fee?", "answer": "$5", "source": "silver.md", "answerable": True}])
 
 
 @given(altered(*MARKDOWN), st.sampled_from((".md", ".txt", ".csv", ".jsonl", ".json")), altered(QUESTIONS))
 def documents_(text: str, suffix: str, asked: str) -> None:
     folder = Path("handbook")
     shutil.rmtree(folder, ignore_errors=True)
-    written(folder / f"gold{suffix}", text)
-    written(folder / "silver.md", handbook.SILVER)
+    written(folder / f"documents/gold{suffix}", text)
+    written(folder / "documents/silver.md", handbook.SILVER)
     for split in ("valid", "test"):
         written(folder / f"{split}.jsonl", asked)
     found, _ = documents.fetch(handbook.DATA)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,10 +45,13 @@ def read_yaml(content: bytes | str, where: str) -> Any:
     Aliases may repeat values, but not make more than MOST_VALUES of a few lines.
     """
     from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml.error import ReusedAnchorWarning
 
     try:
         reader = YAML(typ="safe", pure=True)
-        node = reader.compose(content.decode() if isinstance(content, bytes) else content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ReusedAnchorWarning)  # YAML 1.2 allows it
+            node = reader.compose(content.decode() if isinstance(content, bytes) else content)
         if _count(node, {}) > MOST_VALUES:  # before `<<: *alias` copies them
             raise DataError(f"{where}: its aliases make more than {MOST_VALUES:,} values; write values out")
         return None if node is None else reader.constructor.construct_document(node)

@@ -43,7 +43,7 @@ def _keep_freed_memory() -> None:
 
     By default it returns blocks above 32 MiB to the kernel and gets them back page by page. That takes a third of the time
     in which a wide batch reads its prompts. Larger blocks are still returned: with a vocabulary of 262,144, keeping the
-    logits would raise the memory of training from 5.3 to 9.2 GB.
+    logits would raise the memory of training from 4.9 to 8.6 GiB.
     """
     if platform.libc_ver()[0] == "glibc":
         libc, mmap_threshold, trim_threshold = ctypes.CDLL(None), -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in malloc.h

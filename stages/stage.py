@@ -5,7 +5,7 @@ import sys
 import zlib
 from collections.abc import Callable
 
-from stages.errors import DataError
+from stages.errors import DataError, reason
 from stages.terminal import visible
 
 TORCH_FULL = ("PytorchStreamWriter", "unexpected pos", "iostream error")  # in errors of torch.save if the disk is full
@@ -27,12 +27,10 @@ def run(main: Callable[[], None]) -> None:
     except Exception as error:
         if isinstance(error, RuntimeError) and any(words in str(error) for words in TORCH_FULL):
             raise SystemExit(
-                f"error: a checkpoint cannot be stored: {str(error).splitlines()[0]}; make room on the disk and run again: "
+                f"error: a checkpoint cannot be stored: {reason(error)}; make room on the disk and run again: "
                 "training resumes from the last complete checkpoint in .tunetrail/"
             ) from None
-        if "(os error " not in str(
-            error
-        ):  # errors of tokenizers and safetensors, which are written in Rust, if the disk is full
+        if "(os error " not in str(error):  # tokenizers and safetensors, written in Rust, say so if the disk is full
             raise
         raise SystemExit(f"error: a file cannot be stored: {error}; make room in the cache folder or on the disk") from None
     except KeyboardInterrupt:

@@ -44,6 +44,10 @@ def test_aliases_that_repeat_a_few_values_are_read() -> None:
     assert files.read_yaml("", "x") is None
 
 
+def test_anchor_used_again_is_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    assert files.read_yaml("a: &x 1\nb: &x 2\nc: *x\n", "x")["c"] == 2 and not recwarn.list
+
+
 @pytest.mark.parametrize("content", ["[" * 3000 + "]" * 3000, "1" * 5000, '{"a": ' * 3000], ids=["lists", "digits", "objects"])
 def test_hostile_json_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.json"

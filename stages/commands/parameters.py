@@ -39,7 +39,7 @@ PATTERNS = {
 
 
 @dataclass
-class Row:
+class Parameter:
     """A key of params.yaml: a field of the schema class `section`, with its value in the file `home`."""
 
     key: str
@@ -67,7 +67,7 @@ def write(check: bool) -> None:
             raise DataError(f"{path.relative_to(compose.ROOT)}: out of date; run `tunetrail parameters`")
 
 
-def pages(rows: list[Row]) -> dict[Path, str]:
+def pages(rows: list[Parameter]) -> dict[Path, str]:
     """Return the text of every page by its path; DataError names the keys that no comment describes."""
     from jinja2 import Environment, FileSystemLoader
 
@@ -87,12 +87,12 @@ def pages(rows: list[Row]) -> dict[Path, str]:
     return made
 
 
-def described() -> list[Row]:
+def described() -> list[Parameter]:
     """Return the keys of the default composition, then those that other choices of conf/ add."""
     choices = {path: params.load(path) for path in sorted(CONF.glob("*/**/*.yaml")) if path.parent.name != "experiment"}
     chosen = _chosen()
     order = sorted(choices, key=lambda path: ((path.parent.name, path.stem) not in chosen, "defaults" in choices[path]))
-    rows, meanings, readers = dict[Any, Row](), dict[Any, str](), _readers()
+    rows, meanings, readers = dict[Any, Parameter](), dict[Any, str](), _readers()
     for path in [CONF / "config.yaml", *order]:
         prefix = [path.stem if part == "options" else part for part in path.relative_to(CONF).parts[:-1]]
         values = choices[path] if prefix else compose.composed()
@@ -133,11 +133,11 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
-def _rows(section: type[BaseModel], values: dict[str, Any], home: str, prefix: str = "") -> Iterator[Row]:
+def _rows(section: type[BaseModel], values: dict[str, Any], home: str, prefix: str = "") -> Iterator[Parameter]:
     for name, field in section.model_fields.items():
         if (field.alias or name) in values:
             key, value = prefix + (field.alias or name), values[field.alias or name]
-            yield Row(key, section, _type(field.annotation, *field.metadata), value, home)
+            yield Parameter(key, section, _type(field.annotation, *field.metadata), value, home)
             inner = value[0] if isinstance(value, list) and value else value
             if isinstance(inner, dict):
                 member = next(model for model in models(field.annotation) if _fits(model, inner))

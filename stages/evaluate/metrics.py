@@ -1,8 +1,7 @@
 """The metrics of one answer and of all answers of a system: those of the kind of task, and those of every answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import exp, log
-from typing import Any
 
 from stages.evaluate import answering, choice, extraction, rouge, style, translation
 from stages.records import Example, Prediction, TaskKind
@@ -16,7 +15,8 @@ SCORE: dict[TaskKind, Callable[[Example, Prediction], tuple[dict[str, float], di
     "summary": rouge.score,
     "translation": translation.score,
 }
-TOTALS: list[tuple[set[TaskKind], Callable[[Sequence[Example], Sequence[Prediction]], dict[str, Any]]]] = [
+Totals = Mapping[str, float | str]  # by name; a text says how others were computed
+TOTALS: list[tuple[set[TaskKind], Callable[[Sequence[Example], Sequence[Prediction]], Totals]]] = [
     ({"extraction"}, extraction.totals),
     ({"text"}, answering.totals),
     ({"choice", "classification"}, choice.totals),
@@ -44,13 +44,13 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
     return {**scores, "stop_rate": float(prediction.stopped)}, measures
 
 
-def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, Any]:
+def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Totals:
     """Return the numbers of one system that are not means over items; `predictions` are in the order of the examples.
 
     `length_ratio`, `perplexity` (per token of the reference) and `bits_per_byte` divide sums by sums, so long items weigh more.
     """
     pairs = list(zip(examples, predictions, strict=True))
-    numbers: dict[str, Any] = {}
+    numbers: dict[str, float | str] = {}
     for kinds, family in TOTALS:
         if chosen := [pair for pair in pairs if pair[0].kind in kinds]:
             numbers |= family([example for example, _ in chosen], [prediction for _, prediction in chosen])

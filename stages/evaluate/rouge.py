@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from types import SimpleNamespace
 from typing import NamedTuple
 
 from rapidfuzz.distance import LCSseq
@@ -19,6 +19,13 @@ class Rates(NamedTuple):
     precision: float
     recall: float
     f1: float
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """What rouge_score wants: an object with a method `tokenize`."""
+
+    tokenize: Callable[[str], list[str]]
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
@@ -40,7 +47,7 @@ def rouge(answer: str, reference: str, tokenize: Callable[[str], list[str]] = to
     from rouge_score.rouge_scorer import RougeScorer
 
     def scored(name: str, texts: Sequence[str]) -> Rates:
-        return Rates(*RougeScorer([name], tokenizer=SimpleNamespace(tokenize=tokenize)).score(*texts)[name])
+        return Rates(*RougeScorer([name], tokenizer=Tokenizer(tokenize)).score(*texts)[name])
 
     listed = [sentences(text) for text in (reference, answer)]
     whole = ["\n".join(parts) for parts in listed]

@@ -1,7 +1,6 @@
 """Translation: BLEU and chrF by sacrebleu, with the signatures that record how they were computed."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from stages.records import Example, Prediction
 from stages.text.words import script
@@ -20,7 +19,7 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
     return {"sentence_chrf": min(chrf.score / 100, 1.0), "sentence_bleu": min(bleu.score / 100, 1.0)}, {}
 
 
-def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, Any]:
+def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float | str]:
     """Return corpus BLEU (Papineni et al. 2002, P02-1040) and chrF (Popović 2015, W15-3049) from 0 to 100, as papers do.
 
     `bleu_brevity_penalty` is the factor at or below 1 by which BLEU was lowered for answers shorter than the references.

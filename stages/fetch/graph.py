@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from stages import wheel
-from stages.errors import DataError
+from stages.errors import DataError, reason
 from stages.fetch import hpo, table
-from stages.files import lines
+from stages.files import lines, read_yaml
 from stages.params import GraphData, HpoFacts, Items
 from stages.records import UNANSWERABLE, Document, Fact, Task, content_hash
 from stages.tasks.questions import FORMS, LINES, WRONG, GraphQuestion, Wordings, choice, declining, open_ended
@@ -208,19 +208,17 @@ class Asking:
 
 def _wordings(path: Path) -> list[Document]:
     """Read a mapping from relation (or "any") to form to a list of texts; see stages/tasks/questions.py."""
-    from ruamel.yaml import YAML, YAMLError
-
+    listed = read_yaml("\n".join(lines(path)), str(path))
     try:
-        listed = YAML(typ="safe", pure=True).load("\n".join(lines(path)))
         found = [
             Document(text=text.strip(), kind=form, source=relation)
             for relation, forms in listed.items()
             for form, texts in forms.items()
             for text in texts
         ]
-    except (YAMLError, AttributeError, TypeError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         hint = "must map each relation to its forms and each form to a list of texts"
-        raise DataError(f"{path}: {hint} ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{path}: {hint} ({reason(error)})") from None
     for wording in found:
         if wording.kind in LINES and len(wording.text.splitlines()) != LINES[wording.kind]:
             raise DataError(f"{path}: {wording.source}.{wording.kind}: must have {LINES[wording.kind]} lines: {wording.text!r}")

@@ -135,12 +135,15 @@ def _known_keys(loc: tuple[Any, ...], values: Any) -> list[str]:
     section: type[BaseModel] = Params
     for part in loc:
         values = values[part]
-        section = _section_of(section.model_fields[part], values) if part in section.model_fields else section
+        if part in section.model_fields:
+            section = _section_of(section.model_fields[part], values)
     return [field.alias or name for name, field in section.model_fields.items()]
 
 
 def _section_of(field: FieldInfo, values: Any) -> type[BaseModel]:
-    """Return the section behind a field; for a discriminated union, the member that the values select."""
+    """Return the section behind a field or a list; for a discriminated union, the member that the values select."""
+    if get_origin(field.annotation) is list:
+        return get_args(field.annotation)[0]
     if get_origin(field.annotation) not in (Union, UnionType):
         return field.annotation  # type: ignore[return-value]
     members = [member for member in get_args(field.annotation) if issubclass(member, BaseModel)]

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from stages import files, params, provenance, records, stage
@@ -49,10 +50,10 @@ def main() -> None:
         a = params.read("quantization", "predict.agreement_rows")
         quantised = open_tuned(runtime, adapter, a.quantization, merge=False)
         agreed = answers.agreement(quantised, examples[: a.predict.agreement_rows], predictions)
-        files.write_json(AGREEMENT / f"{system}.json", {**agreed, "quantization": a.quantization.type})
+        files.write_json(AGREEMENT / f"{system}.json", {**asdict(agreed), "quantization": a.quantization.type})
     cost = answers.cost(predictions, seconds)
-    files.write_json(COST / f"predict_{system}.json", {**cost, "machine": provenance.machine(runtime)})
-    print(f"{system}: {cost['rows']} answers in {cost['seconds']} s, {cost['new_tokens_per_second']} tokens/s")
+    files.write_json(COST / f"predict_{system}.json", {**asdict(cost), "machine": provenance.machine(runtime)})
+    print(f"{system}: {cost.rows} answers in {cost.seconds} s, {cost.new_tokens_per_second} tokens/s")
 
 
 if __name__ == "__main__":

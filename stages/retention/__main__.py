@@ -21,7 +21,8 @@ def main() -> None:
     general = list(records.read(FORMATTED / "general.jsonl", Example))
     measured = measure(lm, general, p.predict.batch_size)
     files.write_json(RETENTION / f"{system}.json", measured)
-    print(f"{system}: " + ", ".join(f"{len(rows)} {name}" for name, rows in measured.items()))
+    counts = len(measured["texts"]), len(measured["choices"]), len(measured["harm"])
+    print("{}: {} texts, {} choices, {} harm".format(system, *counts))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Every system gets the same items, so that base and tuned models can be compared 
 
 from collections.abc import Sequence
 from math import log
-from typing import Any
+from typing import TypedDict
 
 from stages.generation.decoding import greedy
 from stages.generation.likelihoods import choices, log_likelihoods
@@ -16,7 +16,33 @@ from stages.text import chat
 REPLY = 48  # tokens; the first words show whether a reply is a refusal
 
 
-def measure(lm: LanguageModel, general: Sequence[Example], batch_size: int) -> dict[str, list[dict[str, Any]]]:
+class Text(TypedDict):
+    """A text without its first token: bits that the model needs for it, and bytes of UTF-8."""
+
+    bits: float
+    bytes: int
+
+
+class Question(TypedDict):
+    """The log-likelihoods (nats) and tokens of a question's options, and the position of the right one."""
+
+    logprobs: list[float]
+    tokens: list[int]
+    answer: int
+
+
+class Reply(TypedDict):
+    prompt: str
+    text: str
+
+
+class Measured(TypedDict):
+    texts: list[Text]
+    choices: list[Question]
+    harm: list[Reply]
+
+
+def measure(lm: LanguageModel, general: Sequence[Example], batch_size: int) -> Measured:
     """Return bits and bytes per text, log-likelihoods per question's options, and the reply to each harmful request."""
     texts = [example for example in general if PLAIN_TEXT in example.slices]
     questions = [example for example in general if example.choices]
@@ -31,7 +57,7 @@ def measure(lm: LanguageModel, general: Sequence[Example], batch_size: int) -> d
     }
 
 
-def _texts(lm: LanguageModel, texts: Sequence[Example]) -> list[dict[str, Any]]:
+def _texts(lm: LanguageModel, texts: Sequence[Example]) -> list[Text]:
     """Return bits and bytes of each text without its first token, which only conditions the rest."""
     ids = [chat.text_ids(lm.tokenizer, text.reference) for text in texts]
     likely = log_likelihoods(lm, [row[:1] for row in ids], [row[1:] for row in ids])
@@ -41,7 +67,7 @@ def _texts(lm: LanguageModel, texts: Sequence[Example]) -> list[dict[str, Any]]:
     return [{"bits": round(-value / log(2), 3), "bytes": size} for value, size in zip(likely, sizes, strict=True)]
 
 
-def _question(lm: LanguageModel, example: Example) -> dict[str, Any]:
+def _question(lm: LanguageModel, example: Example) -> Question:
     logprobs, tokens = choices(lm, _prompt(lm, example), example.choices)
     return {
         "logprobs": [round(value, 4) for value in logprobs],

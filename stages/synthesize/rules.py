@@ -11,6 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from stages.files import read_yaml
 from stages.records import Document, content_hash
 from stages.text.passages import HEADING, SENTENCE_END, WORD, headings, is_cjk
 
@@ -210,9 +211,7 @@ def _stripped(statement: str) -> str:
 
 @cache
 def _rules() -> dict[str, Any]:
-    from ruamel.yaml import YAML
-
-    read = YAML(typ="safe", pure=True).load((Path(__file__).parent / "rules.yaml").read_text(encoding="utf-8"))
+    read = read_yaml((Path(__file__).parent / "rules.yaml").read_bytes(), "rules.yaml")
 
     def pattern(text: str) -> re.Pattern[str]:
         while (written := WORD_OF_RULES.sub(lambda match: read["words"][match[1]], text)) != text:

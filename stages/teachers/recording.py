@@ -10,7 +10,7 @@ from stages.records import Call, content_hash, read
 from stages.teachers.teacher import Ask, Keep, Reply, Unit
 
 
-class Replay:
+class Recording:
     """A recorded calls.jsonl; the parameters hold its sha256, so that another recording is another run."""
 
     def __init__(self, options: ReplayTeacher, runtime: Runtime) -> None:

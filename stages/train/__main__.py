@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,11 +53,13 @@ def main() -> None:
     with locks.exclusive(unfinished):  # an experiment elsewhere with the same parameters would write the same checkpoints
         result = run.train(lm, rows, p.train, runtime, seed=seed, unfinished=unfinished, penalty=penalty)
         saved = adapt.save(lm, Path("models", str(seed), "adapter"), manifest)
-        figures = {"model_bytes": manifest.weight_bytes, **saved, **dataset.figures(rows.train), **result.figures}
+        figures = {"model_bytes": manifest.weight_bytes, **saved, **dataset.figures(rows.train), **asdict(result.figures)}
         files.write_json(FIGURES / f"{seed}.json", figures)
-        cost = {"seconds": round(time.monotonic() - started, 1), **result.cost, "machine": provenance.machine(runtime)}
+        seconds, spent = round(time.monotonic() - started, 1), asdict(result.cost)
+        memory = spent.pop("memory")
+        cost = {"seconds": seconds, **spent, **memory, "machine": provenance.machine(runtime)}
         files.write_json(COST / f"train_{seed}.json", cost)
-        print(f"{saved['trainable_parameters']:,} of {saved['total_parameters']:,} parameters in {cost['seconds']} s")
+        print(f"{saved['trainable_parameters']:,} of {saved['total_parameters']:,} parameters in {seconds} s")
         checkpoints.clear(unfinished)
 
 

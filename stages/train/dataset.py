@@ -1,7 +1,6 @@
 """Convert chats to token ids and labels for the trainer; stages/text/chat.py renders every chat."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -43,7 +42,7 @@ def _rows(sequences: Iterable[chat.Encoded]) -> Dataset:
     return Dataset.from_dict({"input_ids": [s.input_ids for s in kept], "labels": [s.labels for s in kept]})
 
 
-def figures(rows: Dataset) -> dict[str, Any]:
+def figures(rows: Dataset) -> dict[str, int]:
     """Return the number of rows, of tokens without padding, and of supervised tokens."""
     return {
         "rows": len(rows),

@@ -30,11 +30,45 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run: `figures` repeat exactly on one machine; `cost` is the time and memory that this run took."""
+class Validation:
+    """The mean loss over validation rows after a step."""
 
-    figures: dict[str, Any]
-    cost: dict[str, Any]
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Step(Validation):
+    """The mean loss of a step's rows."""
+
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What repeats exactly on one machine: optimiser steps, the losses of training and of validation."""
+
+    steps: int
+    log: list[Step]
+    validation: list[Validation]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Time and memory of one run; after a resume, of its last part."""
+
+    train_seconds: float
+    tokens_per_second: float
+    resumed_at_step: int
+    memory: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    figures: Figures
+    cost: Cost
 
 
 def train(
@@ -86,12 +120,12 @@ def train(
         else:
             worker.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
-    cost = {
-        "train_seconds": round(seconds, 1),
-        "tokens_per_second": round((worker.state.num_input_tokens_seen - already.num_input_tokens_seen) / seconds, 1),
-        "resumed_at_step": already.global_step,
-        **memory.figures(),
-    }
+    cost = Cost(
+        train_seconds=round(seconds, 1),
+        tokens_per_second=round((worker.state.num_input_tokens_seen - already.num_input_tokens_seen) / seconds, 1),
+        resumed_at_step=already.global_step,
+        memory=memory.figures(),
+    )
     return Run(_figures(worker.state), cost)
 
 
@@ -115,14 +149,9 @@ def _collator(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     return {"data_collator": DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORE)}
 
 
-def _figures(state: TrainerState) -> dict[str, Any]:
+def _figures(state: TrainerState) -> Figures:
     """Return steps and losses from the step log (transformers' own `train_loss` is wrong after a resume)."""
-    log = [
-        {"step": entry["step"], "loss": round(entry["loss"], 6), "learning_rate": entry["learning_rate"]}
-        for entry in state.log_history
-        if "loss" in entry
-    ]
-    validation = [
-        {"step": entry["step"], "loss": round(entry["eval_loss"], 6)} for entry in state.log_history if "eval_loss" in entry
-    ]
-    return {"steps": state.global_step, "log": log, "validation": validation}
+    entries = state.log_history
+    log = [Step(entry["step"], round(entry["loss"], 6), entry["learning_rate"]) for entry in entries if "loss" in entry]
+    validation = [Validation(entry["step"], round(entry["eval_loss"], 6)) for entry in entries if "eval_loss" in entry]
+    return Figures(state.global_step, log, validation)

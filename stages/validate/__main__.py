@@ -11,6 +11,8 @@ from stages.models.stored import adapter_config
 from stages.params import compose
 from stages.terminal import visible
 
+MOST = 5  # differences from conf/ that are worth a line each
+
 
 def main() -> None:
     checked = params.check_file()
@@ -22,7 +24,7 @@ def main() -> None:
     for line in _unread(checked):
         print(visible(f"warning: {line}"))
     if "DVC_EXP_NAME" not in os.environ:  # an experiment differs from conf/ on purpose
-        for line in compose.differences():
+        for line in _summarised(compose.differences()):
             print(visible(f"warning: {line}"))
     files.write_text(Path("data/validated.txt"), "params.yaml is valid\n")
 
@@ -55,6 +57,14 @@ def _require_start(start_from: str | None, whole: bool) -> None:
         raise DataError(
             f"train.start_from = {start_from}: was trained with lora.init=loftq; continue from one with lora.init=default"
         )
+
+
+def _summarised(differences: list[str]) -> list[str]:
+    """Return one line for many differences: other data or another model brings dozens, and they belong together."""
+    if len(differences) <= MOST:
+        return differences
+    how = "`tunetrail compose --check` lists them, and a file in conf/experiment/ with this name would hold them"
+    return [f"params.yaml: differs in {len(differences)} keys from what conf/ composes; {how}"]
 
 
 def _unread(checked: params.Params) -> list[str]:

@@ -203,7 +203,9 @@ def test_sheet_that_is_a_link_out_of_the_folder_is_refused(folder, monkeypatch, 
     export(monkeypatch, folder)
     (folder / "ben.csv").rename(tmp_path_factory.mktemp("outside") / "ben.csv")
     (folder / "ben.csv").symlink_to(tmp_path_factory.getbasetemp() / "outside0" / "ben.csv")
-    with pytest.raises(DataError, match=r"ben\.csv: a link that leads out of .*ratings or nowhere; put a copy of the sheet there"):
+    with pytest.raises(
+        DataError, match=r"ben\.csv: a link that leads out of .*ratings or nowhere; put a copy of the sheet there"
+    ):
         rate.read_back(folder, None)
 
 

@@ -41,6 +41,8 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("name", LINKS)
 def test_link_out_of_a_data_folder_is_refused(mine, name: str) -> None:
     link = LINKS[name][3]
-    with pytest.raises(DataError, match=rf"mine/{link}: a link that leads out of .*mine or nowhere; put a copy of the file there"):
+    with pytest.raises(
+        DataError, match=rf"mine/{link}: a link that leads out of .*mine or nowhere; put a copy of the file there"
+    ):
         mine(name)
     assert not Path("data").exists()

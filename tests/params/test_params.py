@@ -192,3 +192,10 @@ def test_secret_in_a_parameter_is_refused_and_not_shown(change: dict[str, Any]) 
 def test_code_of_the_hub_needs_a_commit_and_a_permission(changes: dict[str, Any], line: str) -> None:
     (found,) = mistakes(changes)
     assert found.startswith(line)
+
+
+def test_unknown_key_in_a_list_of_a_section_is_named() -> None:
+    assert mistakes({"synthesis.methods": ["none"], "model.parts": [{"packkage": "a==1", "file": "f"}]}) == [
+        "model.parts.0.package: missing",
+        "model.parts.0.packkage = 'a==1': unknown key; did you mean package?",
+    ]

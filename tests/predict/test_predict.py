@@ -81,9 +81,9 @@ def test_model_agrees_most_with_its_own_answers(tuned_fp32, weights, tokenizer, 
     predictions = answered(tuned_fp32, tokenizer, examples)
     mine = answers.agreement(LanguageModel(tuned_fp32, tokenizer), examples[:5], predictions)
     other = answers.agreement(LanguageModel(loading.load_base(weights, "cpu"), tokenizer), examples[:5], predictions)
-    assert mine["rows"] == other["rows"] == sum(bool(prediction.text) for prediction in predictions[:5])
-    assert other["token_agreement"] < mine["token_agreement"]
-    assert other["row_agreement"] < 1
+    assert mine.rows == other.rows == sum(bool(prediction.text) for prediction in predictions[:5])
+    assert other.token_agreement < mine.token_agreement
+    assert other.row_agreement < 1
 
 
 def test_references_of_some_and_choices_of_all_are_scored(tuned_fp32, tokenizer, examples):

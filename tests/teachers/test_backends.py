@@ -17,7 +17,7 @@ from stages import files, records
 from stages.errors import DataError
 from stages.params import Budget, OpenAITeacher, Price, ReplayTeacher, Sampling
 from stages.records import Message
-from stages.teachers.backends import OpenAI, Replay
+from stages.teachers.backends import OpenAI, Recording
 from stages.teachers.teacher import Ask, Teacher
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.5, presence_penalty=2.0, max_new_tokens=20)
@@ -328,12 +328,12 @@ def test_recording_counts_missing_answers(server: SimpleNamespace) -> None:
     path = Path("calls.jsonl")
     records.write(path, [call for call in first if call])
     options = ReplayTeacher(kind="replay", path=str(path), sha256=files.file_hash(path))
-    assert Teacher(Replay(options, RUNTIME), FREE, seed=2).answer(asks(5)) == first
+    assert Teacher(Recording(options, RUNTIME), FREE, seed=2).answer(asks(5)) == first
     with pytest.raises(DataError, match=r"teacher.path = calls.jsonl: 2 of the \d requests of this step"):
-        Teacher(Replay(options, RUNTIME), FREE, seed=2).answer(asks(7))
+        Teacher(Recording(options, RUNTIME), FREE, seed=2).answer(asks(7))
     path.write_text(path.read_text() + "\n".join(path.read_text().splitlines()[:1]) + "\n")
     with pytest.raises(DataError, match=r"teacher.sha256: calls.jsonl has sha256 [0-9a-f]{64}, expected"):
-        Replay(options, RUNTIME)
+        Recording(options, RUNTIME)
 
 
 def test_two_runs_at_once_send_each_request_once(server: SimpleNamespace) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import DataError
-from stages.validate.__main__ import _require_start
+from stages.validate.__main__ import MOST, _require_start, _summarised
 
 
 def test_adapter_of_loftq_is_refused(tmp_path: Path) -> None:
@@ -44,3 +44,10 @@ def test_truncated_weights_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
     with pytest.raises(DataError, match=r"adapter_model\.safetensors: damaged"):
         _require_start(str(tmp_path), whole=False)
+
+
+def test_many_differences_from_conf_are_one_line() -> None:
+    few = [f"params.yaml: data.key{number} = 1" for number in range(MOST)]
+    assert _summarised(few) == few
+    (line,) = _summarised([*few, "params.yaml: name = mine"])
+    assert "differs in 6 keys" in line and "`tunetrail compose --check`" in line

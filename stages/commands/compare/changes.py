@@ -20,7 +20,7 @@ FOLLOWS = ("data/cost", "reports")  # outputs that differ between two equal runs
 
 
 @dataclass(frozen=True)
-class Change:
+class Variable:
     """One thing that differs; `kind` is parameter, data, prompt, code, library, machine or unexplained."""
 
     kind: str
@@ -29,7 +29,7 @@ class Change:
     after: str
 
 
-def variables(base: Side, head: Side, files: dict[str, str]) -> list[Change]:
+def variables(base: Side, head: Side, files: dict[str, str]) -> list[Variable]:
     """Return everything that may have caused a difference; `files` are the paths changed in git, each with its line counts.
 
     A key that only one side has comes with another change (an option that was chosen, code that was written). It does not count
@@ -37,7 +37,7 @@ def variables(base: Side, head: Side, files: dict[str, str]) -> list[Change]:
     """
     before, after = locked_params(base), locked_params(head)
     found = [
-        Change("parameter", key, shown(before[key]), shown(after[key]))
+        Variable("parameter", key, shown(before[key]), shown(after[key]))
         for key in sorted(before.keys() & after.keys())
         if before[key] != after[key]
     ]
@@ -45,11 +45,11 @@ def variables(base: Side, head: Side, files: dict[str, str]) -> list[Change]:
     for path, old, new in _sources(base, head):
         inside = [file for file in files if file == path or file.startswith(f"{path}/")] or [path]
         if path.startswith("stages/"):
-            found += [Change("prompt", file, "", files.get(file, "")) for file in inside if file.endswith(".jinja")]
+            found += [Variable("prompt", file, "", files.get(file, "")) for file in inside if file.endswith(".jinja")]
             code += [file for file in inside if not file.endswith(".jinja")]
         else:
             lines = "; ".join(f"{file} {files[file]}" for file in inside if file in files)
-            found.append(Change("data", path, "" if lines else old, lines or new))
+            found.append(Variable("data", path, "" if lines else old, lines or new))
     for name in sorted(base.lock.keys() & head.lock.keys() - set(SHOWN_ONLY)):
         if base.lock[name].get("cmd") != head.lock[name].get("cmd"):
             code.append(f"dvc.yaml: cmd of {name}")
@@ -57,16 +57,16 @@ def variables(base: Side, head: Side, files: dict[str, str]) -> list[Change]:
     code += [change.name for change in alone if change.kind == "code"]
     found += [change for change in alone if change.kind != "code"]
     if code:
-        found.append(Change("code", ", ".join(sorted(set(code))), "", ""))
+        found.append(Variable("code", ", ".join(sorted(set(code))), "", ""))
     found += _machine(base, head)
     return list(dict.fromkeys([*found, *_unexplained(base, head)]))
 
 
-def minor(base: Side, head: Side) -> list[Change]:
+def minor(base: Side, head: Side) -> list[Variable]:
     """Return parameters that differ but decide no score: those of report and machine, and keys that only one side has."""
     decisive = locked_params(base).keys() & locked_params(head).keys() | {change.name for change in _alone(base, head)}
     return [
-        Change("parameter", key, shown(base.params.get(key, ABSENT)), shown(head.params.get(key, ABSENT)))
+        Variable("parameter", key, shown(base.params.get(key, ABSENT)), shown(head.params.get(key, ABSENT)))
         for key in sorted(base.params.keys() | head.params.keys())
         if key not in decisive and base.params.get(key, ABSENT) != head.params.get(key, ABSENT)
     ]
@@ -97,7 +97,7 @@ def _sources(base: Side, head: Side) -> Iterable[tuple[str, str, str]]:
             yield name, f"{before[name]['size']:,} bytes", f"{after[name]['size']:,} bytes"
 
 
-def _alone(base: Side, head: Side) -> Iterable[Change]:
+def _alone(base: Side, head: Side) -> Iterable[Variable]:
     """Yield parameters and dependencies that only one side has, of stages whose changed outputs nothing else explains."""
     new = base.outputs().keys() ^ head.outputs().keys()
     for name in sorted(base.lock.keys() & head.lock.keys() - set(SHOWN_ONLY)):
@@ -115,10 +115,10 @@ def _alone(base: Side, head: Side) -> Iterable[Change]:
         if touched or not list(_other_outputs(before, after)):
             continue
         for key in sorted(old.keys() ^ values.keys()):
-            yield Change("parameter", key, shown(old.get(key, ABSENT)), shown(values.get(key, ABSENT)))
+            yield Variable("parameter", key, shown(old.get(key, ABSENT)), shown(values.get(key, ABSENT)))
         for path in sorted((old_deps.keys() ^ deps.keys()) - new):
             sizes = [f"{side[path]['size']:,} bytes" if path in side else ABSENT for side in (old_deps, deps)]
-            yield Change("code" if path.startswith("stages/") else "data", path, *sizes)
+            yield Variable("code" if path.startswith("stages/") else "data", path, *sizes)
 
 
 def _other_outputs(before: Any, after: Any) -> Iterable[str]:
@@ -131,23 +131,23 @@ def _dependencies(side: Side) -> dict[str, Any]:
     return {dep["path"]: dep for name, stage in side.lock.items() if name not in SHOWN_ONLY for dep in stage.get("deps", [])}
 
 
-def _machine(base: Side, head: Side) -> Iterable[Change]:
+def _machine(base: Side, head: Side) -> Iterable[Variable]:
     """Yield changed versions of libraries and a changed device: devices round differently, so greedy texts differ."""
     before, after = (side.cost.get("machine", {}) for side in (base, head))
     yield from _differing("library", before.get("versions", {}), after.get("versions", {}))
     yield from _differing("machine", *({key: side[key] for key in DEVICE if key in side} for side in (before, after)))
 
 
-def _differing(kind: str, before: Json, after: Json) -> Iterable[Change]:
+def _differing(kind: str, before: Json, after: Json) -> Iterable[Variable]:
     for name in sorted(before.keys() & after.keys()):
         if before[name] != after[name]:
-            yield Change(kind, name, before[name], after[name])
+            yield Variable(kind, name, before[name], after[name])
 
 
-def _unexplained(base: Side, head: Side) -> list[Change]:
+def _unexplained(base: Side, head: Side) -> list[Variable]:
     """Return outputs that differ from equal inputs: a branch of a hub moved, or the machine rounds differently."""
     return [
-        Change("unexplained", f"{path} (of {name}, from equal inputs)", "", "")
+        Variable("unexplained", f"{path} (of {name}, from equal inputs)", "", "")
         for name, stage in head.lock.items()
         if name in base.lock and all(base.lock[name].get(key) == stage.get(key) for key in ("cmd", "deps", "params"))
         for path in _other_outputs(base.lock[name], stage)
