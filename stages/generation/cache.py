@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from stages.generation.attention import NAME, Held, Split
 from stages.models.loading import LanguageModel
 
 WORTH_SHARING = 64  # tokens; below it the second pass over the batch costs more than it saves
@@ -47,32 +48,47 @@ def _empty(lm: LanguageModel) -> DynamicCache | None:
     if lm.encoder_decoder or lm.has_prompt:
         return None
     cache = DynamicCache(config=lm.model.config)
-    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    if all(type(layer) is DynamicLayer for layer in cache.layers):
+        cache.layers = [SplitLayer() for _ in cache.layers]
+        lm.model.set_attn_implementation(NAME)
     return cache
 
 
-class GrowingLayer(DynamicLayer):
-    """Keys and values, each (rows, heads, tokens, width), stored at the start of tensors with room for more tokens.
+class SplitLayer(DynamicLayer):
+    """Keys and values: those of the columns that all rows share are stored once, those of each row with room for more.
 
     transformers' own layer copies its whole content for every token, which takes a quarter of a decoding step on a CPU.
     """
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, ...]:
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
+        self.keys, self.values, self.length = key_states[:, :, :0], value_states[:, :, :0], 0
+        self.shared_keys, self.shared_values = key_states[:1, :, :0], value_states[:1, :, :0]
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[Held, Held]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
-        self.keys, self.values = _appended(self.keys, key_states), _appended(self.values, value_states)
-        return self.keys, self.values
+        start, self.length = self.length, self.length + key_states.shape[2]
+        self.keys, self.values = _grown(self.keys, self.length), _grown(self.values, self.length)
+        self.keys[:, :, start : self.length], self.values[:, :, start : self.length] = key_states, value_states
+        if not self.shared_keys.shape[2]:
+            return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+        return Split(self.shared_keys, self.keys, self.length), Split(self.shared_values, self.values, self.length)
+
+    def get_seq_length(self) -> int:
+        return self.shared_keys.shape[2] + self.length if self.is_initialized else 0
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Share the content of the one row among `repeats` rows."""
+        self.shared_keys, self.shared_values = (held[:, :, : self.length].contiguous() for held in (self.keys, self.values))
+        self.keys, self.values = (held[:, :, :0].expand(repeats, -1, -1, -1) for held in (self.keys, self.values))
+        self.length = 0
 
 
-def _appended(held: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-    rows, heads, length, width = held.shape
-    end = length + new.shape[2]
-    room = held.stride(1) // width  # in tokens; equal to the length if the tensor is full
-    if end > room or not held.numel():
-        grown = held.new_empty(rows, heads, end + ROOM, width)
-        grown[:, :, :length] = held
-        held = grown[:, :, :length]
-    whole = held.as_strided((rows, heads, end, width), held.stride())
-    whole[:, :, length:] = new
-    return whole
+def _grown(held: torch.Tensor, needed: int) -> torch.Tensor:
+    """Return zeros with room for more tokens, and what was held at their start."""
+    if needed <= held.shape[2]:
+        return held
+    grown = held.new_zeros(*held.shape[:2], needed + ROOM, held.shape[3])
+    grown[:, :, : held.shape[2]] = held
+    return grown

@@ -48,16 +48,17 @@ def test_shared_prefix_is_computed_once(tuned_fp32, tokenizer, monkeypatch):
     assert decoding.greedy(LanguageModel(tuned_fp32, tokenizer), ALIKE, NEW_TOKENS) == shared
 
 
-@pytest.mark.parametrize("worth_sharing", [64, 10**6], ids=["shared", "apart"])
-def test_growing_cache_equals_the_stock_cache(weights, adapter, tokenizer, monkeypatch, worth_sharing):
+@pytest.mark.parametrize(("worth_sharing", "near"), [(64, 1e-4), (10**6, 0)], ids=["shared", "apart"])
+def test_growing_cache_equals_the_stock_cache(weights, adapter, tuned_fp32, tokenizer, monkeypatch, worth_sharing, near):
+    """With a shared prefix, attention adds up in another order; without one, numbers are equal in bf16 too."""
     from transformers import DynamicCache
 
-    model = load_tuned(weights, adapter, "cpu")  # in bf16 the numbers must be equal, not just close
+    model = tuned_fp32 if near else load_tuned(weights, adapter, "cpu")
     monkeypatch.setattr(cache, "WORTH_SHARING", worth_sharing)
     monkeypatch.setattr(cache, "ROOM", 5)  # less than an answer, so that the cache grows more than once
     roomy = decoding.greedy(LanguageModel(model, tokenizer), ALIKE, 3 * NEW_TOKENS)
     likely = likelihoods.log_likelihoods(LanguageModel(model, tokenizer), ALIKE, ENDS)
     monkeypatch.setattr(cache, "_empty", lambda _: DynamicCache(config=model.config))
     assert decoding.greedy(LanguageModel(model, tokenizer), ALIKE, 3 * NEW_TOKENS) == roomy
-    assert likelihoods.log_likelihoods(LanguageModel(model, tokenizer), ALIKE, ENDS) == likely
+    assert likelihoods.log_likelihoods(LanguageModel(model, tokenizer), ALIKE, ENDS) == pytest.approx(likely, abs=near)
     assert max(answer.new_tokens for answer in roomy) > 10
