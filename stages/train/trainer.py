@@ -1,7 +1,7 @@
-"""TRL's trainer, with logits computed only where labels are.
+"""TRL's trainer, with logits computed only for labels.
 
-The stock trainers compute logits for every prompt token. On a CPU that costs more than the rest of the step; bench/step.py
-measures the difference.
+The stock trainers compute logits for every prompt token. On a CPU that costs more than the rest of the step. kernels.py
+shortens that rest; bench/step.py measures both.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,14 @@ from trl import SFTTrainer
 
 from stages.params import Train
 from stages.text.chat import IGNORE
+from stages.train import kernels
 
 Penalty = Callable[[], Tensor]
 TRAINED = "trained.safetensors"  # in a checkpoint: the trained weights of any kind of adapter
 
 
 class ResponseLoss:
-    """Cross-entropy of supervised tokens, averaged over the global batch; logits start at the first supervised token.
+    """Cross-entropy of supervised tokens, averaged over the global batch; no other token gets logits.
 
     With `prompt_loss_weight` w, w times the sum over prompt tokens is added to the sum over answer tokens. Both are divided
     by the number of answer tokens, so that w does not change the weight of an answer token. `penalty` is added once per
@@ -35,7 +36,7 @@ class ResponseLoss:
     model: Any
     train_dataset: Any
     current_gradient_accumulation_steps: int
-    logits: Callable[..., tuple[Tensor, Tensor]]  # and the labels they predict; none before the first is supervised
+    logits: Callable[..., Tensor]  # (model, inputs, labels, wanted): one row per wanted label
 
     def __init__(self, options: Train, penalty: Penalty | None, **trainer: Any) -> None:
         self.options, self.penalty = options, penalty
@@ -44,13 +45,16 @@ class ResponseLoss:
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # type: ignore[no-untyped-def]
         labels = inputs.pop("labels")
         weight = self.options.prompt_loss_weight if model.training else 0.0
-        first = 1 if weight else max(1, int((labels != IGNORE).any(dim=0).int().argmax()))
+        prompts = _prompt_labels(inputs, labels) if weight else torch.full_like(labels, IGNORE)
+        wanted = (labels != IGNORE) | (prompts != IGNORE)
+        if not self.model.config.is_encoder_decoder:
+            wanted[:, 0] = False  # no token is before it
         with torch.autocast(labels.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):
-            logits, wanted = self.logits(model, inputs, labels, first)
-        loss = _summed(logits, wanted)
+            logits = self.logits(model, inputs, labels, wanted).float()
+        loss = _summed(logits, labels[wanted])
         if weight:
-            loss = loss + weight * _summed(logits, _prompt_labels(inputs, labels)[:, first:])
-        loss = loss / ((wanted != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch)
+            loss = loss + weight * _summed(logits, prompts[wanted])
+        loss = loss / ((labels[wanted] != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch)
         if self.penalty and model.training:  # once per update, however many micro-batches it has
             loss = loss + self.penalty() / (1 if num_items_in_batch is None else self.current_gradient_accumulation_steps)
         return (loss, {}) if return_outputs else loss
@@ -81,20 +85,30 @@ class ResponseLoss:
 class DecoderTrainer(ResponseLoss, SFTTrainer):
     """A decoder reads prompt and answer as one sequence."""
 
-    def logits(self, model, inputs, labels, first):  # type: ignore[no-untyped-def]
-        """Return logits (rows, positions, vocabulary) and the labels they predict (rows, positions), from `first` on."""
-        start = _in_front(model) + first - 1  # the token before each label predicts it
+    def train(self, *args, **how):  # type: ignore[no-untyped-def]
+        with kernels.fused(self.model, self.options.precision):
+            return super().train(*args, **how)
+
+    def logits(self, model, inputs, labels, wanted):  # type: ignore[no-untyped-def]
+        """Return logits (wanted labels, vocabulary): the head reads only the token before each of them."""
+        first = max(1, int(wanted.any(dim=0).int().argmax()))
+        start = _in_front(model) + first - 1
         predicting = torch.arange(start, start + labels.shape[1] - first, device=labels.device)
-        return model(**inputs, use_cache=False, logits_to_keep=predicting).logits, labels[:, first:]
+
+        def before_wanted(_, states):  # type: ignore[no-untyped-def]
+            return (states[0][wanted[:, first:]][None],)
+
+        with model.get_output_embeddings().register_forward_pre_hook(before_wanted, prepend=True):
+            return model(**inputs, use_cache=False, logits_to_keep=predicting).logits[0]
 
 
 class EncoderDecoderTrainer(ResponseLoss, Trainer):
     """An encoder reads the prompt, a decoder writes the answer; TRL's own trainer expects both in one sequence."""
 
-    def logits(self, model, inputs, labels, first):  # type: ignore[no-untyped-def]
-        """Return logits (rows, positions, vocabulary) and the labels they predict (rows, positions)."""
+    def logits(self, model, inputs, labels, wanted):  # type: ignore[no-untyped-def]
+        """Return logits (wanted labels, vocabulary)."""
         decoder_ids = model.prepare_decoder_input_ids_from_labels(labels)
-        return model(**inputs, decoder_input_ids=decoder_ids, use_cache=False).logits, labels
+        return model(**inputs, decoder_input_ids=decoder_ids, use_cache=False).logits[wanted]
 
 
 class ByLength(LengthGroupedSampler):
@@ -138,8 +152,7 @@ def _in_front(model: PreTrainedModel) -> int:
 
 
 def _summed(logits: Tensor, wanted: Tensor) -> Tensor:
-    known = wanted != IGNORE
-    return torch.nn.functional.cross_entropy(logits[known].float(), wanted[known], reduction="sum")
+    return torch.nn.functional.cross_entropy(logits, wanted, reduction="sum", ignore_index=IGNORE)
 
 
 def _prompt_labels(inputs: dict[str, Tensor], labels: Tensor) -> Tensor:

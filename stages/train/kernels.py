@@ -1,0 +1,195 @@
+"""Fewer steps of autograd for training a decoder in bf16 on a CPU: LoRA's products, attention, rotary embeddings.
+
+Half of a training step on a CPU goes into casts, copies and small products around the large ones. Each function here computes
+what the libraries compute, up to the rounding of bf16, in fewer passes over memory. docs/performance.md has what each gains.
+What a model does differently keeps the libraries' code, and so does a GPU, which has kernels of its own.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import bitsandbytes
+import psutil
+import torch
+from peft.tuners import lora
+from torch import Tensor
+from torch.autograd import Function
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
+from transformers.models.llama import modeling_llama
+
+ATTENTION = "grouped_eager"
+BF16 = torch.bfloat16
+
+
+@contextmanager
+def fused(model: PreTrainedModel, precision: str) -> Iterator[set[str]]:
+    """Use these functions in the model while the block runs; yield the names of those that apply."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    used: set[str] = set()
+    with ExitStack() as stack:
+        if model.device.type != "cpu" or precision != "bf16":
+            yield used
+            return
+        for layer, weight in _plain_lora(model):
+            layer.forward = partial(_lora, layer, weight)  # hides the method of the class
+            stack.callback(delattr, layer, "forward")
+            used.add("lora")
+        if rotary := _usual_rotary(base):
+            stack.callback(setattr, rotary, "apply_rotary_pos_emb", rotary.apply_rotary_pos_emb)
+            rotary.apply_rotary_pos_emb = rotate
+            used.add("rotary")
+        if _usual_attention(base):
+            stack.callback(base.set_attn_implementation, base.config._attn_implementation)
+            base.set_attn_implementation(ATTENTION)
+            used.add("attention")
+        yield used
+
+
+def _plain_lora(model: PreTrainedModel) -> list[tuple[Any, Tensor]]:
+    """Return LoRA's layers without dropout or a variant such as DoRA, each with its frozen weights in bf16.
+
+    Weights in 4 bits are dequantised once, not twice a step. Return none if memory has no room for that.
+    """
+    layers = [
+        layer
+        for layer in model.modules()
+        if type(layer) in (lora.Linear, getattr(lora, "Linear4bit", None))
+        and layer.active_adapters == ["default"]
+        and not (layer.merged or layer.disable_adapters or layer.fan_in_fan_out or layer.lora_variant)
+        and isinstance(layer.lora_dropout["default"], torch.nn.Identity)
+        and layer.lora_B["default"].bias is None
+    ]
+    packed = sum(layer.in_features * layer.out_features for layer in layers if type(layer) is not lora.Linear)
+    if 2 * BF16.itemsize * packed > psutil.virtual_memory().available:
+        return []
+    return [(layer, _in_bf16(layer.get_base_layer().weight)) for layer in layers]
+
+
+def _in_bf16(weight: Tensor) -> Tensor:
+    state = getattr(weight, "quant_state", None)
+    whole = weight if state is None else bitsandbytes.functional.dequantize_4bit(weight.data, state)
+    return whole.detach().to(BF16).contiguous()
+
+
+def _lora(layer: Any, weight: Tensor, x: Tensor) -> Tensor:
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    bias = layer.get_base_layer().bias
+    out: Tensor = LoraProduct.apply(x, weight, down, up, layer.scaling["default"])
+    return out if bias is None else out + bias.to(out.dtype)
+
+
+class LoraProduct(Function):
+    """x·Wᵀ + s·(x·Aᵀ)·Bᵀ (Hu et al. 2021, arXiv 2106.09685) with W frozen; the second product is added in place."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
+        """`x` (…, inputs), `weight` (outputs, inputs) in bf16, `down` A (rank, inputs), `up` B (outputs, rank)."""
+        flat, down, up = x.reshape(-1, x.shape[-1]).to(BF16), down.to(BF16), (up * scaling).to(BF16)
+        inner = flat @ down.T
+        ctx.save_for_backward(flat, inner, weight, down, up)
+        ctx.scaling, ctx.shape, ctx.dtype = scaling, x.shape, x.dtype
+        return (flat @ weight.T).addmm_(inner, up.T).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        flat, inner, weight, down, up = ctx.saved_tensors
+        grad = grad.reshape(-1, grad.shape[-1]).to(BF16)
+        by_rank = grad @ up
+        back = (grad @ weight).addmm_(by_rank, down).view(ctx.shape).to(ctx.dtype) if ctx.needs_input_grad[0] else None
+        return back, None, (by_rank.T @ flat).float(), (grad.T @ inner).float() * ctx.scaling, None
+
+
+def rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:
+    """Return queries and keys (rows, heads, tokens, width) with rotary embeddings, as transformers' function does."""
+    cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
+    return Rotary.apply(q, cos, sin), Rotary.apply(k, cos, sin)
+
+
+class Rotary(Function):
+    """Turn each pair (x_i, x_{i + width/2}) by its angle (Su et al. 2021, arXiv 2104.09864); the gradient turns back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned(grad, cos, -sin), None, None
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = x.shape[-1] // 2
+    out = x * cos
+    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
+    out[..., half:].addcmul_(x[..., :half], sin[..., half:])
+    return out
+
+
+def _usual_rotary(base: PreTrainedModel) -> Any:
+    """Return the module of the model's code if it rotates as Llama does, in the same words."""
+    module = sys.modules[type(base).__module__]
+    own, llama = (getattr(each, "apply_rotary_pos_emb", None) for each in (module, modeling_llama))
+    return module if own is not None and _source(own) == _source(llama) else None
+
+
+def _source(function: Callable[..., Any] | None) -> str:
+    return inspect.getsource(inspect.unwrap(function)) if function else ""
+
+
+def attention(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **how: Any
+) -> tuple[Tensor, None]:
+    """Return attention's output (rows, tokens, heads, width), as transformers' attention functions do."""
+    scaling = how.get("scaling") or query.shape[-1] ** -0.5
+    return Attention.apply(query, key, value, attention_mask, scaling).transpose(1, 2).contiguous(), None
+
+
+class Attention(Function):
+    """softmax(s·q·kᵀ + mask)·v, where several heads of queries read the same keys without a copy of them for each."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+        """`q` (rows, heads, tokens, width), `k` and `v` (rows, fewer heads, keys, width), `mask` (rows, 1, tokens, keys)."""
+        rows, heads, tokens, width = q.shape
+        held, keys = k.shape[1:3]
+        q = q.reshape(rows * held, -1, width)
+        k, v = (each.reshape(rows * held, keys, width) for each in (k, v))
+        scores = torch.bmm(q, k.transpose(1, 2)).view(rows, heads, tokens, keys)
+        scores = scores * scaling if mask is None else torch.add(mask.to(scores.dtype), scores, alpha=scaling)
+        weights = scores.softmax(-1).view(rows * held, -1, keys)
+        ctx.save_for_backward(q, k, v, weights)
+        ctx.scaling, ctx.shape = scaling, (rows, heads, held, tokens, keys, width)
+        return torch.bmm(weights, v).view(rows, heads, tokens, width)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, weights = ctx.saved_tensors
+        rows, heads, held, tokens, keys, width = ctx.shape
+        grad = grad.reshape(rows * held, -1, width)
+        by_weight = torch.bmm(grad, v.transpose(1, 2))
+        by_score = torch._softmax_backward_data(by_weight, weights, -1, weights.dtype).mul_(ctx.scaling)
+        return (
+            torch.bmm(by_score, k).view(rows, heads, tokens, width),
+            torch.bmm(by_score.transpose(1, 2), q).view(rows, held, keys, width),
+            torch.bmm(weights.transpose(1, 2), grad).view(rows, held, keys, width),
+            None,
+            None,
+        )
+
+
+def _usual_attention(base: PreTrainedModel) -> bool:
+    """Return whether the model attends by a plain softmax with a mask: no dropout, no cap, no learnt bias."""
+    config = base.config
+    plain = base._supports_sdpa and not getattr(config, "attention_dropout", 0.0) and not config.is_encoder_decoder
+    return config._attn_implementation == "eager" and plain and not getattr(config, "attn_logit_softcapping", None)
+
+
+AttentionInterface.register(ATTENTION, attention)
+AttentionMaskInterface.register(ATTENTION, eager_mask)

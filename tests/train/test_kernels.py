@@ -1,0 +1,123 @@
+"""The functions that shorten a training step compute what the libraries compute, and leave alone what is unusual."""
+
+import pytest
+
+from stages.models import loading
+from stages.train import adapt, dataset
+from tests.fixtures.training import stirred, worker_on
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture
+def model(options, weights):
+    """Return a function that makes a model with an adapter and trained-looking weights."""
+
+    def make(*overrides: str, attention: str = "eager"):
+        p = options(*overrides)
+        base = loading.load_base(weights, "cpu", p.quantization, p.train.precision, attention=attention)
+        return p, stirred(adapt.attach(base, p.adapter, p.lora, seed=1))
+
+    return make
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4", "fp4"])
+def test_loss_and_gradients_equal_the_libraries_up_to_bf16(model, tokenizer, rows, tmp_path, quantization):
+    import torch
+
+    from stages.train.kernels import fused
+
+    p, tuned = model(f"quantization={quantization}", "lora.r=4")
+    worker = worker_on(p, tuned, tokenizer, dataset.tokenised(rows["train"], tokenizer, 2048), tmp_path)
+
+    def gradients(batch) -> tuple[float, torch.Tensor]:
+        tuned.zero_grad()
+        loss = worker.compute_loss(tuned, dict(batch))
+        loss.backward()
+        return loss.item(), torch.cat([w.grad.flatten() for w in tuned.parameters() if w.grad is not None])
+
+    for batch in worker.get_train_dataloader():
+        loss, expected = gradients(batch)
+        with fused(tuned, "bf16") as used:
+            assert used == {"lora", "rotary", "attention"}
+            mine, given = gradients(batch)
+        assert mine == pytest.approx(loss, rel=2e-3)
+        assert (given - expected).norm() < 0.03 * expected.norm() and given.norm() > 0
+
+
+def test_everything_is_put_back(model):
+    from transformers.models.llama import modeling_llama
+
+    from stages.train.kernels import fused
+
+    _, tuned = model("quantization=nf4")
+    before, rotary = [vars(module).get("forward") for module in tuned.modules()], modeling_llama.apply_rotary_pos_emb
+    with pytest.raises(ZeroDivisionError), fused(tuned, "bf16"):
+        assert modeling_llama.apply_rotary_pos_emb is not rotary
+        raise ZeroDivisionError
+    assert [vars(module).get("forward") for module in tuned.modules()] == before
+    assert modeling_llama.apply_rotary_pos_emb is rotary and tuned.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "attention", "used"),
+    [
+        (["quantization=none", "train.precision=fp32"], "eager", set()),
+        (["quantization=none"], "sdpa", {"lora", "rotary"}),
+        (["quantization=int8"], "eager", {"rotary", "attention"}),
+        (["quantization=none", "lora.dropout=0.1"], "eager", {"rotary", "attention"}),
+        (["quantization=none", "lora.use_dora=true"], "eager", {"rotary", "attention"}),
+        (["quantization=none", "adapter=ia3"], "eager", {"rotary", "attention"}),
+    ],
+)
+def test_what_is_unusual_keeps_the_libraries_code(model, overrides, attention, used):
+    from stages.train.kernels import fused
+
+    p, tuned = model(*overrides, attention=attention)
+    with fused(tuned, p.train.precision) as found:
+        assert found == used
+
+
+def test_without_room_weights_stay_in_four_bits(model, monkeypatch):
+    from types import SimpleNamespace
+
+    from stages.train import kernels
+
+    _, tuned = model("quantization=nf4")
+    monkeypatch.setattr(kernels.psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
+    with kernels.fused(tuned, "bf16") as used:
+        assert used == {"rotary", "attention"}
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_attention_with_shared_heads_equals_torch(masked):
+    import torch
+
+    from stages.train.kernels import Attention
+
+    generator = torch.Generator().manual_seed(1)
+    q = torch.randn(2, 6, 5, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+    k, v = (torch.randn(2, 2, 7, 8, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    mask = torch.zeros(2, 1, 5, 7, dtype=torch.float64).masked_fill_(torch.ones(5, 7).triu(3).bool(), -1e30) if masked else None
+    mine = Attention.apply(q, k, v, mask, 0.5)
+    own = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=0.5, enable_gqa=True)
+    torch.testing.assert_close(mine, own)
+    weight = torch.randn(own.shape, generator=generator, dtype=torch.float64)
+    for given, expected in zip(*(torch.autograd.grad((out * weight).sum(), (q, k, v)) for out in (mine, own)), strict=True):
+        torch.testing.assert_close(given, expected)
+
+
+def test_rotation_equals_transformers():
+    import torch
+    from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+    from stages.train.kernels import rotate
+
+    q, k = (torch.randn(2, heads, 5, 8, dtype=torch.float64, requires_grad=True) for heads in (4, 2))
+    angles = torch.rand(2, 5, 4, dtype=torch.float64).repeat(1, 1, 2)
+    mine, own = (function(q, k, angles.cos(), angles.sin()) for function in (rotate, apply_rotary_pos_emb))
+    for given, expected in zip(mine, own, strict=True):
+        torch.testing.assert_close(given, expected)
+    sums = [(one.square().sum() + (other * 3).sin().sum()) for one, other in (mine, own)]
+    for given, expected in zip(*(torch.autograd.grad(total, (q, k)) for total in sums), strict=True):
+        torch.testing.assert_close(given, expected)
