@@ -4,8 +4,8 @@
 
 Trainers: `ours`; `plain`, ours without stages/train/kernels.py; `sft`, TRL's SFTTrainer without checkpointing; `trainer`,
 transformers' Trainer after peft.prepare_model_for_kbit_training. Each runs in a process of its own, one after the other in
-every round, so that the machine's noise meets all of them. Prints medians of the seconds per step after the first one,
-the median ratio of the rounds to `ours`, the largest difference of a step's loss, and the peak memory of the process.
+every round, so that the machine's noise meets all of them. Prints medians of the seconds per step after the first one, the
+median ratio of the rounds to the first trainer, the largest difference of a step's loss in round 1, and the peak memory.
 Run `dvc repro format` first: it makes the rows.
 """
 
@@ -66,6 +66,7 @@ def run(name: str, steps: int) -> dict[str, Any]:
         options.save_strategy, options.logging_steps = "no", 1
         options.train_sampling_strategy = "sequential"
         options.bf16 = stock and p.train.precision == "bf16"
+        options.pad_to_multiple_of = None if stock else options.pad_to_multiple_of
         given = {"model": model, "train_dataset": rows, "processing_class": tokenizer, "callbacks": [Clock()]}
         if name == "trainer":
             known = {key: value for key, value in options.to_dict().items() if key in TrainingArguments.__dataclass_fields__}

@@ -45,7 +45,7 @@ def attention(
     """Return attention's output (rows, tokens, heads, width), as transformers' attention functions do."""
     if not isinstance(key, Split) or not isinstance(value, Split):
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **how)
-    if query.shape[2] == 1 and attention_mask is not None:
+    if query.shape[2] == 1:
         return _one_token(query, key, value, attention_mask, query.shape[-1] ** -0.5 if scaling is None else scaling), None
     out = scaled_dot_product_attention(
         query,
@@ -59,22 +59,27 @@ def attention(
     return out.transpose(1, 2).contiguous(), None
 
 
-def _one_token(query: Tensor, key: Split, value: Split, mask: Tensor, scaling: float) -> Tensor:
-    """Return the output (rows, 1, heads, width) for one query per row; `mask` is (rows, 1, 1, tokens), true where visible."""
+def _one_token(query: Tensor, key: Split, value: Split, mask: Tensor | None, scaling: float) -> Tensor:
+    """Return the output (rows, 1, heads, width) for one query per row.
+
+    `mask` (rows, 1, 1, tokens) is true where a token is visible; without one, all are.
+    """
     rows, heads, _, width = query.shape
     held = key.own.shape[1]  # heads of keys and values; several heads of queries read each
-    by_row = query.view(rows * held, heads // held, width)
+    by_row = query.reshape(rows * held, heads // held, width)
     scores = torch.bmm(by_row, key.own.flatten(0, 1).transpose(1, 2)).view(rows, held, heads // held, -1)
     shared = key.shared.shape[2]
-    by_head = query.view(rows, held, -1, width).transpose(0, 1).reshape(held, -1, width)
+    by_head = query.reshape(rows, held, -1, width).transpose(0, 1).reshape(held, -1, width)
     seen = torch.bmm(by_head, key.shared[0].transpose(1, 2)).view(held, rows, heads // held, shared).transpose(0, 1)
     scores = torch.cat([seen, scores], dim=3)
-    hidden = torch.nn.functional.pad(~mask, (0, scores.shape[-1] - mask.shape[-1]), value=True)
+    filled = shared + key.length
+    hidden = query.new_zeros(1, 1, 1, filled, dtype=torch.bool) if mask is None else ~mask
+    hidden = torch.nn.functional.pad(hidden, (0, scores.shape[-1] - filled), value=True)
     weights = (scores.float() * scaling).masked_fill_(hidden, torch.finfo(torch.float32).min).softmax(-1).to(query.dtype)
     own = torch.bmm(weights[..., shared:].reshape(rows * held, heads // held, -1), value.own.flatten(0, 1))
     by_head = weights[..., :shared].transpose(0, 1).reshape(held, -1, shared)
-    seen = torch.bmm(by_head, value.shared[0]).view(held, rows, heads // held, width).transpose(0, 1)
-    return own.view(rows, 1, heads, width) + seen.reshape(rows, 1, heads, width)
+    seen = torch.bmm(by_head, value.shared[0]).view(held, rows, heads // held, -1).transpose(0, 1)
+    return own.view(rows, 1, heads, -1) + seen.reshape(rows, 1, heads, -1)
 
 
 AttentionInterface.register(NAME, attention)

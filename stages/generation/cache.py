@@ -44,13 +44,16 @@ def batched(lm: LanguageModel, rows: Sequence[list[int]], at_most: int = sys.max
 
 
 def _empty(lm: LanguageModel) -> DynamicCache | None:
-    """Return an empty cache for a decoder without a trained prompt, else None: then the model makes its own."""
+    """Return an empty cache for a decoder without a trained prompt, else None: then the model makes its own.
+
+    The model gets the attention that reads SplitLayer. Where its code has no such choice, the cache is transformers' own.
+    """
     if lm.encoder_decoder or lm.has_prompt:
         return None
     cache = DynamicCache(config=lm.model.config)
-    if all(type(layer) is DynamicLayer for layer in cache.layers):
-        cache.layers = [SplitLayer() for _ in cache.layers]
-        lm.model.set_attn_implementation(NAME)
+    lm.model.set_attn_implementation(NAME)
+    if lm.model.config._attn_implementation == NAME:
+        cache.layers = [SplitLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 

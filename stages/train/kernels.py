@@ -19,10 +19,12 @@ from peft.tuners import lora
 from torch import Tensor
 from torch.autograd import Function
 from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.models.llama import modeling_llama
 
 ATTENTION = "grouped_eager"
+UNUSUAL = ("softcap", "position_bias", "s_aux")  # what some models pass to attention, and this one does not know
 BF16 = torch.bfloat16
 
 
@@ -45,15 +47,15 @@ def fused(model: PreTrainedModel, precision: str) -> Iterator[set[str]]:
             used.add("rotary")
         if _usual_attention(base):
             stack.callback(base.set_attn_implementation, base.config._attn_implementation)
-            base.set_attn_implementation(ATTENTION)
-            used.add("attention")
+            base.set_attn_implementation(ATTENTION)  # only warns if the model's code has no such choice
+            used |= {"attention"} if base.config._attn_implementation == ATTENTION else set()
         yield used
 
 
 def _plain_lora(model: PreTrainedModel) -> list[tuple[Any, Tensor]]:
     """Return LoRA's layers without dropout or a variant such as DoRA, each with its frozen weights in bf16.
 
-    Weights in 4 bits are dequantised once, not twice a step. Return none if memory has no room for that.
+    Weights in 4 bits are dequantised once, not twice a step. Return none if that takes a quarter of the free memory.
     """
     layers = [
         layer
@@ -65,7 +67,7 @@ def _plain_lora(model: PreTrainedModel) -> list[tuple[Any, Tensor]]:
         and layer.lora_B["default"].bias is None
     ]
     packed = sum(layer.in_features * layer.out_features for layer in layers if type(layer) is not lora.Linear)
-    if 2 * BF16.itemsize * packed > psutil.virtual_memory().available:
+    if 4 * BF16.itemsize * packed > psutil.virtual_memory().available:
         return []
     return [(layer, _in_bf16(layer.get_base_layer().weight)) for layer in layers]
 
@@ -135,8 +137,9 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def _usual_rotary(base: PreTrainedModel) -> Any:
     """Return the module of the model's code if it rotates as Llama does, in the same words."""
     module = sys.modules[type(base).__module__]
-    own, llama = (getattr(each, "apply_rotary_pos_emb", None) for each in (module, modeling_llama))
-    return module if own is not None and _source(own) == _source(llama) else None
+    names = ("apply_rotary_pos_emb", "rotate_half")
+    own, llama = ([_source(getattr(each, name, None)) for name in names] for each in (module, modeling_llama))
+    return module if own == llama else None
 
 
 def _source(function: Callable[..., Any] | None) -> str:
@@ -148,6 +151,8 @@ def attention(
 ) -> tuple[Tensor, None]:
     """Return attention's output (rows, tokens, heads, width), as transformers' attention functions do."""
     scaling = how.get("scaling") or query.shape[-1] ** -0.5
+    if how.get("dropout") or any(how.get(name) is not None for name in UNUSUAL):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **how)
     return Attention.apply(query, key, value, attention_mask, scaling).transpose(1, 2).contiguous(), None
 
 
@@ -157,38 +162,39 @@ class Attention(Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
         """`q` (rows, heads, tokens, width), `k` and `v` (rows, fewer heads, keys, width), `mask` (rows, 1, tokens, keys)."""
-        rows, heads, tokens, width = q.shape
+        rows, heads, tokens, _ = q.shape
         held, keys = k.shape[1:3]
-        q = q.reshape(rows * held, -1, width)
-        k, v = (each.reshape(rows * held, keys, width) for each in (k, v))
+        ctx.dtypes, dtype = (q.dtype, k.dtype, v.dtype), BF16 if torch.is_autocast_enabled("cpu") else q.dtype
+        q, k, v = (each.to(dtype).reshape(rows * held, -1, each.shape[-1]) for each in (q, k, v))
         scores = torch.bmm(q, k.transpose(1, 2)).view(rows, heads, tokens, keys)
-        scores = scores * scaling if mask is None else torch.add(mask.to(scores.dtype), scores, alpha=scaling)
+        if mask is None:
+            scores = scores * scaling
+        else:  # the least fp32 would be -inf in bf16, and a row without any visible key NaN
+            scores = torch.add(mask.to(dtype).clamp(min=torch.finfo(dtype).min), scores, alpha=scaling)
         weights = scores.softmax(-1).view(rows * held, -1, keys)
         ctx.save_for_backward(q, k, v, weights)
-        ctx.scaling, ctx.shape = scaling, (rows, heads, held, tokens, keys, width)
-        return torch.bmm(weights, v).view(rows, heads, tokens, width)
+        ctx.scaling, ctx.shape = scaling, (rows, heads, held, tokens, keys)
+        return torch.bmm(weights, v).view(rows, heads, tokens, -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, weights = ctx.saved_tensors
-        rows, heads, held, tokens, keys, width = ctx.shape
-        grad = grad.reshape(rows * held, -1, width)
+        rows, heads, held, tokens, keys = ctx.shape
+        grad = grad.to(v.dtype).reshape(rows * held, -1, v.shape[-1])
         by_weight = torch.bmm(grad, v.transpose(1, 2))
         by_score = torch._softmax_backward_data(by_weight, weights, -1, weights.dtype).mul_(ctx.scaling)
-        return (
-            torch.bmm(by_score, k).view(rows, heads, tokens, width),
-            torch.bmm(by_score.transpose(1, 2), q).view(rows, held, keys, width),
-            torch.bmm(weights.transpose(1, 2), grad).view(rows, held, keys, width),
-            None,
-            None,
-        )
+        back_q = torch.bmm(by_score, k).view(rows, heads, tokens, -1)
+        back_k = torch.bmm(by_score.transpose(1, 2), q).view(rows, held, keys, -1)
+        back_v = torch.bmm(weights.transpose(1, 2), grad).view(rows, held, keys, -1)
+        return (*(back.to(dtype) for back, dtype in zip((back_q, back_k, back_v), ctx.dtypes, strict=True)), None, None)
 
 
 def _usual_attention(base: PreTrainedModel) -> bool:
-    """Return whether the model attends by a plain softmax with a mask: no dropout, no cap, no learnt bias."""
+    """Return whether the model attends by a plain softmax with a mask, as far as its parameters tell."""
     config = base.config
-    plain = base._supports_sdpa and not getattr(config, "attention_dropout", 0.0) and not config.is_encoder_decoder
-    return config._attn_implementation == "eager" and plain and not getattr(config, "attn_logit_softcapping", None)
+    unusual = ("attention_dropout", "attn_pdrop", "attn_logit_softcapping", "is_encoder_decoder")
+    plain = base._supports_sdpa and not any(getattr(config, name, None) for name in unusual)
+    return config._attn_implementation == "eager" and plain
 
 
 AttentionInterface.register(ATTENTION, attention)

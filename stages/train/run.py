@@ -30,18 +30,20 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Validation:
-    """The mean loss over validation rows after a step."""
+class Step:
+    """An optimiser step and the mean loss of its rows."""
 
     step: int
     loss: float
+    learning_rate: float
 
 
 @dataclass(frozen=True)
-class Step(Validation):
-    """The mean loss of a step's rows."""
+class Validation:
+    """The mean loss of validation rows after a step."""
 
-    learning_rate: float
+    step: int
+    loss: float
 
 
 @dataclass(frozen=True)

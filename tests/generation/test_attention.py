@@ -21,7 +21,8 @@ def test_split_keys_equal_repeated_ones(heads, held, new, masked):
         with_room = torch.cat([filled, torch.zeros(rows, held, room, width)], dim=2)
         return Split(torch.randn(1, held, shared, width, generator=generator), with_room, own)
 
-    query, key, value = torch.randn(rows, heads, new, width, generator=generator), split(), split()
+    query = torch.randn(rows, new, heads, width, generator=generator).transpose(1, 2)  # as a product of all heads gives it
+    key, value = split(), split()
     mask = torch.ones(rows, 1, new, shared + own, dtype=torch.bool)
     mask[1, ..., shared : shared + 2] = False  # padding after the shared prefix
     mask = mask if masked else None

@@ -78,6 +78,64 @@ def test_what_is_unusual_keeps_the_libraries_code(model, overrides, attention, u
         assert found == used
 
 
+@pytest.mark.parametrize(
+    ("adapter", "quantization", "changes"),
+    [
+        ("full", "none", {}),
+        ("selective", "none", {"train.trainable": ["*embed_tokens*", "*layers.1*"]}),
+        ("ia3", "nf4", {}),
+        ("ia3", "int8", {}),
+        ("prefix_tuning", "none", {}),
+        ("lora", "nf4", {"train.packing": True}),
+        ("lora", "none", {"train.gradient_checkpointing": True}),
+        ("lora", "none", {"lora.bias": "none", "train.prompt_loss_weight": 0.1}),
+    ],
+)
+def test_training_follows_the_libraries(chosen, trained, weights, monkeypatch, tmp_path, adapter, quantization, changes):
+    """Queries and keys may be in fp32 under autocast, a cache may precede the tokens, and the forward may run twice."""
+    from contextlib import nullcontext
+
+    from stages.train import kernels
+
+    p = chosen(adapter, quantization, {"train.learning_rate": 1e-3, **changes})
+    _, mine = trained(p, weights, tmp_path / "mine")
+    monkeypatch.setattr(kernels, "fused", lambda *_: nullcontext())
+    _, own = trained(p, weights, tmp_path / "own")
+    assert [step.loss for step in mine.figures.log] == pytest.approx([step.loss for step in own.figures.log], rel=5e-3)
+    assert [one.loss for one in mine.figures.validation] == pytest.approx(
+        [one.loss for one in own.figures.validation], rel=5e-3
+    )
+
+
+def test_row_that_sees_nothing_is_finite_in_bf16():
+    import torch
+
+    from stages.train.kernels import Attention
+
+    q, k, v = (torch.randn(1, 2, 3, 4, requires_grad=True) for _ in range(3))
+    mask = torch.zeros(1, 1, 3, 3)
+    mask[..., 1, :] = torch.finfo(torch.float32).min
+    with torch.autocast("cpu", torch.bfloat16):
+        out = Attention.apply(q, k, v, mask, 0.5)
+    assert out.isfinite().all() and out.dtype == torch.bfloat16
+    out.sum().backward()
+    assert all(each.grad.isfinite().all() and each.grad.dtype == each.dtype for each in (q, k, v))
+
+
+def test_model_that_rotates_the_other_way_keeps_its_own_code():
+    from types import SimpleNamespace
+
+    from transformers.models.llama import modeling_llama
+    from transformers.models.nanochat import modeling_nanochat
+
+    from stages.train import kernels
+
+    def found(module):
+        return kernels._usual_rotary(type("Model", (SimpleNamespace,), {"__module__": module.__name__})())
+
+    assert found(modeling_llama) is modeling_llama and found(modeling_nanochat) is None
+
+
 def test_without_room_weights_stay_in_four_bits(model, monkeypatch):
     from types import SimpleNamespace
 

@@ -52,8 +52,8 @@ def find(root: Path) -> Iterator[Finding]:
     if (root / ".git/index.lock").exists():
         yield Finding("warning", str(root / ".git/index.lock"), "git stops while it exists", "delete it if no git command runs")
     yield from locks.rwlocks(root / ".dvc" / "tmp")
-    yield from locks.lock_file(root)
     busy = busy or any(map(locks.is_used, (root / ".dvc" / "tmp").rglob("rwlock")))
+    yield from locks.lock_file(root, busy)
     yield from leftovers.half_written(root, busy)
     yield from leftovers.fetching(cache())
     yield from leftovers.unfinished(root / ".tunetrail", busy)

@@ -93,10 +93,10 @@ def _release(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def lock_file(root: Path) -> Iterator[Finding]:
-    """Git has the last good dvc.lock, and DVC's run cache what was computed since."""
+def lock_file(root: Path, busy: bool) -> Iterator[Finding]:
+    """Git has the last good dvc.lock, and DVC's run cache what was computed since. A running DVC writes the file."""
     path = root / "dvc.lock"
-    if not path.is_file():
+    if busy or not path.is_file():
         return
     content, stages = path.read_bytes(), _with_outputs(root / "dvc.yaml")
     if MERGE.search(content):
@@ -129,7 +129,7 @@ def _damage(content: bytes, with_outputs: set[str]) -> str:
     """Return where a dvc.lock was cut, or why DVC cannot read it; nothing if it is whole.
 
     A file that is cut in the middle may still be YAML of the right form: what it then lacks is looked for. A cut between two
-    entries cannot be seen, and does no harm: DVC takes the results that the file lacks from its run cache.
+    entries cannot be seen. DVC then takes what the file lacks from the run cache of this machine, or runs the stages again.
     """
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from voluptuous import Invalid
@@ -140,12 +140,14 @@ def _damage(content: bytes, with_outputs: set[str]) -> str:
         return reason(error)
     if not content.endswith(b"\n"):
         return "its last line is cut"
-    for name, stage in written.get("stages", {}).items():
+    stages = written.get("stages", {})
+    for name, stage in stages.items():
         for entry in [*stage.get("deps", []), *stage.get("outs", [])]:
             if not {"path", "size"} <= entry.keys() or not any(entry.get(key) for key in HASHES):
                 return f"stages.{name}: {entry.get('path')}: hash or size is missing"
-        if name.partition("@")[0] in with_outputs and not stage.get("outs"):
-            return f"stages.{name}: outs is missing"
+    last = next(reversed(stages), "")
+    if last.partition("@")[0] in with_outputs and not stages[last].get("outs"):
+        return f"stages.{last}: outs is missing"
     return ""
 
 

@@ -52,12 +52,12 @@ def parameters(root: Path, manifest: Manifest | None) -> Iterator[Finding]:
 
 
 def _is_beginning(root: Path, name: str) -> bool:
-    """Return whether a file was cut: it is the committed one without its end."""
+    """Return whether a file was cut: it is the committed one up to the middle of a line."""
     if not shutil.which("git"):
         return False
     committed = subprocess.run(["git", "show", f"HEAD:./{name}"], cwd=root, capture_output=True).stdout
     content = (root / name).read_bytes()
-    return len(content) < len(committed) and committed.startswith(content)
+    return len(content) < len(committed) and committed.startswith(content) and not content.endswith(b"\n")
 
 
 def _size(name: str) -> int:
