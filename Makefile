@@ -4,7 +4,7 @@
 # make evidence    repeats the stored runs in reports/ that are out of date, and checks all of them
 # make test        runs the whole test suite
 # make lint        runs ruff, mypy and zizmor, which checks the workflows
-# make bench       measures training steps, the local teacher and the novelty filter against the usual libraries
+# make bench       measures training steps, decoding, the local teacher and the novelty filter against the usual libraries
 # make matrix      tests every adapter with every quantisation and class of model; writes docs/reference/support-matrix.md
 # make lock        writes the installed versions to torch.lock and, with the hashes of all published files, to requirements.lock
 # TORCH_INDEX      the index of torch, e.g. one with its CPU builds; by default, pip on Linux installs the build with CUDA
@@ -40,6 +40,7 @@ lint: .venv/.ready
 
 bench: .venv/.ready
 	python bench/step.py
+	python bench/decode.py
 	python bench/teacher.py
 	python bench/novelty.py
 

@@ -1,0 +1,71 @@
+"""Time the decoding of a batch: this cache against the one of transformers, with the same model, prompts and machine.
+
+    python bench/decode.py [rounds] [--rows 64] [--tokens 48] [--systems base_0shot base_3shot]
+
+`stock` decodes from transformers' DynamicCache, after the same pass over the shared prefix. The two alternate in one process.
+Prints, per system, medians of the seconds until the first token, of the milliseconds for each further one, and of the ratio,
+and how many texts are equal. Run `dvc repro train` first: it makes the rows; tuned_42 needs the adapter.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from transformers import DynamicCache
+
+from stages import params, records
+from stages.generation import cache, decoding
+from stages.models.loading import LanguageModel, open_base
+from stages.models.tuned import open_tuned
+from stages.text import chat
+from stages.text.prompts import shots_of, with_shots
+
+OURS = cache._empty
+
+
+def stock(lm: LanguageModel) -> DynamicCache:
+    lm.model.set_attn_implementation("sdpa")
+    return DynamicCache(config=lm.model.config)
+
+
+def seconds(lm: LanguageModel, prompts: list[list[int]], tokens: int) -> tuple[float, list[str]]:
+    started = time.monotonic()
+    answers = decoding.generate(lm, prompts, do_sample=False, min_new_tokens=tokens, max_new_tokens=tokens)
+    return time.monotonic() - started, [answer.text for answer in answers]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", nargs="?", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--systems", nargs="+", default=["base_0shot", "base_3shot"])
+    asked = parser.parse_args()
+    rows = list(records.read(Path("data/formatted/test.jsonl"), records.Example))
+    for system in asked.systems:
+        seed = system.removeprefix("tuned_")
+        runtime = params.runtime()
+        lm = open_tuned(runtime, Path("models", seed, "adapter")) if seed != system else open_base(runtime)
+        prompts = [chat.prompt_ids(lm.tokenizer, with_shots(row.prompt, shots_of(system))) for row in rows]
+        prompts = sorted(prompts, key=len)[: asked.rows]
+        decoding.greedy(lm, prompts, 2)
+        found: dict[str, list[tuple[float, float, list[str]]]] = {"stock": [], "ours": []}
+        caches: dict[str, Callable[[LanguageModel], DynamicCache | None]] = {"stock": stock, "ours": OURS}
+        for _ in range(asked.rounds):
+            for name, made in caches.items():
+                cache._empty = made
+                first, _ = seconds(lm, prompts, 1)
+                whole, texts = seconds(lm, prompts, asked.tokens)
+                found[name].append((first, (whole - first) / (asked.tokens - 1), texts))
+        for name, runs in found.items():
+            first, each = (statistics.median(run[place] for run in runs) for place in (0, 1))
+            print(f"{system:12}{name:8}{first:8.2f} s to the first token{1000 * each:8.1f} ms a token", flush=True)
+        ratio = statistics.median(a[1] / b[1] for a, b in zip(found["stock"], found["ours"], strict=True))
+        equal = sum(a == b for a, b in zip(found["stock"][0][2], found["ours"][0][2], strict=True))
+        print(f"{system:12}ratio {ratio:.2f}, {equal} of {len(prompts)} texts equal", flush=True)
+
+
+if __name__ == "__main__":
+    main()
