@@ -52,7 +52,7 @@ def parameters(root: Path, manifest: Manifest | None) -> Iterator[Finding]:
 
 
 def _is_beginning(root: Path, name: str) -> bool:
-    """Return whether a file was cut: it is the committed one up to the middle of a line."""
+    """Return whether a file was cut: it is the committed one and ends within one of its lines."""
     if not shutil.which("git"):
         return False
     committed = subprocess.run(["git", "show", f"HEAD:./{name}"], cwd=root, capture_output=True).stdout
