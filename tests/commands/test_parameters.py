@@ -12,7 +12,7 @@ from stages.errors import DataError
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[parameters.Row]:
+def rows() -> list[parameters.Parameter]:
     return parameters.described()
 
 
@@ -27,12 +27,12 @@ def fields(section: type[BaseModel]) -> set[tuple[type[BaseModel], str]]:
     return {(section, field.alias or name) for name, field in section.model_fields.items()} | set(inner)
 
 
-def test_pages_are_current(rows: list[parameters.Row]) -> None:
+def test_pages_are_current(rows: list[parameters.Parameter]) -> None:
     written = {path: path.read_text(encoding="utf-8") for path in parameters.FOLDER.glob("*.md")}
     assert parameters.pages(rows) == written, "run `tunetrail parameters`"
 
 
-def test_every_key_of_the_schema_is_listed(rows: list[parameters.Row]) -> None:
+def test_every_key_of_the_schema_is_listed(rows: list[parameters.Parameter]) -> None:
     listed = {(row.section, row.key.rpartition(".")[2]) for row in rows}
     sections = {(params.Params, name) for name in params.Params.model_fields}  # those with keys of their own have a heading
     assert fields(params.Params) - listed <= sections
@@ -45,7 +45,7 @@ def test_every_section_has_a_page() -> None:
     assert sorted(names) == sorted(field.alias or name for name, field in params.Params.model_fields.items())
 
 
-def test_key_without_a_comment_is_named(rows: list[parameters.Row]) -> None:
+def test_key_without_a_comment_is_named(rows: list[parameters.Parameter]) -> None:
     changed = [replace(row, meaning="") if row.key == "lora.r" else row for row in rows]
     with pytest.raises(DataError, match=r"^lora\.r: no comment in conf/ describes it"):
         parameters.pages(changed)
@@ -58,7 +58,7 @@ def test_stale_page_is_refused_and_nothing_is_written(monkeypatch: pytest.Monkey
     assert not parameters.FOLDER.exists()
 
 
-def test_rows_show_type_value_and_stages(rows: list[parameters.Row]) -> None:
+def test_rows_show_type_value_and_stages(rows: list[parameters.Parameter]) -> None:
     shown = {row.key: (row.type, row.default, row.stages) for row in rows if row.home == "conf/config.yaml"}
     assert shown["train.learning_rate"] == ("number (above 0, below 1)", "`0.0015`", "train, report")
     assert shown["format.overlap_ngram"] == ("integer (above 0) or null", "`10`", "format")

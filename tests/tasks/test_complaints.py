@@ -286,7 +286,7 @@ def test_people_have_one_line_addresses_and_emails_of_their_own() -> None:
         ("- id: a\n  kind: letter\n", "each with id, kind and text"),
         ("- id: a\n  kind: letter\n  text: no question\n", "layout a must contain {question} exactly once"),
         ("- id: a\n  kind: letter\n  text: '{question} {question}'\n", "layout a must contain {question} exactly once"),
-        ("a: [\n", "must be a list of layouts"),
+        ("a: [\n", "not YAML: expected the node content"),
         ("just text\n", "must be a list of layouts"),
         ("", "must be a list of layouts"),
     ],

@@ -93,6 +93,8 @@ def trained(chosen, rows, tmp_path):
         lm, data = LanguageModel(model, tokenizer), run.Rows(train, valid)
         penalty = penalty(lm) if penalty else None
         result = run.train(lm, data, p.train, p.runtime, seed=1, unfinished=unfinished, penalty=penalty)
+        if tokenizer.encoder_decoder:
+            base.set_attn_implementation("sdpa")  # as predictions load it; in bf16, T5 answers differently with eager
         return model.eval(), result
 
     return make

@@ -86,7 +86,7 @@ def test_what_is_unusual_keeps_the_libraries_code(model, overrides, attention, u
         ("ia3", "nf4", {}),
         ("ia3", "int8", {}),
         ("prefix_tuning", "none", {}),
-        ("lora", "nf4", {"train.packing": True}),
+        ("lora", "nf4", {"train.packing": True, "train.group_by_length": False}),
         ("lora", "none", {"train.gradient_checkpointing": True}),
         ("lora", "none", {"lora.bias": "none", "train.prompt_loss_weight": 0.1}),
     ],
