@@ -11,7 +11,7 @@ from stages.models.stored import adapter_config
 from stages.params import compose
 from stages.terminal import visible
 
-MOST = 5  # differences from conf/ that are worth a line each
+MOST = 5  # more differences from conf/ are summed up in one warning
 
 
 def main() -> None:

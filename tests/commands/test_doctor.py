@@ -350,7 +350,14 @@ def test_room_is_estimated_before_the_model_is_fetched(root, capsys, monkeypatch
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("SmolLM2-135M-Instruct", 135e6), ("Qwen3-0.6B", 6e8), ("gemma-3-270m", 27e7), ("Llama-3.2-1B-Instruct", 1e9), ("t5", 0)],
+    [
+        ("SmolLM2-135M-Instruct", 135e6),
+        ("Qwen3-0.6B", 6e8),
+        ("gemma-3-270m", 27e7),
+        ("Llama-3.2-1B-Instruct", 1e9),
+        ("t5", 0),
+        ("Qwen1.5-MoE-A2.7B", 0),
+    ],
 )
 def test_size_of_a_model_is_read_from_its_name(name, size) -> None:
     assert machine._size(name) == size
