@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages import params, provenance
+from stages import device, params
 from stages.generation import decoding
 from stages.models import loading
 from stages.models.loading import LanguageModel
@@ -70,8 +70,8 @@ def main() -> None:
         served = [call.text if call else "" for call in teacher.answer([Ask(row.prompt, greedy) for row in examples])]
     print(f"{len(served)} answers of the server, {teacher.asked} requested now, {teacher.retries} retries: {teacher.cost()}")
 
-    provenance.prepare(runtime)
-    tokenizer, model = loading.load_tokenizer(folder), loading.load_base(folder, provenance.device(runtime))
+    device.prepare(runtime)
+    tokenizer, model = loading.load_tokenizer(folder), loading.load_base(folder, device.kind(runtime))
     prompts = [chat.prompt_ids(tokenizer, row.prompt) for row in examples]
     here = [decoding.greedy(LanguageModel(model, tokenizer), [prompt], p.predict.max_new_tokens)[0].text for prompt in prompts]
     kept = {row.example: row.text for row in read(Path(f"data/predictions/tuned_{p.seeds[0]}.jsonl"), Prediction)}

@@ -32,7 +32,7 @@ def run(name: str, steps: int) -> dict[str, Any]:
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainerCallback, TrainingArguments
     from trl import SFTTrainer
 
-    from stages import params, provenance, records
+    from stages import device, params, records
     from stages.models import loading, sources
     from stages.models.manifest import read_manifest
     from stages.records import Example
@@ -41,13 +41,13 @@ def run(name: str, steps: int) -> dict[str, Any]:
     from stages.train.arguments import arguments
 
     p, runtime = params.read("format.max_length", "quantization", "lora", "adapter", "train"), params.runtime()
-    provenance.prepare(runtime)
+    device.prepare(runtime)
     weights = sources.ensure(read_manifest())
     tokenizer = loading.load_tokenizer(weights)
     examples = [*records.read(Path("data/formatted/train.jsonl"), Example)][: steps * p.train.batch_size]
     rows = dataset.tokenised(examples, tokenizer, p.format.max_length)
     base = loading.load_base(
-        weights, provenance.device(runtime), p.quantization, p.train.precision, attention=p.train.attn_implementation
+        weights, device.kind(runtime), p.quantization, p.train.precision, attention=p.train.attn_implementation
     )
     if name == "trainer":
         base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from stages import params, provenance, records
+from stages import device, params, records
 from stages.generation import decoding, sampling
 from stages.models.loading import open_base
 from stages.params.synthesis import ComplaintInstruct
@@ -29,7 +29,7 @@ def seconds(stock: bool) -> float:
     if not isinstance(method, ComplaintInstruct):
         sys.exit("error: synthesis.self_instruct: this script needs its form complaints, e.g. `tunetrail compose`")
     if stock:
-        provenance._keep_freed_memory = lambda: None
+        device._keep_freed_memory = lambda: None
     lm = open_base(params.runtime())
     prompts = [chat.prompt_ids(lm.tokenizer, call.messages) for call in records.read(CALLS, Call)]
     started = time.monotonic()

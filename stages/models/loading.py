@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from stages import provenance
+from stages import device
 from stages.models import pretrained
 from stages.models.manifest import Manifest, read_manifest
 from stages.models.sources import ensure
@@ -45,9 +45,9 @@ def open_model(
 
     `load` receives the weights' folder and the device. Raise DataError if files are missing or differ.
     """
-    provenance.prepare(runtime)
+    device.prepare(runtime)
     folder = ensure(manifest or read_manifest())
-    return LanguageModel(load(folder, provenance.device(runtime)), load_tokenizer(folder))
+    return LanguageModel(load(folder, device.kind(runtime)), load_tokenizer(folder))
 
 
 def open_base(runtime: Runtime, manifest: Manifest | None = None) -> LanguageModel:

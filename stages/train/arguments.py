@@ -6,7 +6,7 @@ from pathlib import Path
 from transformers.integrations import integration_utils
 from trl import SFTConfig
 
-from stages import provenance
+from stages import device
 from stages.errors import DataError
 from stages.params import Runtime, Train
 
@@ -17,7 +17,7 @@ TRACKERS = ("swanlab", "tensorboard")  # tested to write offline; the extra `tra
 
 def arguments(options: Train, runtime: Runtime, seed: int, unfinished: Path, validate: bool) -> SFTConfig:
     """Return TRL's arguments; checkpoints are written to `unfinished`."""
-    on_cpu = provenance.device(runtime) == "cpu"
+    on_cpu = device.kind(runtime) == "cpu"
     return SFTConfig(
         output_dir=str(unfinished),
         seed=seed,

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import bitsandbytes
-import psutil
 import torch
 from peft.tuners import lora
 from torch import Tensor
@@ -22,6 +21,8 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.models.llama import modeling_llama
+
+from stages.device import free_memory
 
 ATTENTION = "grouped_eager"
 UNUSUAL = ("softcap", "position_bias", "s_aux")  # what some models pass to attention, and this one does not know
@@ -67,7 +68,7 @@ def _plain_lora(model: PreTrainedModel) -> list[tuple[Any, Tensor]]:
         and layer.lora_B["default"].bias is None
     ]
     packed = sum(layer.in_features * layer.out_features for layer in layers if type(layer) is not lora.Linear)
-    if 4 * BF16.itemsize * packed > psutil.virtual_memory().available:
+    if 4 * BF16.itemsize * packed > free_memory("cpu"):
         return []
     return [(layer, _in_bf16(layer.get_base_layer().weight)) for layer in layers]
 

@@ -24,7 +24,8 @@ def expanded(base: PreTrainedModel, blocks: int) -> PreTrainedModel:
     for index, layer in enumerate(layers, start=1):
         grown.append(layer)
         if index % size == 0:
-            copy = deepcopy(layer).float().requires_grad_(True)
+            config = layer.self_attn.config  # one for all blocks, so that a choice of attention reaches the copy too
+            copy = deepcopy(layer, {id(config): config}).float().requires_grad_(True)
             for projection in (copy.self_attn.o_proj, copy.mlp.down_proj):
                 for weight in projection.parameters():
                     weight.data.zero_()

@@ -1,7 +1,7 @@
 """Run the training: resume after a kill, and log nothing that depends on the machine."""
 
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -9,9 +9,9 @@ from typing import Any
 
 from datasets import Dataset
 from peft.helpers import disable_input_dtype_casting
-from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerBase, TrainerState
+from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase, TrainerState, TrainingArguments
 
-from stages import provenance
+from stages import device
 from stages.errors import DataError
 from stages.models.loading import LanguageModel
 from stages.params import Runtime, Train
@@ -84,37 +84,13 @@ def train(
     penalty: Penalty | None = None,
 ) -> Run:
     """Train the model in place, resuming from the newest checkpoint in `unfinished`; `penalty` is added to the loss."""
-    model, tokenizer, valid = lm.model, lm.tokenizer, rows.valid
-    if tokenizer.encoder_decoder and options.prompt_loss_weight:
-        raise DataError("train.prompt_loss_weight: an encoder-decoder model does not predict its prompt; set it to 0")
-    if tokenizer.encoder_decoder and options.neftune_noise_alpha:
-        raise DataError("train.neftune_noise_alpha: the noise does not reach an encoder-decoder model; set it to null")
-    if options.early_stopping_patience and not len(valid):
-        raise DataError("train.early_stopping_patience: needs validation rows, and there are none; set it to null")
     prepare_tracker(options.report_to, unfinished.name)
-    dtypes = {name: weight.dtype for name, weight in model.named_parameters()}
-    kind = EncoderDecoderTrainer if tokenizer.encoder_decoder else DecoderTrainer
-    worker = kind(
-        options,
-        penalty,
-        model=model,
-        args=arguments(options, runtime, seed, unfinished, bool(len(valid))),
-        train_dataset=rows.train,
-        eval_dataset=valid.select(range(min(options.eval_rows, len(valid)))) if len(valid) else None,
-        processing_class=tokenizer,
-        callbacks=callbacks(model, options),
-        **_collator(tokenizer),
-    )
-    if peft_type(model) == "ADALORA":  # checkpoints lack its importance scores, so a killed run starts again
-        worker.args.save_strategy = "no"
-    for name, weight in model.named_parameters():  # TRL casts the adapter of a 4-bit base to bf16; undo that
-        weight.data = weight.data.to(dtypes[name])
+    worker = trainer(lm, rows, options, arguments(options, runtime, seed, unfinished, bool(len(rows.valid))), penalty)
     checkpoint = checkpoints.newest(unfinished)
     already = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else TrainerState()
-    memory = provenance.Memory(provenance.device(runtime))
+    memory = device.Memory(device.kind(runtime))
     started = time.monotonic()
-    # Autocast already casts an adapter's inputs, so PEFT's own casts are disabled. (IA³ has none.)
-    with nullcontext() if peft_type(model) == "IA3" else disable_input_dtype_casting(model):
+    with own_casts(lm.model):
         if checkpoint and _is_over(already):  # killed while its result was stored; train() would make one more step
             worker.state = already
             best = already.best_model_checkpoint if options.early_stopping_patience else None
@@ -129,6 +105,42 @@ def train(
         memory=memory.figures(),
     )
     return Run(_figures(worker.state), cost)
+
+
+def trainer(
+    lm: LanguageModel, rows: Rows, options: Train, how: TrainingArguments, penalty: Penalty | None = None
+) -> DecoderTrainer | EncoderDecoderTrainer:
+    """Return what trains the model with the rows; raise DataError where the options do not fit model or rows."""
+    model, tokenizer, valid = lm.model, lm.tokenizer, rows.valid
+    if tokenizer.encoder_decoder and options.prompt_loss_weight:
+        raise DataError("train.prompt_loss_weight: an encoder-decoder model does not predict its prompt; set it to 0")
+    if tokenizer.encoder_decoder and options.neftune_noise_alpha:
+        raise DataError("train.neftune_noise_alpha: the noise does not reach an encoder-decoder model; set it to null")
+    if options.early_stopping_patience and not len(valid):
+        raise DataError("train.early_stopping_patience: needs validation rows, and there are none; set it to null")
+    dtypes = {name: weight.dtype for name, weight in model.named_parameters()}
+    kind = EncoderDecoderTrainer if tokenizer.encoder_decoder else DecoderTrainer
+    worker = kind(
+        options,
+        penalty,
+        model=model,
+        args=how,
+        train_dataset=rows.train,
+        eval_dataset=valid.select(range(min(options.eval_rows, len(valid)))) if len(valid) else None,
+        processing_class=tokenizer,
+        callbacks=callbacks(model, options),
+        **_collator(tokenizer),
+    )
+    if peft_type(model) == "ADALORA":  # checkpoints lack its importance scores, so a killed run starts again
+        worker.args.save_strategy = "no"
+    for name, weight in model.named_parameters():  # TRL casts the adapter of a 4-bit base to bf16; undo that
+        weight.data = weight.data.to(dtypes[name])
+    return worker
+
+
+def own_casts(model: PreTrainedModel) -> AbstractContextManager[None]:
+    """Disable PEFT's casts of an adapter's inputs, since autocast makes them already. (IA³ has none.)"""
+    return nullcontext() if peft_type(model) == "IA3" else disable_input_dtype_casting(model)
 
 
 def steps(rows: int, options: Train, runtime: Runtime) -> int:
