@@ -24,9 +24,11 @@ def log_likelihoods(lm: LanguageModel, prompts: Sequence[list[int]], continuatio
             position_ids=(batch.mask.cumsum(1) - 1).clamp(min=0)[:, batch.shared :],
             past_key_values=batch.cache,
             logits_to_keep=min(longest + 1, new.shape[1]),
-        ).logits
-        likely = logits[:, :-1].float().log_softmax(-1).gather(2, new[:, 1 - logits.shape[1] :, None]).squeeze(2)
-    return [float(row[row.shape[0] - len(added) :].sum()) for row, added in zip(likely, continuations, strict=True)]
+        ).logits[:, :-1]
+        wanted = new[:, -logits.shape[1] :, None]
+        # Row by row: in fp32 the logits of a batch are the largest tensor of all.
+        likely = [row.float().log_softmax(-1).gather(1, ids).squeeze(1) for row, ids in zip(logits, wanted, strict=True)]
+    return [float(row[len(row) - len(added) :].sum()) for row, added in zip(likely, continuations, strict=True)]
 
 
 def forced(lm: LanguageModel, prompt: list[int], answer: list[int]) -> torch.Tensor:
