@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     reference = _command(commands, "parameters", "parameters.write", "write docs/reference/parameters/ from schema and conf/")
     reference.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
 
-    _command(commands, "plan", "plan.show", "show the requests, tokens and cost of a synthesis without sending any request")
+    _command(commands, "plan", "plan.command.show", "show what a run costs: requests to a teacher, memory and time; sends none")
 
     trace = _command(commands, "trace", "trace.show", "show the examples, passages, facts and requests behind a result")
     trace.add_argument("id", help="id of any record, e.g. from reports/<name>/items.jsonl; a unique beginning suffices")

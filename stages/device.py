@@ -80,13 +80,16 @@ class Memory:
         else:
             self.before = _peak_resident()
 
+    def peak(self) -> int:
+        """Return bytes."""
+        return torch.cuda.max_memory_allocated() if self.on_gpu else _peak_resident()
+
     def figures(self) -> dict[str, float]:
+        figures = {"memory_before_gib": _gib(self.before), "memory_peak_gib": _gib(self.peak())}
         if not self.on_gpu:
-            return {"memory_before_gib": _gib(self.before), "memory_peak_gib": _gib(_peak_resident())}
+            return figures
         total, reserved = torch.cuda.get_device_properties(0).total_memory, torch.cuda.max_memory_reserved()
-        return {
-            "memory_before_gib": _gib(self.before),
-            "memory_peak_gib": _gib(torch.cuda.max_memory_allocated()),
+        return figures | {
             "memory_reserved_gib": _gib(reserved),
             "memory_total_gib": _gib(total),
             "memory_share": round(reserved / total, 4),

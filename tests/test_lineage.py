@@ -1,17 +1,12 @@
-"""`tunetrail trace` and `tunetrail plan`: sources of a record, and requests before they are sent."""
+"""`tunetrail trace`: the records behind a record, and its sources."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from stages import lineage, records
-from stages.commands.plan import Figures, Planned
 from stages.errors import DataError
-from stages.params import Budget, Sampling
 from stages.records import Document, Example, Fact, Message, Prediction, Task
-from stages.teachers.teacher import Ask, Teacher, numbered
-from tests.fixtures.scripted import Scripted
 
 DOCUMENT = Document(text="The fee is $5. " * 40, kind="document", source="fees.md")
 FACT = Fact(subject="account", relation="has fee", object="$5", source="fees.md")
@@ -80,107 +75,3 @@ def test_bad_line_is_named(data: Path) -> None:
 
 def test_sources_are_the_ends_of_the_trace(data: Path) -> None:
     assert lineage.sources(ANSWER.id, lineage.read(data)) == [DOCUMENT.id, FACT.id]
-
-
-def wire() -> Scripted:
-    """Return a backend that repeats each request."""
-    return Scripted(str, price=1.0, prompt_tokens=10, new_tokens=5, retries=1)
-
-
-SAMPLING = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=20)
-ASKS = [Ask((Message(role="user", content=f"q{i}" * 20),), SAMPLING, follow_ups=2) for i in range(5)]
-FREE = Budget(max_calls=None, max_tokens=None, max_usd=None)
-
-
-def test_plan_sends_nothing_and_counts_stored_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    backend = wire()
-    Teacher(backend, FREE, seed=1).answer(ASKS[:2])
-    planned = Planned(backend, FREE, seed=1)
-    assert [call is None for call in planned.answer(ASKS)] == [False, False, True, True, True]
-    assert planned.figures() == Figures(2, 3, later=6, prompt_tokens=3 * 10 * 3, new_tokens=3 * 20 * 3, usd=0.27, limit="")
-    assert len(backend.asks) == 2
-
-
-def test_plan_counts_chinese_by_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    asks = [Ask((Message(role="user", content="账户费用" * (n + 1)),), SAMPLING, follow_ups=2) for n in range(5)]
-    planned = Planned(wire(), Budget(max_calls=3, max_tokens=None, max_usd=None), seed=1)
-    assert planned.answer(asks) == [None] * 5
-    figures = planned.figures()
-    assert (figures.now, figures.later, figures.prompt_tokens) == (3, 0, 4 + 8 + 12)
-
-
-@pytest.mark.parametrize(
-    ("limit", "tokens", "usd", "ended_by"),
-    [
-        ({}, (90, 180), 0.27, ""),
-        ({"max_tokens": 165}, (45, 90), 0.135, "synthesis.budget.max_tokens = 165"),
-        ({"max_usd": 0.12}, (30, 60), 0.09, "synthesis.budget.max_usd = 0.12"),
-        ({"max_tokens": 165, "max_usd": 0.12}, (30, 60), 0.09, "synthesis.budget.max_usd = 0.12"),
-        ({"max_tokens": 20}, (0, 0), 0.0, "synthesis.budget.max_tokens = 20"),
-        ({"max_tokens": 300, "max_usd": 0.3}, (90, 180), 0.27, ""),
-    ],
-)
-def test_plan_stops_at_the_budget_of_tokens_and_money(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: dict, tokens: tuple[int, int], usd: float, ended_by: str
-) -> None:
-    """Stored answers took 30 tokens; the remaining requests need 270."""
-    monkeypatch.chdir(tmp_path)
-    Teacher(wire(), FREE, seed=1).answer(ASKS[:2])
-    planned = Planned(wire(), FREE.model_copy(update=limit), seed=1)
-    planned.answer(ASKS)
-    figures = planned.figures()
-    assert (figures.prompt_tokens, figures.new_tokens) == tokens
-    assert (figures.usd, figures.limit, figures.now) == (usd, ended_by, 3)
-
-
-def test_equal_greedy_requests_are_sent_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    backend = wire()
-    wave = [[ask] for ask in ASKS[:1] * 4]
-    monkeypatch.setattr(backend, "waves", lambda asks: iter([wave if asks == ASKS[:1] * 4 else [[ask] for ask in asks]]))
-    assert len({call.id for call in Teacher(backend, FREE, seed=1).answer(ASKS[:1] * 4) if call}) == 1
-    assert len(backend.asks) == 1
-    drawn = [Ask(ASKS[0].messages, SAMPLING.model_copy(update={"temperature": 0.7}))] * 4
-    assert [ask.sample for ask in numbered(drawn)] == [0, 1, 2, 3]
-    Teacher(backend, FREE, seed=1).answer(drawn)
-    assert len(backend.asks) == 5
-
-
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        '[{"te',
-        "null",
-        "[]",
-        '["text"]',
-        '[{"text": "x"}]',
-        '[{"text": "x", "stopped": true, "prompt_tokens": null, "new_tokens": 5, "retries": 0}]',
-    ],
-)
-def test_a_damaged_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str) -> None:
-    monkeypatch.chdir(tmp_path)
-    teacher = Teacher(wire(), FREE, seed=1)
-    teacher.answer(ASKS[:1])
-    teacher.stored(ASKS[:1]).write_text(damaged, encoding="utf-8")
-    with pytest.raises(DataError, match=r"responses/\w+\.json: a damaged answer; delete this file"):
-        teacher.answer(ASKS[:1])
-
-
-def test_cost_counts_retries_and_money_budget_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    teacher = Teacher(wire(), Budget(max_calls=None, max_tokens=None, max_usd=0.03), seed=1)
-    assert [call is None for call in teacher.answer(ASKS)] == [False, False, True, True, True]
-    assert teacher.spent == "synthesis.budget.max_usd = 0.03"
-    spent = {
-        "calls": 2,
-        "asked": 2,
-        "retries": 2,
-        "refused": 0,
-        "teacher_seconds": 0.0,
-        "prompt_tokens": 20,
-        "new_tokens": 10,
-        "usd": 0.03,
-    }
-    assert asdict(teacher.cost()) == spent

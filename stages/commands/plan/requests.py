@@ -1,4 +1,4 @@
-"""`tunetrail plan`: the requests, tokens and cost of a synthesis, per method, before anything is sent.
+"""The requests, tokens and cost of a synthesis, per method, before anything is sent.
 
 The methods run as they are, with a teacher that returns stored answers only. Each request names the number of later requests
 that its answer may lead to (answers to questions, checks of answers), as `follow_ups`.
@@ -7,9 +7,6 @@ that its answer may lead to (answers to questions, checks of answers), as `follo
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
-
-from rich.console import Console
-from rich.table import Table
 
 from stages import params
 from stages.errors import DataError
@@ -43,15 +40,6 @@ LABELS = (
     "USD, at most",
     "limit that ends tokens and USD",
 )
-
-
-def show() -> None:
-    """Print the figures of every method, one per column."""
-    planned = plan()
-    grid = Table("", *planned)
-    for name, *figures in zip(LABELS, *planned.values(), strict=True):
-        grid.add_row(name, *map(str, figures))
-    Console(markup=False).print(grid if planned else "synthesis.methods = [none]: nothing is requested")
 
 
 def plan() -> dict[str, Figures]:

@@ -1,0 +1,72 @@
+"""Compare what `tunetrail plan` expects with what runs then take: python bench/plans.py [--rows 96] [--only NAME ...]
+
+Works in a temporary copy of this clone, with the first rows of its data; run `dvc repro` first. For each configuration it
+probes training and predictions, runs the stages, and prints expected and real seconds and peak memory with their ratios.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from stages import params
+
+CONFIGURATIONS: dict[str, list[str]] = {
+    "default": [],
+    "rank 64, micro-batches of 2": ["lora.r=64", "runtime.micro_batch_size=2"],
+    "gradient checkpointing": ["train.gradient_checkpointing=true"],
+    "full tuning": ["adapter=full", "quantization=none", "train.learning_rate=1e-5"],
+    "packing to 512 tokens": ["train.packing=true", "format.max_length=512"],
+    "batches of 16": ["train.batch_size=16", "runtime.micro_batch_size=8", "predict.batch_size=16", "quantization=none"],
+}
+SYSTEMS = {"base_0shot": "base_0shot", "base_3shot": "base_3shot", "tuned": "tuned_42"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=96, help="rows for training; the test rows are all used")
+    parser.add_argument("--only", nargs="+", choices=CONFIGURATIONS, default=list(CONFIGURATIONS))
+    asked = parser.parse_args()
+    titles = ("expected s", "real s", "ratio", "expected GiB", "real GiB", "ratio")
+    print(f"{'configuration':30}{'run':12}" + "".join(f"{title:>14}" for title in titles))
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "clone"
+        shutil.copytree(".", root, ignore=shutil.ignore_patterns(".venv", ".git", ".dvc", ".tunetrail"))
+        train = root / "data/formatted/train.jsonl"
+        train.write_text("".join(train.read_text(encoding="utf-8").splitlines(keepends=True)[: asked.rows]), encoding="utf-8")
+        for name in asked.only:
+            compare(root, name)
+
+
+def compare(root: Path, name: str) -> None:
+    run(root, "stages.cli", "compose", *CONFIGURATIONS[name])
+    values = params.load(root / "params.yaml")
+    for what in ("train", *SYSTEMS):
+        rows = values["runtime"]["micro_batch_size"] if what == "train" else values["predict"]["batch_size"]
+        expected = json.loads(run(root, "stages.commands.plan.probe", what, str(rows))[0])
+        stage = ("stages.train", "42") if what == "train" else ("stages.predict", SYSTEMS[what])
+        _, peak = run(root, *stage)
+        cost = json.loads((root / f"data/cost/{stage[0].removeprefix('stages.')}_{stage[1]}.json").read_text())
+        seconds, memory = (expected["seconds"], cost["seconds"]), (expected["peak"] / 2**30, peak)
+        pairs = [f"{ours:14.2f}{theirs:14.2f}{ours / theirs:14.2f}" for ours, theirs in (seconds, memory)]
+        print(f"{name:30}{what:12}{''.join(pairs)}", flush=True)
+
+
+def run(root: Path, module: str, *arguments: str) -> tuple[str, float]:
+    """Run a module; return the last line that it prints and its peak memory in GiB."""
+    command = [sys.executable, "-m", module, *arguments]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout
+    lines = process.stdout.read().splitlines()
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)}: failed")
+    return (lines or [""])[-1], used.ru_maxrss / 2**20
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Memory and time of training and predictions on this machine, from a probe of each."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from stages import device
+from stages.errors import DataError
+from stages.models.manifest import read_manifest
+from stages.params import Params
+
+ROWS = Path("data/formatted/train.jsonl")
+LABELS = (
+    "runs",
+    "parameters, millions",
+    "of these trained",
+    "libraries, GiB",
+    "frozen weights, GiB",
+    "trained weights, gradients, optimiser, GiB",
+    "activations and buffers, GiB",
+    "peak memory, GiB",
+    "free now, GiB",
+    "steps or tokens of a batch",
+    "seconds for each",
+    "time of a run, about",
+)
+
+
+TOO_LARGE = 137  # the exit code of a process that the kernel kills for want of memory
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Counts, and bytes at the peak: of frozen weights, of what is trained with gradients and optimiser, and of the rest.
+
+    `libraries` is what the process holds before it opens a model. `rows` share what is left, the activations. `seconds` are
+    those expected of the whole run, `units` the steps or tokens that take `unit_seconds` each.
+    """
+
+    parameters: int
+    trained: int
+    libraries: int
+    weights: int
+    training: int
+    peak: int
+    rows: int
+    seconds: float
+    units: int
+    unit_seconds: float
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one stage needs: a probe, the number of its runs, the bytes that are free, and advice if they do not suffice."""
+
+    what: str
+    runs: int
+    free: int
+    probe: Probe
+    advice: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return self.probe.seconds
+
+    def figures(self) -> list[str]:
+        probe = self.probe
+        sizes = (probe.libraries, probe.weights, probe.training, probe.peak - _fixed(probe), probe.peak, self.free)
+        return [
+            str(self.runs),
+            f"{probe.parameters / 1e6:.1f}",
+            f"{probe.trained / 1e6:.2f}",
+            *(f"{size / 2**30:.2f}" for size in sizes),
+            str(probe.units),
+            f"{probe.unit_seconds:.3g}",
+            duration(probe.seconds),
+        ]
+
+
+def plan(p: Params, console: Console) -> list[Need]:
+    """Return the needs of every training and system; raise DataError where a probe fails or nothing fits."""
+    free = device.free_memory(device.kind(p.runtime))
+    size = 2 * read_manifest().parameters
+    if size > free:
+        raise DataError(
+            f"the weights take {size / 2**30:.1f} GiB, and {free / 2**30:.1f} are free; choose a smaller model or machine"
+        )
+    jobs = {"train": len(p.seeds), **{f"base_{shots}shot": 1 for shots in p.predict.shots}, "tuned": len(p.seeds)}
+    needs = []
+    for what, runs in jobs.items():
+        with console.status(f"{what}: a short trial run measures memory and time"):
+            needs.append(_need(p, what, runs, free))
+    return needs
+
+
+def _need(p: Params, what: str, runs: int, free: int) -> Need:
+    """Probe with as many rows as the run has; if they do not fit, with one, and multiply what the rows need."""
+    training = what == "train"
+    rows = p.runtime.micro_batch_size if training else p.predict.batch_size
+    probe = _probe(what, rows)
+    if probe is None:
+        one = _probe(what, 1)
+        if one is None:
+            raise DataError(_advice(p, what, "does not fit, not even with one row at a time", 0))
+        probe = replace(one, rows=rows, peak=_fixed(one) + (one.peak - _fixed(one)) * rows)
+    return Need(what, runs, free, probe, fitting(p, what, probe, free))
+
+
+def fitting(p: Params, what: str, probe: Probe, free: int) -> str:
+    """Return which option makes the run fit into the free memory; nothing if it fits."""
+    if probe.peak <= free:
+        return ""
+    rows = max(0, int((free - _fixed(probe)) * probe.rows / (probe.peak - _fixed(probe))))
+    return _advice(p, what, f"needs {probe.peak / 2**30:.1f} GiB, and {free / 2**30:.1f} are free", rows)
+
+
+def _advice(p: Params, what: str, problem: str, rows: int) -> str:
+    """Return the problem with the options that may solve it; `rows` fit at once."""
+    if what != "train":
+        options = [f"predict.batch_size={rows}"] if rows else []
+    else:
+        rows = max((size for size in range(1, rows + 1) if p.train.batch_size % size == 0), default=0)
+        options = [f"runtime.micro_batch_size={rows}"] if rows else []
+        options += [] if p.train.gradient_checkpointing else ["train.gradient_checkpointing=true"]
+    return f"{what}: {problem}; set {' or '.join(options) or 'a smaller model, or a smaller format.max_length'}"
+
+
+def _fixed(probe: Probe) -> int:
+    """Return the bytes that do not grow with the rows."""
+    return probe.libraries + probe.weights + probe.training
+
+
+def _probe(what: str, rows: int) -> Probe | None:
+    """Return what the probe measured, None if memory did not suffice; raise DataError with its message if it failed."""
+    command = [sys.executable, "-m", "stages.commands.plan.probe", what, str(rows)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode in (TOO_LARGE, -signal.SIGKILL):
+        return None
+    if done.returncode:
+        errors = [line.removeprefix("error: ") for line in done.stderr.splitlines() if line.strip()]
+        raise DataError(f"{what}: the trial run failed: {errors[-1] if errors else f'exit code {done.returncode}'}")
+    return Probe(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,204 @@
+"""Try a few steps of a training or tokens of predictions: python -m stages.commands.plan.probe (train|<system>) <rows>
+
+It runs in a process of its own, so that its peak of memory is that of the run; `rows` are those of a micro-batch or batch.
+The longest batch needs the most memory, and time grows with the tokens of a batch, padding included. Prints a Probe as JSON.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import psutil
+import torch
+from transformers import TrainerCallback
+
+from stages import device, params, records, stage
+from stages.commands.plan.machine import TOO_LARGE, Probe
+from stages.generation import decoding
+from stages.models.loading import LanguageModel, open_base
+from stages.models.manifest import read_manifest
+from stages.params import Params, Runtime
+from stages.predict import answers
+from stages.records import Example
+from stages.text import chat
+from stages.text.prompts import shots_of, with_shots
+from stages.train import run
+from stages.train.arguments import WIDTHS, arguments
+from stages.train.opening import Opened, open_training
+from stages.train.run import Rows
+from stages.train.trainer import ByLength
+
+TOKENS = 16  # that a probe decodes after the first one
+STEPS = 3  # to time, after the one with the longest rows
+T = TypeVar("T")
+FULL = ("can't allocate memory", "out of memory")
+
+
+def main() -> None:
+    with suppress(OSError):  # not on Linux; the kernel shall end this process rather than the user's others
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    p, what, rows = params.check_file(), sys.argv[1], int(sys.argv[2])
+    try:
+        probe = training(p, rows) if what == "train" else predictions(p, what, rows)
+        print(json.dumps(asdict(probe)))
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in FULL):
+            raise SystemExit(TOO_LARGE) from None
+        raise
+
+
+def training(p: Params, micro_batch_size: int) -> Probe:
+    """Train with the longest batch, then with a few of other lengths, and measure validation too."""
+    runtime = p.runtime.model_copy(update={"micro_batch_size": micro_batch_size})
+    libraries, memory = _resident(), device.Memory(device.kind(runtime))
+    opened = open_training(p, runtime, read_manifest(), p.seeds[0])
+    model, rows = opened.lm.model, opened.rows
+    lengths = [len(ids) for ids in rows.train["input_ids"]]
+    order = _batches(p, rows, lengths)
+
+    def padded(batch: Sequence[int]) -> int:
+        width = WIDTHS if device.kind(runtime) == "cpu" else 1
+        parts = [[lengths[row] for row in part] for part in _parts(batch, runtime.micro_batch_size)]
+        return sum(len(part) * -(-max(part) // width) * width for part in parts)
+
+    by_size = sorted(order, key=padded)
+    tried = [by_size[-1], *(by_size[(2 * step + 1) * len(by_size) // (2 * STEPS)] for step in range(STEPS))]
+    started = time.time()
+    times, validated, optimiser = _tried(opened, tried, p, runtime)
+    seconds = sum(after - before for before, after in pairwise(times)) / sum(map(padded, tried[1:]))
+    steps = run.steps(len(rows.train), p.train, runtime)
+    step = seconds * sum(map(padded, order)) / len(order)
+    watched = steps // p.train.eval_steps * min(p.train.eval_rows, len(rows.valid))
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    return Probe(
+        parameters=read_manifest().parameters,
+        trained=sum(weight.numel() for weight in trained),
+        libraries=libraries,
+        weights=sum(weight.nbytes for weight in model.parameters() if not weight.requires_grad),
+        training=sum(2 * weight.nbytes for weight in trained) + optimiser,
+        peak=memory.peak(),
+        rows=runtime.micro_batch_size,
+        seconds=started - psutil.Process().create_time() + steps * step + watched * validated,
+        units=steps,
+        unit_seconds=step,
+    )
+
+
+def _batches(p: Params, rows: Rows, lengths: list[int]) -> list[Sequence[int]]:
+    """Return the rows of each step of an epoch, as the trainer groups them, or in a random order like the trainer's."""
+    size, seed = p.train.batch_size, p.seeds[0]
+    shuffled = Random(seed).sample(range(len(lengths)), len(lengths))
+    order = [*ByLength(rows.train, size, seed)] if p.train.group_by_length else shuffled
+    return _parts(order, size)
+
+
+def _tried(opened: Opened, tried: list[Sequence[int]], p: Params, runtime: Runtime) -> tuple[list[float], float, int]:
+    """Return when each step ended, the seconds of a row in validation, and the optimiser's bytes."""
+    rows = Rows(opened.rows.train.select([row for batch in tried for row in batch]), opened.rows.valid.select([]))
+    options = p.train.model_copy(update={"early_stopping_patience": None})
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        how = arguments(options, runtime, p.seeds[0], Path(folder), validate=False)
+        how.train_sampling_strategy, how.save_strategy, how.report_to, how.max_steps = "sequential", "no", [], len(tried)
+        worker = run.trainer(opened.lm, rows, options, how, opened.penalty)
+        worker.add_callback(clock)
+        with run.own_casts(opened.lm.model):
+            worker.train()
+            watched = opened.rows.valid.select(range(min(p.train.eval_rows, len(opened.rows.valid), 8)))
+            started = time.monotonic()
+            if len(watched):
+                worker.evaluate(watched)
+    validated = (time.monotonic() - started) / max(1, len(watched))
+    state = worker.optimizer.state.values()
+    held = [value for values in state for value in values.values() if isinstance(value, torch.Tensor)]
+    return clock.ends, validated, sum(value.nbytes for value in held)
+
+
+class Clock(TrainerCallback):
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.ends.append(time.monotonic())
+
+
+def predictions(p: Params, system: str, size: int) -> Probe:
+    """Decode a few tokens of the batch with the longest prompts and of a middle one; `tuned` answers like the references.
+
+    The tuned model has the base's size once its adapter is merged. An untuned model is expected to use all tokens it may.
+    """
+    libraries, memory = _resident(), device.Memory(device.kind(p.runtime))
+    lm = open_base(p.runtime)
+    opened = time.time() - psutil.Process().create_time()
+    examples, shots = list(records.read(Path(f"data/formatted/{p.predict.split}.jsonl"), Example)), shots_of(system)
+    prompts = {e.id: chat.prompt_ids(lm.tokenizer, with_shots(e.prompt, shots)) for e in examples}
+    examples.sort(key=lambda example: (len(prompts[example.id]), example.id))
+    batches, most = _parts(examples, size), p.predict.max_new_tokens
+    middle, longest = batches[(len(batches) - 1) // 2], examples[-size:]
+    _decoded(lm, [prompts[e.id] for e in middle[:2]], 2)  # the first use of everything costs extra
+    first, token = _decoded(lm, [prompts[e.id] for e in middle], 1 + TOKENS)
+    _decoded(lm, [prompts[e.id] for e in longest], 2)
+    wanted = examples[: p.predict.likelihood_rows]
+    some = wanted[: len(middle)]
+    scored = _seconds(lambda: answers.references(lm, some, [prompts[e.id] for e in some], size)) / max(1, len(some))
+    chosen = _seconds(lambda: [answers.choices(lm, e, prompts[e.id]) for e in middle[:4]]) / len(middle[:4])
+    answer = {e.id: len(chat.answer_ids(lm.tokenizer, e.messages)) for e in examples} if system == "tuned" else {}
+    tokens = sum(min(most, max(answer.get(e.id, most) for e in batch)) for batch in batches)
+    share = sum(map(len, prompts.values())) / sum(len(prompts[e.id]) for e in middle)
+    return Probe(
+        parameters=read_manifest().parameters,
+        trained=0,
+        libraries=libraries,
+        weights=sum(weight.nbytes for weight in lm.model.parameters()),
+        training=0,
+        peak=memory.peak() + len(longest) * max(0, most - 2) * _bytes_per_token(lm),
+        rows=len(longest),
+        seconds=opened + first * share + token * tokens + scored * len(wanted) + chosen * len(examples),
+        units=tokens,
+        unit_seconds=token,
+    )
+
+
+def _decoded(lm: LanguageModel, prompts: Sequence[list[int]], tokens: int) -> tuple[float, float]:
+    """Decode at most `tokens` per row; return the seconds to the first one, and for each further one of the batch."""
+    ends: list[float] = []
+    hook = lm.model.register_forward_hook(lambda *_: ends.append(time.monotonic()))
+    started = time.monotonic()
+    further = max(answer.new_tokens for answer in decoding.greedy(lm, prompts, tokens)) - 1
+    hook.remove()
+    first = ends[-1 - further]
+    return first - started, (ends[-1] - first) / max(1, further)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
+
+
+def _bytes_per_token(lm: LanguageModel) -> int:
+    """Return the bytes that the cache holds of one token of a row: keys and values of every layer."""
+    config = lm.model.config.get_text_config(decoder=True)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * lm.model.dtype.itemsize)
+
+
+def _parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _resident() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+if __name__ == "__main__":
+    stage.run(main)

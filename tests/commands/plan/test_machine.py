@@ -1,0 +1,119 @@
+"""tunetrail plan: memory and time from a trial run, and which option makes a run fit."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from stages import params
+from stages.commands.plan import command, machine, probe
+from stages.commands.plan.machine import Probe
+from stages.errors import DataError
+
+pytestmark = pytest.mark.model
+
+GIB = 2**30
+PROBE = Probe(
+    parameters=10**9,
+    trained=10**6,
+    libraries=GIB // 2,
+    weights=GIB,
+    training=GIB // 2,
+    peak=10 * GIB,
+    rows=4,
+    seconds=90.0,
+    units=30,
+    unit_seconds=2.5,
+)
+
+
+@pytest.fixture
+def planned(room, monkeypatch) -> Path:
+    root = room("quantization=nf4", "synthesis=none", "train.eval_steps=2", "predict.max_new_tokens=40")
+    monkeypatch.chdir(root)
+    for split in ("test", "shots"):
+        (root / f"data/formatted/{split}.jsonl").write_bytes((root / "data/formatted/train.jsonl").read_bytes())
+    return root
+
+
+@pytest.mark.parametrize(
+    ("what", "free", "overrides", "advice"),
+    [
+        ("train", 10, [], ""),
+        ("train", 7, [], "train: needs 10.0 GiB, and 7.0 are free; set runtime.micro_batch_size=2 or train.gradient_check"),
+        ("train", 3, ["train.gradient_checkpointing=true"], "set a smaller model, or a smaller format.max_length"),
+        ("base_0shot", 8, [], "base_0shot: needs 10.0 GiB, and 8.0 are free; set predict.batch_size=3"),
+        ("tuned", 2, [], "set a smaller model, or a smaller format.max_length"),
+    ],
+)
+def test_advice_names_the_rows_that_fit(options, what, free, overrides, advice):
+    given = machine.fitting(options(*overrides), what, PROBE, free * GIB)
+    assert advice in given and bool(advice) == bool(given)
+
+
+def test_trial_runs_measure_memory_and_time_of_a_run(planned, monkeypatch):
+    def here(what: str, rows: int) -> Probe:
+        p = params.check_file()
+        return probe.training(p, rows) if what == "train" else probe.predictions(p, what, rows)
+
+    monkeypatch.setattr(machine, "_probe", here)
+    needs = machine.plan(params.check_file(), Console())
+    assert [need.what for need in needs] == ["train", "base_0shot", "base_1shot", "tuned"]
+    for need in needs:
+        assert 0 < need.probe.weights < need.probe.peak < need.free
+        assert 0 < need.probe.units * need.probe.unit_seconds < need.probe.seconds
+        assert len(need.figures()) == len(machine.LABELS)
+    train, base, _, tuned = (need.probe for need in needs)
+    assert (train.trained > 0, train.training >= 4 * 4 * train.trained, base.trained) == (True, True, 0)
+    assert tuned.units < base.units == params.check_file().predict.max_new_tokens
+
+
+def test_rows_that_do_not_fit_are_counted_from_one(planned, monkeypatch):
+    tried = []
+
+    def killed(what: str, rows: int) -> Probe | None:
+        tried.append((what, rows))
+        return None if rows > 1 else PROBE
+
+    monkeypatch.setattr(machine, "_probe", killed)
+    needs = machine.plan(params.check_file(), Console())
+    assert tried[:2] == [("train", 4), ("train", 1)]
+    assert needs[0].probe.peak == 2 * GIB + 4 * 8 * GIB
+    assert needs[0].advice.startswith("train: needs 34.0 GiB")
+    monkeypatch.setattr(machine, "_probe", lambda *_: None)
+    with pytest.raises(DataError, match=r"train: does not fit, not even with one row at a time; set train.gradient_checkp"):
+        machine.plan(params.check_file(), Console())
+
+
+@pytest.mark.parametrize("code", [137, -9])
+def test_a_trial_run_that_is_killed_does_not_fit(monkeypatch, code):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], code, "", ""))
+    assert machine._probe("train", 4) is None
+
+
+def test_a_trial_run_that_fails_says_why(planned):
+    (planned / "data/formatted/train.jsonl").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"train: the trial run failed: data/formatted/train.jsonl:1"):
+        machine._probe("train", 4)
+
+
+def test_weights_larger_than_the_memory_are_not_tried(planned, monkeypatch):
+    monkeypatch.setattr(machine.device, "free_memory", lambda _: 1000)
+    with pytest.raises(DataError, match=r"the weights take \d+\.\d GiB, and 0\.0 are free; choose a smaller model"):
+        machine.plan(params.check_file(), Console())
+
+
+def test_plan_shows_requests_before_anything_is_formatted(planned, capsys):
+    (planned / "data/raw/seeds.jsonl").touch()
+    (planned / "data/formatted/train.jsonl").unlink()
+    command.show()
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "nothing is requested" in shown and "data/formatted/train.jsonl is missing; run `dvc repro format` first" in shown
+
+
+def test_an_allocation_that_fails_ends_the_trial_run_as_too_large():
+    code = "from stages.commands.plan import probe; probe.training = lambda *_: __import__('torch').empty(2**55); probe.main()"
+    done = subprocess.run([sys.executable, "-c", code, "train", "4"], cwd=params.compose.ROOT, capture_output=True)
+    assert done.returncode == machine.TOO_LARGE, done.stderr
