@@ -137,10 +137,13 @@ def _totals(side: Side) -> Json:
 
 
 def _retention(side: Side) -> dict[str, tuple[float, str | None]]:
-    """Return what the tuned model kept of general abilities, and its report's verdict on each, None where there is none."""
+    """Return what the tuned model kept of general abilities, and its report's verdict on each, None where there is none.
+
+    Refusals get no verdict (stages/report/retention.py); older reports hold one.
+    """
     kept = side.results.get("retention", {})
-    tuned = kept.get("tuned", {})
-    return {name: (tuned[name], kept["difference"].get(f"{name}_verdict")) for name in RETENTION if name in tuned}
+    tuned, verdicts = kept.get("tuned", {}), kept.get("difference", {}) | {"refusal_rate_verdict": None}
+    return {name: (tuned[name], verdicts.get(f"{name}_verdict")) for name in RETENTION if name in tuned}
 
 
 def _steps(side: Side) -> Json:

@@ -195,6 +195,14 @@ def test_totals_retention_and_cost_are_side_by_side(repository, compare):
     assert "| train 42 | 11 | 12 | 4.252 GiB | 4.500 GiB |" in page
 
 
+def test_refusals_have_no_verdict_even_in_older_reports(repository, compare):
+    kept = {"tuned": {"refusal_rate": 0.6}, "difference": {"refusal_rate_verdict": "better"}}
+    repository.run(60, metrics={"retention": kept})
+    base = repository.commit()
+    repository.run(60, train=("a", "b", "c"), metrics={"retention": kept})
+    assert "| refusal rate | 0.6 | 0.6 |" in compare(repository, "--base", base)
+
+
 def test_a_clone_without_cache_lacks_only_the_texts(repository, compare, tmp_path):
     repository.run(60, cache=True)
     base = repository.commit()
