@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages import locks, params
-from stages.commands import clone
+from stages.commands import clone, outputs
 from stages.commands import sheet as csv_sheet
 from stages.errors import DataError
 from stages.files import unchanged, write_json
@@ -47,7 +47,9 @@ def read_back(sheet: Path) -> None:
 
 
 def _tasks(methods: Sequence[str]) -> dict[str, list[Task]]:
-    return {method: list(read(SYNTHETIC / method / "tasks.jsonl", Task)) for method in methods}
+    paths = {method: SYNTHETIC / method / "tasks.jsonl" for method in methods}
+    outputs.require(*paths.values())
+    return {method: list(read(path, Task)) for method, path in paths.items()}
 
 
 def write(path: Path, tasks: Mapping[str, Sequence[Task]], count: int, seed: int) -> int:

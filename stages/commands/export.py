@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 
 from stages import locks, params
-from stages.commands import clone
+from stages.commands import clone, outputs
 from stages.errors import DataError
 from stages.files import unchanged, whole_folder, write_json
 from stages.generation.likelihoods import forced
@@ -62,6 +62,7 @@ def export(output: Path, adapter: Path | None) -> None:
     adapter = adapter or Path("models") / str(p.seeds[0]) / "adapter"
     split, card = Path("data/formatted") / f"{p.predict.split}.jsonl", Path("reports") / p.name / "model_card.md"
     with locks.exclusive(output), unchanged(params.PARAMS, MANIFEST, adapter, split, card):
+        outputs.require(MANIFEST, split)
         _export(p, runtime, adapter, split, card, output)
 
 

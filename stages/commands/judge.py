@@ -16,7 +16,7 @@ from jinja2 import FileSystemLoader
 from jinja2.sandbox import SandboxedEnvironment
 
 from stages import files, locks, params, records
-from stages.commands import clone
+from stages.commands import clone, outputs
 from stages.errors import DataError
 from stages.params import Sampling
 from stages.records import Call, Example, Message, Prediction, aligned
@@ -43,10 +43,12 @@ def judge(systems: Sequence[str] | None, rows: int) -> None:
     with files.unchanged(params.PARAMS, DATA / "formatted", DATA / "predictions"):
         p = params.read("name", "seed", "seeds", "predict.split", "predict.shots", "teacher", "synthesis.budget")
         pair = systems or [f"tuned_{p.seeds[0]}", f"base_{max(p.predict.shots)}shot"]
-        examples = list(records.read(DATA / "formatted" / f"{p.predict.split}.jsonl", Example))
+        split = DATA / "formatted" / f"{p.predict.split}.jsonl"
+        outputs.require(split)
+        examples = list(records.read(split, Example))
         if len(pair) != 2 or rows < 1 or not examples:
             raise DataError("judge: needs exactly two systems, e.g. --systems tuned_42,base_3shot, and at least one row")
-        predictions = [aligned(DATA / "predictions" / f"{system}.jsonl", examples) for system in pair]
+        predictions = [aligned(outputs.answers_of(system), examples) for system in pair]
         teacher = Teacher(backend(p.teacher, params.runtime()), p.synthesis.budget, p.seed)
     places = random.Random(p.seed).sample(range(len(examples)), min(rows, len(examples)))
     chosen = [examples[place] for place in places]

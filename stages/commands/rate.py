@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from stages import files, locks, params, records
-from stages.commands import clone, sheet
+from stages.commands import clone, outputs, sheet
 from stages.errors import DataError
 from stages.records import Example, Prediction
 from stages.statistics import Array
@@ -32,11 +32,13 @@ def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Pa
     clone.refuse_running()
     with files.unchanged(params.PARAMS, DATA / "formatted", DATA / "predictions"):
         p = params.read("seed", "predict.split")
-        examples = list(records.read(DATA / "formatted" / f"{p.predict.split}.jsonl", Example))
+        split = DATA / "formatted" / f"{p.predict.split}.jsonl"
+        outputs.require(split)
+        examples = list(records.read(split, Example))
         answers = {
             (system, answer.example): answer.text
             for system in systems
-            for answer in records.read(DATA / "predictions" / f"{system}.jsonl", Prediction)
+            for answer in records.read(outputs.answers_of(system), Prediction)
         }
     generator = np.random.default_rng(p.seed)
     chosen = [examples[i] for i in generator.permutation(len(examples))[:count]]

@@ -90,6 +90,13 @@ def test_a_sheet_without_answers_or_with_a_row_twice_is_refused(tmp_path: Path) 
         audit.answers(path, TASKS)
 
 
+def test_missing_tasks_are_named_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    compose.compose(["experiment=smoke"], tmp_path / "params.yaml")
+    with pytest.raises(DataError, match=r"^data/synthetic/self_instruct/tasks\.jsonl: no such file; run `dvc repro` first$"):
+        audit.export(Path("audit.csv"))
+
+
 def test_without_synthetic_rows_there_is_nothing_to_judge(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no synthetic rows"):
         audit.write(tmp_path / "audit.csv", {"none": [], "self_instruct": [SEED]}, 5, 1)

@@ -98,6 +98,13 @@ def test_template_without_variables_is_stored_unchanged(repository, tokenizer, a
     assert loading.load_tokenizer(repository / "out").chat_template == tokenizer.chat_template
 
 
+@pytest.mark.parametrize("missing", ["models/base.json", "data/formatted/test.jsonl"])
+def test_missing_output_is_named_with_the_remedy(repository, adapter, missing):
+    (repository / missing).unlink()
+    with pytest.raises(DataError, match=rf"^{missing}: no such file; run `dvc repro` first$"):
+        export.export(repository / "out", adapter)
+
+
 def test_existing_folder_is_left_alone(repository, adapter):
     (repository / "out").mkdir()
     with pytest.raises(DataError, match="out: already exists"):

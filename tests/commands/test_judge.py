@@ -188,8 +188,22 @@ def test_command_writes_verdicts_on_two_systems_to_reports(tmp_path: Path, monke
     assert verdicts["rubric"]["tuned_42"]["n"] == verdicts["rubric"]["base_3shot"]["n"] == verdicts["pairwise"]["unusable"] == 3
     with pytest.raises(DataError, match="needs exactly two systems"):
         judge.judge(["tuned_42"], rows=3)
-    with pytest.raises(DataError, match=r"tuned_7\.jsonl: no such file"):
-        judge.judge(["tuned_7", "base_3shot"], rows=3)
+
+
+@pytest.mark.parametrize(
+    ("missing", "remedy"),
+    [
+        ("formatted/test.jsonl", "run `dvc repro` first$"),
+        ("predictions/tuned_42.jsonl", "run `dvc repro` first, or choose one of these systems: base_3shot$"),
+    ],
+)
+def test_missing_output_is_named_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, remedy: str
+) -> None:
+    prepare(tmp_path, monkeypatch)
+    (tmp_path / "data" / missing).unlink()
+    with pytest.raises(DataError, match=rf"^data/{missing}: no such file; {remedy}"):
+        judge.judge(None, rows=3)
 
 
 def test_second_judge_of_one_report_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,20 @@ def test_missing_and_unfilled_rows_are_reported_per_rater(folder, monkeypatch, c
     ]
 
 
+@pytest.mark.parametrize(
+    ("missing", "remedy"),
+    [
+        ("formatted/test.jsonl", "run `dvc repro` first$"),
+        ("predictions/tuned_42.jsonl", "run `dvc repro` first, or choose one of these systems: base_0shot$"),
+    ],
+)
+def test_missing_output_is_named_with_the_remedy(folder, monkeypatch, missing, remedy):
+    (folder.parent / "data" / missing).unlink()
+    with pytest.raises(SystemExit, match=rf"^error: data/{missing}: no such file; {remedy}"):
+        export(monkeypatch, folder)
+    assert not folder.exists()
+
+
 def test_folder_can_be_the_current_directory(folder, monkeypatch, capsys):
     with pytest.raises(SystemExit, match=r"\.key\.csv: no such file"):
         run(monkeypatch, "import", ".")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stages import files, locks, params, records
-from stages.commands import clone
+from stages.commands import clone, outputs
 from stages.errors import DataError, reason
 from stages.evaluate.metrics import score
 from stages.formatting import render
@@ -38,8 +38,10 @@ def export(shots: int, folder: Path) -> None:
 
 def _export(shots: int, folder: Path) -> None:
     p = params.read("name", "predict.split", "predict.max_new_tokens")
+    split = Path("data/formatted") / f"{p.predict.split}.jsonl"
+    outputs.require(split)
     tokenizer = load_tokenizer(sources.ensure(read_manifest()))
-    examples = list(records.read(Path("data/formatted") / f"{p.predict.split}.jsonl", Example))
+    examples = list(records.read(split, Example))
     for example in examples:
         if chat.has_control_tokens(tokenizer, example.prompt):
             why = "which the harness would obey; remove the row"

@@ -59,6 +59,13 @@ def test_row_with_a_control_token_is_refused(workspace):
         harness.export(0, FOLDER)
 
 
+def test_missing_rows_are_named_with_the_remedy(workspace):
+    workspace()
+    Path("data/formatted/test.jsonl").unlink()
+    with pytest.raises(DataError, match=r"^data/formatted/test\.jsonl: no such file; run `dvc repro` first$"):
+        harness.export(0, FOLDER)
+
+
 def test_an_answer_is_scored_as_in_the_evaluate_stage(workspace):
     workspace()
     harness.export(0, FOLDER)
