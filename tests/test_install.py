@@ -1,12 +1,14 @@
-"""What `make` installs: torch by its version, everything else by its hash."""
+"""What `make` installs: torch by its version, the rest by hash. What pyproject.toml declares: all that is imported."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PINNED = re.compile(r"([\w.-]+)==[\w.]+( \\\n    --hash=sha256:[0-9a-f]{64})+")
 
 
@@ -44,7 +47,7 @@ def test_torch_is_pinned_alone_by_version() -> None:
 
 
 def test_lock_holds_all_that_tunetrail_needs() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = PROJECT["project"]
     waiting = [*project["dependencies"], *project["optional-dependencies"]["dev"], "setuptools"]
     needed = set()
     while waiting:
@@ -57,6 +60,27 @@ def test_lock_holds_all_that_tunetrail_needs() -> None:
         with suppress(PackageNotFoundError):
             waiting += requires(name) or []
     assert needed - {"torch"} <= {canonicalize_name(name) for name, _ in PINNED.findall(LOCK)}
+
+
+def test_every_imported_package_is_declared() -> None:
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["dependencies"]}
+    declared.add("lm-eval")  # an extra, imported by one command
+    known, undeclared = packages_distributions(), set()
+    for path in [*(ROOT / "stages").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules = {name.partition(".")[0] for name in names} - {"stages", *sys.stdlib_module_names}
+            undeclared |= {
+                module for module in modules if not {canonicalize_name(n) for n in known.get(module, [module])} & declared
+            }
+    assert not undeclared
+
+
+def test_package_holds_every_file_of_the_stages() -> None:
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["*"]
+    tracked = subprocess.run(["git", "ls-files", "stages"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert not [path for path in tracked if not any(Path(path).match(pattern) for pattern in ["*.py", *patterns])]
 
 
 def test_torch_comes_first_and_the_rest_by_hash(tmp_path) -> None:
