@@ -67,7 +67,7 @@ def runtime() -> Runtime:
 def check_file() -> Params:
     """Return all parameters, checked; each mistake is a line that begins with the file's name.
 
-    While `make experiment` of another process works here, they are that experiment's, and nobody else may take them for his.
+    Refuse to read params.yaml while another process runs `make experiment` here: it holds that experiment's values.
     """
     locks.refuse_experiment()
     try:

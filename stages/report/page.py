@@ -19,7 +19,9 @@ def verdict(found: Summary, model: str, margin: float) -> Json:
     outcome, low, high = change.verdict, change.difference.low, change.difference.high
     changed = outcome in ("better", "worse")
     before, after = (f"{percent(found.systems[s].rates[found.headline].mean)}{SPACE}%" for s in (found.best, TUNED))
-    effect = f"took {model} from {before} to {after} {name}" if changed else f"left {model} at {after} {name}, {before} before"
+    effect = f"tuning took {model} from {before} to {after} {name}"
+    if not changed:
+        effect = f"{name} was {before} before tuning and {after} after"
     zero = "includes zero" if low <= 0 <= high else "excludes zero" + ("" if changed else ", but the test does not confirm it")
     evidence = (
         f"Difference from the best base system ({system_name(found.best)}): {signed(change.difference.mean)} points on the "
@@ -32,7 +34,7 @@ def verdict(found: Summary, model: str, margin: float) -> Json:
     if change.rows_needed is not None:
         rows = number(change.rows_needed)
         evidence += f" The interval is wider than {percent(margin)} points; about {rows} rows would narrow it to that."
-    title = f"{outcome.capitalize()}: tuning {effect}"
+    title = f"{outcome.capitalize()}: {effect}"
     return {"outcome": outcome, "title": title, "evidence": evidence, "limits": list(_limits(found))}
 
 

@@ -170,8 +170,16 @@ def test_failures_are_shown_next_to_fixed_rows(inputs: Any, run: Any) -> None:
     [
         ("better", "Better: tuning took a model from 50.0", "+10.0 points"),
         ("worse", "Worse: tuning took a model from 50.0", "+10.0 points"),
-        ("within noise", "Within noise: tuning left a model at 60.0", "12.3 points would have been found four times in five"),
-        ("underpowered", "Underpowered: tuning left a model at 60.0", "about 1,234 rows would narrow it"),
+        (
+            "within noise",
+            "Within noise: records exact was 50.0 % before tuning and 60.0 % after",
+            "12.3 points would have been found four times in five",
+        ),
+        (
+            "underpowered",
+            "Underpowered: records exact was 50.0 % before tuning and 60.0 % after",
+            "about 1,234 rows would narrow it",
+        ),
     ],
 )
 def test_the_verdict_comes_first_with_its_evidence(outcome: str, title: str, evidence: str) -> None:

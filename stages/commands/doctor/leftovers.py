@@ -1,6 +1,6 @@
 """Half-written files, unfinished work, and weights that a kill, a full disk or a bad disk damaged.
 
-Only what bears a name or content that this project or DVC writes is deleted, and nothing below data/authored/.
+Delete only files that this project or DVC wrote, and nothing below data/authored/.
 """
 
 import re
