@@ -61,7 +61,7 @@ def measure(n: int, clusters: int, icc: float, rate: float, sets: int, generator
 
 
 def scores(names: Array, icc: float, tuned: float, base: float, generator: np.random.Generator) -> tuple[Array, Array]:
-    """Return the 0/1 scores of both systems, each of shape (rows,); they share their luck in half of the rows."""
+    """Return the 0/1 scores of both systems, each of shape (rows,); half of the rows are equally hard for both."""
     luck = generator.random((2, len(names)))
     luck[1] = np.where(generator.random(len(names)) < 0.5, luck[0], luck[1])
     return tuple((luck[i] < cluster_rates(names, icc, rate, generator)).astype(float) for i, rate in enumerate((tuned, base)))

@@ -3,7 +3,7 @@
     python bench/decode.py [rounds] [--rows 64] [--tokens 48] [--systems base_0shot base_3shot]
 
 `stock` decodes from transformers' DynamicCache, after the same pass over the shared prefix. The two alternate in one process.
-Prints, per system, medians of the seconds until the first token, of the milliseconds for each further one, and of the ratio,
+Prints, per system, medians of the seconds until the first token, of the milliseconds per further token, and of the ratio,
 and how many texts are equal. Run `dvc repro train` first: it makes the rows; tuned_42 needs the adapter.
 """
 
@@ -61,7 +61,7 @@ def main() -> None:
                 found[name].append((first, (whole - first) / (asked.tokens - 1), texts))
         for name, runs in found.items():
             first, each = (statistics.median(run[place] for run in runs) for place in (0, 1))
-            print(f"{system:12}{name:8}{first:8.2f} s to the first token{1000 * each:8.1f} ms a token", flush=True)
+            print(f"{system:12}{name:8}{first:8.2f} s to the first token{1000 * each:8.1f} ms per token", flush=True)
         ratio = statistics.median(a[1] / b[1] for a, b in zip(found["stock"], found["ours"], strict=True))
         equal = sum(a == b for a, b in zip(found["stock"][0][2], found["ours"][0][2], strict=True))
         print(f"{system:12}ratio {ratio:.2f}, {equal} of {len(prompts)} texts equal", flush=True)

@@ -3,8 +3,8 @@
     pip install hypothesis
 
 Targets: rows, documents, graph, teacher, params, items. Each input is a valid one with hostile pieces put in, or characters
-taken out, by hypothesis. Only DataError is allowed, within 5 seconds. What breaks this is stored in .tunetrail/fuzz/ and
-printed; the exit code is 1.
+taken out, by hypothesis. Only DataError is allowed, within 5 seconds. An input that breaks this rule is stored in
+.tunetrail/fuzz/ and printed; the exit code is 1.
 """
 
 import argparse

@@ -23,7 +23,7 @@ START = [sys.executable, "-m", "dvc", "exp", "run", "-S", "experiment=smoke"]
 REPRO = [sys.executable, "-m", "dvc", "repro"]
 DOCTOR = [sys.executable, "-m", "stages.cli", "doctor", "--fix"]
 COMPARED = ("models/42/adapter/*", "reports/smoke/metrics.json", "reports/smoke/items.jsonl", "data/predictions/*.jsonl")
-LEFT = (  # what DVC and the stages leave lying around
+LEFT = (  # files that DVC and the stages can leave behind
     ".dvc/**/*.tmp",
     ".dvc/tmp/**/rwlock",
     ".dvc/tmp/exps/run/*/*.run",
@@ -80,7 +80,7 @@ class Clone:
         return {str(path.relative_to(self.root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
     def left(self) -> Counter[str]:
-        """Count what lies around, by pattern; an rwlock is also counted by its state."""
+        """Count leftover files by pattern; an rwlock is also counted by its state."""
         counts = Counter({pattern: len(list(self.root.glob(pattern))) for pattern in LEFT})
         for path in self.root.glob(".dvc/tmp/**/rwlock"):
             content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Check that two commands at once in one clone lose and mix nothing: python bench/pairs.py [runs] [seed]
+"""Check that two commands at once in one clone neither lose nor mix files: python bench/pairs.py [runs] [seed]
 
 Runs the smoke experiment once in a temporary clone, and each command alone to learn what it writes. Then starts random pairs of
 commands, often two of the same kind, the second after a random pause. Each command must either write what it writes alone and
@@ -88,7 +88,7 @@ class Shared(Clone):
         return {str(path.relative_to(self.root)): _hash(path) for path in sorted(paths)}
 
     def clear(self, ran: list[Command]) -> None:
-        """Remove what commands wrote besides the run, and bring back the report that an experiment wrote over."""
+        """Remove what commands wrote besides the run, and restore the report that an experiment overwrote."""
         for name in ("answers.jsonl", "exported", "sheets", "sheets.key.csv", "reports/smoke/judge.json"):
             path = self.root / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -114,7 +114,7 @@ def errors(printed: str) -> list[str]:
 def faults(
     clone: Shared, pair: list[Command], done: list[Done], before: Hashes, idle: dict[Paths, Hashes], alone: dict[str, Hashes]
 ) -> list[str]:
-    """Return what went wrong in a run; `idle` is what lay at the outputs before it, `alone` what each command writes alone."""
+    """Return what went wrong in a run; `idle` is the outputs' content before it, `alone` what each command writes alone."""
     found, wrote = [], [command for command, end in zip(pair, done, strict=True) if not end.returncode]
     for command, end in zip(pair, done, strict=True):
         printed = end.stdout + end.stderr

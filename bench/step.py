@@ -4,7 +4,7 @@
 
 Trainers: `ours`; `plain`, ours without stages/train/kernels.py; `sft`, TRL's SFTTrainer without checkpointing; `trainer`,
 transformers' Trainer after peft.prepare_model_for_kbit_training. Each runs in a process of its own, one after the other in
-every round, so that the machine's noise meets all of them. Prints medians of the seconds per step after the first one, the
+every round, so that the machine's noise affects all of them. Prints medians of the seconds per step after the first one, the
 median ratio of the rounds to the first trainer, the largest difference of a step's loss in round 1, and the peak memory.
 Run `dvc repro format` first: it makes the rows.
 """

@@ -1,3 +1,3 @@
-"""Fixtures that tests of several rooms share."""
+"""Fixtures that tests of several folders share."""
 
 pytest_plugins = ["tests.fixtures.hub", "tests.fixtures.tiny_model"]

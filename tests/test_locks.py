@@ -1,4 +1,4 @@
-"""Two commands at once: the second learns who was first, and nobody's files are lost or mixed."""
+"""Two commands at once: the second names the first, and no files are lost or mixed."""
 
 import fcntl
 import os

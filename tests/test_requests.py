@@ -1,4 +1,4 @@
-"""No request leaves the machine that the user did not ask for. Every socket is blocked; tests/e2e checks the smoke run."""
+"""The machine sends no request that the user did not ask for. Every socket is blocked; tests/e2e checks the smoke run."""
 
 import subprocess
 import sys

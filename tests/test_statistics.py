@@ -131,7 +131,7 @@ def test_a_ratio_weighs_each_cluster_by_its_size() -> None:
     bits, size = np.array([1.0, 4.0, 2.0, 3.0]), np.array([10, 40, 20, 30])
     difference = ratio_difference(bits, size, 500, np.random.default_rng(0))
     assert difference.mean == pytest.approx(0.1)
-    assert difference.high - difference.low == pytest.approx(0)  # each text has the same bits a byte
+    assert difference.high - difference.low == pytest.approx(0)  # each text has the same bits per byte
     assert difference.p == pytest.approx(2 / 2**4)
 
 

@@ -1,6 +1,6 @@
 """The reference pages of params.yaml: types from the schema, meanings from the comments in conf/, stages from dvc.yaml.
 
-A comment stands at the end of a key's line or on the lines above it. A key without one takes the comment of the same field of
+A comment is at the end of a key's line or on the lines above it. A key without one takes the comment of the same field of
 the same schema class, so that a section that occurs twice, such as `sampling`, is described once.
 """
 

@@ -97,7 +97,7 @@ def _write_file(target: Path, fingerprint: str, tasks: Iterator[Task], systems: 
 
 
 def _checkable(source: str, p: Params) -> Iterator[Task]:
-    """Yield the tasks of a file; none of standard input, which can be read only once."""
+    """Yield the tasks of a file; nothing for standard input, which can be read only once."""
     return _tasks(source, p.data.system) if source != "-" else iter(())
 
 

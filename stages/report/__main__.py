@@ -19,7 +19,7 @@ AUDITS = DATA / "authored" / "audits"
 TRAINED_WITH = ("adapter", "lora", "quantization", "train")  # sections of the model card
 SOURCE = ("kind", "path", "locale", "hub.repo", "hub.revision", "documents.package", "facts.package")  # its keys below data
 NEAREST = 2  # training examples shown with a before/after example
-ALWAYS = ("none", "synthesize_none", "base_passage", "predict_base_passage")  # written even if not asked for
+ALWAYS = ("none", "synthesize_none", "base_passage", "predict_base_passage")  # written even if not requested
 
 
 def main() -> None:

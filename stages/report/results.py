@@ -54,7 +54,7 @@ def shown(numbers: dict[str, Any], headline: str) -> dict[str, Any]:
 
 
 def merged(metrics: dict[str, Any], details: dict[str, Any]) -> dict[str, Any]:
-    """Return all numbers of a report; details.json alone has them but in older reports, which split them between the files."""
+    """Return all numbers of a report: those of details.json, and for older reports, which split them, those of both files."""
     both = {name: metrics[name] | details[name] for name in metrics.keys() & details.keys() if isinstance(details[name], dict)}
     return metrics | details | both
 

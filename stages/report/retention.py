@@ -34,11 +34,11 @@ class Measure:
 
 
 def compare(before: Json, after: Sequence[Json], resamples: int, seed: int, margin: float) -> dict[str, Measure]:
-    """Return each measure that was asked for; `after` has one entry per training seed, whose mean is taken item by item.
+    """Return each measure that was requested; `after` has one entry per training seed, whose mean is taken item by item.
 
-    Bits per byte is the sum over texts of -log2 of their probability by the sum of their bytes; each text is a cluster. The
-    accuracy of a base model that guesses (95 % interval of its accuracy not above chance) has nothing to lose, so it stands
-    alone, without one for the tuned model.
+    Bits per byte is the sum over texts of -log2 of their probability, divided by the sum of their bytes; each text is a
+    cluster. A base model that guesses (95 % interval of its accuracy not above chance) has nothing to lose, so no accuracy
+    is given for the tuned model.
     """
     measures = {}
 

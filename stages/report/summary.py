@@ -72,7 +72,7 @@ class Change:
 class Summary:
     """What the scores show: rates by system, tuned minus the best base, the headline by slice, and the training seeds.
 
-    `passage` is the headline of tuned, closed-book, minus that of the base with the passage in its prompt, where it was asked.
+    `passage` is the headline of tuned, closed-book, minus that of the base with the passage in its prompt, if it was requested.
     `seeds` (means by metric) and `spread` (their standard deviation) are empty where there is one seed.
     """
 
@@ -189,7 +189,7 @@ def with_interval(totals: dict[str, Any], table: Table, system: str) -> dict[str
 
 
 def items(table: Table) -> list[dict[str, Any]]:
-    """Return one row per item without texts: what two commits are compared by."""
+    """Return one row per item, without texts, for comparing two commits."""
     return [
         {
             "id": id,
@@ -232,7 +232,7 @@ def _changes(
 ) -> dict[str, Change]:
     """Compare each metric from the same seed, so that a new metric leaves the numbers of the others unchanged.
 
-    The headline was named before the scores were seen, so its verdict rests on its own p-value; any other on Holm's.
+    The headline was named before the scores were seen, so its verdict uses its own p-value. The others use Holm's.
     """
     differences, rows = [], []
     for metric in metrics:

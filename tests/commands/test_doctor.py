@@ -261,7 +261,7 @@ def test_damaged_dvc_lock_without_a_committed_one_stays(root, capsys) -> None:
     shutil.rmtree(root / ".git")
     (root / "dvc.lock").write_text("stages: 7\n", encoding="utf-8")
     lines = printed(capsys, fix=True)
-    assert "git has no whole one" in lines[0] and lines[-1] == "errors that remain: 1; see above"
+    assert "git has no undamaged one" in lines[0] and lines[-1] == "errors that remain: 1; see above"
     assert (root / "dvc.lock").read_text(encoding="utf-8") == "stages: 7\n"
 
 

@@ -1,4 +1,4 @@
-"""Sheets for people: no text becomes a formula, whatever its spreadsheet program takes for one."""
+"""Sheets for people: no text becomes a formula in any spreadsheet program."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Folders of data that somebody else wrote: a link in them brings in no file from outside."""
+"""Folders of data that somebody else wrote: a link in them adds no file from outside."""
 
 import shutil
 from pathlib import Path

@@ -37,7 +37,7 @@ def test_an_unknown_arm_is_refused_in_one_line(option, number):
         ([5.0], "better"),
         ([-5.0, -1.0, -6.0], "worse"),
         ([-0.5, 0.2, 1.0], "equivalent"),
-        # All rows say the same of the mean, so none more are needed; yet a seed by itself says otherwise.
+        # All rows agree on the mean, so more rows are not needed; but single seeds contradict it.
         ([-5.0, 1.0, -6.0], "open, the seeds disagree: more of them are needed, not more rows"),
         ([-0.1, 2.6, -2.4], "open, the seeds disagree: more of them are needed, not more rows"),
     ],

@@ -55,7 +55,7 @@ def test_filters_work_in_a_browser(inputs: Any, run: Any, tmp_path: Path) -> Non
 
 
 def by_hand(page: str, **chosen: str) -> str:
-    """The page, allowed to run a script more, which chooses as a reader does: a value in a list, then its event."""
+    """The page with one more script, which chooses as a reader does: a value in a list, then its event."""
     chooses = "".join(
         f"form.elements.{name}.value = '{value}'; form.elements.{name}.dispatchEvent(new Event('input', {{bubbles: true}}));"
         for name, value in chosen.items()

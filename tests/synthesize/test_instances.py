@@ -1,4 +1,4 @@
-"""Instances of instructions: how answers are read, what each filter throws out, dialogues."""
+"""Instances of instructions: how answers are read, what each filter rejects, dialogues."""
 
 import pytest
 

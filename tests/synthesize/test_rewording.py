@@ -1,4 +1,4 @@
-"""Self-KG with a teacher: rewordings keep entities, numbers and negation, or are thrown out."""
+"""Self-KG with a teacher: rewordings keep entities, numbers and negation, or are rejected."""
 
 import re
 from collections import Counter

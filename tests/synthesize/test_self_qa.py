@@ -54,7 +54,7 @@ def test_each_pair_filter_rejects_its_case() -> None:
         "文中的费用是多少？",
     ],
 )
-def test_a_question_that_points_at_its_passage_is_thrown_out(question: str) -> None:
+def test_a_question_that_points_at_its_passage_is_rejected(question: str) -> None:
     made = run(many(1), teacher(lambda sort, _: question if sort == "question" else "$0.50"), generator="teacher")
     assert {rejection.filter for rejection in made.rejected} == {"self_contained"}
 

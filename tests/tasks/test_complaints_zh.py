@@ -1,4 +1,4 @@
-"""The authored Chinese complaints: size, separate splits, every layout, and the published prompt."""
+"""The authored Chinese complaints: size, separate splits, every layout, and the prompt."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def test_rows_hold_the_values_to_extract(rows: dict[str, list[Task]]) -> None:
             "将文本中的name、address、email、question提取出来，以json格式输出，字段为name、address、email、question，"
             "值为文本中提取出来的内容。"
         )
-        assert row.output.startswith('{\n    "name": ')  # indented by 4, as published
+        assert row.output.startswith('{\n    "name": ')  # indented by 4
         values = [value for value in json.loads(row.output).values() if value is not None]
         assert [value for value in values if " ".join(value.split()) not in " ".join(row.input.split())] == []
     assert len({row.source for row in rows["test"]}) >= 10  # fewer layouts give useless intervals

@@ -73,7 +73,7 @@ def minor(base: Side, head: Side) -> list[Variable]:
 
 
 def run_again(base: Side, head: Side) -> dict[str, list[str]]:
-    """Return the stages of dvc.lock by their fate: run again, new, gone, not run."""
+    """Return the stages of dvc.lock by what happened to them: run again, new, gone, not run."""
     fates: dict[str, list[str]] = {"run again": [], "new": [], "gone": [], "not run": []}
     for name in dict.fromkeys([*head.lock, *base.lock]):
         fate = "new" if name not in base.lock else "gone" if name not in head.lock else "run again"

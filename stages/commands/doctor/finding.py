@@ -12,7 +12,7 @@ import psutil
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong at a place; `repair` is what --fix calls, None where only a person can decide."""
+    """A problem at a place; `repair` is what --fix calls, None where only a person can decide."""
 
     severity: str
     where: str

@@ -22,7 +22,7 @@ DVC_PART = re.compile(r".*\.[\w-]{22}\.tmp")  # what DVC is copying into the wor
 FETCHED = re.compile(r"\..+-[0-9a-f]{16}\.\w{8}")  # .<model>-<hash>.<random>, as models.sources names weights being stored
 HOLDER = re.compile(r"\d+ .")  # a process and its command, as locks.take writes them
 OLD = 3600  # seconds without a change; a process that is unknown here may run in another container
-KEPT_DAYS = 30  # unfinished work that is older is worth a warning: it takes room, and few resume it
+KEPT_DAYS = 30  # unfinished work that is older is worth a warning: it takes disk space and is rarely resumed
 
 
 def half_written(root: Path, busy: bool) -> Iterator[Finding]:
@@ -42,13 +42,13 @@ def half_written(root: Path, busy: bool) -> Iterator[Finding]:
 
 
 def _hidden(root: Path, ending: str) -> list[Path]:
-    """Return .<name>.<ending> next to params.yaml and below the folders of outputs, data/authored/ left out."""
+    """Return .<name>.<ending> next to params.yaml and below the folders of outputs, except in data/authored/."""
     below = (path for name in OUTPUTS for path in (root / name).rglob(f".*.{ending}"))
     return sorted([*root.glob(f".*.{ending}"), *(path for path in below if not path.is_relative_to(root / AUTHORED))])
 
 
 def _is_lock(path: Path) -> bool:
-    """Return whether stages.locks wrote the file; of another's lock nothing is known."""
+    """Return whether stages.locks wrote the file; nothing is known of other locks."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             return bool(HOLDER.match(file.read(SHOWN)))

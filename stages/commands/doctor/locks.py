@@ -42,7 +42,7 @@ def is_used(path: Path) -> bool:
 def rwlocks(folder: Path) -> Iterator[Finding]:
     """Yield the rwlocks that DVC cannot read after a kill, or that name dead processes.
 
-    DVC drops a dead process itself once another command needs the same path; a zombie or another schema it does not.
+    DVC itself drops a dead process once another command needs the same path, but not a zombie or an entry of another schema.
     """
     for path in sorted(folder.rglob("rwlock")):
         try:
@@ -94,7 +94,10 @@ def _release(path: Path) -> None:
 
 
 def lock_file(root: Path, busy: bool) -> Iterator[Finding]:
-    """Git has the last good dvc.lock, and DVC's run cache what was computed since. A running DVC writes the file."""
+    """Yield a damaged dvc.lock, unless DVC is running and may write it.
+
+    Git has the last good one, and DVC's run cache has what was computed since.
+    """
     path = root / "dvc.lock"
     if busy or not path.is_file():
         return
@@ -121,15 +124,15 @@ def lock_file(root: Path, busy: bool) -> Iterator[Finding]:
         remedy = "restore the committed one and keep this one in .tunetrail/broken/; then run `dvc repro`"
         yield Finding("error", str(path), f"damaged ({problem})", remedy, restore)
     else:
-        remedy = "git has no whole one: delete it and run `dvc repro`, which takes from the cache what it can"
+        remedy = "git has no undamaged one: delete it and run `dvc repro`, which restores from the cache what it can"
         yield Finding("error", str(path), f"damaged ({problem})", remedy)
 
 
 def _damage(content: bytes, with_outputs: set[str]) -> str:
     """Return where a dvc.lock was cut, or why DVC cannot read it; nothing if it is whole.
 
-    A file that is cut in the middle may still be YAML of the right form: what it then lacks is looked for. A cut between two
-    entries cannot be seen. DVC then takes what the file lacks from the run cache of this machine, or runs the stages again.
+    A file that is cut in the middle may still be YAML of the right form, so its entries are checked for missing parts. A cut
+    between two entries cannot be seen. DVC then takes the missing results from its run cache, or runs the stages again.
     """
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from voluptuous import Invalid

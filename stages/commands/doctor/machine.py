@@ -1,4 +1,4 @@
-"""What the run in params.yaml needs of this machine: readable files, room, packages and keys."""
+"""What the run in params.yaml needs from this machine: readable files, disk, memory, packages and keys."""
 
 import os
 import re
@@ -96,7 +96,7 @@ def _short(what: str, free: float, needed: float) -> str:
 
 
 def _optional(p: Params) -> Iterator[Finding]:
-    """Yield what params.yaml asks for and is not there, and in one line what other commands would need."""
+    """Yield what params.yaml needs and this machine lacks, and in one line the missing parts that other commands need."""
     key, tracker = getattr(p.teacher, "api_key_env", None), p.train.report_to
     if key and not os.environ.get(key):
         yield Finding(
