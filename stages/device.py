@@ -12,6 +12,7 @@ import torch
 
 from stages.params import Runtime
 
+BLOCK, HEAP, PAGE = 2**28, 2**32, 2**12  # bytes
 CGROUP = Path("/sys/fs/cgroup")  # of a container; its limit is not in what psutil reads
 
 
@@ -37,16 +38,27 @@ def prepare(runtime: Runtime) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep freed blocks of up to 256 MiB.
+    """Let glibc keep freed blocks of up to BLOCK bytes, and let the kernel give it HEAP bytes in huge pages.
 
     By default it returns blocks above 32 MiB to the kernel and gets them back page by page. That takes a third of the time
     in which a wide batch reads its prompts. Larger blocks are still returned: with a vocabulary of 262,144, keeping the
-    logits would raise the memory of training from 4.9 to 8.6 GiB.
+    logits would raise the memory of training from 4.9 to 8.6 GiB. Huge pages (2 MiB) spare a processor most of its searches
+    for addresses. Reserved memory counts only once it is used.
     """
-    if platform.libc_ver()[0] == "glibc":
-        libc, mmap_threshold, trim_threshold = ctypes.CDLL(None), -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in malloc.h
-        libc.mallopt(mmap_threshold, 2**28)
-        libc.mallopt(trim_threshold, -1)
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc, mmap_threshold, trim_threshold, huge_pages = ctypes.CDLL(None), -3, -1, 14  # as in malloc.h and mman.h
+    libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    libc.mallopt(mmap_threshold, BLOCK)
+    libc.mallopt(trim_threshold, -1)
+    size = BLOCK - 2**20
+    blocks = [block for _ in range(HEAP // BLOCK) if (block := libc.malloc(size))]
+    for block in blocks:
+        start = -(-block // PAGE) * PAGE
+        libc.madvise(start, block + size - start, huge_pages)  # a kernel without them refuses, and nothing changes
+    for block in blocks:
+        libc.free(block)
 
 
 def free_memory(device: str) -> int:
