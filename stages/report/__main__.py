@@ -140,10 +140,11 @@ def page_content(p: params.Params, found: Evidence, scored: summary.Table, score
     """Return what the templates get besides charts and costs."""
     best, first = scores.best, next(iter(scored.seeds.values()))
     chosen = examples.choose(scored, best, first, p.report.headline, p.report.examples, p.seed)
-    errors = examples.errors(scored, found.examples, found.predictions[first], first, p.report.headline)
+    wrong = examples.wrong(scored, first, p.report.headline)
+    listed = wrong[: p.report.errors]
+    errors = examples.errors(scored, found.examples, found.predictions[first], first, listed)
     train = list(records.read(DATA / "formatted" / "train.jsonl", Example))
     near = Nearest(train, lineage.read(DATA, ("formatted/train.jsonl", "synthetic", "raw")))
-    by_id = {row.id: row for row in found.examples}
     return {
         "name": p.name,
         "seed": p.seed,
@@ -158,8 +159,8 @@ def page_content(p: params.Params, found: Evidence, scored: summary.Table, score
         "best": best,
         "examples": examples.before_after(scored, found.examples, found.predictions, best, chosen),
         "nearest": [near.to(found.examples[row], NEAREST) if outcome != "fixed" else [] for row, outcome in chosen],
-        "errors": [error | {"nearest": near.to(by_id[error["id"]], 1)} for error in errors[: p.report.errors]],
-        "error_count": len(errors),
+        "errors": [error | {"nearest": near.to(found.examples[row], 1)} for row, error in zip(listed, errors, strict=True)],
+        "error_count": len(wrong),
         "script_hash": page.script_hash(),
         "total_names": list(dict.fromkeys(name for totals in found.totals.values() for name in totals)),
         "found": found,

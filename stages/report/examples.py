@@ -119,21 +119,25 @@ def before_after(
     ]
 
 
-def errors(
-    table: Table, examples: Sequence[Example], answers: dict[str, Prediction], tuned: str, headline: str
-) -> list[dict[str, Any]]:
+def wrong(table: Table, tuned: str, headline: str) -> list[int]:
     """Return the rows on which some metric of the tuned answers is below 1, the lowest headline first."""
-    wrong = table.values[tuned] < 1  # False where a metric does not apply
-    worst_first = np.argsort(table.column(tuned, headline), kind="stable").tolist()
+    below = np.any(table.values[tuned] < 1, axis=1)  # False where a metric does not apply
+    worst_first = np.argsort(table.column(tuned, headline), kind="stable")
+    return worst_first[below[worst_first]].tolist()
+
+
+def errors(
+    table: Table, examples: Sequence[Example], answers: dict[str, Prediction], tuned: str, rows: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return these rows as the page lists them; comparing an answer with its reference is slow, so not for all wrong rows."""
     return [
         {
             "id": table.ids[row],
             "source": table.sources[row],
             "slices": table.slices[row],
-            "metrics": [metric for metric, missed in zip(table.metrics, wrong[row], strict=True) if missed],
+            "metrics": [metric for metric, value in zip(table.metrics, table.values[tuned][row], strict=True) if value < 1],
             "prompt": printable(examples[row].prompt[-1].content),
             "words": marked(*(printable(text)[:LONGEST] for text in (answers[table.ids[row]].text, examples[row].reference))),
         }
-        for row in worst_first
-        if wrong[row].any()
+        for row in rows
     ]
