@@ -15,7 +15,7 @@ from scipy.special import ndtri, stdtrit  # scipy.stats takes a second to import
 Array = npt.NDArray[Any]
 
 ENUMERATED = 12  # up to this many clusters that differ, all 2^G sign flips are counted instead of drawn
-BLOCK = 2_000_000  # numbers drawn at a time; bounds the memory
+BLOCK = 200_000  # numbers drawn at a time: those that fit into the cache of a processor take a third of the time
 TIE = 1e-9  # two sums closer than this are equal: float noise must not decide a p-value
 SIGNIFICANT, POWER = 0.05, 0.8
 ADDED = 2  # one won and one lost row, added to the interval of paired scores as if observed
