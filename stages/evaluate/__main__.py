@@ -16,7 +16,7 @@ def main() -> None:
     bases = [f"base_{shots}shot" for shots in p.predict.shots] + ["base_passage"] * p.predict.passage
     systems = bases + [f"tuned_{seed}" for seed in p.seeds]
     answers = {system: aligned(PREDICTIONS / f"{system}.jsonl", examples) for system in systems}
-    records.write(SCORES, [_scored(e, given) for system in systems for e, given in zip(examples, answers[system], strict=True)])
+    records.write(SCORES, (_scored(e, given) for system in systems for e, given in zip(examples, answers[system], strict=True)))
     references = [example.reference for example in examples]
     totals = {
         system: {

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from stages.records import Example, Prediction
@@ -17,7 +18,7 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
     right type. The measures are precision, recall and F1 of the row's values, see `values`. Without a JSON object all fields
     are wrong and all measures 0.
     """
-    right, found = json.loads(example.reference, parse_float=number), parsed(prediction.text)
+    (right, wanted), found = _reference(example.reference), parsed(prediction.text)
     exact = {key: float(found is not None and key in found and same(found[key], value)) for key, value in right.items()}
     scores = {
         "json_valid": float(found is not None),
@@ -26,7 +27,7 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
         "record_exact": float(found is not None and found.keys() == right.keys() and all(exact.values())),
         **{f"{key}_exact": value for key, value in exact.items() if key not in ("field", "record")},
     }
-    given, wanted = values(found or {}), values(right)
+    given = values(found or {})
     measured = rates("field", len(given & wanted), len(given), len(wanted))
     return scores, measured if found is not None else dict.fromkeys(measured, 0.0)
 
@@ -37,13 +38,13 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> di
     An answer without a JSON object misses all values of the reference and counts as a wrong value in each of its fields. Fields
     that no reference has count only over all values: in the mean, a field invented once would weigh as much as any other.
     """
-    references = [json.loads(example.reference, parse_float=number) for example in examples]
-    rows = [(_given(p.text, right), values(right)) for p, right in zip(predictions, references, strict=True)]
+    references = [_reference(example.reference) for example in examples]
+    rows = [(_given(p.text, right), wanted) for p, (right, wanted) in zip(predictions, references, strict=True)]
     both = Counter(field for given, right in rows for field, _ in given & right)
     given = Counter(field for given, _ in rows for field, _ in given)
     right = Counter(field for _, right in rows for field, _ in right)
     micro = rates("field", both.total(), given.total(), right.total())
-    known: set[str] = set().union(*references)
+    known: set[str] = set().union(*(right for right, _ in references))
     fields = {field: rates("", both[field], given[field], right[field]) for field in sorted(known & (right | given).keys())}
     named = {f"{field}{rate}": value for field, found in fields.items() for rate, value in found.items()}
     macro = {
@@ -52,6 +53,13 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> di
         if fields
     }
     return {**named, **micro, **macro}
+
+
+@cache
+def _reference(text: str) -> tuple[dict[str, Any], set[tuple[str, str]]]:
+    """Return a reference and its values; the scores and the totals of every system need them."""
+    right = json.loads(text, parse_float=number)
+    return right, values(right)
 
 
 def _given(answer: str, right: dict[str, Any]) -> set[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The metrics of one answer and of all answers of a system: those of the kind of task, and those of every answer."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from math import exp, log
 
 from stages.evaluate import answering, choice, extraction, rouge, style, translation
@@ -35,10 +36,10 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
     scores, measures = SCORE[example.kind](example, prediction)
     if example.style:
         scores |= style.score(example.style, prediction.text)
-    given, right = tokens(prediction.text), tokens(example.reference)
-    measures |= {"empty": float(not prediction.text.strip()), "repetition": repetition(given)}
+    (given, repeated), (right, _) = _form(prediction.text), _form(example.reference)
+    measures |= {"empty": float(not prediction.text.strip()), "repetition": repeated}
     if right:
-        measures["length_ratio"] = len(given) / len(right)
+        measures["length_ratio"] = given / right
     if prediction.reference_logprob is not None:
         measures |= {"bits": -prediction.reference_logprob / log(2), "bytes": float(len(example.reference.encode()))}
     return {**scores, "stop_rate": float(prediction.stopped)}, measures
@@ -54,14 +55,21 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> To
     for kinds, family in TOTALS:
         if chosen := [pair for pair in pairs if pair[0].kind in kinds]:
             numbers |= family([example for example, _ in chosen], [prediction for _, prediction in chosen])
-    given = [tokens(prediction.text) for prediction in predictions]
+    forms = [_form(prediction.text) for prediction in predictions]
     numbers["empty"] = sum(not prediction.text.strip() for prediction in predictions) / max(len(pairs), 1)
-    numbers["repetition"] = sum(map(repetition, given)) / max(len(pairs), 1)
-    if right := sum(len(tokens(example.reference)) for example in examples):
-        numbers["length_ratio"] = sum(map(len, given)) / right
+    numbers["repetition"] = sum(repeated for _, repeated in forms) / max(len(pairs), 1)
+    if right := sum(_form(example.reference)[0] for example in examples):
+        numbers["length_ratio"] = sum(words for words, _ in forms) / right
     measured = [(e, p, p.reference_logprob) for e, p in pairs if p.reference_logprob is not None]
     if measured:
         nats = -sum(logprob for _, _, logprob in measured)
         numbers["perplexity"] = exp(nats / sum(prediction.reference_tokens for _, prediction, _ in measured))
         numbers["bits_per_byte"] = nats / log(2) / sum(len(example.reference.encode()) for example, _, _ in measured)
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in numbers.items()}
+
+
+@cache
+def _form(text: str) -> tuple[int, float]:
+    """Return the number of words and the share of repeated 3-grams; the scores and the totals need both."""
+    words = tokens(text)
+    return len(words), repetition(words)
