@@ -4,6 +4,7 @@ Every system must have scored every item. `tuned` is the mean over the training 
 with a base system on the same items.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -96,27 +97,29 @@ def tabulate(scores: Iterable[Score], examples: Sequence[Example], bases: Sequen
     if not examples:
         raise DataError("no rows to report on: the split is empty; give it rows (data.rows or data.valid, data.test)")
     systems = [*bases, *seeds.values()]
-    found: dict[str, dict[str, Score]] = {system: {} for system in systems}
+    found: dict[str, dict[str, dict[str, float]]] = {system: {} for system in systems}
+    rows: dict[str, tuple[str, tuple[str, ...]]] = {}  # source and slices; keeping whole records would take more memory
     for score in scores:
         if score.system in found:
             if score.example in found[score.system]:
                 raise DataError(f"scores: {score.system} scored {score.example} twice; run `dvc repro -f evaluate`")
-            found[score.system][score.example] = score
+            found[score.system][score.example] = score.scores
+            rows.setdefault(score.example, (score.source, score.slices))
     ids = [example.id for example in examples]
     for system in systems:
         _complete(system, found[system], ids)
     first = [found[systems[0]][id] for id in ids]
-    metrics = list(dict.fromkeys(metric for score in first for metric in score.scores))
+    metrics = list(dict.fromkeys(metric for scored in first for metric in scored))
     for system in systems:
-        for mine, reference in zip((found[system][id] for id in ids), first, strict=True):
-            if set(mine.scores) != set(reference.scores):
-                raise DataError(f"scores: {system} has other metrics than {systems[0]} on {mine.example}")
-    values = {s: np.array([[found[s][id].scores.get(m, np.nan) for m in metrics] for id in ids]) for s in systems}
+        for id, reference in zip(ids, first, strict=True):
+            if found[system][id].keys() != reference.keys():
+                raise DataError(f"scores: {system} has other metrics than {systems[0]} on {id}")
+    values = {s: np.array([[found[s][id].get(m, np.nan) for m in metrics] for id in ids]) for s in systems}
     values[TUNED] = np.mean([values[system] for system in seeds.values()], axis=0)
     return Table(
         ids=tuple(ids),
-        sources=np.array([score.source for score in first]),
-        slices=tuple(score.slices for score in first),
+        sources=np.array([rows[id][0] for id in ids]),
+        slices=tuple(rows[id][1] for id in ids),
         metrics=tuple(metrics),
         bases=tuple(bases),
         seeds=seeds,
@@ -190,30 +193,30 @@ def with_interval(totals: dict[str, Any], table: Table, system: str) -> dict[str
 
 def items(table: Table) -> list[dict[str, Any]]:
     """Return one row per item, without texts, for comparing two commits."""
+    scores = {system: table.values[system].tolist() for system in (*table.bases, *table.seeds.values())}
     return [
         {
             "id": id,
             "source": str(table.sources[row]),
             "slices": list(table.slices[row]),
-            "scores": {system: _applicable(table, system, row) for system in (*table.bases, *table.seeds.values())},
+            "scores": {system: _applicable(table.metrics, rows[row]) for system, rows in scores.items()},
         }
         for row, id in enumerate(table.ids)
     ]
 
 
-def _applicable(table: Table, system: str, row: int) -> dict[str, float]:
-    pairs = zip(table.metrics, table.values[system][row], strict=True)
-    return {metric: rounded(value) for metric, value in pairs if not np.isnan(value)}
+def _applicable(metrics: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    return {metric: rounded(value) for metric, value in zip(metrics, values, strict=True) if not math.isnan(value)}
 
 
-def _complete(system: str, scores: dict[str, Score], ids: list[str]) -> None:
+def _complete(system: str, scores: dict[str, dict[str, float]], ids: list[str]) -> None:
     missing = [id for id in ids if id not in scores]
     if missing:
         raise DataError(
             f"scores: {system} lacks {len(missing)} of {len(ids)} examples, the first is {missing[0]}; run `dvc repro evaluate`"
         )
     if len(scores) > len(ids):
-        extra = next(id for id in scores if id not in set(ids))
+        extra = next(iter(scores.keys() - ids))
         raise DataError(f"scores: {system} scored {extra}, which is not in the split; run `dvc repro evaluate`")
 
 
