@@ -5,7 +5,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from stages import files, params, provenance, records, stage
+from stages import files, params, records, stage
 from stages.records import Example
 from stages.text.prompts import shots_of
 
@@ -21,6 +21,7 @@ def main() -> None:
             records.write(PREDICTIONS / f"{system}.jsonl", [])
             files.write_json(COST / f"predict_{system}.json", {})
             return
+    from stages import provenance
     from stages.models.loading import open_base
     from stages.models.tuned import open_tuned
     from stages.predict import answers

@@ -5,7 +5,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from stages import files, params, provenance, records, stage
+from stages import files, params, records, stage
 from stages.synthesize.made import Made, funnel
 from stages.synthesize.methods import METHODS, read_inputs
 from stages.teachers.backends import backend
@@ -16,6 +16,8 @@ SYNTHETIC, COST = Path("data/synthetic"), Path("data/cost")
 
 
 def main() -> None:
+    from stages import provenance
+
     method, started = sys.argv[1], time.monotonic()
     p, runtime = params.read("seed", "data", "teacher", "synthesis.budget", f"synthesis.{method}"), params.runtime()
     teacher = Teacher(backend(p.teacher, runtime), p.synthesis.budget, p.seed)

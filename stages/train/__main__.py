@@ -5,13 +5,14 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from stages import files, locks, params, provenance, stage
+from stages import files, locks, params, stage
 from stages.models.manifest import read_manifest
 
 FIGURES, COST = Path("data/training"), Path("data/cost")
 
 
 def main() -> None:
+    from stages import provenance
     from stages.train import adapt, checkpoints, dataset, opening, run
 
     seed, started = int(sys.argv[1]), time.monotonic()
