@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import SupportsFloat, TypedDict
 
 import numpy as np
 from jinja2 import FileSystemLoader
@@ -35,6 +35,25 @@ MARK = r"^[^\w\n]*(?:\d\W+)?{}\W*(?<![-−])([1-5])(?:/5)?[^\w\n]*$"
 # What an answer must not close or open: the tags of judge_pair.jinja and judge_rubric.jinja.
 TAG = re.compile(r"[<＜](?=\s{0,9}/?\s{0,9}(?:request|reference|answer(?:_[ab])?)\b)", re.IGNORECASE)
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=256)
+
+
+class Pairwise(TypedDict):
+    """The wins of each system; `win_rate` is the first system's share of them, with the interval of `rate_interval`.
+
+    `consistency` is the share of pairs whose two verdicts agree, among the pairs with two usable verdicts. `first_shown` is the
+    share of verdicts for the answer shown first, without ties (0.5 is fair). `longer_won` is the longer answer's share of wins.
+    """
+
+    wins: dict[str, int]
+    ties: int
+    inconsistent: int
+    unusable: int
+    win_rate: float | None
+    win_rate_lo: float | None
+    win_rate_hi: float | None
+    consistency: float | None
+    first_shown: float | None
+    longer_won: float | None
 
 
 def judge(systems: Sequence[str] | None, rows: int) -> None:
@@ -69,12 +88,7 @@ def judge(systems: Sequence[str] | None, rows: int) -> None:
 
 def pairwise(
     examples: Sequence[Example], first: Sequence[Prediction], second: Sequence[Prediction], teacher: Teacher
-) -> dict[str, Any]:
-    """Return the wins of each system; `win_rate` is the first system's share of them, with the interval of `rate_interval`.
-
-    `consistency` is the share of pairs whose two verdicts agree, among the pairs with two usable verdicts. `first_shown` is the
-    share of verdicts for the answer shown first, without ties (0.5 is fair). `longer_won` is the longer answer's share of wins.
-    """
+) -> Pairwise:
     shown = [pair for a, b in zip(first, second, strict=True) for pair in ((a.text, b.text), (b.text, a.text))]
     twice = [example for example in examples for _ in range(2)]
     asks = [_ask("judge_pair", example, pair) for example, pair in zip(twice, shown, strict=True)]
@@ -92,16 +106,16 @@ def pairwise(
         "ties": len(agreed) - len(wins),
         "inconsistent": len(usable) - len(agreed),
         "unusable": len(examples) - len(usable),
-        "win_rate": _rounded(rate and rate.mean),
-        "win_rate_lo": _rounded(rate and rate.low),
-        "win_rate_hi": _rounded(rate and rate.high),
+        "win_rate": _rounded(rate.mean if rate else None),
+        "win_rate_lo": _rounded(rate.low if rate else None),
+        "win_rate_hi": _rounded(rate.high if rate else None),
         "consistency": _share([row in agreed for row in usable]),
         "first_shown": _share(for_first_shown),
         "longer_won": _share(longer_won),
     }
 
 
-def rubric(examples: Sequence[Example], answers: Sequence[Prediction], teacher: Teacher) -> dict[str, Any]:
+def rubric(examples: Sequence[Example], answers: Sequence[Prediction], teacher: Teacher) -> dict[str, float | None]:
     """Return the mean of each criterion, 1 to 5, over the answers that were rated in all of them."""
     asks = [_ask("judge_rubric", example, [answer.text]) for example, answer in zip(examples, answers, strict=True)]
     rated = [marks for call in teacher.answer(asks) if (marks := _marks(call))]
@@ -133,5 +147,5 @@ def _share(hits: Sequence[bool]) -> float | None:
     return _rounded(np.mean(hits)) if hits else None
 
 
-def _rounded(number: Any) -> float | None:
+def _rounded(number: SupportsFloat | None) -> float | None:
     return None if number is None else round(float(number), 6)

@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -25,6 +25,14 @@ CRITERIA = ("relevance", "accuracy", "fluency")
 SCALE = ("1", "2", "3", "4", "5")
 COLUMNS = ("row", "question", "reference", "answer", *CRITERIA, "comment")
 KEY = ("row", "example", "system")
+
+
+class Summary(TypedDict):
+    """By system and criterion: mean, standard deviation and number of ratings. By criterion: Krippendorff's alpha."""
+
+    raters: list[str]
+    systems: dict[str, dict[str, dict[str, float]]]
+    krippendorff_alpha: dict[str, float | None]
 
 
 def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Path) -> None:
@@ -79,9 +87,9 @@ def read_back(folder: Path, output: Path | None) -> None:
     print(visible(json.dumps(summary, ensure_ascii=False, indent=2)))
 
 
-def summarize(ratings: dict[str, dict[str, dict[str, int]]], systems: dict[str, str]) -> dict[str, Any]:
-    """Return, from ratings[rater][row][criterion], mean, standard deviation and number per system, and alpha over all rows."""
-    summary: dict[str, Any] = {"raters": list(ratings), "systems": {}, "krippendorff_alpha": {}}
+def summarize(ratings: dict[str, dict[str, dict[str, int]]], systems: dict[str, str]) -> Summary:
+    """Summarise ratings[rater][row][criterion]; alpha is that of all rows."""
+    summary: Summary = {"raters": list(ratings), "systems": {}, "krippendorff_alpha": {}}
     for criterion in CRITERIA:
         table = np.array([[rows.get(row, {}).get(criterion, np.nan) for row in systems] for rows in ratings.values()])
         alpha = krippendorff_alpha(table)
