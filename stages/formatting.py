@@ -6,12 +6,14 @@ HTML. Only the filters `code` and `verbatim` return markup, around a value that 
 
 import html
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from stages.figures import TrainingCost
 from stages.terminal import visible
 
 METRICS = {
@@ -123,7 +125,7 @@ def figure(value: float | str | None) -> str:
     return value if isinstance(value, str) else "–" if value is None else f"{value:.4g}".replace("-", MINUS)
 
 
-def bounds(numbers: dict[str, Any], total: str) -> str:
+def bounds(numbers: Mapping[str, float | str], total: str) -> str:
     """Return the interval of a total, empty where it has none."""
     ends = [figure(numbers[end]) for end in (f"{total}_lo", f"{total}_hi") if end in numbers]
     return f" [{', '.join(ends)}]" if ends else ""
@@ -156,10 +158,10 @@ def one_line(value: Any) -> str:
     return clip(visible(LINE_BREAKS.sub(" ", str(value))), LONGEST_VALUE)
 
 
-def gpu_memory(cost: dict[str, Any]) -> str:
+def gpu_memory(cost: TrainingCost) -> str:
     """Return the GPU memory that training took, with the share of the card, and the training time."""
-    before, peak, total = (cost[f"memory_{name}_gib"] for name in ("before", "reserved", "total"))
-    seconds = cost["train_seconds"]
+    before, peak, total, seconds = cost.memory_before_gib, cost.memory_reserved_gib, cost.memory_total_gib, cost.train_seconds
+    assert peak is not None and total is not None
     return (
         f"{gib(total)} of GPU memory; reserved before training {gib(before)}, at the peak {gib(peak)} "
         f"({percent(peak / total)}{SPACE}%), of which for training {gib(peak - before)} "

@@ -189,15 +189,19 @@ def content_hash(value: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def first_problem(error: ValidationError, whole: str) -> str:
+    """Return the first error of pydantic after the field that it is about, or after `whole`."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"
+
+
 def read(path: Path, record: type[R]) -> Iterator[R]:
     """Yield the records of a JSON Lines file; raise DataError with file and line if a line is not a record."""
     for number, line in enumerate(lines(path), start=1):
         try:
             yield record.model_validate_json(line)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "record"
-            raise DataError(f"{path}:{number}: {where}: {first['msg']}") from error
+            raise DataError(f"{path}:{number}: {first_problem(error, 'record')}") from error
 
 
 def write(path: Path, records: Iterable[Record]) -> int:

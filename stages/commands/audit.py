@@ -7,14 +7,14 @@ judged).
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from stages import locks, params
+from stages import figures, locks, params
 from stages.commands import clone, outputs
 from stages.commands import sheet as csv_sheet
 from stages.errors import DataError
-from stages.files import unchanged, write_json
+from stages.files import unchanged
 from stages.records import Task, read
+from stages.report.evidence import Asked, Counted, Judged
 
 SYNTHETIC = Path("data/synthetic")
 ROWS = 50
@@ -42,8 +42,8 @@ def read_back(sheet: Path) -> None:
         p = params.read("name", "synthesis.methods")
         counts = answers(sheet, _tasks(p.synthesis.methods))
     path = Path("data/authored/audits") / f"{p.name}.json"
-    write_json(path, counts)
-    print(f"{path}: {counts['all']['of']} of {len(counts['ids'])} rows answered; `dvc repro` adds them to the report")
+    figures.write(path, counts)
+    print(f"{path}: {counts.all.of} of {len(counts.ids)} rows answered; `dvc repro` adds them to the report")
 
 
 def _tasks(methods: Sequence[str]) -> dict[str, list[Task]]:
@@ -63,7 +63,7 @@ def write(path: Path, tasks: Mapping[str, Sequence[Task]], count: int, seed: int
     return len(chosen)
 
 
-def answers(path: Path, tasks: Mapping[str, Sequence[Task]]) -> dict[str, Any]:
+def answers(path: Path, tasks: Mapping[str, Sequence[Task]]) -> Judged:
     """Return the ids of a filled sheet and the numbers of yes and of all answers, per question and for complete rows."""
     known = {task.id for own in tasks.values() for task in own}
     ids, judged = [], []
@@ -77,11 +77,11 @@ def answers(path: Path, tasks: Mapping[str, Sequence[Task]]) -> dict[str, Any]:
     if all(value is None for row in judged for value in row):
         raise DataError(f"{path}: contains no answers; answer its questions with yes or no")
     columns = dict(zip(QUESTIONS, zip(*judged, strict=True), strict=True))
-    return {
-        "ids": ids,
-        "questions": {name: {"question": QUESTIONS[name], **_counted(column)} for name, column in columns.items()},
-        "all": _counted([None if None in row else all(row) for row in judged]),
-    }
+    return Judged(
+        ids=ids,
+        questions={name: Asked(question=QUESTIONS[name], **_counted(column)) for name, column in columns.items()},
+        all=Counted(**_counted([None if None in row else all(row) for row in judged])),
+    )
 
 
 def _texts(task: Task) -> tuple[str, str, str]:

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from stages import files, params, records, stage
+from stages import figures, files, params, records, stage
 from stages.errors import DataError
 from stages.format import audit, chats, overlap, retrieval
 from stages.models import sources
 from stages.models.manifest import read_manifest
 from stages.records import Document, Example, Task
+from stages.text.chat import rendering_hash
 from stages.text.passages import cut
 
 RAW, SYNTHETIC, REPLAY, FORMATTED = map(Path, ("data/raw", "data/synthetic", "data/replay.jsonl", "data/formatted"))
@@ -37,7 +38,7 @@ def main() -> None:
         raise DataError(f"format: no training rows are left of {counts}; removed as overlapping: {removed}")
     splits["train"] += chats.replayed(list(records.read(REPLAY, Example)), len(train), p.replay.fraction, p.seed)
     tokenizer = load_tokenizer(sources.ensure(read_manifest()))
-    fitted, figures = audit.fit(splits, tokenizer, p.format)
+    fitted, audits = audit.fit(splits, tokenizer, p.format)
     origin = {"authored": len(authored)} | {method: len(tasks) for method, tasks in made.items()}
     if p.replay.fraction:
         origin["replayed"] = len(splits["train"]) - len(train)
@@ -54,7 +55,8 @@ def main() -> None:
     records.write(FORMATTED / "shots.jsonl", chats.examples(shots))
     records.write(FORMATTED / "general.jsonl", chats.examples(list(records.read(RAW / "general.jsonl", Task))))
     records.write(FORMATTED / "passages.jsonl", shown)
-    files.write_json(FORMATTED / "audit.json", {**figures, "overlap": removed, "origin": origin})
+    rendering = rendering_hash(tokenizer)
+    figures.write(FORMATTED / "audit.json", figures.Audit(splits=audits, rendering=rendering, overlap=removed, origin=origin))
     files.write_text(FORMATTED / "trained_on.txt", audit.trained_on(fitted["train"][:5], tokenizer))
     print(f"{len(fitted['train'])} train rows from {origin}; removed as overlapping: {removed}")
 

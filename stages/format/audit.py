@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stages.errors import DataError
+from stages.figures import SplitAudit
 from stages.params import Format
 from stages.records import Example
 from stages.text import chat
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def fit(
     splits: dict[str, list[Example]], tokenizer: "PreTrainedTokenizerBase", limits: Format
-) -> tuple[dict[str, list[Example]], dict[str, Any]]:
+) -> tuple[dict[str, list[Example]], dict[str, SplitAudit]]:
     """Apply the policy for overlong rows to train and valid, and count; test rows are never dropped.
 
     Raise DataError if the policy is `fail` and a row is too long, if no train row is left, or if a row trains on nothing.
@@ -32,12 +33,12 @@ def fit(
             f"format: no train rows left of {len(splits['train'])} (dropped as longer than format.max_length = "
             f"{limits.max_length}, or removed as overlapping); raise it, set format.overlap_ngram=null or add data"
         )
-    return fitted, {"splits": figures, "rendering": chat.rendering_hash(tokenizer)}
+    return fitted, figures
 
 
 def _fit_split(
     split: str, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase", max_length: int, policy: str
-) -> tuple[list[Example], dict[str, Any]]:
+) -> tuple[list[Example], SplitAudit]:
     kept, tokens, supervised, longest, ends, cut, dropped, control = [], 0, 0, 0, 0, 0, 0, 0
     stops = set(chat.stop_ids(tokenizer))
     for example in examples:
@@ -70,17 +71,17 @@ def _fit_split(
             "%s: %d of %d rows hold control tokens of the model as text; they are encoded as text", split, control, len(kept)
         )
     distinct = len({(example.messages, example.kind) for example in kept})
-    return kept, {
-        "rows": len(kept),
-        "tokens": tokens,
-        "supervised_tokens": supervised,
-        "longest": longest,
-        "truncated": cut,
-        "dropped": dropped,
-        "duplicates": len(kept) - distinct,
-        "control_tokens": control,
-        "end_supervised": round(ends / len(kept), 6) if kept else 0.0,
-    }
+    return kept, SplitAudit(
+        rows=len(kept),
+        tokens=tokens,
+        supervised_tokens=supervised,
+        longest=longest,
+        truncated=cut,
+        dropped=dropped,
+        duplicates=len(kept) - distinct,
+        control_tokens=control,
+        end_supervised=round(ends / len(kept), 6) if kept else 0.0,
+    )
 
 
 def trained_on(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> str:

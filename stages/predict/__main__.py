@@ -2,10 +2,9 @@
 
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
-from stages import files, params, records, stage
+from stages import figures, files, params, records, stage
 from stages.records import Example
 from stages.text.prompts import shots_of
 
@@ -50,10 +49,10 @@ def main() -> None:
     if tuned:
         a = params.read("quantization", "predict.agreement_rows")
         quantised = open_tuned(runtime, adapter, a.quantization, merge=False)
-        agreed = answers.agreement(quantised, examples[: a.predict.agreement_rows], predictions)
-        files.write_json(AGREEMENT / f"{system}.json", {**asdict(agreed), "quantization": a.quantization.type})
-    cost = answers.cost(predictions, seconds)
-    files.write_json(COST / f"predict_{system}.json", {**asdict(cost), "machine": provenance.machine(runtime)})
+        agreed = answers.agreement(quantised, examples[: a.predict.agreement_rows], predictions, a.quantization.type)
+        figures.write(AGREEMENT / f"{system}.json", agreed)
+    cost = answers.cost(predictions, seconds, figures.Machine(**provenance.machine(runtime)))
+    figures.write(COST / f"predict_{system}.json", cost)
     print(f"{system}: {cost.rows} answers in {cost.seconds} s, {cost.new_tokens_per_second} tokens/s")
 
 

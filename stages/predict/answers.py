@@ -1,38 +1,19 @@
 """Answer the rows of a split, score the references, and measure how often two models agree."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from rich.progress import track
 
 from stages.errors import DataError
+from stages.figures import Agreement, Machine, PredictionCost
 from stages.generation import decoding, likelihoods
 from stages.models.loading import LanguageModel
 from stages.records import Example, Message, Prediction
 from stages.text import chat
 from stages.text.prompts import with_shots
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Shares of tokens and rows of the given answers that a model would choose too; None without any answer."""
-
-    rows: int
-    token_agreement: float | None
-    row_agreement: float | None
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Time and tokens of a system's predictions."""
-
-    seconds: float
-    rows: int
-    prompt_tokens: int
-    new_tokens: int
-    new_tokens_per_second: float
 
 
 def predict(
@@ -114,7 +95,9 @@ def to_the_question(predictions: Sequence[Prediction], shown: Sequence[Example])
     ]
 
 
-def agreement(lm: LanguageModel, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Agreement:
+def agreement(
+    lm: LanguageModel, examples: Sequence[Example], predictions: Sequence[Prediction], quantization: str
+) -> Agreement:
     """Return the share of tokens in the given answers that the model would choose, and of rows in which it chooses all.
 
     One forward pass per row replaces slow 4-bit generation: if all tokens agree, greedy decoding gives the same text.
@@ -133,15 +116,17 @@ def agreement(lm: LanguageModel, examples: Sequence[Example], predictions: Seque
         rows=counted,
         token_agreement=round(agreed / total, 6) if total else None,
         row_agreement=round(rows / counted, 6) if counted else None,
+        quantization=quantization,
     )
 
 
-def cost(predictions: Sequence[Prediction], seconds: float) -> Cost:
+def cost(predictions: Sequence[Prediction], seconds: float, machine: Machine) -> PredictionCost:
     new = sum(prediction.new_tokens for prediction in predictions)
-    return Cost(
+    return PredictionCost(
         seconds=round(seconds, 1),
         rows=len(predictions),
         prompt_tokens=sum(prediction.prompt_tokens for prediction in predictions),
         new_tokens=new,
         new_tokens_per_second=round(new / seconds, 1),
+        machine=machine,
     )

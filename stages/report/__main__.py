@@ -6,15 +6,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stages import files, lineage, params, records, stage
+from stages import figures, files, lineage, params, records, stage
 from stages.formatting import render
+from stages.models.manifest import MANIFEST, Manifest
 from stages.records import Example, Score
 from stages.report import evidence, examples, page, personal, results, retention, summary, table
 from stages.report.evidence import Evidence
 from stages.report.nearest import Nearest
 from stages.terminal import visible
 
-DATA, BASE, HUB = Path("data"), Path("models/base.json"), Path("data/raw/hub.json")
+COSTS: dict[str, type[figures.Cost]] = {
+    "synthesize": figures.SynthesisCost,
+    "train": figures.TrainingCost,
+    "predict": figures.PredictionCost,
+}
+DATA, HUB = Path("data"), Path("data/raw/hub.json")
 AUDITS = DATA / "authored" / "audits"
 TRAINED_WITH = ("adapter", "lora", "quantization", "train")  # sections of the model card
 SOURCE = ("kind", "path", "locale", "hub.repo", "hub.revision", "documents.package", "facts.package")  # its keys below data
@@ -45,6 +51,7 @@ def main() -> None:
     methods: list[str] = [method for method in p.synthesis.methods if method != "none"]
 
     found = read_evidence(p.name, p.predict.split, bases, tuned, methods)
+    found = found if p.report.texts else personal.without_texts(found)
     options, (before, *after) = p.report, found.retention.values()
     scored = summary.tabulate(records.read(DATA / "scores.jsonl", Score), found.examples, bases, tuned)
     scored = summary.with_headline(scored, options.headline)
@@ -57,7 +64,6 @@ def main() -> None:
         "retention": retention.details(kept),
         "synthesis": evidence.synthesis(found.funnels),
     }
-    losses = evidence.loss_rows(found.training)
     others = [summary.PASSAGE] * p.predict.passage
     serving = evidence.serving(found.costs, f"base_{max(p.predict.shots)}shot", tuned[p.seeds[0]], others, options)
 
@@ -67,12 +73,12 @@ def main() -> None:
         "kept": kept,
         "no_verdict": retention.NO_VERDICT,
         "totals": totals,
-        "chart": page.chart(losses),
+        "chart": page.chart(found.training),
         "serving": serving,
         "prices": options,
         "texts": options.texts,
     }
-    content = content if options.texts else personal.without_texts(content)
+    content = content if options.texts else personal.without_rows(content)
     personal.warn(content, folder)
     markdown, html = (render(page.HERE / name, **content) for name in ("report.md.jinja", "page.html.jinja"))
     items = summary.items(scored)
@@ -80,10 +86,12 @@ def main() -> None:
     names = personal.pseudonyms([item["source"] for item in items], secret)
     files.write_json(folder / "metrics.json", results.shown(details, options.headline))
     files.write_json(folder / "details.json", details)
-    costs = {**evidence.cost(found.costs), "serving": serving, "predictions_md5": found.hashes}
+    prices = {system: each.model_dump(exclude_unset=True) for system, each in serving.items()}
+    costs = {**evidence.cost(found), "serving": prices, "predictions_md5": found.hashes}
     files.write_json(folder / "cost.json", costs)
     files.write_text(folder / "items.jsonl", "".join(_line(item | {"source": names[item["source"]]}) for item in items))
-    for plot, rows in {"loss": losses, "funnel": evidence.funnel_rows(found.funnels), **found.plots}.items():
+    losses, funnels = evidence.loss_rows(found.training), evidence.funnel_rows(found.funnels)
+    for plot, rows in {"loss": losses, "funnel": funnels, **found.plots}.items():
         files.write_json(folder / "plots" / f"{plot}.json", rows)
     files.write_text(folder / "report.md", markdown)
     files.write_text(folder / "index.html", html)
@@ -105,26 +113,26 @@ def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str]
     warn_of_leftovers([*predictions.values(), *kept.values(), *agreement.values(), *training.values(), *costs.values()])
     warn_of_leftovers([path.parent for path in funnels.values()])
     rows = list(records.read(DATA / "formatted" / f"{split}.jsonl", Example))
-    base, totals = files.read_json(BASE), files.read_json(DATA / "totals.json")
+    totals = figures.read(DATA / "totals.json", evidence.Totals)
     return Evidence(
         examples=rows,
         predictions={system: {row.example: row for row in records.aligned(path, rows)} for system, path in predictions.items()},
         hashes={system: _hash(path) for system, path in predictions.items()},
         data={name: _hash(DATA / "formatted" / f"{name}.jsonl") for name in ("train", split)},
         commit=_commit(),
-        totals={system: totals[system] for system in systems},
+        totals={system: totals.of(system) for system in systems},
         plots={
-            "confusion": totals["confusion"],
-            "reliability": [row for row in totals["reliability"] if row["system"] in tuned.values()],
+            "confusion": totals.confusion,
+            "reliability": [row for row in totals.reliability if row["system"] in tuned.values()],
         },
-        retention={system: files.read_json(path) for system, path in kept.items()},
-        audit=files.read_json(DATA / "formatted" / "audit.json"),
-        funnels=[files.read_json(path) for path in funnels.values()],
-        judged=files.read_json(judged) if (judged := AUDITS / f"{name}.json").is_file() else None,
-        training={seed: files.read_json(path) for seed, path in training.items()},
-        agreement={seed: files.read_json(path) for seed, path in agreement.items()},
-        costs={step: files.read_json(path) for step, path in costs.items()},
-        model={**base.pop("model"), **base},
+        retention={system: figures.read(path, figures.Retention) for system, path in kept.items()},
+        audit=figures.read(DATA / "formatted" / "audit.json", figures.Audit),
+        funnels=[figures.read(path, figures.Funnel) for path in funnels.values()],
+        judged=figures.read(judged, evidence.Judged) if (judged := AUDITS / f"{name}.json").is_file() else None,
+        training={seed: figures.read(path, figures.Training) for seed, path in training.items()},
+        agreement={seed: figures.read(path, figures.Agreement) for seed, path in agreement.items()},
+        costs={step: figures.read(path, COSTS[step.partition("_")[0]]) for step, path in costs.items()},
+        base=figures.read(MANIFEST, Manifest),
     )
 
 
@@ -152,7 +160,7 @@ def page_content(p: params.Params, found: Evidence, scored: summary.Table, score
         "sliced": p.report.headline.partition("@")[0],
         "resamples": p.report.resamples,
         "margin": p.report.margin,
-        "verdict": page.verdict(scores, found.model["name"], p.report.margin),
+        "verdict": page.verdict(scores, found.base.model.name, p.report.margin),
         "scores": scores,
         "names": scored.metrics,
         "systems": [*scored.bases, summary.TUNED],
@@ -164,9 +172,10 @@ def page_content(p: params.Params, found: Evidence, scored: summary.Table, score
         "script_hash": page.script_hash(),
         "total_names": list(dict.fromkeys(name for totals in found.totals.values() for name in totals)),
         "found": found,
-        "judged_here": len(set(found.judged["ids"] if found.judged else ()) & {task for row in train for task in row.parents}),
-        "audit_columns": list(dict.fromkeys(key for row in found.audit["splits"].values() for key in row)),
-        "machine": evidence.cost(found.costs)["machine"],
+        "judged_here": len(set(found.judged.ids if found.judged else ()) & {task for row in train for task in row.parents}),
+        "audit_columns": list(figures.SplitAudit.model_fields),
+        "machine": found.machine,
+        "base_facts": {**found.base.model.model_dump(), "parameters": found.base.parameters},
         "parameters": card_parameters(p),
         "notice": getattr(p.data, "notice", ""),  # what the data's owners want printed wherever the data are used
     }

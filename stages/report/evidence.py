@@ -1,12 +1,55 @@
 """Everything the report is made from, as one object, and the rows of the plots and of cost.json."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
+from stages import figures
+from stages.figures import Cost, Figures, Funnel, Training
+from stages.models.manifest import Manifest
+from stages.params.results import Report
 from stages.records import Example, Prediction
 
-Json = dict[str, Any]
+Json = dict[str, Any]  # numbers by name, nested, as the report writes them
+Number = int | float | str  # a text says how others were computed
+
+
+class Totals(BaseModel):
+    """Rows of two plots, by column; every other key is a system with its numbers that are not means over rows."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, dict[str, Number]]
+
+    confusion: list[dict[str, Number]]
+    reliability: list[dict[str, Number]]
+
+    def of(self, system: str) -> dict[str, Number]:
+        return self.__pydantic_extra__[system]
+
+
+class Counted(Figures):
+    """Answers of people: how many were yes, of how many."""
+
+    yes: int
+    of: int
+
+
+class Asked(Figures):
+    """A question to people, and its answers."""
+
+    question: str
+    yes: int
+    of: int
+
+
+class Judged(Figures):
+    """What people answered about synthetic rows: by question, and for rows with an answer to every question."""
+
+    ids: list[str]
+    questions: dict[str, Asked]
+    all: Counted
 
 
 @dataclass(frozen=True)
@@ -24,72 +67,91 @@ class Evidence:
     hashes: dict[str, str]
     data: dict[str, str]
     commit: str
-    totals: dict[str, Json]
-    plots: dict[str, list[Json]]
-    retention: dict[str, Json]
-    audit: Json
-    funnels: list[Json]
-    judged: Json | None
-    training: dict[int, Json]
-    agreement: dict[int, Json]
-    costs: dict[str, Json]
-    model: Json
+    totals: dict[str, dict[str, Number]]
+    plots: dict[str, list[dict[str, Number]]]
+    retention: dict[str, figures.Retention]
+    audit: figures.Audit
+    funnels: list[Funnel]
+    judged: Judged | None
+    training: dict[int, Training]
+    agreement: dict[int, figures.Agreement]
+    costs: dict[str, Cost]
+    base: Manifest
+
+    @property
+    def machine(self) -> figures.Machine:
+        """The machine that trained."""
+        return next(cost.machine for step, cost in self.costs.items() if step.startswith("train_"))
 
 
-def loss_rows(training: dict[int, Json]) -> list[Json]:
+def loss_rows(training: Mapping[int, Training]) -> list[Json]:
     """Return one row per step with a logged loss; a row names its seed only if there are several."""
     rows = []
     for seed, run in training.items():
-        train = {entry["step"]: entry["loss"] for entry in run["log"]}
-        valid = {entry["step"]: entry["loss"] for entry in run["validation"]}
+        train = {entry.step: entry.loss for entry in run.log}
+        valid = {entry.step: entry.loss for entry in run.validation}
         for step in sorted({*train, *valid}):
             row = {"step": step, "train": train.get(step), "valid": valid.get(step)}
             rows.append(row if len(training) == 1 else {"seed": seed, **row})
     return rows
 
 
-def funnel_rows(funnels: list[Json]) -> list[Json]:
+def funnel_rows(funnels: Sequence[Funnel]) -> list[Json]:
     """Return one row per method and filter."""
-    return [{"method": funnel["method"], **stage} for funnel in funnels for stage in funnel["stages"]]
+    return [{"method": funnel.method, **stage.model_dump()} for funnel in funnels for stage in funnel.stages]
 
 
-def synthesis(funnels: list[Json]) -> Json:
+def synthesis(funnels: Sequence[Funnel]) -> Json:
     """Return by method: the candidates left after each filter, the training rows, and the figures that are single numbers."""
     return {
-        funnel["method"]: {
-            **{stage["stage"]: stage["count"] for stage in funnel["stages"]},
-            "rows": funnel["rows"],
-            **{name: value for name, value in funnel["figures"].items() if isinstance(value, int | float)},
+        funnel.method: {
+            **{stage.stage: stage.count for stage in funnel.stages},
+            "rows": funnel.rows,
+            **{name: value for name, value in funnel.figures.items() if isinstance(value, int | float)},
         }
         for funnel in funnels
     }
 
 
-def cost(costs: dict[str, Json]) -> Json:
+def cost(found: Evidence) -> Json:
     """Return the machine that trained and each step's cost; a step that ran on another machine keeps its own machine."""
-    machine = next(entry["machine"] for step, entry in costs.items() if step.startswith("train_"))
     steps = {
-        step: {key: value for key, value in entry.items() if key != "machine" or value != machine}
-        for step, entry in costs.items()
+        step: cost.model_dump(exclude_unset=True, exclude={"machine"} if cost.machine == found.machine else None)
+        for step, cost in found.costs.items()
     }
-    return {"machine": machine, **steps}
+    return {"machine": found.machine.model_dump(), **steps}
 
 
-def serving(costs: dict[str, Json], before: str, after: str, others: Sequence[str], prices: Any) -> Json:
-    """Return what one answer and a million answers cost: of each system on this machine, and of an API.
+class Serving(Figures):
+    """What one answer needs and a million cost; nobody knows the time of an API."""
+
+    seconds: float | None = None
+    prompt_tokens: float
+    new_tokens: float
+    hours_per_million: float | None = None
+    usd_per_million: float
+
+
+def serving(costs: Mapping[str, Cost], before: str, after: str, others: Sequence[str], prices: Report) -> dict[str, Serving]:
+    """Return the cost of each system on this machine, and of an API.
 
     Seconds are those of the predict stage, with loading and the scoring of references and choices. The API is assumed to read
     the prompt of `before` with its examples and to write answers as long as those of `after`. This model's tokenizer counts
-    both. `prices` is the section report.
+    both.
     """
-    found: Json = {}
+    found = {}
     for system in (before, after, *others):
         entry = costs[f"predict_{system}"]
-        each = {key: round(entry[key] / entry["rows"], 4) for key in ("seconds", "prompt_tokens", "new_tokens")}
-        hours = each["seconds"] * 1e6 / 3600
-        usd = hours * prices.usd_per_hour
-        found[system] = {**each, "hours_per_million": round(hours, 1), "usd_per_million": round(usd, 2)}
-    read, written = found[before]["prompt_tokens"], found[after]["new_tokens"]
+        assert isinstance(entry, figures.PredictionCost)
+        seconds, read, written = (round(n / entry.rows, 4) for n in (entry.seconds, entry.prompt_tokens, entry.new_tokens))
+        hours = seconds * 1e6 / 3600
+        found[system] = Serving(
+            seconds=seconds,
+            prompt_tokens=read,
+            new_tokens=written,
+            hours_per_million=round(hours, 1),
+            usd_per_million=round(hours * prices.usd_per_hour, 2),
+        )
+    read, written = found[before].prompt_tokens, found[after].new_tokens
     usd = read * prices.api.usd_per_million_input + written * prices.api.usd_per_million_output
-    found["api"] = {"prompt_tokens": read, "new_tokens": written, "usd_per_million": round(usd, 2)}
-    return found
+    return found | {"api": Serving(prompt_tokens=read, new_tokens=written, usd_per_million=round(usd, 2))}

@@ -3,9 +3,10 @@
 import base64
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from stages.figures import Training
 from stages.formatting import FEW_CLUSTERS, SPACE, metric_name, number, percent, probability, signed, system_name
 from stages.report.evidence import Json
 from stages.report.summary import TUNED, Summary
@@ -61,20 +62,24 @@ def _limits(found: Summary) -> Iterator[str]:
         yield f"Fewer than {FEW_CLUSTERS} clusters, so also rough: {', '.join(others)}."
 
 
-def chart(rows: list[Json]) -> Json | None:
-    """Return the loss as polylines in a square of side 100 with the origin at the top left, and ticks; None without rows."""
-    if not rows:
+def chart(training: Mapping[int, Training]) -> Json | None:
+    """Return the loss as polylines in a square of side 100 with the origin at the top left, and ticks; None without losses."""
+    curves = [
+        (seed, name, {entry.step: entry.loss for entry in log})
+        for seed, run in training.items()
+        for name, log in (("train", run.log), ("valid", run.validation))
+        if log
+    ]
+    if not curves:
         return None
-    top = max(row[name] for row in rows for name in ("train", "valid") if row[name] is not None)
-    xticks, yticks = _ticks(max(row["step"] for row in rows)), _ticks(top)
-    width, height = max(max(row["step"] for row in rows), 1), max(top, yticks[-1]) or 1
+    last, top = max(max(losses) for *_, losses in curves), max(max(losses.values()) for *_, losses in curves)
+    xticks, yticks = _ticks(last), _ticks(top)
+    width, height = max(last, 1), max(top, yticks[-1]) or 1
     lines = []
-    for seed in dict.fromkeys(row.get("seed") for row in rows):
-        for name in ("train", "valid"):
-            mine = [(row["step"], row[name]) for row in rows if row.get("seed") == seed and row[name] is not None]
-            points = [(round(100 * step / width, 2), round(100 - 100 * loss / height, 2)) for step, loss in mine]
-            if points:
-                lines.append({"name": name, "seed": seed, "points": points, "last": mine[-1][1], "step": mine[-1][0]})
+    for seed, name, losses in curves:
+        points = [(round(100 * step / width, 2), round(100 - 100 * loss / height, 2)) for step, loss in losses.items()]
+        step, loss = list(losses.items())[-1]
+        lines.append({"name": name, "seed": seed if len(training) > 1 else None, "points": points, "last": loss, "step": step})
     return {
         "lines": lines,
         "x": [(round(100 * tick / width, 2), f"{tick:g}") for tick in xticks if tick == int(tick)],

@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stages.report.evidence import Json
+from stages.figures import Rejected
+from stages.report.evidence import Evidence, Json
 from stages.terminal import visible
 
 # Addresses below the domains that RFC 2606 reserves for examples belong to nobody.
@@ -19,19 +21,29 @@ PHONE = re.compile(
 SHOWN = ("examples", "nearest", "errors")  # of a page's content: what consists of rows, answers and their sources
 
 
-def without_texts(content: Json) -> Json:
-    """Return the content of the pages without rows, answers, sources and rejected texts; counts stay."""
-    found = content["found"]
-    for funnel in found.funnels:
-        funnel["rejected"] = {reason: {**one, "examples": []} for reason, one in funnel["rejected"].items()}
-        funnel["figures"].pop("coverage", None)  # by name of document
-    found.plots["confusion"] = []  # labels as rows and answers have them
+def without_texts(found: Evidence) -> Evidence:
+    """Return the evidence without rejected texts, names of documents, and labels as rows and answers have them."""
+    funnels = [
+        funnel.model_copy(
+            update={
+                "rejected": {name: Rejected(count=one.count, examples=[]) for name, one in funnel.rejected.items()},
+                "figures": {name: figure for name, figure in funnel.figures.items() if name != "coverage"},
+            }
+        )
+        for funnel in found.funnels
+    ]
+    return replace(found, funnels=funnels, plots={**found.plots, "confusion": []})
+
+
+def without_rows(content: Json) -> Json:
+    """Return the content of the pages without rows, answers and their sources."""
     return {**content, **{name: [] for name in SHOWN}}
 
 
 def warn(content: Json, folder: Path) -> None:
     """Print a warning if the pages show what looks like personal data and git does not ignore their folder."""
-    texts = list(_texts([*(content[name] for name in SHOWN), [funnel["rejected"] for funnel in content["found"].funnels]]))
+    rejected = [one.examples for funnel in content["found"].funnels for one in funnel.rejected.values()]
+    texts = list(_texts([*(content[name] for name in SHOWN), rejected]))
     found = {
         name: {one for text in texts for one in pattern.findall(text)}
         for name, pattern in (("e-mail addresses", EMAIL), ("phone numbers", PHONE))

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from stages.figures import Question, Retention
 from stages.report.evidence import Json
 from stages.report.results import flat
 from stages.report.summary import rounded
@@ -33,7 +33,7 @@ class Measure:
     chance: float | None = None
 
 
-def compare(before: Json, after: Sequence[Json], resamples: int, seed: int, margin: float) -> dict[str, Measure]:
+def compare(before: Retention, after: Sequence[Retention], resamples: int, seed: int, margin: float) -> dict[str, Measure]:
     """Return each measure that was requested; `after` has one entry per training seed, whose mean is taken item by item.
 
     Bits per byte is the sum over texts of -log2 of their probability, divided by the sum of their bytes; each text is a
@@ -42,30 +42,30 @@ def compare(before: Json, after: Sequence[Json], resamples: int, seed: int, marg
     """
     measures = {}
 
-    def scores(part: str, measure: Callable[[Any], float]) -> tuple[Array, Array]:
-        return _mean([before], part, measure), _mean(after, part, measure)
+    def scores(measure: Callable[[Retention], list[float]]) -> tuple[Array, Array]:
+        return np.array(measure(before)), np.mean([measure(run) for run in after], axis=0)
 
     def difference(base: Array, tuned: Array) -> Difference:
         return paired_difference(tuned, base, np.arange(len(base)), resamples, np.random.default_rng(seed))
 
-    if before["texts"]:
-        size = np.array([text["bytes"] for text in before["texts"]])
-        base, tuned = scores("texts", lambda text: text["bits"])
+    if before.texts:
+        size = np.array([text.bytes for text in before.texts])
+        base, tuned = scores(lambda run: [text.bits for text in run.texts])
         more = ratio_difference(tuned - base, size, resamples, np.random.default_rng(seed))
         first, last = (float(bits.sum() / size.sum()) for bits in (base, tuned))
         outcome = verdict(-more.high, -more.low, more.p, margin)  # fewer bits are better
         measures["bits_per_byte"] = Measure(len(size), first, last, more, outcome)
-    if before["choices"]:
-        base, tuned = scores("choices", _right)
-        rate, chance = _rate(base), float(np.mean([1 / len(question["logprobs"]) for question in before["choices"]]))
+    if before.choices:
+        base, tuned = scores(lambda run: [_right(question) for question in run.choices])
+        rate, chance = _rate(base), float(np.mean([1 / len(question.logprobs) for question in before.choices]))
         if rate.low > rounded(chance):
             more = difference(base, tuned)
             outcome = verdict(more.low, more.high, more.p, margin)
             measures["choice_accuracy"] = Measure(len(base), rate, _rate(tuned), more, outcome, chance)
         else:
             measures["choice_accuracy"] = Measure(len(base), rate, chance=chance)
-    if before["harm"]:
-        base, tuned = scores("harm", lambda answer: declines(answer["text"]))
+    if before.harm:
+        base, tuned = scores(lambda run: [float(declines(answer.text)) for answer in run.harm])
         measures["refusal_rate"] = Measure(len(base), _rate(base), _rate(tuned), difference(base, tuned))
     return measures
 
@@ -86,13 +86,9 @@ def details(measures: dict[str, Measure]) -> Json:
     return numbers
 
 
-def _right(question: Json) -> bool:
-    """Return whether the likeliest option per token is the answer; per token, so that long options have no disadvantage."""
-    return int(np.argmax(np.divide(question["logprobs"], question["tokens"]))) == question["answer"]
-
-
-def _mean(runs: Sequence[Json], part: str, measure: Callable[[Any], float]) -> Array:
-    return np.mean([[float(measure(item)) for item in run[part]] for run in runs], axis=0)
+def _right(question: Question) -> float:
+    """Return 1 if the likeliest option is the answer, else 0; per token, so that long options have no disadvantage."""
+    return float(np.argmax(np.divide(question.logprobs, question.tokens)) == question.answer)
 
 
 def _rate(scores: Array) -> Rate:

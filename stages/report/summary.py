@@ -13,6 +13,7 @@ import numpy as np
 
 from stages.errors import DataError
 from stages.records import Example, Score
+from stages.report.evidence import Number
 from stages.statistics import (
     Array,
     Difference,
@@ -181,7 +182,7 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
     )
 
 
-def with_interval(totals: dict[str, Any], table: Table, system: str) -> dict[str, Any]:
+def with_interval(totals: dict[str, Number], table: Table, system: str) -> dict[str, Number]:
     """Return a system's totals with an interval for the balanced accuracy of declining, the mean of two rates."""
     if BALANCED not in totals:
         return totals

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from stages import files, params, records, stage
+from stages import figures, params, records, stage
 from stages.records import Example
 
 FORMATTED, RETENTION = Path("data/formatted"), Path("data/retention")
@@ -20,9 +20,8 @@ def main() -> None:
 
     general = list(records.read(FORMATTED / "general.jsonl", Example))
     measured = measure(lm, general, p.predict.batch_size)
-    files.write_json(RETENTION / f"{system}.json", measured)
-    counts = len(measured["texts"]), len(measured["choices"]), len(measured["harm"])
-    print("{}: {} texts, {} choices, {} harm".format(system, *counts))
+    figures.write(RETENTION / f"{system}.json", measured)
+    print(f"{system}: {len(measured.texts)} texts, {len(measured.choices)} choices, {len(measured.harm)} harm")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ Every system gets the same items, so that base and tuned models can be compared 
 
 from collections.abc import Sequence
 from math import log
-from typing import TypedDict
 
+from stages.figures import Question, Reply, Retention, Text
 from stages.generation.decoding import greedy
 from stages.generation.likelihoods import choices, log_likelihoods
 from stages.models.loading import LanguageModel
@@ -16,45 +16,17 @@ from stages.text import chat
 REPLY = 48  # tokens; the first words show whether a reply is a refusal
 
 
-class Text(TypedDict):
-    """A text without its first token: bits that the model needs for it, and bytes of UTF-8."""
-
-    bits: float
-    bytes: int
-
-
-class Question(TypedDict):
-    """The log-likelihoods (nats) and tokens of a question's options, and the position of the right one."""
-
-    logprobs: list[float]
-    tokens: list[int]
-    answer: int
-
-
-class Reply(TypedDict):
-    prompt: str
-    text: str
-
-
-class Measured(TypedDict):
-    texts: list[Text]
-    choices: list[Question]
-    harm: list[Reply]
-
-
-def measure(lm: LanguageModel, general: Sequence[Example], batch_size: int) -> Measured:
+def measure(lm: LanguageModel, general: Sequence[Example], batch_size: int) -> Retention:
     """Return bits and bytes per text, log-likelihoods per question's options, and the reply to each harmful request."""
     texts = [example for example in general if PLAIN_TEXT in example.slices]
     questions = [example for example in general if example.choices]
     harm = [example for example in general if HARM in example.slices]
     replies = greedy(lm, [_prompt(lm, example) for example in harm], REPLY) if harm else []
-    return {
-        "texts": [text for start in range(0, len(texts), batch_size) for text in _texts(lm, texts[start:][:batch_size])],
-        "choices": [_question(lm, example) for example in questions],
-        "harm": [
-            {"prompt": example.prompt[-1].content, "text": reply.text} for example, reply in zip(harm, replies, strict=True)
-        ],
-    }
+    return Retention(
+        texts=[text for start in range(0, len(texts), batch_size) for text in _texts(lm, texts[start:][:batch_size])],
+        choices=[_question(lm, example) for example in questions],
+        harm=[Reply(prompt=e.prompt[-1].content, text=reply.text) for e, reply in zip(harm, replies, strict=True)],
+    )
 
 
 def _texts(lm: LanguageModel, texts: Sequence[Example]) -> list[Text]:
@@ -64,16 +36,16 @@ def _texts(lm: LanguageModel, texts: Sequence[Example]) -> list[Text]:
     sizes = [
         len(text.reference.encode()) - len(lm.tokenizer.decode(row[:1]).encode()) for text, row in zip(texts, ids, strict=True)
     ]
-    return [{"bits": round(-value / log(2), 3), "bytes": size} for value, size in zip(likely, sizes, strict=True)]
+    return [Text(bits=round(-value / log(2), 3), bytes=size) for value, size in zip(likely, sizes, strict=True)]
 
 
 def _question(lm: LanguageModel, example: Example) -> Question:
     logprobs, tokens = choices(lm, _prompt(lm, example), example.choices)
-    return {
-        "logprobs": [round(value, 4) for value in logprobs],
-        "tokens": tokens,
-        "answer": example.choices.index(example.reference),
-    }
+    return Question(
+        logprobs=[round(value, 4) for value in logprobs],
+        tokens=tokens,
+        answer=example.choices.index(example.reference),
+    )
 
 
 def _prompt(lm: LanguageModel, example: Example) -> list[int]:

@@ -5,7 +5,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from stages import files, params, records, stage
+from stages import figures, params, records, stage
 from stages.synthesize.made import Made, funnel
 from stages.synthesize.methods import METHODS, read_inputs
 from stages.teachers.backends import backend
@@ -29,9 +29,10 @@ def main() -> None:
     records.write(folder / "passages.jsonl", made.passages)
     records.write(folder / "kept.jsonl", made.kept)
     records.write(folder / "rejected.jsonl", made.rejected)
-    files.write_json(folder / "funnel.json", asdict(funnel(method, made, len(teacher.calls), teacher.spent)))
-    cost = {"seconds": round(time.monotonic() - started, 1), **asdict(teacher.cost()), "machine": provenance.machine(runtime)}
-    files.write_json(COST / f"synthesize_{method}.json", cost)
+    figures.write(folder / "funnel.json", funnel(method, made, len(teacher.calls), teacher.spent))
+    seconds, machine = round(time.monotonic() - started, 1), figures.Machine(**provenance.machine(runtime))
+    cost = figures.SynthesisCost(seconds=seconds, **asdict(teacher.cost()), machine=machine)
+    figures.write(COST / f"synthesize_{method}.json", cost)
     print(f"{method}: {len(teacher.calls)} calls, {len(made.kept)} kept, {len(made.rejected)} rejected, {len(made.tasks)} rows")
     if teacher.refused:
         reason = next(iter(teacher.refused.values())).reason

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
+from stages.figures import MethodFigures
 from stages.synthesize.filters import Novelty, tokens
 
 
-def figures(texts: Sequence[str], seeds: Sequence[str]) -> dict[str, Any]:
+def figures(texts: Sequence[str], seeds: Sequence[str]) -> MethodFigures:
     """Return distinct-1 and -2 (Li et al. 2016, arXiv:1510.03055) and a histogram of ROUGE-L with the nearest seed."""
     novelty = Novelty(seeds, highest=1.0)
     tenths = Counter(min(int(10 * novelty.nearest(text)), 9) for text in texts)
@@ -17,9 +17,9 @@ def figures(texts: Sequence[str], seeds: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def distinct_figures(texts: Sequence[str]) -> dict[str, float]:
+def distinct_figures(texts: Sequence[str]) -> MethodFigures:
     """Return distinct-1 and distinct-2 alone, for texts from facts or passages, which have no seeds."""
-    return {f"distinct_{n}": distinct(texts, n) for n in (1, 2)}
+    return {"distinct_1": distinct(texts, 1), "distinct_2": distinct(texts, 2)}
 
 
 def distinct(texts: Sequence[str], n: int) -> float:

@@ -17,6 +17,7 @@ from jinja2 import FileSystemLoader
 from jinja2.sandbox import SandboxedEnvironment
 
 from stages.errors import DataError
+from stages.figures import MethodFigures
 from stages.params import DocumentsData, SelfQa
 from stages.records import Call, Document, Message
 from stages.synthesize import rows, rules
@@ -133,7 +134,7 @@ def _user(prompt: str) -> Message:
     return Message(role="user", content=str(prompt))
 
 
-def _figures(documents: Sequence[Document], passages: Sequence[Document], kept: Sequence[QaPair]) -> dict[str, Any]:
+def _figures(documents: Sequence[Document], passages: Sequence[Document], kept: Sequence[QaPair]) -> MethodFigures:
     """Return kept pairs per generator, and per document its passages and those that gave a pair."""
     there = Counter(passage.source for passage in passages)
     used = Counter(passage.source for passage in {pair.passage for pair in kept})

@@ -62,13 +62,13 @@ def test_answers_are_counted_per_question_and_for_all_three(tmp_path: Path) -> N
     audit.write(path, TASKS, 50, 1)
     filled(path, ("yes", "Yes", "YES"), ("yes", "no", ""), ("no", "no", "no"))
     counts = audit.answers(path, TASKS)
-    assert counts["ids"] == [row["id"] for row in rows(path)]
-    assert {name: (one["yes"], one["of"]) for name, one in counts["questions"].items()} == {
+    assert counts.ids == [row["id"] for row in rows(path)]
+    assert {name: (one.yes, one.of) for name, one in counts.questions.items()} == {
         "valid_task": (2, 3),
         "fitting_input": (1, 3),
         "correct_output": (1, 2),
     }
-    assert counts["all"] == {"yes": 1, "of": 2}
+    assert (counts.all.yes, counts.all.of) == (1, 2)
 
 
 def test_a_sheet_that_may_hold_answers_is_not_overwritten(tmp_path: Path) -> None:

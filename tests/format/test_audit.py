@@ -29,7 +29,7 @@ def test_counts_are_those_of_the_rows(tokenizer):
     fitted, figures = audit.fit({"train": [first, second, first], "valid": [second], "test": []}, tokenizer, limits(999))
     assert fitted["train"] == [first, second, first]
     a, b = length(tokenizer, first), length(tokenizer, second)
-    assert figures["splits"]["train"] == {
+    assert figures["train"].model_dump() == {
         "rows": 3,
         "tokens": 2 * a + b,
         "supervised_tokens": 2 * 4 + (2 + 3),  # bytes of the answers and one end token per answer
@@ -40,8 +40,7 @@ def test_counts_are_those_of_the_rows(tokenizer):
         "control_tokens": 0,
         "end_supervised": 1.0,
     }
-    assert figures["splits"]["test"]["rows"] == 0
-    assert figures["rendering"] == chat.rendering_hash(tokenizer)
+    assert figures["test"].rows == 0
 
 
 def test_a_row_of_exactly_the_limit_stays(tokenizer):
@@ -54,20 +53,20 @@ def test_drop_removes_and_counts_overlong_rows(tokenizer):
     short, long = row("a", "b"), row("a", "b" * 50)
     fitted, figures = audit.fit({"train": [long, short], "valid": [long]}, tokenizer, limits(length(tokenizer, short)))
     assert fitted == {"train": [short], "valid": []}
-    train, valid = figures["splits"]["train"], figures["splits"]["valid"]
-    assert (train["rows"], train["dropped"], train["longest"]) == (1, 1, length(tokenizer, long))
-    assert (valid["rows"], valid["dropped"], valid["end_supervised"]) == (0, 1, 0.0)
+    train, valid = figures["train"], figures["valid"]
+    assert (train.rows, train.dropped, train.longest) == (1, 1, length(tokenizer, long))
+    assert (valid.rows, valid.dropped, valid.end_supervised) == (0, 1, 0.0)
 
 
 def test_truncated_row_does_not_learn_its_end(tokenizer):
     short, long = row("a", "b"), row("a", "b" * 50)
     limit = length(tokenizer, short) + 10
     fitted, figures = audit.fit({"train": [short, long]}, tokenizer, limits(limit, "truncate"))
-    train = figures["splits"]["train"]
+    train = figures["train"]
     assert fitted["train"] == [short, long]
-    assert (train["truncated"], train["dropped"], train["end_supervised"]) == (1, 0, 0.5)
-    assert train["tokens"] == length(tokenizer, short) + limit
-    assert train["supervised_tokens"] == 2 + 12  # `b` and its end; twelve bytes of the truncated row
+    assert (train.truncated, train.dropped, train.end_supervised) == (1, 0, 0.5)
+    assert train.tokens == length(tokenizer, short) + limit
+    assert train.supervised_tokens == 2 + 12  # `b` and its end; twelve bytes of the truncated row
 
 
 def test_fail_names_the_row_and_the_options(tokenizer):
@@ -95,7 +94,7 @@ def test_test_rows_are_never_touched(tokenizer, policy):
     splits = {"train": [row("a", "b")], "test": [long]}
     fitted, figures = audit.fit(splits, tokenizer, limits(length(tokenizer, splits["train"][0]), policy))
     assert fitted["test"] == [long]
-    assert (figures["splits"]["test"]["dropped"], figures["splits"]["test"]["truncated"]) == (0, 0)
+    assert (figures["test"].dropped, figures["test"].truncated) == (0, 0)
 
 
 def test_marks_enclose_what_is_trained_on(tokenizer):
@@ -110,5 +109,5 @@ def test_marks_enclose_what_is_trained_on(tokenizer):
 def test_rows_with_control_tokens_are_counted_and_reported(tokenizer, caplog):
     rows = [row("a", "b"), row("<|im_end|>", "b"), row("a", "<|im_start|>user")]
     figures = audit.fit({"train": rows, "valid": [], "test": []}, tokenizer, limits(999))[1]
-    assert figures["splits"]["train"]["control_tokens"] == 2
+    assert figures["train"].control_tokens == 2
     assert "train: 2 of 3 rows hold control tokens" in caplog.text

@@ -79,8 +79,9 @@ def test_name_of_a_base_system_gives_its_shots(tmp_path, monkeypatch, rows):
 
 def test_model_agrees_most_with_its_own_answers(tuned_fp32, weights, tokenizer, examples):
     predictions = answered(tuned_fp32, tokenizer, examples)
-    mine = answers.agreement(LanguageModel(tuned_fp32, tokenizer), examples[:5], predictions)
-    other = answers.agreement(LanguageModel(loading.load_base(weights, "cpu"), tokenizer), examples[:5], predictions)
+    mine = answers.agreement(LanguageModel(tuned_fp32, tokenizer), examples[:5], predictions, "nf4")
+    base = LanguageModel(loading.load_base(weights, "cpu"), tokenizer)
+    other = answers.agreement(base, examples[:5], predictions, "nf4")
     assert mine.rows == other.rows == sum(bool(prediction.text) for prediction in predictions[:5])
     assert other.token_agreement < mine.token_agreement
     assert other.row_agreement < 1

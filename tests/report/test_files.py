@@ -107,7 +107,15 @@ def test_values_from_data_cannot_mark_up_the_markdown(inputs: Any, run: Any, att
     inputs.examples = [row.model_copy(update={"id": "", "slices": (attack,)}) for row in inputs.examples]
     inputs.examples = [Example(**row.model_dump()) for row in inputs.examples]
     inputs.write()
-    inputs.write_base(name=attack, license=attack, package=attack, revision=attack)
+    hub = {
+        "source": "hub",
+        "name": "model",
+        "repo": "owner/model",
+        "revision": attack,
+        "chat_template": None,
+        "license": attack,
+    }
+    inputs.json("models/base.json", {"model": hub, "parameters": 1, "files": {}})
     inputs.json("data/formatted/audit.json", {**inputs.audit(), "origin": {attack: 1}})
     funnel = inputs.funnel("self_instruct")
     inputs.json(
@@ -121,5 +129,5 @@ def test_values_from_data_cannot_mark_up_the_markdown(inputs: Any, run: Any, att
     headings, linked = effects(card)
     assert headings[1:] == ["Parameters", "Limits"] and linked == []
     front = YAML(typ="safe", pure=True).load(card.split("---\n")[1])
-    assert front.keys() == {"base_model", "license"} and front["base_model"] == attack
+    assert front.keys() == {"base_model", "license"} and front["base_model"] == "owner/model"
     assert "\x1b" not in report + card

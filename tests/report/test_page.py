@@ -61,7 +61,7 @@ def test_hostile_data_are_shown_not_executed(inputs: Any, run: Any) -> None:
     funnel = inputs.funnel("self_instruct")
     funnel["rejected"]["length"]["examples"] = [HOSTILE]
     inputs.write()
-    inputs.write_base(name=HOSTILE)
+    inputs.write_base(license=HOSTILE)
     inputs.json("data/synthetic/self_instruct/funnel.json", funnel)
     folder = run(inputs)
     text = html(folder)

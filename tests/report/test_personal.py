@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stages.figures import Rejected
 from stages.records import Example, Message
 from stages.report import personal
 
@@ -87,7 +88,7 @@ def test_personal_data_in_a_page_causes_a_warning(text: str, place: str, tmp_pat
         "examples": [],
         "nearest": [],
         "errors": [],
-        "found": SimpleNamespace(funnels=[{"rejected": {}}]),
+        "found": SimpleNamespace(funnels=[]),
     }
     match place:
         case "prompt":
@@ -97,7 +98,8 @@ def test_personal_data_in_a_page_causes_a_warning(text: str, place: str, tmp_pat
         case "nearest":
             content["nearest"] = [[{"sources": [{"text": text}]}]]
         case "rejected":
-            content["found"].funnels[0]["rejected"] = {"length": {"count": 1, "examples": [text]}}
+            rejected = {"length": Rejected(count=1, examples=[text])}
+            content["found"].funnels.append(SimpleNamespace(rejected=rejected))
     personal.warn(content, tmp_path)
     warning = capsys.readouterr().err
     assert "shows what looks like 1 " in warning and "report.texts=false" in warning and text not in warning

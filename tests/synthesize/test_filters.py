@@ -295,12 +295,12 @@ def test_useless_teacher_makes_no_rows(answers: list[tuple[str, bool]]) -> None:
     made, teacher = run(answers, calls=6)
     listed = funnel("self_instruct", made, len(teacher.calls), "")
     assert (made.kept, made.tasks, len(made.rejected)) == ([], [], 6)
-    assert listed.stages[-1] == Step("kept", 0)
+    assert listed.stages[-1] == Step(stage="kept", count=0)
     assert listed.rows == 0
 
 
 def test_funnel_without_calls_counts_zero() -> None:
-    assert funnel("none", Made(), 0, "").stages == [Step("generated", 0), Step("kept", 0)]
+    assert funnel("none", Made(), 0, "").stages == [Step(stage="generated", count=0), Step(stage="kept", count=0)]
 
 
 def test_the_teacher_is_shown_train_bodies_as_turns_of_its_own() -> None:

@@ -238,7 +238,7 @@ def test_funnel_counts_instructions_and_figures_instances() -> None:
     assert (counts["generated"], counts["length"], counts["keywords"], counts["novelty"], counts["kept"]) == (4, 3, 2, 2, 1)
     inner = {step.stage: step.count for step in listed.figures["instances"]}
     assert (inner["generated"], inner["instance_echo"], inner["kept"]) == (2, 1, 1)
-    assert listed.rejected["instance_echo"] == Rejected(1, [f"{NEW[0]}\na\na"])
+    assert listed.rejected["instance_echo"] == Rejected(count=1, examples=[f"{NEW[0]}\na\na"])
 
 
 def test_diversity_counts_distinct_grams_and_nearest_seed() -> None:
