@@ -218,7 +218,7 @@ def read(path: Path, kind: type[M]) -> M:
     try:
         return kind.model_validate(read_json(path))
     except ValidationError as error:
-        raise DataError(f"{path}: {first_problem(error, 'figures')}; run `dvc repro`") from error
+        raise DataError(f"{path}: {first_problem(error)}; run `dvc repro`") from error
 
 
 def write(path: Path, figures: Figures) -> None:

@@ -180,7 +180,7 @@ class Score(Record):
     measures: dict[str, float] = {}
 
 
-R = TypeVar("R", bound=Record)
+M = TypeVar("M", bound=BaseModel)
 
 
 def content_hash(value: Any) -> str:
@@ -189,19 +189,24 @@ def content_hash(value: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def first_problem(error: ValidationError, whole: str) -> str:
-    """Return the first error of pydantic after the field that it is about, or after `whole`."""
+def first_problem(error: ValidationError) -> str:
+    """Return the first error of pydantic, after the field that it is about."""
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"
+    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
 
 
-def read(path: Path, record: type[R]) -> Iterator[R]:
+def parsed(line: str | bytes, model: type[M], place: str) -> M:
+    """Return a line of JSON as a model; raise DataError with place and field if it is none."""
+    try:
+        return model.model_validate_json(line)
+    except ValidationError as error:
+        raise DataError(f"{place}: {first_problem(error)}") from error
+
+
+def read(path: Path, model: type[M]) -> Iterator[M]:
     """Yield the records of a JSON Lines file; raise DataError with file and line if a line is not a record."""
     for number, line in enumerate(lines(path), start=1):
-        try:
-            yield record.model_validate_json(line)
-        except ValidationError as error:
-            raise DataError(f"{path}:{number}: {first_problem(error, 'record')}") from error
+        yield parsed(line, model, f"{path}:{number}")
 
 
 def write(path: Path, records: Iterable[Record]) -> int:

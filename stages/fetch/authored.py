@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from stages.errors import DataError, reason
 from stages.files import lines, read_yaml
 from stages.params import ComplaintsData
-from stages.records import Document, Message, Task, content_hash
+from stages.records import Document, Message, Task, content_hash, read
 from stages.tasks.complaints import Mix, compose
 
 Written = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -51,21 +51,14 @@ class Seed(BaseModel):
 
 def seed_tasks(path: Path) -> list[Task]:
     """Return the pool that Self-Instruct starts from (JSON Lines of Seed); DataError names file, line and field."""
-    tasks = []
-    for number, line in enumerate(lines(path), start=1):
-        try:
-            seed = Seed.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise DataError(f"{path}:{number}: {'.'.join(map(str, first['loc'])) or 'line'}: {first['msg']}") from None
-        tasks.append(
-            Task(
-                kind="classification" if seed.classification else "text",
-                source=f"{path.name}:{number}",
-                **seed.model_dump(exclude={"classification"}),
-            )
+    return [
+        Task(
+            kind="classification" if seed.classification else "text",
+            source=f"{path.name}:{number}",
+            **seed.model_dump(exclude={"classification"}),
         )
-    return tasks
+        for number, seed in enumerate(read(path, Seed), start=1)
+    ]
 
 
 def _bodies(path: Path) -> list[Document]:

@@ -20,7 +20,7 @@ from stages import files, wheel
 from stages.errors import DataError
 from stages.fetch.table import cells
 from stages.params import DocumentsData
-from stages.records import UNANSWERABLE, Document, Task
+from stages.records import UNANSWERABLE, Document, Task, first_problem, parsed
 from stages.text.passages import is_cjk
 
 log = logging.getLogger(__name__)
@@ -159,19 +159,16 @@ def _wheel(data: DocumentsData) -> list[tuple[str, str, str]]:
     try:
         items = TypeAdapter(list[Entry]).validate_json(raw)
     except ValidationError as error:
-        raise DataError(f"data.documents.file = {source.file}: must be a list of objects: {_first(error)}") from None
+        raise DataError(f"data.documents.file = {source.file}: must be a list of objects: {first_problem(error)}") from None
     return [(item.id, item.title, item.content.replace("\r\n", "\n")) for item in items]
 
 
 def _tasks(path: Path, data: DocumentsData, sources: set[str]) -> list[Task]:
-    return [_task(f"{path}:{number}", line, data, sources) for number, line in enumerate(files.lines(path), 1) if line.strip()]
+    places = {f"{path}:{number}": line for number, line in enumerate(files.lines(path), start=1) if line.strip()}
+    return [_task(place, parsed(line, Question, place), data, sources) for place, line in places.items()]
 
 
-def _task(place: str, line: str, data: DocumentsData, sources: set[str]) -> Task:
-    try:
-        asked = Question.model_validate_json(line)
-    except ValidationError as error:
-        raise DataError(f"{place}: {_first(error)}") from None
+def _task(place: str, asked: Question, data: DocumentsData, sources: set[str]) -> Task:
     if asked.source not in sources:
         raise DataError(f"{place}: source {asked.source!r} is not a document; set data.include or correct the source")
     if not asked.answerable and asked.answer != data.decline:
@@ -184,8 +181,3 @@ def _task(place: str, line: str, data: DocumentsData, sources: set[str]) -> Task
         source=asked.source,
         slices=("answerable",) if asked.answerable else (UNANSWERABLE,),
     )
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))

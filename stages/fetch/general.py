@@ -2,13 +2,25 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
-from stages.errors import DataError
-from stages.fetch.table import loads
-from stages.files import lines
+from pydantic import BaseModel
+
 from stages.params import Retention
-from stages.records import HARM, PLAIN_TEXT, Task
+from stages.records import HARM, PLAIN_TEXT, Task, read
+
+
+class Choice(BaseModel):
+    """One line of choices.jsonl; `answer` is the position of the right option."""
+
+    question: str
+    options: tuple[str, ...]
+    answer: int
+
+
+class Request(BaseModel):
+    """One line of harm.jsonl."""
+
+    prompt: str
 
 
 def tasks(options: Retention) -> list[Task]:
@@ -33,30 +45,17 @@ def _questions(path: Path) -> list[Task]:
     return [
         Task(
             kind="choice",
-            instruction=row["question"],
-            output=row["options"][row["answer"]],
-            choices=tuple(row["options"]),
+            instruction=row.question,
+            output=row.options[row.answer],
+            choices=row.options,
             source=f"{path.name}:{number}",
         )
-        for number, row in _rows(path, "question", "options", "answer")
+        for number, row in enumerate(read(path, Choice), start=1)
     ]
 
 
 def _harm(path: Path) -> list[Task]:
     return [
-        Task(kind="text", instruction=row["prompt"], output="", source=f"{path.name}:{number}", slices=(HARM,))
-        for number, row in _rows(path, "prompt")
+        Task(kind="text", instruction=row.prompt, output="", source=f"{path.name}:{number}", slices=(HARM,))
+        for number, row in enumerate(read(path, Request), start=1)
     ]
-
-
-def _rows(path: Path, *keys: str) -> list[tuple[int, dict[str, Any]]]:
-    rows = []
-    for number, line in enumerate(lines(path), start=1):
-        try:
-            row = loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}:{number}: not JSON: {error}") from None
-        if not isinstance(row, dict) or any(key not in row for key in keys):
-            raise DataError(f"{path}:{number}: must be an object with {', '.join(keys)}")
-        rows.append((number, row))
-    return rows

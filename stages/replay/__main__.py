@@ -1,14 +1,20 @@
 """replay: let the base model answer general prompts; its answers are mixed into training or used by EWC."""
 
-import json
 from pathlib import Path
 
-from stages import files, params, records, stage
-from stages.errors import DataError
+from pydantic import BaseModel
+
+from stages import params, records, stage
 from stages.records import Example, Message
 
 REPLAY = Path("data/replay.jsonl")
 BATCH = 32
+
+
+class Prompt(BaseModel):
+    """One line of the general prompts."""
+
+    prompt: str
 
 
 def main() -> None:
@@ -21,7 +27,8 @@ def main() -> None:
     from stages.models.loading import open_base
     from stages.text import chat
 
-    base, asked = open_base(runtime), _prompts(Path(p.replay.path))
+    base = open_base(runtime)
+    asked = [Message(role="user", content=row.prompt) for row in records.read(Path(p.replay.path), Prompt)]
     ids = [chat.prompt_ids(base.tokenizer, [message]) for message in asked]
     batches = [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
     answers = [answer for batch in batches for answer in greedy(base, batch, p.replay.max_new_tokens)]
@@ -32,16 +39,6 @@ def main() -> None:
     ]
     records.write(REPLAY, answered)
     print(f"{len(answered)} of {len(asked)} general prompts answered completely")
-
-
-def _prompts(path: Path) -> list[Message]:
-    prompts = []
-    for number, line in enumerate(files.lines(path), start=1):
-        try:
-            prompts.append(Message(role="user", content=json.loads(line)["prompt"]))
-        except (ValueError, TypeError, KeyError):
-            raise DataError(f'{path}:{number}: must be an object such as {{"prompt": "..."}}') from None
-    return prompts
 
 
 if __name__ == "__main__":

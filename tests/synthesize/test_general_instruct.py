@@ -49,7 +49,7 @@ def test_every_seed_passes_the_filters() -> None:
         ),
         ('{"instruction": " ", "input": "", "output": "x", "classification": false}', "seeds.jsonl:2: instruction: "),
         ('{"instruction": "x", "input": "", "output": "x", "classification": "no"}', "seeds.jsonl:2: classification: "),
-        ("not json", "seeds.jsonl:2: line: "),
+        ("not json", "seeds.jsonl:2: Invalid JSON: "),
     ],
 )
 def test_a_bad_seed_is_named_with_file_line_and_field(tmp_path: Path, line: str, message: str) -> None:

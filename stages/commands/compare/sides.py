@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from stages import params
 from stages.errors import DataError
+from stages.records import parsed
 from stages.report.evidence import Json
 from stages.report.results import merged
 
@@ -190,12 +191,7 @@ def _items(content: bytes, where: str) -> Iterator[Item]:
     """Yield the rows of items.jsonl; raise DataError where a line is not a row or lacks a system of the first."""
     systems: set[str] = set()
     for number, line in enumerate(content.splitlines(), start=1):
-        try:
-            item = Item.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "row"
-            raise DataError(f"{where}:{number}: {field}: {first['msg']}") from None
+        item = parsed(line, Item, f"{where}:{number}")
         systems = systems or set(item.scores)
         if uneven := sorted(systems ^ set(item.scores)):
             raise DataError(f"{where}:{number}: {uneven[0]} is scored on some rows only; run `dvc repro -f report`")
