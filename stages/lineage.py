@@ -12,6 +12,11 @@ from stages.errors import DataError
 from stages.files import lines
 
 FOLDERS = ("scores.jsonl", "predictions", "formatted", "synthetic", "raw")  # from result to source
+TEXTS = (
+    *("system", "source", "instruction", "input", "output"),  # of tasks
+    *("subject", "relation", "object"),  # of facts
+    *("filter", "reason", "text", "scores"),  # of rejections, documents and answers, scores
+)
 SHOWN = 160  # characters of a text
 
 
@@ -74,21 +79,7 @@ def _tree(id: str, index: dict[str, dict[str, Any]], indent: str, shown: set[str
 def _texts(record: dict[str, Any]) -> list[str]:
     """Return one line for each text of a record."""
     texts = [f"{message['role']}: {message['content']}" for message in record.get("messages", ())]
-    keys = (
-        "system",
-        "source",
-        "instruction",
-        "input",
-        "output",
-        "subject",
-        "relation",
-        "object",
-        "filter",
-        "reason",
-        "text",
-        "scores",
-    )
-    texts += [f"{key}: {record[key]}" for key in keys if record.get(key)]
+    texts += [f"{key}: {record[key]}" for key in TEXTS if record.get(key)]
     return [_short(line) for line in texts]
 
 

