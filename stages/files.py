@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,20 @@ def lines(path: Path) -> Iterator[str]:
     """Yield the lines of a UTF-8 text file without line ends (\\n or \\r\\n) and without a byte order mark."""
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            yield from decoded(file, str(path))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}:{number}: not UTF-8; save the file as UTF-8") from error
+
+
+def decoded(file: Iterable[bytes], name: str) -> Iterator[str]:
+    """Yield the lines of an open file as `lines` does; an error gives it this name."""
+    for number, line in enumerate(file, start=1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{name}:{number}: not UTF-8; save the file as UTF-8") from error
 
 
 def read_json(path: Path) -> Any:

@@ -59,7 +59,7 @@ def export(output: Path, adapter: Path | None) -> None:
     """
     clone.refuse_running()
     p, runtime = params.read("name", "seeds", "quantization", "predict.split"), params.runtime()
-    adapter = adapter or Path("models") / str(p.seeds[0]) / "adapter"
+    adapter = adapter or stored.adapter_of(p.seeds[0])
     split, card = Path("data/formatted") / f"{p.predict.split}.jsonl", Path("reports") / p.name / "model_card.md"
     with locks.exclusive(output), unchanged(params.PARAMS, MANIFEST, adapter, split, card):
         outputs.require(MANIFEST, split)
@@ -84,7 +84,7 @@ def _export(p: Params, runtime: Runtime, adapter: Path, split: Path, card: Path,
             f"{adapter}: merging and rounding to bf16 loses {check.merge_error:.3f} of what was learnt, more than {TOLERANCE}; "
             "serve the base and the adapter unmerged"
         )
-    own = adapter.resolve() in [Path("models", str(seed), "adapter").resolve() for seed in p.seeds]
+    own = adapter.resolve() in [stored.adapter_of(seed).resolve() for seed in p.seeds]
     copies = {"README.md": card, "params.yaml": params.PARAMS} if own else {}
     _store(merged, copies, check, output)
     print(json.dumps(asdict(check), indent=2))

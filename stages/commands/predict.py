@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from stages import locks, params
 from stages.errors import DataError
-from stages.files import file_hash, lines, unchanged
+from stages.files import decoded, file_hash, lines, unchanged
 from stages.models import stored
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import Params
@@ -171,7 +171,7 @@ def _adapter(system: str) -> Path | None:
         return None
     if not system.startswith("tuned_"):
         raise DataError(f"--system {system}: unknown; use tuned, tuned_<seed> or base_<k>shot, e.g. base_0shot")
-    adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
+    adapter = stored.adapter_of(system)
     if not adapter.is_dir():
         raise DataError(f"--system {system}: {adapter} does not exist; train it with `dvc repro` or fetch it with `dvc pull`")
     return adapter
@@ -183,7 +183,7 @@ def _tasks(source: str, system: str) -> Iterator[Task]:
     A line of a .txt file is always text, also where it looks like such an object.
     """
     is_text = source.lower().endswith(".txt")
-    texts: Iterable[str] = _standard_input() if source == "-" else lines(Path(source))
+    texts = decoded(sys.stdin.buffer, source) if source == "-" else lines(Path(source))
     for number, line in enumerate(texts, start=1):
         if not line.strip():
             continue
@@ -195,15 +195,6 @@ def _tasks(source: str, system: str) -> Iterator[Task]:
         if any(SURROGATE.search(text) for text in (*request.values(), row.get("system", ""))):
             raise DataError(f"{source}:{number}: holds half of an escaped pair such as \\ud83d; write the whole pair")
         yield Task(kind="text", system=row.get("system", system), output="", source=str(number), **request)
-
-
-def _standard_input() -> Iterator[str]:
-    """Yield the lines of standard input, as `files.lines` reads them from a file."""
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError:
-            raise DataError(f"-:{number}: not UTF-8") from None
 
 
 def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params) -> str:

@@ -66,6 +66,11 @@ def _holds(value: Any, key: str) -> bool:
     return isinstance(value, list) and any(_holds(child, key) for child in value)
 
 
+def adapter_of(system: str | int) -> Path:
+    """Return the folder of the adapter that train stored, of `tuned_<seed>` or of a seed."""
+    return Path("models", str(system).removeprefix("tuned_"), "adapter")
+
+
 def adapter_config(folder: Path) -> dict[str, Any]:
     """Return the adapter_config.json of a stored adapter; raise DataError if it cannot be read, or names code."""
     check_folder(folder)

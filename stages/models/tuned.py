@@ -10,15 +10,20 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from stages.errors import DataError
-from stages.models.loading import LanguageModel, load_base, open_model
+from stages.models.loading import LanguageModel, load_base, open_base, open_model
 from stages.models.manifest import parameters
-from stages.models.stored import adapter_config
+from stages.models.stored import adapter_config, adapter_of
 from stages.params import Quantization, Runtime
 
 
 def open_tuned(runtime: Runtime, adapter: Path, quantization: Quantization | None = None, merge: bool = True) -> LanguageModel:
     """Return the base that models/base.json pins, with an adapter, ready to answer; see `load_tuned`."""
     return open_model(runtime, lambda folder, device: load_tuned(folder, adapter, device, quantization, merge))
+
+
+def open_system(runtime: Runtime, system: str) -> LanguageModel:
+    """Return the base for a name such as base_3shot, else the model of `tuned_<seed>`."""
+    return open_base(runtime) if system.startswith("base") else open_tuned(runtime, adapter_of(system))
 
 
 def load_tuned(

@@ -21,8 +21,8 @@ def main() -> None:
             files.write_json(COST / f"predict_{system}.json", {})
             return
     from stages import provenance
-    from stages.models.loading import open_base
-    from stages.models.tuned import open_tuned
+    from stages.models.stored import adapter_of
+    from stages.models.tuned import open_system, open_tuned
     from stages.predict import answers
 
     p = params.read("predict.split", "predict.batch_size", "predict.max_new_tokens", "predict.likelihood_rows")
@@ -30,8 +30,7 @@ def main() -> None:
     examples = list(records.read(FORMATTED / f"{p.predict.split}.jsonl", Example))
     if passage:
         examples = answers.with_passages(examples, list(records.read(FORMATTED / "passages.jsonl", Example)))
-    adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
-    lm = open_tuned(runtime, adapter) if tuned else open_base(runtime)
+    lm = open_system(runtime, system)
 
     predictions = answers.predict(
         lm,
@@ -48,7 +47,7 @@ def main() -> None:
     seconds = time.monotonic() - started
     if tuned:
         a = params.read("quantization", "predict.agreement_rows")
-        quantised = open_tuned(runtime, adapter, a.quantization, merge=False)
+        quantised = open_tuned(runtime, adapter_of(system), a.quantization, merge=False)
         agreed = answers.agreement(quantised, examples[: a.predict.agreement_rows], predictions, a.quantization.type)
         figures.write(AGREEMENT / f"{system}.json", agreed)
     cost = answers.cost(predictions, seconds, figures.Machine(**provenance.machine(runtime)))

@@ -10,16 +10,12 @@ FORMATTED, RETENTION = Path("data/formatted"), Path("data/retention")
 
 
 def main() -> None:
-    from stages.models.loading import open_base
-    from stages.models.tuned import open_tuned
+    from stages.models.tuned import open_system
     from stages.retention.measure import measure
 
     system, p, runtime = sys.argv[1], params.read("predict.batch_size"), params.runtime()
-    adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
-    lm = open_base(runtime) if system == "base" else open_tuned(runtime, adapter)
-
     general = list(records.read(FORMATTED / "general.jsonl", Example))
-    measured = measure(lm, general, p.predict.batch_size)
+    measured = measure(open_system(runtime, system), general, p.predict.batch_size)
     figures.write(RETENTION / f"{system}.json", measured)
     print(f"{system}: {len(measured.texts)} texts, {len(measured.choices)} choices, {len(measured.harm)} harm")
 

@@ -14,10 +14,10 @@ from stages.errors import DataError, reason
 from stages.evaluate.metrics import score
 from stages.formatting import render
 from stages.models import sources
-from stages.models.loading import open_base
 from stages.models.manifest import MANIFEST, read_manifest
+from stages.models.stored import adapter_of
 from stages.models.tokenizer import load_tokenizer
-from stages.models.tuned import open_tuned
+from stages.models.tuned import open_system
 from stages.records import Example, Prediction
 from stages.text import chat
 from stages.text.prompts import shots_of, with_shots
@@ -105,9 +105,8 @@ def run(
         )
     for system in systems:
         with locks.exclusive(folder / f"{system}.json"):
-            adapter = Path("models") / system.removeprefix("tuned_") / "adapter"
-            with files.unchanged(params.PARAMS, MANIFEST, adapter):
-                lm = open_base(runtime) if system == "base" else open_tuned(runtime, adapter)
+            with files.unchanged(params.PARAMS, MANIFEST, adapter_of(system)):
+                lm = open_system(runtime, system)
             harness = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=p.predict.batch_size, add_bos_token=False)
             try:
                 evaluation = simple_evaluate(
