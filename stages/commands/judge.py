@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import SupportsFloat, TypedDict
 
 import numpy as np
-from jinja2 import FileSystemLoader
-from jinja2.sandbox import SandboxedEnvironment
 
 from stages import files, locks, params, records
 from stages.commands import clone, outputs
@@ -22,7 +20,7 @@ from stages.params import Sampling
 from stages.records import Call, Example, Message, Prediction, aligned
 from stages.statistics import rate_interval
 from stages.teachers.backends import backend
-from stages.teachers.teacher import Ask, Teacher
+from stages.teachers.teacher import Ask, Teacher, template
 
 DATA = Path("data")
 CRITERIA = ("relevance", "accuracy", "fluency")
@@ -123,11 +121,10 @@ def rubric(examples: Sequence[Example], answers: Sequence[Prediction], teacher: 
     return {**means, "n": len(rated), "unusable": len(examples) - len(rated)}
 
 
-def _ask(template: str, example: Example, answers: Sequence[str]) -> Ask:
-    page = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent)).get_template(f"{template}.jinja")
+def _ask(name: str, example: Example, answers: Sequence[str]) -> Ask:
     request = "\n\n".join(message.content for message in example.prompt)
     request, reference, *texts = (TAG.sub("&lt;", text) for text in (request, example.reference, *answers))
-    content = page.render(request=request, reference=reference, answers=texts)
+    content = template(Path(__file__).with_name(f"{name}.jinja")).render(request=request, reference=reference, answers=texts)
     return Ask(messages=(Message(role="user", content=content),), sampling=GREEDY)
 
 

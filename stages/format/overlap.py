@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from stages.records import Task
-from stages.text.passages import CJK
+from stages.text.words import CJK
 
 WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
 

@@ -9,10 +9,11 @@ import unicodedata
 from collections.abc import Sequence
 
 from stages.text.rouge import RougeL
+from stages.text.words import CJK
 from stages.text.words import repetition as repeated
 
 HAN = re.compile(r"[\u3400-\u9fff]")
-TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[a-z0-9]+")
+TOKEN = re.compile(rf"[{CJK}]|[a-z0-9]+")
 LEFTOVER = re.compile(
     r"@|https?:|\[[^][]*\]|\{|\*\*|\d{3}[-. ]\d{4}|(?-i:\b[A-Z]{2} \d{5}\b)|\bSubject:|"
     r"\b(?:Dear|Sincerely|Regards|Mr|Mrs|Ms|Dr)\b|^(?:sure|here is|here's)\b|\b(?:as an ai|new complaint|my name is)\b",

@@ -11,17 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import FileSystemLoader
-from jinja2.sandbox import SandboxedEnvironment
-
 from stages.errors import DataError
 from stages.params import GeneralInstruct, Sampling
 from stages.records import Call, Document, Message, Rejection
 from stages.synthesize import diversity, filters, instances
 from stages.synthesize.made import Inputs, Made, steps
-from stages.teachers.teacher import Ask, Teacher
+from stages.teachers.teacher import Ask, Teacher, template
 
-PROMPTS = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True)
 ITEM = re.compile(r"(?:^|\n)[ \t]*(\d{1,9})[ \t]?[.)．、）][ \t]*")
 
 
@@ -170,10 +166,10 @@ def _extend(made: Made, fresh: Sequence[Candidate], teacher: Teacher, options: G
     return len(judged) == len(fresh) and None not in answers
 
 
-def _ask(template: str, instruction: str, sampling: Sampling, follow_ups: int = 0, **values: int) -> Ask:
-    words = _prompt(template, instruction=instruction, chinese=filters.is_chinese(instruction), **values)
+def _ask(name: str, instruction: str, sampling: Sampling, follow_ups: int = 0, **values: int) -> Ask:
+    words = _prompt(name, instruction=instruction, chinese=filters.is_chinese(instruction), **values)
     return Ask(words, sampling, follow_ups=follow_ups)
 
 
-def _prompt(template: str, **values: object) -> tuple[Message, ...]:
-    return (Message(role="user", content=PROMPTS.get_template(f"{template}.jinja").render(**values)),)
+def _prompt(name: str, **values: object) -> tuple[Message, ...]:
+    return (Message(role="user", content=template(Path(__file__).with_name(f"{name}.jinja")).render(**values)),)

@@ -13,7 +13,8 @@ from functools import cached_property
 
 from stages.params import DocumentsData, SelfQa
 from stages.records import Document, Rejection
-from stages.text.passages import CJK, headings
+from stages.text.passages import headings
+from stages.text.words import CJK
 
 WORD = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W\d_{CJK}]+")
 NUMERALS = "零一二三四五六七八九十百千万亿两"

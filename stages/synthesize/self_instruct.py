@@ -8,16 +8,13 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jinja2 import FileSystemLoader
-from jinja2.sandbox import SandboxedEnvironment
-
 from stages.errors import DataError
 from stages.params import ComplaintInstruct, ComplaintsData, GeneralInstruct, SelfInstruct
 from stages.records import Call, Document, Message, Rejection
 from stages.synthesize import diversity, filters, general_instruct
 from stages.synthesize.made import Inputs, Made
 from stages.tasks.complaints import Mix, compose
-from stages.teachers.teacher import Ask, Teacher
+from stages.teachers.teacher import Ask, Teacher, template
 
 
 def run(inputs: Inputs, teacher: Teacher, options: SelfInstruct, seed: int) -> Made:
@@ -42,9 +39,8 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfInstruct, seed: int) -> M
 
 def prompt(demonstrations: Sequence[Document]) -> tuple[Message, ...]:
     """Return a chat in which the teacher has already written the demonstrations."""
-    words = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent)).get_template("complaint.jinja").module
-    ask = Message(role="user", content=words.ask())  # type: ignore[attr-defined]
-    turns = [Message(role="system", content=words.system())]  # type: ignore[attr-defined]
+    words = template(Path(__file__).with_name("complaint.jinja")).module
+    ask, turns = Message(role="user", content=words.ask()), [Message(role="system", content=words.system())]
     for document in demonstrations:
         turns += [ask, Message(role="assistant", content=document.text)]
     return (*turns, ask)

@@ -12,17 +12,14 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
-from jinja2 import FileSystemLoader
-from jinja2.sandbox import SandboxedEnvironment
-
 from stages.errors import DataError
 from stages.params import GraphData, SelfKG
 from stages.records import Call, Document, Fact, Message, Rejection, content_hash
 from stages.synthesize.diversity import distinct_figures
 from stages.synthesize.made import Inputs, Made
 from stages.tasks.questions import WRONG, GraphQuestion, Wordings, choice, declining, open_ended, yes_no
-from stages.teachers.teacher import Ask, Teacher
-from stages.text.passages import CJK
+from stages.teachers.teacher import Ask, Teacher, template
+from stages.text.words import CJK
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 # Contains a negation but denies nothing.
@@ -48,11 +45,8 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfKG, seed: int) -> Made:
 
 
 def prompt(question: str) -> tuple[Message, ...]:
-    words = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent)).get_template("reword.jinja").module
-    return (
-        Message(role="system", content=words.system()),  # type: ignore[attr-defined]
-        Message(role="user", content=words.ask(question)),  # type: ignore[attr-defined]
-    )
+    words = template(Path(__file__).with_name("reword.jinja")).module
+    return Message(role="system", content=words.system()), Message(role="user", content=words.ask(question))
 
 
 def _groups(inputs: Inputs) -> Iterator[tuple[list[Fact], list[Document]]]:

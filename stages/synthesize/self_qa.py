@@ -13,9 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import FileSystemLoader
-from jinja2.sandbox import SandboxedEnvironment
-
 from stages.errors import DataError
 from stages.figures import MethodFigures
 from stages.params import DocumentsData, SelfQa
@@ -24,7 +21,7 @@ from stages.synthesize import rows, rules
 from stages.synthesize.diversity import distinct_figures
 from stages.synthesize.made import Inputs, Made
 from stages.synthesize.pairs import QaPair, Sieve
-from stages.teachers.teacher import Ask, Teacher
+from stages.teachers.teacher import Ask, Teacher, template
 from stages.text.passages import cut, headings, is_cjk
 
 BLOCK = 32  # passages on average
@@ -93,8 +90,7 @@ class Asker:
 
     def __init__(self, teacher: Teacher, options: SelfQa, data: DocumentsData) -> None:
         self.teacher, self.options, self.data = teacher, options, data
-        environment = SandboxedEnvironment(loader=FileSystemLoader(Path(__file__).parent))
-        self.prompts: Any = environment.get_template("self_qa.jinja").module
+        self.prompts = template(Path(__file__).with_name("self_qa.jinja")).module
 
     def questions(self, passages: Sequence[Document]) -> list[QaPair]:
         count = self.options.questions

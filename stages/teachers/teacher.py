@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from jinja2 import FileSystemLoader
+from jinja2.sandbox import SandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from rich.progress import track
 
@@ -21,10 +23,15 @@ from stages.errors import DataError
 from stages.files import write_text
 from stages.params import Budget, Sampling
 from stages.records import Call, Message, content_hash
-from stages.text.passages import CJK
+from stages.text.words import CJK
 
 REFUSALS_AT_FIRST = 16  # refusals allowed before the first answer
 CHARACTERS_A_TOKEN = 4  # the usual estimate for English; a Chinese character is about one token
+
+
+def template(path: Path) -> Any:
+    """Return the Jinja template of a prompt. It is sandboxed, since texts of models and of data are filled in."""
+    return SandboxedEnvironment(loader=FileSystemLoader(path.parent), trim_blocks=True).get_template(path.name)
 
 
 def about(text: str) -> int:

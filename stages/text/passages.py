@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from stages.params import Passage
 from stages.records import Document
+from stages.text.words import CJK
 
 HEADING = re.compile(r"(#{1,6})\s+(\S.{0,999})")  # each passage repeats it, so a longer line is text
-CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 LETTER = rf"[^\s{CJK}]"
 WORD = re.compile(rf"[{CJK}]|(?<!{LETTER}){LETTER}{{1,24}}(?!{LETTER})|{LETTER}{{1,4}}")
 FENCE = re.compile(r"\s*```[^`]*")

@@ -4,8 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-TOKEN = re.compile(rf"{CJK.pattern}|(?:(?!{CJK.pattern})[^\W_])+")
+CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # kana, Han, Hangul
+IS_CJK = re.compile(f"[{CJK}]")
+TOKEN = re.compile(rf"[{CJK}]|(?:(?![{CJK}])[^\W_])+")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])(?![。！？”」])|\n")
 
 # An answer declines if one of these stands in its first two sentences (’ is read as '). A model writes them about itself or
@@ -50,7 +51,7 @@ def sentences(text: str) -> list[str]:
 def script(text: str) -> str:
     """Return `zh`, `ja` or `ko` if most words are characters of that script, else `other`; Han with kana is Japanese."""
     words = tokens(text)
-    found = Counter("ja" if w <= "\u30ff" else "ko" if w >= "\uac00" else "zh" for w in words if CJK.match(w))
+    found = Counter("ja" if w <= "\u30ff" else "ko" if w >= "\uac00" else "zh" for w in words if IS_CJK.match(w))
     if 2 * found.total() <= len(words):
         return "other"
     return next((name for name in ("ja", "ko") if 5 * found[name] > found.total()), "zh")
