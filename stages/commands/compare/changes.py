@@ -8,10 +8,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
-from stages import params
-from stages.commands.compare.sides import SHOWN_ONLY, Side, locked_params
+from stages.commands.compare.sides import SHOWN_ONLY, Locked, Side, Stage, locked_params
 from stages.report.evidence import Json
 
 ABSENT = "absent"
@@ -51,7 +49,7 @@ def variables(base: Side, head: Side, files: dict[str, str]) -> list[Variable]:
             lines = "; ".join(f"{file} {files[file]}" for file in inside if file in files)
             found.append(Variable("data", path, "" if lines else old, lines or new))
     for name in sorted(base.lock.keys() & head.lock.keys() - set(SHOWN_ONLY)):
-        if base.lock[name].get("cmd") != head.lock[name].get("cmd"):
+        if base.lock[name].cmd != head.lock[name].cmd:
             code.append(f"dvc.yaml: cmd of {name}")
     alone = list(_alone(base, head))
     code += [change.name for change in alone if change.kind == "code"]
@@ -81,7 +79,7 @@ def run_again(base: Side, head: Side) -> dict[str, list[str]]:
     return fates
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -91,10 +89,10 @@ def _sources(base: Side, head: Side) -> Iterable[tuple[str, str, str]]:
     made = [PurePosixPath(path) for path in base.outputs() | head.outputs()]
     for name in sorted(before.keys() & after.keys()):
         path = PurePosixPath(name)
-        if before[name]["md5"] != after[name]["md5"] and not any(
+        if before[name].md5 != after[name].md5 and not any(
             path == out or path in out.parents or out in path.parents for out in made
         ):
-            yield name, f"{before[name]['size']:,} bytes", f"{after[name]['size']:,} bytes"
+            yield name, f"{before[name].size:,} bytes", f"{after[name].size:,} bytes"
 
 
 def _alone(base: Side, head: Side) -> Iterable[Variable]:
@@ -102,33 +100,25 @@ def _alone(base: Side, head: Side) -> Iterable[Variable]:
     new = base.outputs().keys() ^ head.outputs().keys()
     for name in sorted(base.lock.keys() & head.lock.keys() - set(SHOWN_ONLY)):
         before, after = base.lock[name], head.lock[name]
-        reads = [
-            (
-                dict(params.flatten(stage.get("params", {}).get("params.yaml", {}))),
-                {dep["path"]: dep for dep in stage.get("deps", [])},
-            )
-            for stage in (before, after)
-        ]
-        (old, old_deps), (values, deps) = reads
-        touched = before.get("cmd") != after.get("cmd") or any(old[key] != values[key] for key in old.keys() & values.keys())
+        old, values = before.values, after.values
+        old_deps, deps = ({dep.path: dep for dep in stage.deps} for stage in (before, after))
+        touched = before.cmd != after.cmd or any(old[key] != values[key] for key in old.keys() & values.keys())
         touched = touched or any(path in old_deps.keys() & deps.keys() for path, _, _ in _sources(base, head))
-        if touched or not list(_other_outputs(before, after)):
+        if touched or not _other_outputs(before, after):
             continue
         for key in sorted(old.keys() ^ values.keys()):
             yield Variable("parameter", key, shown(old.get(key, ABSENT)), shown(values.get(key, ABSENT)))
         for path in sorted((old_deps.keys() ^ deps.keys()) - new):
-            sizes = [f"{side[path]['size']:,} bytes" if path in side else ABSENT for side in (old_deps, deps)]
+            sizes = [f"{side[path].size:,} bytes" if path in side else ABSENT for side in (old_deps, deps)]
             yield Variable("code" if path.startswith("stages/") else "data", path, *sizes)
 
 
-def _other_outputs(before: Any, after: Any) -> Iterable[str]:
-    for out in after.get("outs", []):
-        if out not in before.get("outs", []) and not out["path"].startswith(FOLLOWS):
-            yield out["path"]
+def _other_outputs(before: Stage, after: Stage) -> list[str]:
+    return [out.path for out in after.outs if out not in before.outs and not out.path.startswith(FOLLOWS)]
 
 
-def _dependencies(side: Side) -> dict[str, Any]:
-    return {dep["path"]: dep for name, stage in side.lock.items() if name not in SHOWN_ONLY for dep in stage.get("deps", [])}
+def _dependencies(side: Side) -> dict[str, Locked]:
+    return {dep.path: dep for name, stage in side.lock.items() if name not in SHOWN_ONLY for dep in stage.deps}
 
 
 def _machine(base: Side, head: Side) -> Iterable[Variable]:
@@ -149,6 +139,6 @@ def _unexplained(base: Side, head: Side) -> list[Variable]:
     return [
         Variable("unexplained", f"{path} (of {name}, from equal inputs)", "", "")
         for name, stage in head.lock.items()
-        if name in base.lock and all(base.lock[name].get(key) == stage.get(key) for key in ("cmd", "deps", "params"))
+        if name in base.lock and base.lock[name].model_copy(update={"outs": stage.outs}) == stage
         for path in _other_outputs(base.lock[name], stage)
     ]

@@ -90,9 +90,9 @@ def data_rows(base: Side, head: Side) -> list[tuple[str, str]]:
     """Return the formatted files that differ, with the rows added and removed if their ids are known, else the sizes."""
     before, after, found = base.outputs(), head.outputs(), []
     for path in sorted(before.keys() & after.keys()):
-        if path.startswith(FORMATTED) and path.endswith(".jsonl") and before[path]["md5"] != after[path]["md5"]:
+        if path.startswith(FORMATTED) and path.endswith(".jsonl") and before[path].md5 != after[path].md5:
             old, new = _ids(base, path), _ids(head, path)
-            sizes = f"{formatting.size(before[path]['size'])} → {formatting.size(after[path]['size'])}"
+            sizes = f"{formatting.size(before[path].size)} → {formatting.size(after[path].size)}"
             known = f"{len(new - old)} rows added, {len(old - new)} removed, {len(old & new)} kept"
             found.append((path, known if old and new else f"{sizes} (rows are not in git and not in the cache)"))
     return found
@@ -125,9 +125,9 @@ def _ids(side: Side, path: str) -> set[str]:
 
 def _cached(side: Side, path: str) -> list[Json]:
     """Return the lines of an output from DVC's cache by its md5; empty if the cache does not have it."""
-    md5 = side.outputs().get(path, {}).get("md5", "")
-    file = CACHE / md5[:2] / md5[2:]
-    return [json.loads(line) for line in files.lines(file)] if md5 and file.is_file() else []
+    out = side.outputs().get(path)
+    file = CACHE / out.md5[:2] / out.md5[2:] if out else None
+    return [json.loads(line) for line in files.lines(file)] if file and file.is_file() else []
 
 
 def _totals(side: Side) -> Json:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages import params
 from stages.errors import DataError
-from stages.records import parsed
+from stages.records import first_problem, parsed
 from stages.report.evidence import Json
 from stages.report.results import merged
 
@@ -33,6 +33,32 @@ class Item(BaseModel):
     scores: dict[str, dict[str, float]]
 
 
+class Locked(BaseModel):
+    """A file or folder in dvc.lock."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    path: str
+    md5: str
+    size: int
+
+
+class Stage(BaseModel):
+    """A stage in dvc.lock: what it ran, read and wrote."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    cmd: str | list[str] = ""
+    deps: list[Locked] = []
+    params: dict[str, Json] = {}
+    outs: list[Locked] = []
+
+    @property
+    def values(self) -> Json:
+        """The parameters, flattened to dotted keys."""
+        return dict(params.flatten(self.params.get("params.yaml", {})))
+
+
 @dataclass(frozen=True)
 class Side:
     """What git holds of one run.
@@ -44,7 +70,7 @@ class Side:
     name: str
     commit: str
     params: Json
-    lock: Json
+    lock: dict[str, Stage]
     results: Json
     cost: Json
     items: dict[str, Item]
@@ -53,9 +79,9 @@ class Side:
     def tuned(self) -> list[str]:
         return [system for system in next(iter(self.items.values())).scores if system.startswith("tuned_")]
 
-    def outputs(self) -> dict[str, Json]:
+    def outputs(self) -> dict[str, Locked]:
         """Return every output in dvc.lock by its path."""
-        return {out["path"]: out for stage in self.lock.values() for out in stage.get("outs", [])}
+        return {out.path: out for stage in self.lock.values() for out in stage.outs}
 
 
 def read(revision: str | None) -> Side:
@@ -81,7 +107,7 @@ def read(revision: str | None) -> Side:
         name=name,
         commit=commit,
         params=flat,
-        lock={stage: entry for stage, entry in lock.items() if _of_this_run(stage, pipeline, flat)},
+        lock={stage: _stage(entry, name) for stage, entry in lock.items() if _of_this_run(stage, pipeline, flat)},
         results=merged(
             _json(content(f"{folder}/metrics.json"), f"{name}: {folder}/metrics.json"),
             _details(content, f"{folder}/details.json", name),
@@ -108,7 +134,14 @@ def git(*arguments: str) -> bytes:
 def locked_params(side: Side, shown: bool = False) -> Json:
     """Return the parameters of the run from dvc.lock: of the stages that decide it, or only of the report stage."""
     stages = [stage for name, stage in side.lock.items() if (name == "report" if shown else name not in SHOWN_ONLY)]
-    return dict(params.flatten({k: v for stage in stages for k, v in stage.get("params", {}).get("params.yaml", {}).items()}))
+    return dict(params.flatten({k: v for stage in stages for k, v in stage.params.get("params.yaml", {}).items()}))
+
+
+def _stage(entry: object, name: str) -> Stage:
+    try:
+        return Stage.model_validate(entry)
+    except ValidationError as error:
+        raise DataError(f"{name}: dvc.lock: {first_problem(error)}; run `dvc repro` and commit what it writes") from None
 
 
 def _of_this_run(stage: str, pipeline: Json, values: Json) -> bool:
@@ -206,13 +239,12 @@ def _check_consistency(side: Side, folder: str, read: dict[str, bytes]) -> None:
     `read` holds the files that were read, by path. An old lock file may not list all files of the report, but always its items.
     """
     outputs, items = side.outputs(), f"{folder}/items.jsonl"
-    locked = {path: outputs.get(path, {}).get("md5") for path in read if path == items or path in outputs}
-    for path, md5 in locked.items():
-        if md5 != hashlib.md5(read[path], usedforsecurity=False).hexdigest():
+    for path in (path for path in read if path == items or path in outputs):
+        if path not in outputs or outputs[path].md5 != hashlib.md5(read[path], usedforsecurity=False).hexdigest():
             raise DataError(f"{side.name}: {path} differs from the one in dvc.lock; run `dvc repro` and commit both")
     for system, md5 in side.cost.get("predictions_md5", {}).items():
         predictions = f"data/predictions/{system}.jsonl"
-        if outputs.get(predictions, {}).get("md5") != md5:
+        if predictions not in outputs or outputs[predictions].md5 != md5:
             raise DataError(
                 f"{side.name}: {items} was not made from the {predictions} in dvc.lock; run `dvc repro` and commit both"
             )
