@@ -11,6 +11,14 @@ from typing import Any
 from stages import stage
 
 
+def names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+NAMES: dict[str, Any] = {"type": names, "metavar": "NAMES"}
+FOLDER: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
+
+
 def main() -> None:
     arguments = vars(parser().parse_args())
     module, _, function = arguments.pop("call").rpartition(".")
@@ -22,43 +30,20 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="command")
 
     predict = _command(commands, "predict", "predict.answer", "answer your own texts with the tuned or the base model")
-    predict.add_argument(
-        "--input",
-        required=True,
-        dest="source",
-        metavar="FILE",
-        help='one text or one {"input": ...} per line; - for standard input',
-    )
-    predict.add_argument(
-        "--output", required=True, dest="target", metavar="FILE", help="JSON Lines in the same order; - for standard output"
-    )
+    text = 'one text or one {"input": ...} per line; - for standard input'
+    predict.add_argument("--input", required=True, dest="source", metavar="FILE", help=text)
+    text = "JSON Lines in the same order; - for standard output"
+    predict.add_argument("--output", required=True, dest="target", metavar="FILE", help=text)
     answering = predict.add_mutually_exclusive_group()
-    answering.add_argument(
-        "--system",
-        type=names,
-        default="tuned",
-        dest="systems",
-        metavar="NAMES",
-        help="tuned (default), tuned_<seed> or base_<k>shot; separate several with commas to get their answers side by side",
-    )
-    answering.add_argument(
-        "--adapter",
-        type=Path,
-        action="append",
-        default=[],
-        dest="adapters",
-        metavar="FOLDER",
-        help="a stored adapter instead of --system; repeat it to get the answers of several side by side",
-    )
+    text = "tuned (default), tuned_<seed> or base_<k>shot; separate several with commas to get their answers side by side"
+    answering.add_argument("--system", **NAMES, default="tuned", dest="systems", help=text)
+    text = "a stored adapter instead of --system; repeat it to get the answers of several side by side"
+    answering.add_argument("--adapter", **FOLDER, action="append", default=[], dest="adapters", help=text)
 
     export = _command(commands, "export", "export.export", "write the tuned model as one folder that other programs can load")
-    export.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="must not exist yet")
-    export.add_argument(
-        "--adapter",
-        type=Path,
-        metavar="FOLDER",
-        help="default: the first seed's adapter; one outside models/ gets no model card",
-    )
+    export.add_argument("--output", **FOLDER, required=True, help="must not exist yet")
+    text = "default: the first seed's adapter; one outside models/ gets no model card"
+    export.add_argument("--adapter", **FOLDER, help=text)
 
     compose = _command(commands, "compose", "compose.compose", "write params.yaml from conf/, as `dvc exp run` does")
     compose.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides, e.g. experiment=smoke lora.r=16")
@@ -73,22 +58,13 @@ def parser() -> argparse.ArgumentParser:
     trace.add_argument("id", help="id of any record, e.g. from reports/<name>/items.jsonl; a unique beginning suffices")
 
     judge = _command(commands, "judge", "judge.judge", "let the teacher compare the answers of two systems and rate each")
-    judge.add_argument(
-        "--systems",
-        type=names,
-        metavar="NAMES",
-        help="two, separated by a comma; default: first seed, base with the most shots",
-    )
+    judge.add_argument("--systems", **NAMES, help="two, separated by a comma; default: first seed, base with the most shots")
     judge.add_argument("--rows", type=int, default=50, help="number of random rows of the split to judge (default 50)")
 
-    doctor = _command(
-        commands, "doctor", "doctor.command.doctor", "find what a kill, a full disk or another machine left behind"
-    )
-    doctor.add_argument(
-        "--fix",
-        action="store_true",
-        help="repair what can be repaired; without it nothing is changed. Exits with 1 while an error remains",
-    )
+    text = "find what a kill, a full disk or another machine left behind"
+    doctor = _command(commands, "doctor", "doctor.command.doctor", text)
+    text = "repair what can be repaired; without it nothing is changed. Exits with 1 while an error remains"
+    doctor.add_argument("--fix", action="store_true", help=text)
 
     _command(commands, "summary", "summary.show", "show the scores of the experiment in params.yaml")
 
@@ -108,17 +84,11 @@ def parser() -> argparse.ArgumentParser:
 
     rate = _group(commands, "rate", "let people rate answers without knowing which system wrote them")
     sheets = _command(rate, "export", "rate.export", "write one sheet per rater, and a key next to the folder")
-    sheets.add_argument("--systems", required=True, type=names, metavar="NAMES", help="e.g. base_3shot,tuned_42")
-    sheets.add_argument("--raters", required=True, type=names, metavar="NAMES", help="e.g. ann,ben,cho")
-    sheets.add_argument(
-        "--rows",
-        type=int,
-        default=20,
-        dest="count",
-        metavar="ROWS",
-        help="test rows, each answered by every system (default 20)",
-    )
-    sheets.add_argument("--output", required=True, type=Path, dest="folder", metavar="FOLDER")
+    sheets.add_argument("--systems", **NAMES, required=True, help="e.g. base_3shot,tuned_42")
+    sheets.add_argument("--raters", **NAMES, required=True, help="e.g. ann,ben,cho")
+    text = "test rows, each answered by every system (default 20)"
+    sheets.add_argument("--rows", type=int, default=20, dest="count", metavar="ROWS", help=text)
+    sheets.add_argument("--output", **FOLDER, required=True, dest="folder")
     filled = _command(rate, "import", "rate.read_back", "show means per system and the raters' agreement from filled sheets")
     filled.add_argument("folder", type=Path)
     filled.add_argument("--output", type=Path, metavar="FILE", help="also write JSON")
@@ -126,31 +96,20 @@ def parser() -> argparse.ArgumentParser:
     benchmark = _group(commands, "benchmark", "use lm-evaluation-harness, and read its results and those of HELM")
     task = _command(benchmark, "export", "benchmark.harness.export", "write the rows of the split as a task of lm-eval")
     task.add_argument("--shots", type=int, default=0, help="number of examples in each prompt (default 0)")
-    task.add_argument("--output", required=True, type=Path, dest="folder", metavar="FOLDER")
+    task.add_argument("--output", **FOLDER, required=True, dest="folder")
     harness = _command(benchmark, "run", "benchmark.harness.run", "run tasks of lm-eval on the base model and on adapters")
-    harness.add_argument("--tasks", required=True, type=names, metavar="NAMES", help="e.g. mmlu,glue, or an exported task")
-    harness.add_argument(
-        "--systems", type=names, default="base", metavar="NAMES", help="base (default) or tuned_<seed>, separated by commas"
-    )
+    harness.add_argument("--tasks", **NAMES, required=True, help="e.g. mmlu,glue, or an exported task")
+    text = "base (default) or tuned_<seed>, separated by commas"
+    harness.add_argument("--systems", **NAMES, default="base", help=text)
     harness.add_argument("--shots", type=int, help="number of examples in each prompt; default: the task's own number")
     harness.add_argument("--limit", type=int, help="use only the first LIMIT rows of each task")
     harness.add_argument("--chat", action="store_true", dest="as_chat", help="render prompts with the model's chat template")
-    harness.add_argument(
-        "--output",
-        required=True,
-        type=Path,
-        dest="folder",
-        metavar="FOLDER",
-        help="for results; exported tasks are read from here",
-    )
+    text = "for results; exported tasks are read from here"
+    harness.add_argument("--output", **FOLDER, required=True, dest="folder", help=text)
     results = _command(benchmark, "import", "benchmark.results.table", "show results of lm-eval and HELM in one table")
     results.add_argument("paths", nargs="+", type=Path, metavar="FILE", help="JSON of lm-eval, or stats.json of HELM")
     results.add_argument("--output", type=Path, metavar="FILE", help="also write JSON")
     return top
-
-
-def names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _command(commands: Any, name: str, call: str, help: str) -> argparse.ArgumentParser:
