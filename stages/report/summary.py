@@ -49,6 +49,12 @@ class Table:
     def column(self, system: str, metric: str) -> Array:
         return self.values[system][:, self.metrics.index(metric)]
 
+    def rate(self, system: str, metric: str) -> Rate:
+        """Return the mean over the items to which the metric applies, with its interval."""
+        scores = self.column(system, metric)
+        applies = ~np.isnan(scores)
+        return rate_interval(scores[applies], self.sources[applies])
+
 
 @dataclass(frozen=True)
 class Group:
@@ -167,7 +173,7 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
         }
 
     def changes(base: str, metrics: Sequence[str]) -> dict[str, Change]:
-        return _changes(table, base, headline, resamples, seed, margin, metrics)
+        return changed(table, base, headline, resamples, seed, margin, metrics)
 
     return Summary(
         split=split,
@@ -231,10 +237,10 @@ def _group(table: Table, system: str, metrics: Sequence[str], rows: Array) -> Gr
     return Group(rates, int(rows.sum()), len(set(table.sources[rows])))
 
 
-def _changes(
+def changed(
     table: Table, base: str, headline: str, resamples: int, seed: int, margin: float, metrics: Sequence[str]
 ) -> dict[str, Change]:
-    """Compare each metric from the same seed, so that a new metric leaves the numbers of the others unchanged.
+    """Return tuned minus `base` by metric, each from the same seed, so that a new metric leaves the others unchanged.
 
     The headline was named before the scores were seen, so its verdict uses its own p-value. The others use Holm's.
     """

@@ -9,8 +9,10 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages import params
@@ -18,6 +20,7 @@ from stages.errors import DataError
 from stages.records import first_problem, parsed
 from stages.report.evidence import Json
 from stages.report.results import merged
+from stages.report.summary import TUNED, Table
 
 WORKING_TREE = "working tree"
 SHOWN_ONLY = ("validate", "report")  # stages that only check or show: their inputs decide no answer and no score
@@ -78,6 +81,25 @@ class Side:
     @property
     def tuned(self) -> list[str]:
         return [system for system in next(iter(self.items.values())).scores if system.startswith("tuned_")]
+
+    @cached_property
+    def table(self) -> Table:
+        """The scores as the report tabulates them; the metrics are those of the first tuned system."""
+        items = list(self.items.values())
+        metrics = tuple(dict.fromkeys(metric for item in items for metric in item.scores[self.tuned[0]]))
+        values = {
+            system: np.array([[item.scores[system].get(metric, np.nan) for metric in metrics] for item in items])
+            for system in items[0].scores
+        }
+        return Table(
+            ids=tuple(self.items),
+            sources=np.array([item.source for item in items]),
+            slices=(),
+            metrics=metrics,
+            bases=tuple(system for system in values if system not in self.tuned),
+            seeds={},
+            values=values | {TUNED: np.mean([values[system] for system in self.tuned], axis=0)},
+        )
 
     def outputs(self) -> dict[str, Locked]:
         """Return every output in dvc.lock by its path."""
