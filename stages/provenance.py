@@ -3,22 +3,22 @@
 import os
 import platform
 from importlib.metadata import version
-from typing import Any
 
 from stages import device
+from stages.figures import Machine
 from stages.params import Runtime
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 
 
-def machine(runtime: Runtime) -> dict[str, Any]:
+def machine(runtime: Runtime) -> Machine:
     """Return device, threads and library versions of this process."""
-    return {
-        "device": device.kind(runtime),
-        "device_name": device.name(runtime),
-        "threads": runtime.threads,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "versions": {name: version(name) for name in PACKAGES},
-    }
+    return Machine(
+        device=device.kind(runtime),
+        device_name=device.name(runtime),
+        threads=runtime.threads,
+        cores=os.cpu_count(),
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        versions={name: version(name) for name in PACKAGES},
+    )

@@ -50,7 +50,7 @@ def main() -> None:
         quantised = open_tuned(runtime, adapter_of(system), a.quantization, merge=False)
         agreed = answers.agreement(quantised, examples[: a.predict.agreement_rows], predictions, a.quantization.type)
         figures.write(AGREEMENT / f"{system}.json", agreed)
-    cost = answers.cost(predictions, seconds, figures.Machine(**provenance.machine(runtime)))
+    cost = answers.cost(predictions, seconds, provenance.machine(runtime))
     figures.write(COST / f"predict_{system}.json", cost)
     print(f"{system}: {cost.rows} answers in {cost.seconds} s, {cost.new_tokens_per_second} tokens/s")
 

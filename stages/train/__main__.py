@@ -2,10 +2,9 @@
 
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
-from stages import files, locks, params, stage
+from stages import figures, locks, params, stage
 from stages.models.manifest import read_manifest
 
 FIGURES, COST = Path("data/training"), Path("data/cost")
@@ -25,17 +24,25 @@ def main() -> None:
     with locks.exclusive(unfinished):  # an experiment elsewhere with the same parameters would write the same checkpoints
         result = run.train(opened.lm, opened.rows, p.train, runtime, seed=seed, unfinished=unfinished, penalty=opened.penalty)
         saved = adapt.save(opened.lm, Path("models", str(seed), "adapter"), manifest)
-        figures = {
-            "model_bytes": manifest.weight_bytes,
+        training = figures.Training(
+            model_bytes=manifest.weight_bytes,
             **saved,
             **dataset.figures(opened.rows.train),
-            **asdict(result.figures),
-        }
-        files.write_json(FIGURES / f"{seed}.json", figures)
-        seconds, spent = round(time.monotonic() - started, 1), asdict(result.cost)
-        memory = spent.pop("memory")
-        cost = {"seconds": seconds, **spent, **memory, "machine": provenance.machine(runtime)}
-        files.write_json(COST / f"train_{seed}.json", cost)
+            steps=result.steps,
+            log=result.log,
+            validation=result.validation,
+        )
+        figures.write(FIGURES / f"{seed}.json", training)
+        seconds = round(time.monotonic() - started, 1)
+        cost = figures.TrainingCost(
+            seconds=seconds,
+            train_seconds=result.train_seconds,
+            tokens_per_second=result.tokens_per_second,
+            resumed_at_step=result.resumed_at_step,
+            **result.memory,
+            machine=provenance.machine(runtime),
+        )
+        figures.write(COST / f"train_{seed}.json", cost)
         print(f"{saved['trainable_parameters']:,} of {saved['total_parameters']:,} parameters in {seconds} s")
         checkpoints.clear(unfinished)
 

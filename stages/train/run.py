@@ -13,6 +13,7 @@ from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedToke
 
 from stages import device
 from stages.errors import DataError
+from stages.figures import Loss, TrainingLoss
 from stages.models.loading import LanguageModel
 from stages.params import Runtime, Train
 from stages.text.chat import IGNORE
@@ -30,47 +31,19 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Step:
-    """An optimiser step and the mean loss of its rows."""
+class Run:
+    """A finished run: steps and losses, which repeat exactly on one machine, and its time and memory.
 
-    step: int
-    loss: float
-    learning_rate: float
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The mean loss of validation rows after a step."""
-
-    step: int
-    loss: float
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What repeats exactly on one machine: optimiser steps, the losses of training and of validation."""
+    After a resume, time and memory are those of its last part. `memory` has the keys of figures.TrainingCost.
+    """
 
     steps: int
-    log: list[Step]
-    validation: list[Validation]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Time and memory of one run; after a resume, of its last part."""
-
+    log: list[TrainingLoss]
+    validation: list[Loss]
     train_seconds: float
     tokens_per_second: float
     resumed_at_step: int
     memory: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run."""
-
-    figures: Figures
-    cost: Cost
 
 
 def train(
@@ -98,13 +71,20 @@ def train(
         else:
             worker.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
-    cost = Cost(
+    entries = worker.state.log_history  # transformers' own `train_loss` is wrong after a resume
+    return Run(
+        steps=worker.state.global_step,
+        log=[
+            TrainingLoss(step=entry["step"], loss=round(entry["loss"], 6), learning_rate=entry["learning_rate"])
+            for entry in entries
+            if "loss" in entry
+        ],
+        validation=[Loss(step=entry["step"], loss=round(entry["eval_loss"], 6)) for entry in entries if "eval_loss" in entry],
         train_seconds=round(seconds, 1),
         tokens_per_second=round((worker.state.num_input_tokens_seen - already.num_input_tokens_seen) / seconds, 1),
         resumed_at_step=already.global_step,
         memory=memory.figures(),
     )
-    return Run(_figures(worker.state), cost)
 
 
 def trainer(
@@ -161,11 +141,3 @@ def _collator(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     if not tokenizer.encoder_decoder:
         return {}
     return {"data_collator": DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORE)}
-
-
-def _figures(state: TrainerState) -> Figures:
-    """Return steps and losses from the step log (transformers' own `train_loss` is wrong after a resume)."""
-    entries = state.log_history
-    log = [Step(entry["step"], round(entry["loss"], 6), entry["learning_rate"]) for entry in entries if "loss" in entry]
-    validation = [Validation(entry["step"], round(entry["eval_loss"], 6)) for entry in entries if "eval_loss" in entry]
-    return Figures(state.global_step, log, validation)

@@ -46,7 +46,7 @@ SEQ2SEQ = ["full", "lora nf4", "prompt_tuning", "prefix_tuning", "ia3 nf4", "ada
 
 def check_loaded_adapter(p, trained, weights, manifest, folder) -> dict[str, int]:
     model, run = trained(p, weights)
-    assert run.figures.steps == 2
+    assert run.steps == 2
     untuned, tuned = output_of(loading.load_base(weights, "cpu", p.quantization)), output_of(model)
     changed = (tuned - untuned).norm()
     assert changed > 0.01 * untuned.norm()
@@ -94,7 +94,7 @@ def test_resumed_weights_equal_uninterrupted_ones(case, chosen, trained, weights
         patch.setattr(Trainer, "training_step", killed)
         trained(p, weights, tmp_path / "killed")
     resumed, run = trained(p, weights, tmp_path / "killed")
-    assert run.cost.resumed_at_step == 2
+    assert run.resumed_at_step == 2
     expected, given = weights_of(whole), weights_of(resumed)
     assert expected.keys() == given.keys()
     assert [name for name, weight in expected.items() if not torch.equal(weight, given[name])] == []
@@ -115,7 +115,7 @@ def test_full_disk_while_saving_leaves_the_last_checkpoint(chosen, trained, weig
         patch.setattr(trainer, "save_file", full)
         trained(p, weights, tmp_path / "unfinished")
     _, run = trained(p, weights, tmp_path / "unfinished")
-    assert run.cost.resumed_at_step == 2
+    assert run.resumed_at_step == 2
 
 
 LAYERS, HIDDEN, KEYS, INNER = 2, 32, 16, 64  # of the tiny model; keys and values have one head of 16

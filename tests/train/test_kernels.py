@@ -101,10 +101,8 @@ def test_training_follows_the_libraries(chosen, trained, weights, monkeypatch, t
     _, mine = trained(p, weights, tmp_path / "mine")
     monkeypatch.setattr(kernels, "fused", lambda *_: nullcontext())
     _, own = trained(p, weights, tmp_path / "own")
-    assert [step.loss for step in mine.figures.log] == pytest.approx([step.loss for step in own.figures.log], rel=5e-3)
-    assert [one.loss for one in mine.figures.validation] == pytest.approx(
-        [one.loss for one in own.figures.validation], rel=5e-3
-    )
+    assert [step.loss for step in mine.log] == pytest.approx([step.loss for step in own.log], rel=5e-3)
+    assert [one.loss for one in mine.validation] == pytest.approx([one.loss for one in own.validation], rel=5e-3)
 
 
 def test_row_that_sees_nothing_is_finite_in_bf16():

@@ -15,9 +15,9 @@ def test_early_stopping_stops_and_keeps_the_best_checkpoint(chosen, trained, wei
 
     every = {"train.eval_steps": 1, "train.save_steps": 1, "train.max_steps": 30, "train.learning_rate": 0.9}
     model, run = trained(chosen("lora", changes={**every, "train.early_stopping_patience": 2}), weights, tmp_path)
-    losses = {entry.step: entry.loss for entry in run.figures.validation}
+    losses = {entry.step: entry.loss for entry in run.validation}
     best = min(losses, key=losses.__getitem__)
-    assert run.figures.steps == best + 2 < 30
+    assert run.steps == best + 2 < 30
     stored = load_file(tmp_path / f"checkpoint-{best}" / trainer.TRAINED)
     assert all(torch.equal(weight, stored[name]) for name, weight in weights_of(model).items())
 

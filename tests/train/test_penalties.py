@@ -48,7 +48,7 @@ def test_penalty_counts_once_in_an_incomplete_last_update(chosen, trained, weigh
             tmp_path / str(micro),
             lambda lm: penalties.ewc(lm.model, dataset.tokenised(GENERAL, lm.tokenizer, 2048), 1e4, "fp32"),
         )
-        return run.figures.log[-1].loss
+        return run.log[-1].loss
 
     assert last_loss(2) == pytest.approx(last_loss(8), rel=1e-2)
 

@@ -16,7 +16,7 @@ from stages.teachers.backends import backend
 from stages.teachers.teacher import Ask, Teacher, about, numbered
 
 
-class Figures(NamedTuple):
+class Estimate(NamedTuple):
     """Requests now and, at most, later; tokens and cost, at most, if later requests are as long as those to send now.
 
     Tokens and cost stop at the budget; requests do not, since answers may be shorter than they can be.
@@ -42,12 +42,12 @@ LABELS = (
 )
 
 
-def plan() -> dict[str, Figures]:
+def plan() -> dict[str, Estimate]:
     """Return the figures of each method in params.yaml; needs what fetch wrote."""
     p, runtime = params.read("seed", "data", "teacher", "synthesis"), params.runtime()
     if not (RAW / "seeds.jsonl").is_file():
         raise DataError(f"{RAW}: nothing is fetched yet; run `dvc repro fetch` first")
-    planned: dict[str, Figures] = {}
+    planned: dict[str, Estimate] = {}
     for method in p.synthesis.methods:
         if method in METHODS:
             teacher = Planned(backend(p.teacher, runtime), p.synthesis.budget, p.seed)
@@ -78,7 +78,7 @@ class Planned(Teacher):
         limit = self.budget.max_calls
         return None if limit is None else max(0, limit - len(self.calls) - len(self.wanted))
 
-    def figures(self) -> Figures:
+    def figures(self) -> Estimate:
         prompt = sum(about(message.content) for ask in self.wanted for message in ask.messages)
         new = sum(ask.sampling.max_new_tokens for ask in self.wanted)
         later = sum(ask.follow_ups for ask in self.wanted)
@@ -87,7 +87,7 @@ class Planned(Teacher):
         share, limit = min([(1.0, ""), *self._covered(prompt * growth, new * growth)])
         prompt, new = round(prompt * growth * share), round(new * growth * share)
         usd = round(self.backend.usd(prompt, new), 4)
-        return Figures(len(self.calls), len(self.wanted), later, prompt, new, usd, limit)
+        return Estimate(len(self.calls), len(self.wanted), later, prompt, new, usd, limit)
 
     def _covered(self, prompt: float, new: float) -> list[tuple[float, str]]:
         """Return, for each limit on tokens or money, the share of the remaining requests that it has room for, and its name."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.commands.plan.requests import Figures, Planned
+from stages.commands.plan.requests import Estimate, Planned
 from stages.params import Budget
 from stages.records import Message
 from stages.teachers.teacher import Ask, Teacher
@@ -17,7 +17,7 @@ def test_plan_sends_nothing_and_counts_stored_answers(tmp_path: Path, monkeypatc
     Teacher(backend, FREE, seed=1).answer(ASKS[:2])
     planned = Planned(backend, FREE, seed=1)
     assert [call is None for call in planned.answer(ASKS)] == [False, False, True, True, True]
-    assert planned.figures() == Figures(2, 3, later=6, prompt_tokens=3 * 10 * 3, new_tokens=3 * 20 * 3, usd=0.27, limit="")
+    assert planned.figures() == Estimate(2, 3, later=6, prompt_tokens=3 * 10 * 3, new_tokens=3 * 20 * 3, usd=0.27, limit="")
     assert len(backend.asks) == 2
 
 
