@@ -13,6 +13,7 @@ from typing import Any
 from stages.errors import DataError
 
 MOST_VALUES = 100_000  # in a YAML file, those of an alias each time
+LONGEST_NUMBER = 1000  # digits of an integer in a YAML file
 
 
 def lines(path: Path) -> Iterator[str]:
@@ -75,8 +76,10 @@ def read_yaml(content: bytes | str, where: str) -> Any:
 
 def _count(node: Any, known: dict[int, int]) -> int:
     """Return the number of values in a YAML node, those of an alias each time; `known` spares counting them again."""
-    parts = getattr(node, "value", None)
+    parts: Any = getattr(node, "value", "")
     if not isinstance(parts, list):  # a scalar
+        if len(parts) > LONGEST_NUMBER and node.tag.endswith(":int"):  # Python reads 0xfff..., but cannot print it
+            raise ValueError(f"an integer of {len(parts):,} digits")
         return 1
     if id(node) not in known:
         pairs = (part if isinstance(part, tuple) else (part,) for part in parts)

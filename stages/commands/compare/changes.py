@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from stages.commands.compare.sides import SHOWN_ONLY, Locked, Side, Stage, locked_params
-from stages.report.evidence import Json
+from stages import params
+from stages.commands.compare.shapes import File, Stage
+from stages.commands.compare.sides import SHOWN_ONLY, Side, locked_params
 
 ABSENT = "absent"
-DEVICE = ("device", "device_name")
+DEVICE = {"device", "device_name"}
 FOLLOWS = ("data/cost", "reports")  # outputs that differ between two equal runs: they contain seconds
 
 
@@ -100,7 +101,7 @@ def _alone(base: Side, head: Side) -> Iterable[Variable]:
     new = base.outputs().keys() ^ head.outputs().keys()
     for name in sorted(base.lock.keys() & head.lock.keys() - set(SHOWN_ONLY)):
         before, after = base.lock[name], head.lock[name]
-        old, values = before.values, after.values
+        old, values = (dict(params.flatten(stage.params.get("params.yaml", {}))) for stage in (before, after))
         old_deps, deps = ({dep.path: dep for dep in stage.deps} for stage in (before, after))
         touched = before.cmd != after.cmd or any(old[key] != values[key] for key in old.keys() & values.keys())
         touched = touched or any(path in old_deps.keys() & deps.keys() for path, _, _ in _sources(base, head))
@@ -113,22 +114,24 @@ def _alone(base: Side, head: Side) -> Iterable[Variable]:
             yield Variable("code" if path.startswith("stages/") else "data", path, *sizes)
 
 
-def _other_outputs(before: Stage, after: Stage) -> list[str]:
-    return [out.path for out in after.outs if out not in before.outs and not out.path.startswith(FOLLOWS)]
+def _other_outputs(before: Stage, after: Stage) -> Iterable[str]:
+    for out in after.outs:
+        if out not in before.outs and not out.path.startswith(FOLLOWS):
+            yield out.path
 
 
-def _dependencies(side: Side) -> dict[str, Locked]:
+def _dependencies(side: Side) -> dict[str, File]:
     return {dep.path: dep for name, stage in side.lock.items() if name not in SHOWN_ONLY for dep in stage.deps}
 
 
 def _machine(base: Side, head: Side) -> Iterable[Variable]:
     """Yield changed versions of libraries and a changed device: devices round differently, so greedy texts differ."""
-    before, after = (side.cost.get("machine", {}) for side in (base, head))
-    yield from _differing("library", before.get("versions", {}), after.get("versions", {}))
-    yield from _differing("machine", *({key: side[key] for key in DEVICE if key in side} for side in (before, after)))
+    before, after = base.cost.machine, head.cost.machine
+    yield from _differing("library", before.versions, after.versions)
+    yield from _differing("machine", *(machine.model_dump(include=DEVICE, exclude_none=True) for machine in (before, after)))
 
 
-def _differing(kind: str, before: Json, after: Json) -> Iterable[Variable]:
+def _differing(kind: str, before: dict[str, str], after: dict[str, str]) -> Iterable[Variable]:
     for name in sorted(before.keys() & after.keys()):
         if before[name] != after[name]:
             yield Variable(kind, name, before[name], after[name])

@@ -1,12 +1,12 @@
 """`tunetrail compare`: show what a pull request did to the model, as one Markdown page made from git alone."""
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
-from stages import files, formatting
+from stages import files, formatting, locks
 from stages.commands.compare import changes, outcome, sides
+from stages.commands.compare.shapes import Answer, Chat, Row, S, checked
 from stages.commands.compare.sides import Side
 from stages.errors import DataError
 from stages.report.evidence import Json
@@ -36,7 +36,8 @@ def compare(base: str, head: str | None, output: str | None, gate: bool) -> None
     rows = outcome.rows(before, after, headline, resamples, margin, seed)
     text = formatting.render(HERE / "compare.md.jinja", **content(before, after, rows, margin))
     if output:
-        files.write_text(Path(output), text)
+        with locks.exclusive(Path(output)):
+            files.write_text(Path(output), text)
     print(text.splitlines()[0].lstrip("# ") if output else text)
     if gate and outcome.fails_gate(rows[0], margin):
         raise DataError(
@@ -70,8 +71,8 @@ def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> J
         "data": data_rows(base, head),
         "totals": [row for row in _pairs(_totals(base), _totals(head)) if row[1] != row[2]],
         "retention": _pairs(_retention(base), _retention(head)),
-        "answer": _pairs(*(side.cost.get("serving", {}).get(side.tuned[0], {}) for side in (base, head))),
-        "cost": [row for row in _pairs(_steps(base), _steps(head)) if row[1] != row[2]],
+        "answer": _pairs(*(side.cost.serving.get(side.tuned[0], {}) for side in (base, head))),
+        "cost": [row for row in _pairs(base.cost.steps, head.cost.steps) if row[1] != row[2]],
         "stages": changes.run_again(base, head),
         "fixed": texts(base, head, fixed[:SHOWN]),
         "broken": texts(base, head, broken[:SHOWN]),
@@ -81,8 +82,8 @@ def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> J
 def changed_files(base: Side, head: Side) -> dict[str, str]:
     """Return the paths that differ in git with lines added and removed; uncommitted edits count for the working tree."""
     until = [] if head.name == sides.WORKING_TREE else [head.commit]
-    listed = sides.git("diff", "--numstat", "--no-renames", "--relative", "-z", base.commit, *until).decode().split("\0")
-    rows = [entry.split("\t") for entry in listed if entry]
+    listed = sides.git("diff", "--numstat", "--no-renames", "--relative", "-z", base.commit, *until)
+    rows = [entry.split("\t", 2) for entry in listed.decode(errors="replace").split("\0") if entry]
     return {path: "binary" if added == "-" else f"+{added} −{removed} lines" for added, removed, path in rows}
 
 
@@ -103,15 +104,15 @@ def texts(base: Side, head: Side, ids: list[str]) -> list[Json]:
     if not all(side.params.get("report.texts", True) for side in (base, head)):  # runs older than report.texts showed them
         nothing = {"question": None, "reference": None, "answers": [None, None]}
         return [{"id": id, "source": head.items[id].source, **nothing} for id in ids]
-    examples = {row["id"]: row["messages"] for row in _cached(head, f"{FORMATTED}/{head.results.get('split')}.jsonl")}
-    predictions = [_cached(side, f"{PREDICTIONS}/{side.tuned[0]}.jsonl") for side in (base, head)]
-    answers = [{row["example"]: row["text"] for row in rows} for rows in predictions]
+    examples = {row.id: row.messages for row in _cached(Chat, head, f"{FORMATTED}/{head.results.split}.jsonl")}
+    predictions = [_cached(Answer, side, f"{PREDICTIONS}/{side.tuned[0]}.jsonl") for side in (base, head)]
+    answers = [{row.example: row.text for row in rows} for rows in predictions]
     return [
         {
             "id": id,
             "source": head.items[id].source,
-            "question": examples.get(id, [{}, {}])[-2].get("content"),
-            "reference": examples.get(id, [{}])[-1].get("content"),
+            "question": examples[id][-2].content if id in examples else None,
+            "reference": examples[id][-1].content if id in examples else None,
             "answers": [given.get(id) for given in answers],
         }
         for id in ids
@@ -119,40 +120,36 @@ def texts(base: Side, head: Side, ids: list[str]) -> list[Json]:
 
 
 def _ids(side: Side, path: str) -> set[str]:
-    split = path == f"{FORMATTED}/{side.results.get('split')}.jsonl"
-    return set(side.items) if split else {row["id"] for row in _cached(side, path)}
+    split = path == f"{FORMATTED}/{side.results.split}.jsonl"
+    return set(side.items) if split else {row.id for row in _cached(Row, side, path)}
 
 
-def _cached(side: Side, path: str) -> list[Json]:
-    """Return the lines of an output from DVC's cache by its md5; empty if the cache does not have it."""
-    out = side.outputs().get(path)
-    file = CACHE / out.md5[:2] / out.md5[2:] if out else None
-    return [json.loads(line) for line in files.lines(file)] if file and file.is_file() else []
+def _cached(shape: type[S], side: Side, path: str) -> list[S]:
+    """Return the lines of an output from DVC's cache by its md5; empty if the cache does not have it.
+
+    A branch may bring a link as a file of the cache: only content with this very hash is read.
+    """
+    md5 = side.outputs()[path].md5 if path in side.outputs() else ""
+    file = CACHE / md5[:2] / md5[2:]
+    if not md5 or not file.is_file() or files.file_hash(file, "md5") != md5:
+        return []
+    rows = enumerate(files.lines(file), start=1)
+    return [checked(shape, line.encode(), f"{side.name}: {path}:{number}") for number, line in rows]
 
 
 def _totals(side: Side) -> Json:
     """Return numbers of the first tuned model that are not means over rows and so have no interval, e.g. BLEU."""
-    found = side.results.get("totals", {}).get(side.tuned[0], {})
-    return {name: value for name, value in found.items() if isinstance(value, int | float | str)}
+    return side.results.totals.get(side.tuned[0], {})
 
 
-def _retention(side: Side) -> dict[str, tuple[float, str | None]]:
+def _retention(side: Side) -> Json:
     """Return what the tuned model kept of general abilities, and its report's verdict on each, None where there is none.
 
     Refusals get no verdict (stages/report/retention.py); older reports hold one.
     """
-    kept = side.results.get("retention", {})
-    tuned, verdicts = kept.get("tuned", {}), kept.get("difference", {}) | {"refusal_rate_verdict": None}
-    return {name: (tuned[name], verdicts.get(f"{name}_verdict")) for name in RETENTION if name in tuned}
-
-
-def _steps(side: Side) -> Json:
-    """Return the cost of each step; older reports give memory in megabytes."""
-    return {
-        step: {"memory_peak_gib": entry.get("memory_peak_mb", 0) * 1e6 / 2**30, **entry}
-        for step, entry in side.cost.items()
-        if isinstance(entry, dict) and "seconds" in entry
-    }
+    kept = side.results.retention
+    verdicts = kept.difference | {"refusal_rate_verdict": None}
+    return {name: (kept.tuned[name], verdicts.get(f"{name}_verdict")) for name in RETENTION if name in kept.tuned}
 
 
 def _pairs(before: Json, after: Json) -> list[tuple[str, Any, Any]]:

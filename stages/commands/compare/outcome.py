@@ -36,7 +36,7 @@ class Row:
 
 def same_rows(base: Side, head: Side) -> bool:
     """Return whether both answered the same rows; ids are hashes of the whole chat, so equal ids mean equal rows."""
-    return base.items.keys() == head.items.keys() and base.results.get("split") == head.results.get("split")
+    return base.items.keys() == head.items.keys() and base.results.split == head.results.split
 
 
 def rows(base: Side, head: Side, headline: str, resamples: int, margin: float, seed: int) -> list[Row]:

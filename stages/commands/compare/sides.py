@@ -8,58 +8,23 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from stages import params
+from stages.commands.compare.shapes import Cost, File, Item, Lock, Parameters, Pipeline, Results, S, Stage, checked, mistake
 from stages.errors import DataError
-from stages.records import first_problem, parsed
 from stages.report.evidence import Json
 from stages.report.results import merged
 from stages.report.summary import TUNED, Table
 
 WORKING_TREE = "working tree"
 SHOWN_ONLY = ("validate", "report")  # stages that only check or show: their inputs decide no answer and no score
-
-
-class Item(BaseModel):
-    """One line of items.jsonl: the scores of every system on one row of the split, by system and metric."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    id: str
-    source: str
-    scores: dict[str, dict[str, float]]
-
-
-class Locked(BaseModel):
-    """A file or folder in dvc.lock."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    path: str
-    md5: str
-    size: int
-
-
-class Stage(BaseModel):
-    """A stage in dvc.lock: what it ran, read and wrote."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    cmd: str | list[str] = ""
-    deps: list[Locked] = []
-    params: dict[str, Json] = {}
-    outs: list[Locked] = []
-
-    @property
-    def values(self) -> Json:
-        """The parameters, flattened to dotted keys."""
-        return dict(params.flatten(self.params.get("params.yaml", {})))
 
 
 @dataclass(frozen=True)
@@ -74,8 +39,8 @@ class Side:
     commit: str
     params: Json
     lock: dict[str, Stage]
-    results: Json
-    cost: Json
+    results: Results
+    cost: Cost
     items: dict[str, Item]
 
     @property
@@ -101,7 +66,7 @@ class Side:
             values=values | {TUNED: np.mean([values[system] for system in self.tuned], axis=0)},
         )
 
-    def outputs(self) -> dict[str, Locked]:
+    def outputs(self) -> dict[str, File]:
         """Return every output in dvc.lock by its path."""
         return {out.path: out for stage in self.lock.values() for out in stage.outs}
 
@@ -119,22 +84,20 @@ def read(revision: str | None) -> Side:
         read[path] = _file(Path(path), name) if revision is None else _show(commit, path, name)
         return read[path]
 
-    values = params.parse(content("params.yaml"), f"{name}: params.yaml")
-    flat = dict(params.flatten(values))
-    lock = params.parse(content("dvc.lock"), f"{name}: dvc.lock").get("stages") or {}
-    pipeline = params.parse(content("dvc.yaml"), f"{name}: dvc.yaml").get("stages") or {}
-    folder = f"reports/{values.get('name')}"
+    def yaml(shape: type[S], path: str) -> S:
+        return checked(shape, params.parse(content(path), f"{name}: {path}"), f"{name}: {path}")
+
+    values, lock, pipeline = yaml(Parameters, "params.yaml"), yaml(Lock, "dvc.lock"), yaml(Pipeline, "dvc.yaml")
+    flat = dict(params.flatten(values.model_dump(exclude_unset=True)))
+    folder = f"reports/{values.name}"
     items = content(f"{folder}/items.jsonl")
     side = Side(
         name=name,
         commit=commit,
         params=flat,
-        lock={stage: _stage(entry, name) for stage, entry in lock.items() if _of_this_run(stage, pipeline, flat)},
-        results=merged(
-            _json(content(f"{folder}/metrics.json"), f"{name}: {folder}/metrics.json"),
-            _details(content, f"{folder}/details.json", name),
-        ),
-        cost=_json(content(f"{folder}/cost.json"), f"{name}: {folder}/cost.json"),
+        lock={stage: entry for stage, entry in lock.stages.items() if _of_this_run(stage, pipeline, flat)},
+        results=_results(content, folder, name),
+        cost=checked(Cost, content(f"{folder}/cost.json"), f"{name}: {folder}/cost.json"),
         items={item.id: item for item in sorted(_items(items, f"{name}: {folder}/items.jsonl"), key=lambda item: item.id)},
     )
     _check_consistency(side, folder, read)
@@ -156,24 +119,17 @@ def git(*arguments: str) -> bytes:
 def locked_params(side: Side, shown: bool = False) -> Json:
     """Return the parameters of the run from dvc.lock: of the stages that decide it, or only of the report stage."""
     stages = [stage for name, stage in side.lock.items() if (name == "report" if shown else name not in SHOWN_ONLY)]
-    return dict(params.flatten({k: v for stage in stages for k, v in stage.params.get("params.yaml", {}).items()}))
+    return dict(params.flatten({key: value for stage in stages for key, value in stage.params.get("params.yaml", {}).items()}))
 
 
-def _stage(entry: object, name: str) -> Stage:
-    try:
-        return Stage.model_validate(entry)
-    except ValidationError as error:
-        raise DataError(f"{name}: dvc.lock: {first_problem(error)}; run `dvc repro` and commit what it writes") from None
-
-
-def _of_this_run(stage: str, pipeline: Json, values: Json) -> bool:
+def _of_this_run(stage: str, pipeline: Pipeline, values: Json) -> bool:
     """Return whether the parameters ask for this stage.
 
     dvc.lock keeps matrix stages of earlier runs, such as train@43 where `seeds` is now [42]. Each matrix of this pipeline has
     one axis, a list among the parameters: `seed: ${seeds}`.
     """
     name, _, item = stage.partition("@")
-    matrix = pipeline.get(name, {}).get("matrix") or {}
+    matrix = pipeline.stages[name].matrix if name in pipeline.stages else {}
     axes = [values.get(str(reference)[2:-1]) for reference in matrix.values()]
     return all(item in map(str, axis) for axis in axes if isinstance(axis, list))
 
@@ -223,30 +179,24 @@ def _absent(name: str, path: str) -> DataError:
     return DataError(f"{name}: {path} is missing; run `dvc repro` and commit what it writes")
 
 
-def _json(content: bytes, where: str) -> Json:
-    try:
-        found = json.loads(content)
-    except ValueError as error:
-        raise DataError(f"{where}: not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{where}: not a JSON object; run `dvc repro` and commit what it writes")
-    return found
-
-
-def _details(content: Callable[[str], bytes], path: str, name: str) -> Json:
-    """Return details.json, empty for reports older than this file, whose scores still compare."""
-    try:
-        found = content(path)
-    except DataError:
-        return {}
-    return _json(found, f"{name}: {path}")
+def _results(content: Callable[[str], bytes], folder: str, name: str) -> Results:
+    """Return the numbers of metrics.json and details.json; reports older than the latter still compare by their scores."""
+    metrics, details = f"{folder}/metrics.json", f"{folder}/details.json"
+    texts = {metrics: content(metrics), details: b"{}"}
+    with suppress(DataError):
+        texts[details] = content(details)
+    found = [checked(Results, text, f"{name}: {path}") for path, text in texts.items()]
+    return Results(**merged(*(numbers.model_dump(exclude_unset=True) for numbers in found)))
 
 
 def _items(content: bytes, where: str) -> Iterator[Item]:
     """Yield the rows of items.jsonl; raise DataError where a line is not a row or lacks a system of the first."""
     systems: set[str] = set()
     for number, line in enumerate(content.splitlines(), start=1):
-        item = parsed(line, Item, f"{where}:{number}")
+        try:
+            item = Item.model_validate_json(line)
+        except ValidationError as error:
+            raise DataError(f"{where}:{number}: {mistake(error)}") from None
         systems = systems or set(item.scores)
         if uneven := sorted(systems ^ set(item.scores)):
             raise DataError(f"{where}:{number}: {uneven[0]} is scored on some rows only; run `dvc repro -f report`")
@@ -261,10 +211,10 @@ def _check_consistency(side: Side, folder: str, read: dict[str, bytes]) -> None:
     `read` holds the files that were read, by path. An old lock file may not list all files of the report, but always its items.
     """
     outputs, items = side.outputs(), f"{folder}/items.jsonl"
-    for path in (path for path in read if path == items or path in outputs):
+    for path in [path for path in read if path == items or path in outputs]:
         if path not in outputs or outputs[path].md5 != hashlib.md5(read[path], usedforsecurity=False).hexdigest():
             raise DataError(f"{side.name}: {path} differs from the one in dvc.lock; run `dvc repro` and commit both")
-    for system, md5 in side.cost.get("predictions_md5", {}).items():
+    for system, md5 in side.cost.predictions_md5.items():
         predictions = f"data/predictions/{system}.jsonl"
         if predictions not in outputs or outputs[predictions].md5 != md5:
             raise DataError(

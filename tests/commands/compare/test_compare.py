@@ -76,7 +76,7 @@ def test_another_result_from_equal_inputs_counts_as_a_variable(repository, compa
         ("cmd: run", "cmd: run fast", "code `dvc.yaml: cmd of train@42`"),
         (
             "    - path: stages/train\n",
-            "    - path: extra.txt\n      md5: x\n      size: 3\n    - path: stages/train\n",
+            "    - path: extra.txt\n      md5: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n      size: 3\n    - path: stages/train\n",
             "data `extra.txt` absent → 3 bytes",
         ),
         ("      params.yaml:\n", "      params.yaml:\n        dropout: 0.1\n", "parameter `dropout` absent → 0.1"),

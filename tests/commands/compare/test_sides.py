@@ -98,7 +98,7 @@ def test_predictions_that_differ_from_the_lock_are_refused(repository, compare):
     [
         ("items.jsonl", '"exact": 1.0', '"exact": 0.0'),
         ("metrics.json", '"test"', '"valid"'),
-        ("details.json", "{}", '{"totals": null}'),
+        ("details.json", "{}", '{"totals": {}}'),
         ("cost.json", '"tuned_42"', '"tuned_43"'),
     ],
 )
@@ -115,7 +115,7 @@ def test_a_file_without_an_object_is_named(repository, compare):
     repository.run(60)
     base = repository.commit()
     repository.write("reports/letters/metrics.json", "[]")
-    assert "reports/letters/metrics.json: not a JSON object" in refusal(compare, repository, "--base", base)
+    assert "reports/letters/metrics.json: Input should be an object" in refusal(compare, repository, "--base", base)
 
 
 def test_parameters_that_were_never_run_are_refused(repository, compare):
