@@ -138,7 +138,7 @@ class Text(Figures):
     bytes: int
 
 
-class Question(Figures):
+class ScoredChoice(Figures):
     """The log-likelihoods (nats) and tokens of a question's options, and the position of the right one."""
 
     logprobs: list[float]
@@ -146,17 +146,17 @@ class Question(Figures):
     answer: int
 
 
-class Reply(Figures):
+class HarmReply(Figures):
     prompt: str
     text: str
 
 
-class Retention(Figures):
+class Retained(Figures):
     """General abilities of one model, item by item."""
 
     texts: list[Text]
-    choices: list[Question]
-    harm: list[Reply]
+    choices: list[ScoredChoice]
+    harm: list[HarmReply]
 
 
 class Machine(Figures):

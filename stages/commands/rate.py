@@ -27,7 +27,7 @@ COLUMNS = ("row", "question", "reference", "answer", *CRITERIA, "comment")
 KEY = ("row", "example", "system")
 
 
-class Summary(TypedDict):
+class RatingSummary(TypedDict):
     """By system and criterion: mean, standard deviation and number of ratings. By criterion: Krippendorff's alpha."""
 
     raters: list[str]
@@ -87,9 +87,9 @@ def read_back(folder: Path, output: Path | None) -> None:
     print(visible(json.dumps(summary, ensure_ascii=False, indent=2)))
 
 
-def summarize(ratings: dict[str, dict[str, dict[str, int]]], systems: dict[str, str]) -> Summary:
+def summarize(ratings: dict[str, dict[str, dict[str, int]]], systems: dict[str, str]) -> RatingSummary:
     """Summarise ratings[rater][row][criterion]; alpha is that of all rows."""
-    summary: Summary = {"raters": list(ratings), "systems": {}, "krippendorff_alpha": {}}
+    summary: RatingSummary = {"raters": list(ratings), "systems": {}, "krippendorff_alpha": {}}
     for criterion in CRITERIA:
         table = np.array([[rows.get(row, {}).get(criterion, np.nan) for row in systems] for rows in ratings.values()])
         alpha = krippendorff_alpha(table)

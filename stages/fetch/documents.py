@@ -26,7 +26,7 @@ from stages.text.passages import is_cjk
 log = logging.getLogger(__name__)
 
 
-class Question(BaseModel):
+class AskedAboutDocument(BaseModel):
     """One line of a question file; `source` is the id of the document that answers it or comes nearest to it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -165,10 +165,10 @@ def _wheel(data: DocumentsData) -> list[tuple[str, str, str]]:
 
 def _tasks(path: Path, data: DocumentsData, sources: set[str]) -> list[Task]:
     places = {f"{path}:{number}": line for number, line in enumerate(files.lines(path), start=1) if line.strip()}
-    return [_task(place, parsed(line, Question, place), data, sources) for place, line in places.items()]
+    return [_task(place, parsed(line, AskedAboutDocument, place), data, sources) for place, line in places.items()]
 
 
-def _task(place: str, asked: Question, data: DocumentsData, sources: set[str]) -> Task:
+def _task(place: str, asked: AskedAboutDocument, data: DocumentsData, sources: set[str]) -> Task:
     if asked.source not in sources:
         raise DataError(f"{place}: source {asked.source!r} is not a document; set data.include or correct the source")
     if not asked.answerable and asked.answer != data.decline:

@@ -125,7 +125,7 @@ def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str]
             "confusion": totals.confusion,
             "reliability": [row for row in totals.reliability if row["system"] in tuned.values()],
         },
-        retention={system: figures.read(path, figures.Retention) for system, path in kept.items()},
+        retention={system: figures.read(path, figures.Retained) for system, path in kept.items()},
         audit=figures.read(DATA / "formatted" / "audit.json", figures.Audit),
         funnels=[figures.read(path, figures.Funnel) for path in funnels.values()],
         judged=figures.read(judged, evidence.Judged) if (judged := AUDITS / f"{name}.json").is_file() else None,

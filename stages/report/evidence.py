@@ -69,7 +69,7 @@ class Evidence:
     commit: str
     totals: dict[str, dict[str, Number]]
     plots: dict[str, list[dict[str, Number]]]
-    retention: dict[str, figures.Retention]
+    retention: dict[str, figures.Retained]
     audit: figures.Audit
     funnels: list[Funnel]
     judged: Judged | None

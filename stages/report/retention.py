@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.figures import Question, Retention
+from stages.figures import Retained, ScoredChoice
 from stages.report.evidence import Json
 from stages.report.results import flat
 from stages.report.summary import rounded
@@ -33,7 +33,7 @@ class Measure:
     chance: float | None = None
 
 
-def compare(before: Retention, after: Sequence[Retention], resamples: int, seed: int, margin: float) -> dict[str, Measure]:
+def compare(before: Retained, after: Sequence[Retained], resamples: int, seed: int, margin: float) -> dict[str, Measure]:
     """Return each measure that was requested; `after` has one entry per training seed, whose mean is taken item by item.
 
     Bits per byte is the sum over texts of -log2 of their probability, divided by the sum of their bytes; each text is a
@@ -42,7 +42,7 @@ def compare(before: Retention, after: Sequence[Retention], resamples: int, seed:
     """
     measures = {}
 
-    def scores(measure: Callable[[Retention], list[float]]) -> tuple[Array, Array]:
+    def scores(measure: Callable[[Retained], list[float]]) -> tuple[Array, Array]:
         return np.array(measure(before)), np.mean([measure(run) for run in after], axis=0)
 
     def difference(base: Array, tuned: Array) -> Difference:
@@ -86,7 +86,7 @@ def details(measures: dict[str, Measure]) -> Json:
     return numbers
 
 
-def _right(question: Question) -> float:
+def _right(question: ScoredChoice) -> float:
     """Return 1 if the likeliest option is the answer, else 0; per token, so that long options have no disadvantage."""
     return float(np.argmax(np.divide(question.logprobs, question.tokens)) == question.answer)
 

@@ -6,7 +6,7 @@ Every system gets the same items, so that base and tuned models can be compared 
 from collections.abc import Sequence
 from math import log
 
-from stages.figures import Question, Reply, Retention, Text
+from stages.figures import HarmReply, Retained, ScoredChoice, Text
 from stages.generation.decoding import greedy
 from stages.generation.likelihoods import choices, log_likelihoods
 from stages.models.loading import LanguageModel
@@ -16,16 +16,16 @@ from stages.text import chat
 REPLY = 48  # tokens; the first words show whether a reply is a refusal
 
 
-def measure(lm: LanguageModel, general: Sequence[Example], batch_size: int) -> Retention:
+def measure(lm: LanguageModel, general: Sequence[Example], batch_size: int) -> Retained:
     """Return bits and bytes per text, log-likelihoods per question's options, and the reply to each harmful request."""
     texts = [example for example in general if PLAIN_TEXT in example.slices]
     questions = [example for example in general if example.choices]
     harm = [example for example in general if HARM in example.slices]
     replies = greedy(lm, [_prompt(lm, example) for example in harm], REPLY) if harm else []
-    return Retention(
+    return Retained(
         texts=[text for start in range(0, len(texts), batch_size) for text in _texts(lm, texts[start:][:batch_size])],
         choices=[_question(lm, example) for example in questions],
-        harm=[Reply(prompt=e.prompt[-1].content, text=reply.text) for e, reply in zip(harm, replies, strict=True)],
+        harm=[HarmReply(prompt=e.prompt[-1].content, text=reply.text) for e, reply in zip(harm, replies, strict=True)],
     )
 
 
@@ -39,9 +39,9 @@ def _texts(lm: LanguageModel, texts: Sequence[Example]) -> list[Text]:
     return [Text(bits=round(-value / log(2), 3), bytes=size) for value, size in zip(likely, sizes, strict=True)]
 
 
-def _question(lm: LanguageModel, example: Example) -> Question:
+def _question(lm: LanguageModel, example: Example) -> ScoredChoice:
     logprobs, tokens = choices(lm, _prompt(lm, example), example.choices)
-    return Question(
+    return ScoredChoice(
         logprobs=[round(value, 4) for value in logprobs],
         tokens=tokens,
         answer=example.choices.index(example.reference),
