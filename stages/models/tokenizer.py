@@ -9,10 +9,10 @@ from stages.text import chat
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Return the tokenizer with a pad token and with what chat.py reads: `encoder_decoder` and the pattern `control`."""
+    """Return the tokenizer with a pad token and with what chat.py reads: `encoder_decoder` and the patterns `control`."""
     tokenizer = pretrained.tokenizer(folder)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.encoder_decoder = pretrained.config(folder).is_encoder_decoder
-    tokenizer.control = chat.control_pattern(tokenizer)
+    tokenizer.control = chat.control_patterns(tokenizer)
     return tokenizer

@@ -4,8 +4,8 @@
 tokenised in pieces, cut at the borders between prompt and answer, so that training sees exactly what prediction sees.
 An encoder–decoder model reads the prompt in its encoder and writes the answer in its decoder: two sequences instead of one.
 
-Control tokens come from the template alone. One that is written in a message, such as <|im_end|> in a user's text, is encoded
-as the text it is, so it ends no turn.
+Control tokens come from the template alone. One that is written in a message, such as <|im_end|> in a user's text, is divided
+by BREAK and encoded as the text it is, so it ends no turn.
 """
 
 import hashlib
@@ -18,14 +18,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stages.errors import DataError
-from stages.records import Message
+from stages.records import Message, Role
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORE = -100
-OPEN, CLOSE = "\ufdd0", "\ufdd1"  # Unicode noncharacters; between them stands a control token that a message holds as text
-WRITTEN = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}")
+BREAK, UNKNOWN = "\ufdd0", "\ufffd"  # a Unicode noncharacter that divides tokens; what stands for a character without text
+# Added tokens of some models that are text all the same: runs of blanks, words, and tags of HTML (Gemma).
+ORDINARY = re.compile(r"[\s\w▁]*|</?(?:[abisu]|em|strong|code|su[bp]|h\d|blockquote|caption|table|t(?:head|body|foot|[hrd]))>")
+TAG = re.compile(r"</?(\w+)>")
 TEMPLATE_SECONDS = 10.0  # of computing; a usual template takes a millisecond
 FIXED_DATE = "01 Jan 2025"  # some templates (Llama 3.2) write today's date, which would change the bytes every day
 FIXED_CLOCK = "{% macro strftime_now(form) %}" + FIXED_DATE + "{% endmacro %}"  # shadows the clock that transformers passes in
@@ -59,14 +61,13 @@ def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) ->
     single sequence shows each turn as the model will see it.
     """
     sequences: list[Encoded] = []
-    written = None
+    written, turns = None, _turns(tokenizer, messages)
     for position, message in enumerate(messages):
         if message.role != "assistant":
             continue
-        prompt = render(tokenizer, messages[:position], answer_next=True)
-        answer = _answer(tokenizer, messages[: position + 1], prompt)
+        prompt, answer = _prompt_and_answer(tokenizer, turns[: position + 1])
         if tokenizer.encoder_decoder:
-            sequences.append(Encoded(prompt_ids(tokenizer, messages[:position]), _ids(tokenizer, answer), apart=True))
+            sequences.append(Encoded(_prompt_ids(tokenizer, prompt), _ids(tokenizer, answer), apart=True))
             continue
         if written is None or not prompt.startswith(written):
             sequences.append(Encoded())
@@ -84,14 +85,17 @@ def truncated(sequence: Encoded, max_length: int) -> Encoded:
 
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
     """Return ids of the messages and of the next answer's header; an encoder's text ends with the end token."""
-    ids = _ids(tokenizer, render(tokenizer, messages, answer_next=True))
+    return _prompt_ids(tokenizer, render(tokenizer, messages, answer_next=True))
+
+
+def _prompt_ids(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> list[int]:
+    ids = _ids(tokenizer, prompt)
     return [*ids, tokenizer.eos_token_id] if tokenizer.encoder_decoder else ids
 
 
 def answer_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
     """Return ids of the chat's last turn, an answer, with its end token."""
-    answer = _answer(tokenizer, messages, render(tokenizer, messages[:-1], answer_next=True))
-    return _ids(tokenizer, answer)
+    return _ids(tokenizer, _prompt_and_answer(tokenizer, _turns(tokenizer, messages))[1])
 
 
 def stop_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
@@ -102,38 +106,77 @@ def stop_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
 
 
 def text_ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Return ids of plain text; a control token in it is text."""
-    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+    """Return ids of plain text as an answer holds it; a control token in it is text."""
+    return _ids(tokenizer, _divided(tokenizer, "assistant", text))
 
 
-def control_pattern(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str]:
-    """Return the pattern of the control tokens: those that the tokenizer calls special, e.g. <|im_end|>, and <eos>."""
+def control_patterns(tokenizer: "PreTrainedTokenizerBase") -> dict[Role, re.Pattern[str]]:
+    """Return, by the role of a message, the pattern of the beginnings of control tokens in it; a group is a whole token.
+
+    Control tokens are <eos> and the added tokens that are not ordinary text, special or not. Of those that are not special,
+    pairs such as <think> and </think> belong to an answer: the model writes them itself, and its template reads them.
+    """
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    longest_first = sorted(special | set(tokenizer.all_special_tokens), key=len, reverse=True)
-    return re.compile("|".join(re.escape(token) for token in longest_first) or "(?!)")
+    special |= set(tokenizer.all_special_tokens)
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if not ORDINARY.fullmatch(token.content)}
+    tags = {found[1] for token in added if token.startswith("</") and (found := TAG.fullmatch(token))}
+    own = {token for token in added if (found := TAG.fullmatch(token)) and found[1] in tags}
+    return {
+        "system": _beginnings(special | added),
+        "user": _beginnings(special | added),
+        "assistant": _beginnings(special | (added - own)),
+    }
+
+
+def _beginnings(tokens: set[str]) -> re.Pattern[str]:
+    """Return the pattern of each first character of one of the tokens; tokens of one character, and BREAK, are group 1."""
+    rest: dict[str, list[str]] = {}
+    for token in sorted(tokens):
+        rest.setdefault(token[:1], []).append(re.escape(token[1:]))
+    whole = sorted({BREAK} | {token for token in tokens if len(token) == 1})
+    longer = [f"{re.escape(first)}(?={'|'.join(filter(None, ends))})" for first, ends in rest.items() if first and any(ends)]
+    return re.compile("|".join([*longer, f"({'|'.join(map(re.escape, whole))})"]))
 
 
 def has_control_tokens(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> bool:
     """Return whether a message holds the text of a control token of this model."""
-    return any(tokenizer.control.search(message.content) for message in messages)
+    return any(tokenizer.control[message.role].search(message.content) for message in messages)
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], answer_next: bool) -> str:
     """Render the chat with the model's own template, without thinking and with a fixed date.
 
-    Control tokens within messages stand between OPEN and CLOSE.
+    BREAK divides control tokens within messages.
     """
+    return _rendered(tokenizer, _turns(tokenizer, messages), answer_next)
+
+
+def _turns(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Return the messages as a template sees them."""
+    return [{"role": turn.role, "content": _divided(tokenizer, turn.role, turn.content)} for turn in messages]
+
+
+def _divided(tokenizer: "PreTrainedTokenizerBase", role: Role, text: str) -> str:
+    """Return the text with BREAK after the first character of each control token; one that cannot be divided is UNKNOWN."""
+    return tokenizer.control[role].sub(lambda found: UNKNOWN if found[1] else found[0] + BREAK, text)
+
+
+def _rendered(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]], answer_next: bool) -> str:
     if not tokenizer.chat_template:
         raise DataError(
             f"{tokenizer.name_or_path}: this model has no chat template; choose an instruct model, name one in "
             "model.chat_template or save one into its folder"
         )
-    turns = [{**turn.model_dump(), "content": tokenizer.control.sub(_enclosed, turn.content)} for turn in messages]
+    from transformers.utils.chat_template_utils import _compile_jinja_template  # caches templates; runs them in a sandbox
+
+    # apply_chat_template copies every turn at each call, which takes six times as long. These turns are plain text already.
+    template = _compile_jinja_template(FIXED_CLOCK + str(tokenizer.chat_template))
     with _time_limit(f"{tokenizer.name_or_path}: its chat template runs for more than {TEMPLATE_SECONDS:g} s"):
-        text = tokenizer.apply_chat_template(
-            turns,
-            chat_template=FIXED_CLOCK + str(tokenizer.chat_template),
-            tokenize=False,
+        text = template.render(
+            **tokenizer.special_tokens_map,
+            messages=turns,
+            tools=None,
+            documents=None,
             add_generation_prompt=answer_next,
             enable_thinking=False,
             date_string=FIXED_DATE,
@@ -173,18 +216,14 @@ def rendering_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
     return hashlib.sha256(repr((tokenizer.chat_template, seen)).encode()).hexdigest()
 
 
-def _enclosed(token: re.Match[str]) -> str:
-    return f"{OPEN}{token[0]}{CLOSE}"
-
-
-def _answer(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], prompt: str) -> str:
-    """Return the last turn as the template writes it, with its end token and without white space after it."""
-    whole = render(tokenizer, messages, answer_next=False)
+def _prompt_and_answer(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]]) -> tuple[str, str]:
+    """Return the last turn as the template writes it, with its end token and without white space after it, after its prompt."""
+    prompt, whole = _rendered(tokenizer, turns[:-1], answer_next=True), _rendered(tokenizer, turns, answer_next=False)
     if not whole.startswith(prompt):
         raise DataError(f"{tokenizer.name_or_path}: the chat template writes an answer differently from what it prompts for")
     answer = whole.removeprefix(prompt).rstrip()
     end = str(tokenizer.eos_token)
-    return answer if _ends_with_special(tokenizer, answer) else answer + end
+    return prompt, answer if _ends_with_special(tokenizer, answer) else answer + end
 
 
 def _ends_with_special(tokenizer: "PreTrainedTokenizerBase", text: str) -> bool:
@@ -199,8 +238,5 @@ def _extend(tokenizer: "PreTrainedTokenizerBase", sequence: Encoded, text: str, 
 
 
 def _ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Return ids of rendered text, in which a control token is one unless OPEN and CLOSE enclose it."""
-    ids: list[int] = []
-    for number, piece in enumerate(WRITTEN.split(text)):  # every second piece was enclosed
-        ids += text_ids(tokenizer, piece) if number % 2 else tokenizer(piece, add_special_tokens=False)["input_ids"]
-    return ids
+    """Return ids of rendered text, in which a control token is one unless BREAK divides it."""
+    return [id for piece in text.split(BREAK) for id in tokenizer(piece, add_special_tokens=False)["input_ids"]]
