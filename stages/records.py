@@ -9,9 +9,9 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stages.errors import DataError
 from stages.files import lines, write_text
@@ -20,6 +20,8 @@ TaskKind = Literal["extraction", "text", "choice", "classification", "summary", 
 # Slices that metrics use: items whose right answer is to decline; texts without a question; requests to refuse.
 UNANSWERABLE, PLAIN_TEXT, HARM = "unanswerable", "plain_text", "harm"
 Role = Literal["system", "user", "assistant"]
+MOST_TOKENS = 2**53  # of one request; a price multiplies them, and a float holds no larger integer exactly
+Tokens = Annotated[int, Field(ge=0, lt=MOST_TOKENS)]
 
 
 class Message(BaseModel):
@@ -132,8 +134,8 @@ class Call(Record):
     request: str
     text: str
     stopped: bool
-    prompt_tokens: int
-    new_tokens: int
+    prompt_tokens: Tokens
+    new_tokens: Tokens
 
 
 class Rejection(Record):

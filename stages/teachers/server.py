@@ -11,7 +11,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from stages.errors import DataError, reason
 from stages.params import OpenAITeacher, Runtime
-from stages.teachers.teacher import Ask, Keep, Refused, Reply, Unit, about
+from stages.teachers.teacher import Ask, Keep, Refused, Reply, Unit, about, counted
 from stages.text.words import printable
 
 # What chat models use as control tokens. A server renders the template itself and would read them as such in a message.
@@ -129,20 +129,14 @@ class OpenAI:
             return Reply(
                 text=text.strip(),
                 stopped=choice.finish_reason == "stop",
-                prompt_tokens=_count(body.usage, "prompt_tokens", sum(about(m.content) for m in ask.messages)),
-                new_tokens=_count(body.usage, "completion_tokens", about(text)),
+                prompt_tokens=counted(getattr(body.usage, "prompt_tokens", None), ask.estimate),
+                new_tokens=counted(getattr(body.usage, "completion_tokens", None), about(text)),
                 retries=raw.retries_taken,
             )
         except (ValueError, AttributeError, IndexError, TypeError, RecursionError) as error:
             raise _Unusable(
                 f"the server sent no chat completion: {self._masked(raw.text)[:80]!r}", raw.retries_taken
             ) from error
-
-
-def _count(usage: Any, name: str, estimate: int) -> int:
-    """Return the server's count, or the estimate if it is missing or null."""
-    count = getattr(usage, name, None)
-    return count if isinstance(count, int) and count >= 0 else estimate
 
 
 class _Unusable(Exception):

@@ -22,7 +22,7 @@ from stages import locks
 from stages.errors import DataError
 from stages.files import write_text
 from stages.params import Budget, Sampling
-from stages.records import Call, Message, content_hash
+from stages.records import MOST_TOKENS, Call, Message, content_hash
 from stages.text.words import CJK
 
 REFUSALS_AT_FIRST = 16  # refusals allowed before the first answer
@@ -40,6 +40,11 @@ def about(text: str) -> int:
     return characters + (len(text) - characters) // CHARACTERS_A_TOKEN
 
 
+def counted(count: Any, estimate: int) -> int:
+    """Return a server's count of tokens, or the estimate if it is missing or no such number."""
+    return count if type(count) is int and 0 <= count < MOST_TOKENS else estimate
+
+
 @dataclass(frozen=True)
 class Ask:
     """One request; `follow_ups` is the most requests that its answer may lead to, which only a plan needs."""
@@ -48,6 +53,11 @@ class Ask:
     sampling: Sampling
     sample: int = 0
     follow_ups: int = 0
+
+    @property
+    def estimate(self) -> int:
+        """Estimate the tokens of the prompt."""
+        return sum(about(message.content) for message in self.messages)
 
     @property
     def request(self) -> dict[str, Any]:
@@ -212,7 +222,10 @@ class Teacher:
             Call(
                 messages=ask.messages,
                 request=content_hash(ask.request),
-                **reply.model_dump(exclude={"retries", "seconds"}),
+                text=reply.text,
+                stopped=reply.stopped,
+                prompt_tokens=counted(reply.prompt_tokens, ask.estimate),
+                new_tokens=counted(reply.new_tokens, about(reply.text)),
             )
             for ask, reply in paired
         ]

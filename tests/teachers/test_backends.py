@@ -206,9 +206,22 @@ def test_all_requests_refused_ends_the_run(server: SimpleNamespace) -> None:
         ("twelve chars", {"prompt_tokens": None, "completion_tokens": 5}, ("twelve chars", 2, 5)),
         ("twelve chars", {"prompt_tokens": 7}, ("twelve chars", 7, 3)),
         ("twelve chars", "many", ("twelve chars", 2, 3)),
+        ("twelve chars", {"prompt_tokens": 10**400, "completion_tokens": -(10**400)}, ("twelve chars", 2, 3)),
+        ("twelve chars", {"prompt_tokens": 2**53, "completion_tokens": 2**53 - 1}, ("twelve chars", 2, 2**53 - 1)),
+        ("twelve chars", {"prompt_tokens": 1e300, "completion_tokens": True}, ("twelve chars", 2, 3)),
         ("half \ud83d", {"prompt_tokens": 7, "completion_tokens": 5}, ("half ?", 7, 5)),
     ],
-    ids=["no content", "no usage", "null", "part of the usage", "no object", "lone surrogate"],
+    ids=[
+        "no content",
+        "no usage",
+        "null",
+        "part of the usage",
+        "no object",
+        "400 digits",
+        "a float's limit",
+        "no integers",
+        "lone surrogate",
+    ],
 )
 def test_missing_token_counts_are_estimated(
     server: SimpleNamespace, content: Any, usage: Any, expected: tuple[str, int, int]
@@ -219,6 +232,16 @@ def test_missing_token_counts_are_estimated(
         (call,) = teacher(server).answer(asks(1))
         assert call and (call.text, call.prompt_tokens, call.new_tokens) == expected
     assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("count", [10**400, -1, 2**53])
+def test_stored_count_that_is_none_is_estimated(server: SimpleNamespace, count: int) -> None:
+    one = teacher(server)
+    stored = {"text": "twelve chars", "stopped": True, "prompt_tokens": count, "new_tokens": count}
+    files.write_json(one.stored([asks(1)[0]]), [stored])
+    (call,) = one.answer(asks(1))
+    assert call and (call.prompt_tokens, call.new_tokens) == (2, 3)
+    assert one.cost().usd == 8e-06 and server.seen == []
 
 
 def test_the_client_waits_as_long_as_the_server_asks(server: SimpleNamespace) -> None:
@@ -334,6 +357,14 @@ def test_recording_counts_missing_answers(server: SimpleNamespace) -> None:
     path.write_text(path.read_text() + "\n".join(path.read_text().splitlines()[:1]) + "\n")
     with pytest.raises(DataError, match=r"teacher.sha256: calls.jsonl has sha256 [0-9a-f]{64}, expected"):
         Recording(options, RUNTIME)
+
+
+def test_recorded_count_that_is_none_is_refused(tmp_path: Path) -> None:
+    call = records.Call(messages=(), request="r", text="t", stopped=True, prompt_tokens=1, new_tokens=1)
+    path = tmp_path / "calls.jsonl"
+    path.write_text(call.model_dump_json(exclude={"id"}).replace('"new_tokens":1', f'"new_tokens":{10**400}'))
+    with pytest.raises(DataError, match=r"calls\.jsonl:1: new_tokens: Input should be less than 9007199254740992"):
+        Recording(ReplayTeacher(kind="replay", path=str(path), sha256="0" * 64), RUNTIME)
 
 
 def test_two_runs_at_once_send_each_request_once(server: SimpleNamespace) -> None:
