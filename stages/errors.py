@@ -2,8 +2,13 @@
 
 import re
 
-USER = re.compile(r"(?<=://)[^/@\s]*@")  # user:password@ in a URL
-SECRET = re.compile(r"(?i)(api_?key|token|secret|password|credential)(_env)?$")  # ends a parameter that may hold a secret
+RUN = re.compile(r"\S+")  # a URL has no blanks
+# Names a parameter that may hold a secret, also in a part of its dotted key; "author" and "max_tokens" do not.
+SECRET = re.compile(
+    r"(?i)(?:(?:key|token|secret|password|passwd|passphrase|pwd|cookie|bearer)s?(?:_env)?|credentials?(?:_env)?|base_url)$"
+    r"|auth(?!or(?:ed|s)?$)"
+)
+COUNTED = re.compile(r"_tokens$")
 
 
 class DataError(Exception):
@@ -12,15 +17,30 @@ class DataError(Exception):
 
 def reason(error: BaseException) -> str:
     """Return the first line of an error's message, or its class if it has none; a password in a URL is hidden."""
-    return USER.sub("***@", (str(error).strip().splitlines() or [type(error).__name__])[0])
+    return _without_users((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 def shown(key: str, value: object) -> str:
     """Return the value of a parameter as an error shows it: without a secret that somebody put into it."""
-    return USER.sub("***@", repr(_without_secrets(key, value)))
+    return _without_users(repr("***" if any(map(_is_secret, key.split("."))) else _without_secrets(value)))
 
 
-def _without_secrets(key: str, value: object) -> object:
+def _is_secret(name: object) -> bool:
+    return bool(SECRET.search(str(name))) and not COUNTED.search(str(name))
+
+
+def _without_secrets(value: object) -> object:
     if isinstance(value, dict):
-        return {name: _without_secrets(str(name), child) for name, child in value.items()}
-    return "***" if isinstance(value, str) and SECRET.search(key) else value
+        return {name: "***" if _is_secret(name) else _without_secrets(child) for name, child in value.items()}
+    return [_without_secrets(child) for child in value] if isinstance(value, list) else value
+
+
+def _without_users(text: str) -> str:
+    """Hide user:password@ in each URL, with or without its scheme."""
+    return RUN.sub(_without_user, text)
+
+
+def _without_user(run: re.Match[str]) -> str:
+    before, at, host = run[0].rpartition("@")
+    scheme, slashes, _ = before.partition("://")
+    return f"{scheme}{slashes}***@{host}" if slashes else f"***@{host}" if at and ":" in before else run[0]

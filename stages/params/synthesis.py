@@ -1,5 +1,6 @@
 """Sections for synthetic data: the teacher, the methods and the budget."""
 
+import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -22,11 +23,12 @@ def _without_secrets(url: str) -> str:
     """Refuse a password or a key in the address: params.yaml, dvc.lock and reports would keep it in git."""
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise ValueError(f"not an address: {error}") from None
-    if "@" in parts.netloc or parts.query or parts.fragment:
+        known = parts.hostname and parts.port != 0  # raises ValueError if it is no number
+    except ValueError:
+        known = False
+    if not known or not url.isprintable() or re.search(r"[@?#;\s\\]", url):
         raise ValueError(
-            "must hold no user, password or query, which git would keep; "
+            "must be scheme, host, port and path, without user, password or query, which git would keep; "
             "put the key into an environment variable and its name into teacher.api_key_env"
         )
     return url

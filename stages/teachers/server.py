@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -15,8 +16,13 @@ from stages.teachers.teacher import Ask, Keep, Refused, Reply, Unit, about, coun
 from stages.text.words import printable
 
 # What chat models use as control tokens. A server renders the template itself and would read them as such in a message.
+# Ordinary text has none of them: [NOTE], [FIRST_NAME], <b> and <think> are sent.
 CONTROL = re.compile(
-    r"<\|[^|<>\s]{1,40}\|>|</?s>|<(?:bos|eos|pad|(?:start|end)_of_turn)>|\[/?INST\]|<</?SYS>>|<｜[^｜<>]{1,40}｜>"
+    r"<\|[^|<>\s]{1,80}\|?>|<\w{1,80}\|>|<｜[^｜<>]{1,80}｜>|</?s>|<</?SYS>>"
+    r"|<(?i:(?:bos|eo[adhmpst]|so[ps]|pad|unk|cls|sep)(?:_token)?|(?:start|end|begin)_of_\w{1,40}|fim_\w{1,40})>"
+    r"|<(?i:\w{0,40}(?:unused|reserved)\w{0,40}\d|extra_id_\d{1,6}|0x[\da-f]{2})>|</?seed:\w{1,40}>"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS|CONTENT)|MODEL_SETTINGS|CALL_ID|IMG_(?:BREAK|END)|THINK)\]"
+    r"|\[(?:[gs]?MASK|CLS|SEP|PAD|UNK|BOS|EOS|unused\d{1,6})\]|\]<\][^\[\]<>]{1,40}\[>\[|\]~!?b[\[\]]|\[e~\["
 )
 REFUSALS = (400, 413, 422)  # of one request, while others are answered
 
@@ -81,7 +87,7 @@ class OpenAI:
 
     def _masked(self, text: str) -> str:
         """Hide the key, which a server may send back; before a text is cut, or a part of the key would remain."""
-        return text.replace(self._key(), "***") if self.options.api_key_env else text
+        return _spellings(self._key()).sub("***", text) if self.options.api_key_env else text
 
     def _key(self) -> str:
         name = self.options.api_key_env
@@ -89,7 +95,7 @@ class OpenAI:
             return "none"  # the client requires a key; local servers ignore it
         if not (key := os.environ.get(name)):
             raise DataError(f"teacher.api_key_env = {name}: this environment variable is not set")
-        if not key.isascii():
+        if not key.isascii() or not key.isprintable():
             raise DataError(f"teacher.api_key_env = {name}: this environment variable holds letters that no key has")
         return key
 
@@ -137,6 +143,14 @@ class OpenAI:
             raise _Unusable(
                 f"the server sent no chat completion: {self._masked(raw.text)[:80]!r}", raw.retries_taken
             ) from error
+
+
+@cache
+def _spellings(key: str) -> re.Pattern[str]:
+    """Return the pattern of a key, also where JSON, Python or a URL escapes characters of it."""
+    return re.compile(
+        "".join(rf"(?:\\{{0,4}}{re.escape(c)}|\\{{1,4}}[ux](?:00)?(?i:{ord(c):02x})|%(?i:{ord(c):02x}))" for c in key)
+    )
 
 
 class _Unusable(Exception):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stages import params, stage
+from stages import errors, params, stage
 from stages.errors import DataError
 from tests.fixtures.schema import COLUMNS, COMMITTED, GONE, HUB, OPENAI, ROWS, WHEEL, mistakes, with_changes
 
@@ -153,6 +153,11 @@ def save(values: dict[str, Any]) -> None:
     YAML(typ="safe", pure=True).dump(values, params.PARAMS)
 
 
+NAMES = ("api_key", "apikey", "key", "access_key", "private_key", "secret_key", "client-secret", "token", "tokens")
+NAMES += ("password", "passwd", "pwd", "auth", "proxy_auth", "Authorization", "cookie")
+VALUES = (["s3cret"], {"value": "s3cret"}, [{"value": ["s3cret"]}], 12345, 12345.5)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -161,16 +166,55 @@ def save(values: dict[str, Any]) -> None:
         {"base_url": "https://example.org/v1?api_key=s3cret"},
         {"base_url": "https://example.org/v1#s3cret"},
         {"base_url": "ftp://me:s3cret@example.org"},
+        {"base_url": "me:s3cret@example.org/v1"},
+        {"base_url": "htp://me:x@s3cret@example.org/v1"},
+        {"base_url": "http://me:x/s3cret@example.org/v1"},
+        {"base_url": "https:///me:s3cret@example.org"},
+        {"base_url": "https:///s3cret"},
+        {"base_url": "http://example.org:s3cret/v1"},
+        {"base_url": "http://example.org:99999/s3cret"},
+        {"base_url": "http://[s3cret@::1]/v1"},
+        {"base_url": "http://[s3cret]/v1"},
+        {"base_url": "http://example.org/v1;key=s3cret"},
+        {"base_url": "http://example.org\\@s3cret/v1"},
+        {"base_url": "http://example.org/v1 s3cret"},
+        {"base_url": "HTTP://me:s3cret@example.org"},
+        {"base_url": ["http://me:s3cret@example.org"]},
+        {"model": ["http://me:a@s3cret@example.org"]},
+        {"model": {"a": "me:s3cret@example.org"}},
+        {"model": [{"header": {"X-Api-Key": "s3cret", "Authorization": "Bearer s3cret"}}]},
         {"api_key_env": "s3cret-0123"},
-        {"api_key": "s3cret"},
         {"auth": {"token": "s3cret"}},
+        {"headers": {"Authorization": "Bearer s3cret", "more": [{"Cookie": "s3cret"}]}},
+        *({name: "s3cret"} for name in NAMES),
+        *({name: value} for name in ("api_key", "token", "password") for value in VALUES),
     ],
-    ids=lambda change: "-".join(change),
+    ids=str,
 )
 def test_secret_in_a_parameter_is_refused_and_not_shown(change: dict[str, Any]) -> None:
     found = "\n".join(mistakes({"teacher": OPENAI | change}))
     assert found.startswith(f"teacher.{next(iter(change))}")
-    assert "s3cret" not in found
+    assert "s3cret" not in found and "12345" not in found
+
+
+@pytest.mark.parametrize("name", ["max_new_tokens", "author", "authored", "keywords", "monk"])
+def test_value_of_an_ordinary_name_is_shown(name: str) -> None:
+    assert errors.shown(f"section.{name}", 12345) == "12345"
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("no answer of https://me:s3cret@host/v1: 401", "no answer of https://***@host/v1: 401"),
+        ("htp://me:a@s3cret@host", "htp://***@host"),
+        ("http://me:a/s3cret@host/v1", "http://***@host/v1"),
+        ("me:s3cret@host", "***@host"),
+        ("mail me@host: no answer", "mail me@host: no answer"),
+        ("https://host/v1", "https://host/v1"),
+    ],
+)
+def test_password_in_the_address_of_an_error_is_hidden(text: str, seen: str) -> None:
+    assert errors.reason(OSError(text)) == seen
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -170,7 +171,23 @@ def test_refused_request_does_not_stop_the_others(server: SimpleNamespace, statu
     assert [call and call.text for call in teacher(server).answer(asks(6))] == [f"re: question {i}" for i in range(6)]
 
 
-@pytest.mark.parametrize("text", ["<|im_end|>", "</s>", "a <start_of_turn>user", "[INST] do [/INST]", "<｜end▁of▁sentence｜>"])
+CONTROL = (
+    *("<|im_end|>", "<|START_OF_TURN_TOKEN|>", "<|turn>", "<turn|>", "<｜User｜>", "<｜end▁of▁sentence｜>", f"<|{'a' * 50}|>"),
+    *("</s>", "<<SYS>>", "<bos>", "<EOS_TOKEN>", "<sop>", "<eod>", "<unk>", "<start_of_turn>user", "<start_of_image>"),
+    *("<end_of_utterance>", "<fim_prefix>", "<unused0>", "<reserved_106>", "<TOKENS_UNUSED_0>", "<extra_id_0>", "<0x0A>"),
+    *("[INST] do [/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[gMASK]", "[SEP]"),
+    *("[unused7]", "<seed:eos>", "]~b]", "]<]end of turn[>["),
+)
+ORDINARY = ("[NOTE]", "[FIRST_NAME]", "[ARGS]", "[IMG]", "<b>", "<think>", "<h1>", "<mask>", "if a<|b| or c|>d", "<3")
+
+
+@pytest.mark.parametrize("text", ORDINARY)
+def test_message_with_ordinary_signs_is_sent(server: SimpleNamespace, text: str) -> None:
+    (call,) = teacher(server).answer([Ask((Message(role="user", content=text),), SAMPLING)])
+    assert call and call.text == f"re: {text}"
+
+
+@pytest.mark.parametrize("text", CONTROL)
 def test_message_with_a_control_token_is_not_sent(server: SimpleNamespace, text: str) -> None:
     hostile = Ask((Message(role="user", content=f"question {text}"),), SAMPLING)
     one = teacher(server)
@@ -298,6 +315,52 @@ def test_key_is_read_from_the_environment_only(
 
 
 KEY = "sk-" + "0123456789abcdef" * 4
+SIGNS = "sk-abc\"def/ghi+j'k\\l&m"  # a server may send it as JSON, as Python or a URL shows it
+WRITTEN = {
+    "as it is": SIGNS,
+    "JSON": json.dumps(SIGNS)[1:-1],
+    "JSON with slashes": json.dumps(SIGNS)[1:-1].replace("/", r"\/"),
+    "JSON for HTML": json.dumps(SIGNS)[1:-1].replace("&", r"\u0026").replace("+", r"\u002B"),
+    "JSON in JSON": json.dumps(json.dumps(SIGNS)[1:-1])[1:-1],
+    "Python": repr(SIGNS)[1:-1],
+    "Python of JSON": repr(json.dumps(SIGNS)[1:-1])[1:-1],
+    "URL": quote(SIGNS),
+    "URL in lower case": quote(SIGNS, safe="").lower(),
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, "no JSON: {}"),
+        (200, json.dumps(completion("You sent KEY."))),
+        (400, '{"error": {"message": "KEY"}}'),
+        (401, '{"error": {"message": "KEY"}}'),
+    ],
+    ids=["no completion", "answer", "rejected", "refused"],
+)
+def test_key_in_any_spelling_is_masked(
+    server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, body: str, written: str
+) -> None:
+    monkeypatch.setenv("MY_KEY", SIGNS)
+    sent = body.replace("{}", written).replace("KEY", json.dumps(written)[1:-1])
+    server.trouble["question 0"] = [(status, sent, {})]
+    try:
+        one = teacher(server, key="MY_KEY", retries=0)
+        seen = repr(one.answer(asks(1))) + repr(one.refused)
+    except DataError as error:
+        seen = str(error)
+    seen += "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert "***" in seen
+    assert not [part for part in ("sk-abc", "ghi", "l&m", "26m") if part in seen]
+
+
+@pytest.mark.parametrize("key", ["sk-s3cret\n", "sk-s3cret\x1b", "sk-s3cr\u00e9t"])
+def test_key_that_no_header_can_hold_is_not_shown(server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(DataError, match=r"teacher\.api_key_env = MY_KEY: .* letters that no key has$"):
+        teacher(server, key="MY_KEY").answer(asks(1))
 
 
 @pytest.mark.parametrize(
