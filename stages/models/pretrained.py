@@ -33,6 +33,11 @@ def tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def model(folder: Path, **how: Any) -> Any:
-    """Return the model of a folder, or with `output_loading_info` the model and what fitted nowhere."""
-    kind = AutoModelForSeq2SeqLM if config(folder).is_encoder_decoder else AutoModelForCausalLM
-    return kind.from_pretrained(folder, use_safetensors=True, **LOCAL, **how)
+    """Return the model of a folder, or with `output_loading_info` the model and what fitted nowhere.
+
+    Its attention is the caller's, not the configuration's, which may need packages that are not installed.
+    """
+    settings, attention = config(folder), how.pop("attn_implementation", "sdpa")
+    settings._attn_implementation = attention
+    kind = AutoModelForSeq2SeqLM if settings.is_encoder_decoder else AutoModelForCausalLM
+    return kind.from_pretrained(folder, config=settings, attn_implementation=attention, use_safetensors=True, **LOCAL, **how)

@@ -1,10 +1,13 @@
 """Check a folder with a tuned model: an adapter, or a whole model whose weights fit its config.json."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from stages.errors import DataError
+
+DEEPEST = 100  # levels of a configuration; libraries copy it recursively
 
 
 def is_whole(folder: Path) -> bool:
@@ -40,10 +43,18 @@ def check_whole(folder: Path, where: str) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise DataError if a configuration names code to run, or an index names weights that are not safetensors next to it."""
-    for path in sorted(folder.glob("*config.json")):
-        if _holds(_parsed(path), "auto_map"):
-            raise DataError(f"{path}: 'auto_map' names code, which is never run; remove the key or use another model")
+    """Raise DataError if a configuration names code to run, or an index names weights that are not safetensors next to it.
+
+    transformers may read another configuration than config.json, e.g. config.4.0.0.json, if that one names it.
+    """
+    for path in sorted(folder.glob("*config*.json")):
+        found = _parsed(path)
+        for key, value in ((key, value) for part in _objects(path, found) for key, value in part.items()):
+            if (value and key == "auto_map") or (key.endswith("_implementation") and "/" in str(value)):  # a kernel of the hub
+                raise DataError(f"{path}: {key!r} names code, which is never run; remove the key or use another model")
+        for name in map(str, named if isinstance(named := found.get("configuration_files"), list) else ()):
+            if Path(name).name != name:
+                raise DataError(f"{path}: names the configuration {name[:80]!r}; only files in the same folder are read")
     for path in sorted(folder.glob("*.index.json")):
         shards = _parsed(path).get("weight_map")
         for name in map(str, shards.values() if isinstance(shards, dict) else ()):
@@ -55,15 +66,31 @@ def _parsed(path: Path) -> dict[str, Any]:
     """Return the object in a file, or an empty one: what is not JSON, no library reads either."""
     try:
         found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
+    except ValueError:
         return {}
+    except RecursionError:
+        raise _too_deep(path) from None
     return found if isinstance(found, dict) else {}
 
 
-def _holds(value: Any, key: str) -> bool:
-    if isinstance(value, dict):
-        return bool(value.get(key)) or any(_holds(child, key) for child in value.values())
-    return isinstance(value, list) and any(_holds(child, key) for child in value)
+def _too_deep(path: Path) -> DataError:
+    return DataError(f"{path}: more than {DEEPEST} lists or objects in each other; use another model")
+
+
+def _objects(path: Path, value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the objects in a value, itself included; raise DataError if libraries could not copy it."""
+    level = [value]
+    for _ in range(DEEPEST):
+        yield from (part for part in level if isinstance(part, dict))
+        level = [
+            child
+            for part in level
+            if isinstance(part, dict | list)
+            for child in (part.values() if isinstance(part, dict) else part)
+        ]
+        if not level:
+            return
+    raise _too_deep(path)
 
 
 def adapter_of(system: str | int) -> Path:
@@ -74,10 +101,7 @@ def adapter_of(system: str | int) -> Path:
 def adapter_config(folder: Path) -> dict[str, Any]:
     """Return the adapter_config.json of a stored adapter; raise DataError if it cannot be read, or names code."""
     check_folder(folder)
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    except ValueError:  # includes text that is not UTF-8
-        config = None
-    if not isinstance(config, dict):
+    config = _parsed(folder / "adapter_config.json")
+    if not config:
         raise DataError(f"{folder}: its adapter_config.json is damaged; name an undamaged copy")
     return config

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import DataError
-from stages.models import loading, sources, tokenizer
+from stages.models import loading, pretrained, sources, tokenizer
 from stages.models.stored import check_whole
 from stages.models.tuned import load_tuned
 from stages.params import PathModel, compose
@@ -21,6 +21,11 @@ MEMBERS = {
     "nested": ("config.json", {"text_config": {"auto_map": HOOK}}),
     "listed": ("config.json", {"parts": [{"auto_map": HOOK}]}),
     "tokenizer": ("tokenizer_config.json", {"auto_map": HOOK}),
+    "kernel": ("config.json", {"_attn_implementation": "kernels-community/flash-attn"}),
+    "other kernel": ("config.json", {"attn_implementation": "kernels-community/flash-attn@main:flash"}),
+    "kernel of a part": ("config.json", {"text_config": {"_attn_implementation": {"": "paged|acme/kernel"}}}),
+    "other version": ("config.4.0.0.json", {"auto_map": HOOK}),
+    "another folder": ("config.json", {"configuration_files": ["config.4.0.0.json", "../config.4.1.0.json"]}),
     "generation": ("generation_config.json", {"auto_map": {"AutoGenerationConfig": "other/repo--hostile.Generation"}}),
     "processor": ("processor_config.json", {"auto_map": HOOK}),
     "index outside": ("model.safetensors.index.json", {"weight_map": {"lm_head.weight": "../secret.safetensors"}}),
@@ -56,6 +61,34 @@ def test_folder_that_names_code_is_refused(hostile, name, change, opened):
     altered(hostile / name, change)
     with pytest.raises(DataError, match=rf"{re.escape(str(hostile / name))}: .*(never run|are read)"):
         opened(hostile)
+
+
+@pytest.mark.parametrize("levels", [100, 600, 50_000])
+@pytest.mark.parametrize("opened", OPENED.values(), ids=OPENED)
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "config.4.0.0.json"])
+def test_deeply_nested_configuration_is_refused(hostile, name, opened, levels):
+    start = (hostile / name).read_text().rstrip()[:-1] + "," if (hostile / name).is_file() else "{"
+    (hostile / name).write_text(f'{start}"zz": {"[" * levels + "]" * levels}}}')
+    with pytest.raises(DataError, match=rf"{re.escape(name)}: more than 100 lists or objects in each other"):
+        opened(hostile)
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 50_000, '{"r": ' + '{"a":' * 600 + "1" + "}" * 601, "[]", "{", '{"r": ' + "9" * 5000]
+)
+def test_damaged_configuration_of_an_adapter_is_refused(weights, adapter, tmp_path, content):
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    (folder / "adapter_config.json").write_text(content)
+    with pytest.raises(DataError, match=r"adapter_config\.json(: more than 100 lists| is damaged)"):
+        load_tuned(weights, folder, "cpu")
+
+
+@pytest.mark.parametrize("named", ["eager", "flash_attention_2", "no such attention"])
+@pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation"])
+def test_attention_of_a_configuration_is_not_used(hostile, key, named):
+    altered(hostile / "config.json", {key: named})
+    check_whole(hostile, "here")
+    assert pretrained.model(hostile).config._attn_implementation == "sdpa"
 
 
 def test_adapter_that_names_code_is_refused(weights, adapter, tmp_path):
