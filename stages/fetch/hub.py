@@ -46,7 +46,6 @@ def rows(hub: HubRows, folder: Path) -> Iterator[tuple[str, Any]]:
     values datasets would read from files or addresses, such as images.
     """
     from datasets import load_dataset_builder
-    from datasets.exceptions import DatasetsError
 
     _check_cards(hub, folder)
     with tempfile.TemporaryDirectory() as converted:
@@ -55,7 +54,9 @@ def rows(hub: HubRows, folder: Path) -> Iterator[tuple[str, Any]]:
             _check_files(hub, folder, builder.config.data_files or {})
             builder.download_and_prepare()
             table = builder.as_dataset(split=hub.split)
-        except (DatasetsError, ValueError, OSError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # a card or a file that is no data set can make datasets raise anything
             raise DataError(
                 f"data.hub.split = {hub.split}: cannot be read from {hub.repo} ({reason(error)}); set another"
             ) from None
@@ -78,13 +79,14 @@ def _is_text(feature: Any) -> bool:
 
 
 def _check_cards(hub: HubRows, folder: Path) -> None:
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
     for card in (folder / name for name in CARDS):
         if not card.is_file():
             continue
         text = card.read_text(encoding="utf-8", errors="replace")
         if card.suffix == ".md":
-            parts = re.split(r"^---[ \t]*$", text, maxsplit=2, flags=re.MULTILINE)
-            text = parts[1] if len(parts) == 3 and not parts[0].strip("\ufeff \r\n") else ""
+            text = block[2] if (block := REGEX_YAML_BLOCK.search(text.removeprefix("\ufeff"))) else ""  # as datasets does
         for path in _paths(files.read_yaml(text, f"{hub.repo}: {card.name}")):
             if OUTSIDE.search(path):
                 raise DataError(f"{hub.repo}: {card.name} names the file {path[:80]!r}; only files of the data set are read")

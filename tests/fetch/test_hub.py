@@ -99,14 +99,14 @@ def row_of(text: str) -> dict[str, str]:
     return {"question": text, "answer": "yes"}
 
 
-def table_of(folder: Path, card: str = "", name: str = "train.jsonl") -> list[Any]:
+def table_of(folder: Path, card: str = "", name: str = "train.jsonl", begin: str = "---\n") -> list[Any]:
     """Return the rows of a snapshot in the layout of the hub's cache, with a card."""
     snapshot = folder / "hub/datasets--acme--q/snapshots" / COMMIT
     snapshot.mkdir(parents=True, exist_ok=True)
     if not (snapshot / name).is_symlink():
         (snapshot / name).write_text(json.dumps(row_of("inside")) + "\n")
     if card:
-        (snapshot / "README.md").write_text(f"---\n{card}---\n# Questions\n")
+        (snapshot / "README.md").write_text(f"{begin}{card}---\n# Questions\n", encoding="utf-8", newline="")
     return [row for _, row in hub.rows(HubRows(repo="acme/q", revision="main", split="train"), snapshot)]
 
 
@@ -142,6 +142,47 @@ def secret(tmp_path: Path) -> Path:
 def test_card_that_names_a_file_outside_is_refused(secret: Path, tmp_path: Path, named: str, form: str) -> None:
     with pytest.raises(DataError, match=r"^acme/q: README\.md names the file '.*'; only files of the data set are read"):
         table_of(tmp_path, form.format(path=named.format(secret=secret)))
+
+
+BEGINNINGS = [" ---\n", "\n\n ---\n", "\x0b---\n", "\u3000---\n", "\ufeff---\n", "\ufeff \t---\r\n", "---\r", "\x1c\x85---\n"]
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS)
+@pytest.mark.parametrize("place", ["the hub", "a folder"])
+def test_card_is_found_where_datasets_finds_it(
+    hub_of: Callable[..., Any], secret: Path, tmp_path: Path, begin: str, place: str
+) -> None:
+    asked = hub_of("datasets", "acme/questions", {COMMIT: FILES})
+    path = f"{asked.url}/secret.jsonl" if place == "the hub" else secret
+    with pytest.raises(DataError, match=r"README\.md names the file"):
+        table_of(tmp_path, f'configs:\n- config_name: default\n  data_files: "{path}"\n', begin=begin)
+    assert asked.asked == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("README.md", "---\nconfigs: [5]\n---\n"),
+        ("README.md", "---\nconfigs: 5\n---\n"),
+        ("README.md", "---\nconfigs: [{config_name: [1], data_files: 5}]\n---\n"),
+        ("README.md", "---\ndataset_info: {features: 7}\n---\n"),
+        ("README.md", "---\ndataset_info: {features: [{name: question, dtype: os.system}]}\n---\n"),
+        ("README.md", "---\n[1]\n---\n"),
+        ("dataset_infos.json", "[1]"),
+        ("dataset_infos.json", '{"default": 5}'),
+        ("train.jsonl", '{"q": ' + "[" * 3000 + "]" * 3000 + "}\n"),
+        ("train.jsonl", '{"q": 1e999}\n'),
+        ("train.jsonl", "[" * 100_000),
+        ("train.jsonl", "5\n"),
+    ],
+)
+def test_damaged_data_set_is_refused_with_one_line(tmp_path: Path, name: str, content: str) -> None:
+    snapshot = tmp_path / "hub/datasets--acme--q/snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "train.jsonl").write_text(json.dumps(row_of("inside")) + "\n")
+    (snapshot / name).write_text(content)
+    with pytest.raises(DataError, match=r"^data\.hub\.split = train: cannot be read from acme/q \([^\n]*\); set another$"):
+        list(hub.rows(HubRows(repo="acme/q", revision="main", split="train"), snapshot))
 
 
 def test_card_that_names_its_own_files_is_read(tmp_path: Path) -> None:
