@@ -57,10 +57,13 @@ def main() -> None:
 
 
 def _refuse_links(folder: Path) -> None:
-    """Raise DataError if a file of a folder is a link to one outside it; documents/ leaves such files out with a warning."""
+    """Raise DataError if a file of a folder is a pipe, or a link to one outside; documents/ leaves such links out."""
     for path in files.links_out(folder):
         if "documents" not in path.relative_to(folder).parts[:-1]:
             raise DataError(f"{path}: a link that leads out of {folder} or nowhere; put a copy of the file there")
+    for path in sorted(folder.glob("**/*")):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise DataError(f"{path}: a named pipe or a device, which is not read; put a file there")
 
 
 def _require_chats(manifest: Manifest) -> None:

@@ -22,6 +22,7 @@ from stages.fetch.table import cells
 from stages.params import DocumentsData
 from stages.records import UNANSWERABLE, Document, Task, first_problem, parsed
 from stages.text.passages import is_cjk
+from stages.text.words import printable
 
 log = logging.getLogger(__name__)
 
@@ -86,16 +87,25 @@ def _folder(data: DocumentsData) -> Iterator[tuple[str, str, str]]:
     folder = Path(data.path) / "documents"
     outside = set(files.links_out(folder))
     for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
+        name = printable(path.relative_to(folder).as_posix())
         try:
             if path in outside:
                 raise Unreadable("a link that leads out of documents/ or nowhere; put a copy of the file there")
+            if path.suffix.lower() in (".md", ".txt", ".csv"):
+                _require_file(path)
             if path.suffix.lower() in (".md", ".txt"):
                 yield name, *_text(path)
             elif path.suffix.lower() == ".csv":
                 yield from _table(path, name)
         except (DataError, Unreadable) as error:
             log.warning("%s: left out: %s", name, str(error).removeprefix(f"{path}: "))
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():  # a named pipe would be read for ever
+        raise Unreadable("not a file")
+    if str(path) != printable(str(path)):
+        raise Unreadable("its name is not UTF-8; rename the file")
 
 
 def _text(path: Path) -> tuple[str, str]:

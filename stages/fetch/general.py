@@ -2,23 +2,34 @@
 
 import re
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stages.params import Retention
 from stages.records import HARM, PLAIN_TEXT, Task, read
 
 
 class Choice(BaseModel):
-    """One line of choices.jsonl; `answer` is the position of the right option."""
+    """One line of choices.jsonl; `answer` is the position of the right option, from 0."""
+
+    model_config = ConfigDict(strict=True)
 
     question: str
-    options: tuple[str, ...]
-    answer: int
+    options: list[str]
+    answer: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _points_at_an_option(self) -> Self:
+        if self.answer >= len(self.options):
+            raise ValueError(f"answer: {self.answer} is no position of the {len(self.options)} options, from 0")
+        return self
 
 
 class Request(BaseModel):
     """One line of harm.jsonl."""
+
+    model_config = ConfigDict(strict=True)
 
     prompt: str
 
@@ -47,7 +58,7 @@ def _questions(path: Path) -> list[Task]:
             kind="choice",
             instruction=row.question,
             output=row.options[row.answer],
-            choices=row.options,
+            choices=tuple(row.options),
             source=f"{path.name}:{number}",
         )
         for number, row in enumerate(read(path, Choice), start=1)

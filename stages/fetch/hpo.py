@@ -6,7 +6,7 @@ Reads the two files that the HPO publishes, hp.obo (terms) and phenotype.hpoa (w
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from stages.errors import DataError
@@ -170,12 +170,14 @@ def _share_words(one: str, other: str) -> bool:
 def _families(terms: Mapping[str, Term]) -> dict[str, set[str]]:
     """Return, for each term, the ids of itself, its ancestors and its descendants."""
 
-    def above(id: str) -> Iterator[str]:
-        yield id
-        for parent in terms[id].parents:
-            yield from above(parent)
+    def above(id: str) -> set[str]:
+        found, level = {id}, {id}
+        while level:  # each term once, although several paths or a cycle may lead to it
+            level = {parent for child in level for parent in terms[child].parents} - found
+            found |= level
+        return found
 
-    ancestors = {id: set(above(id)) for id in terms}
+    ancestors = {id: above(id) for id in terms}
     families = {id: set(found) for id, found in ancestors.items()}
     for id, found in ancestors.items():
         for ancestor in found:

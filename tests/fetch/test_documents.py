@@ -3,6 +3,8 @@
 import gzip
 import json
 import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +137,26 @@ def test_link_out_of_the_folder_is_not_read(
     with caplog.at_level(logging.WARNING):
         assert list(texts(folder)) == ["a.md"]
     assert link == "folder" or f"{link}: left out: " in caplog.text
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.md", b"\xff.csv", b"sub/\xe9.txt"])
+def test_name_that_is_not_utf8_is_left_out(folder: Path, caplog: pytest.LogCaptureFixture, name: bytes) -> None:
+    Path(os.fsdecode(bytes(folder / "documents") + b"/" + name)).write_text("name,fee\nGold,5\n", encoding="utf-8")
+    with caplog.at_level(logging.WARNING):
+        assert list(texts(folder)) == ["a.md"]
+    assert "left out: its name is not UTF-8; rename the file" in caplog.text
+    assert caplog.text.encode()
+
+
+@pytest.mark.parametrize("name", ["b.md", "b.csv", "sub/b.TXT"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_left_out(
+    folder: Path, caplog: pytest.LogCaptureFixture, name: str, make: Callable[[Path], None]
+) -> None:
+    make(folder / "documents" / name)
+    with caplog.at_level(logging.WARNING):
+        assert list(texts(folder)) == ["a.md"]
+    assert f"{name}: left out: not a file" in caplog.text
 
 
 def test_link_within_the_folder_is_read(folder: Path) -> None:

@@ -1,8 +1,13 @@
 """The authored general items: replayed prompts must differ from the items that measure forgetting."""
 
 import json
+from pathlib import Path
 
-from stages.params import compose
+import pytest
+
+from stages.errors import DataError
+from stages.fetch import general
+from stages.params import Retention, compose
 from stages.synthesize import filters
 from stages.text import rouge
 
@@ -19,3 +24,32 @@ def test_replay_prompts_differ_from_retention_items() -> None:
     assert len(set(prompts)) == len(prompts) >= 100
     for prompt in prompts:
         assert max(rouge.rouge_l(filters.tokens(prompt), item) for item in kept_apart) < 0.75, prompt
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("choices", '{"question": "q", "options": ["a"], "answer": 5}'),
+        ("choices", '{"question": "q", "options": ["a"], "answer": -1}'),
+        ("choices", '{"question": "q", "options": ["a"], "answer": "a"}'),
+        ("choices", '{"question": "q", "options": ["a", "b"], "answer": true}'),
+        ("choices", '{"question": "q", "options": 5, "answer": 0}'),
+        ("choices", '{"question": "q", "options": [5], "answer": 0}'),
+        ("choices", '{"question": 5, "options": ["a"], "answer": 0}'),
+        ("choices", '{"question": "q", "options": ["\\ud800"], "answer": 0}'),
+        ("choices", '{"question": "\\ud800", "options": ["a"], "answer": 0}'),
+        ("choices", '{"question": "q", "options": ["a"], "answer": ' + "9" * 5000 + "}"),
+        ("harm", '{"prompt": 5}'),
+        ("harm", '{"prompt": "\\udfff"}'),
+        ("harm", "[" * 50_000),
+        ("harm", "5"),
+        ("harm", "{}"),
+    ],
+    ids=lambda text: text[:60],
+)
+def test_damaged_retention_item_is_refused_with_one_line(tmp_path: Path, name: str, row: str) -> None:
+    rows = {"choices": "", "harm": ""} | {name: row + "\n"}
+    for file, content in rows.items():
+        (tmp_path / f"{file}.jsonl").write_text(content)
+    with pytest.raises(DataError, match=rf"^[^\n]*{name}\.jsonl:1: [^\n]+$"):
+        general.tasks(Retention.model_construct(path=str(tmp_path), texts=1, words=5))

@@ -96,6 +96,33 @@ def test_related_features_may_be_true_too() -> None:
     assert "Babinski sign" not in related
 
 
+def ontology(**parents: list[str]) -> str:
+    lines = ([f"id: {id}", f"name: {id}", *(f"is_a: {parent}" for parent in found)] for id, found in parents.items())
+    return "\n\n".join("\n".join(["[Term]", *found]) for found in lines)
+
+
+@pytest.mark.parametrize(
+    ("parents", "families"),
+    [
+        ({"a": ["b"], "b": ["a"], "c": []}, {"a": "ab", "b": "ab", "c": "c"}),
+        ({"a": ["a"], "b": ["a"]}, {"a": "ab", "b": "ab"}),
+        ({"a": ["b", "c"], "b": ["d"], "c": ["d"], "d": []}, {"a": "abcd", "b": "abd", "c": "acd", "d": "abcd"}),
+    ],
+    ids=["cycle", "itself", "diamond"],
+)
+def test_each_ancestor_is_visited_once(parents: dict[str, list[str]], families: dict[str, str]) -> None:
+    found = hpo._families(hpo._terms(ontology(**parents)))
+    assert found == {id: set(family) for id, family in families.items()}
+
+
+def test_many_diamonds_and_a_long_chain_are_read() -> None:
+    diamonds = {f"t{n}": [f"a{n + 1}", f"b{n + 1}"] for n in range(60)} | {"t60": []}
+    diamonds |= {f"{side}{n}": [f"t{n}"] for side in "ab" for n in range(1, 61)}
+    assert len(hpo._families(hpo._terms(ontology(**diamonds)))["t0"]) == 181
+    chain = {f"c{n}": [f"c{n + 1}"] for n in range(1500)} | {"c1500": []}
+    assert len(hpo._families(hpo._terms(ontology(**chain)))["c0"]) == 1501
+
+
 def test_features_have_plain_names_and_broader_terms() -> None:
     facts, _ = from_hpo(annotation("HP:3"), annotation("HP:4", disease="Beta"), annotation("HP:2", disease="Gamma"), terms=9)
     triples = {(fact.subject, fact.relation, fact.object) for fact in facts}

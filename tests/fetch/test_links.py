@@ -1,5 +1,6 @@
 """Folders of data that somebody else wrote: a link in them adds no file from outside."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -36,6 +37,14 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         fetch.main()
 
     return run
+
+
+@pytest.mark.parametrize("name", ["bodies/train.txt", "test.jsonl", "documents/a.md"])
+def test_named_pipe_in_a_data_folder_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name}: a named pipe or a device, which is not read; put a file there"):
+        fetch._refuse_links(tmp_path)
 
 
 @pytest.mark.parametrize("name", LINKS)
