@@ -11,6 +11,7 @@ from stages.text.words import tokens
 
 BINS = 10
 NO_LABEL = "(none)"
+MASK = "\ufdd0"  # a Unicode noncharacter, which is in no choice
 # "B", "B. text", "B is correct", "the answer is: B", "option B", "I choose B", "\boxed{B}", "Answer: b)"; an A before a word is
 # an article, but not after "option", nor before "is correct" or a reason ("because").
 LETTER = re.compile(
@@ -138,10 +139,35 @@ def named(answer: str, choices: Sequence[str], by_letter: bool) -> int | None:
 
 def _letters(answer: str, choices: Sequence[str]) -> list[int]:
     """Return positions of the choices whose letter the answer states; the C of a choice "C. difficile" does not count."""
-    texts = "|".join(re.escape(choice) for choice in sorted(choices, key=len, reverse=True))
-    rest = re.sub(rf"(?<!\w)(?:{texts})(?!\w)", "_", answer, flags=re.IGNORECASE)
+    rest = _without(answer, choices)
     positions = {ord((a or b).upper()) - ord("A") for a, b in LETTER.findall(rest)}
     return [position for position in sorted(positions) if position < len(choices)]
+
+
+def _without(answer: str, choices: Sequence[str]) -> str:
+    """Return the answer with "_" for each character of a choice in it, case aside; of choices that overlap the longest goes."""
+    rest, folded = list(answer), _folded(answer)
+    for choice in sorted(map(_folded, choices), key=len, reverse=True):
+        start = folded.find(choice)
+        while choice and start >= 0:
+            end = start + len(choice)
+            if _is_whole(folded, start, end):
+                rest[start:end] = "_" * len(choice)
+                folded = folded[:start] + MASK * len(choice) + folded[end:]
+            start = folded.find(choice, start + 1)
+    return "".join(rest)
+
+
+def _folded(text: str) -> str:
+    """Return the text without the difference of case, each character in its place."""
+    return "".join(folded if len(folded := character.casefold()) == 1 else character for character in text)
+
+
+def _is_whole(text: str, start: int, end: int) -> bool:
+    """Return whether no word runs on over either end."""
+    return not any(
+        character.isalnum() or character == "_" for character in text[max(0, start - 1) : start] + text[end : end + 1]
+    )
 
 
 def _held(parts: Sequence[list[str]], words: list[str]) -> list[int]:
@@ -151,7 +177,7 @@ def _held(parts: Sequence[list[str]], words: list[str]) -> list[int]:
 
 
 def _within(part: list[str], words: list[str]) -> bool:
-    return bool(part) and any(words[start : start + len(part)] == part for start in range(len(words) - len(part) + 1))
+    return bool(part) and f" {' '.join(part)} " in f" {' '.join(words)} "  # no word holds a blank
 
 
 def _apart(listed: Sequence[list[str]]) -> list[list[str]]:
