@@ -5,6 +5,7 @@ import os
 import platform
 import resource
 import sys
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -37,6 +38,7 @@ def prepare(runtime: Runtime) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False
 
 
+@cache
 def _keep_freed_memory() -> None:
     """Let glibc keep freed blocks of up to BLOCK bytes, and let the kernel give it HEAP bytes in huge pages.
 
