@@ -1,20 +1,25 @@
 """Long texts from outside take time in proportion to their length, in every pattern and loop that reads them."""
 
+import random
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from stages import errors
 from stages.commands import judge
 from stages.evaluate import answering, choice, extraction, rouge
+from stages.fetch import graph
 from stages.format.retrieval import BM25
 from stages.params import Passage
-from stages.records import Call, Document, Example, Message, Prediction
+from stages.records import Call, Document, Example, Fact, Message, Prediction
 from stages.report import examples
 from stages.synthesize import filters, general_instruct, instances, pairs, rules, self_qa
 from stages.tasks import complaints
-from stages.text import passages, words
+from stages.teachers import server
+from stages.text import chat, passages, words
 from tests.fixtures.instructing import DEFAULT
 
 CHOICES = ["The tea", "The coffee"]
@@ -58,6 +63,30 @@ def shown(text: str, reference: str) -> None:
     example = Example(kind="text", messages=messages, source="s")
     answer = Prediction(example=example.id, system="s", text=text, stopped=True, prompt_tokens=1, new_tokens=1)
     examples.compare(example, answer, answer)
+
+
+def near_misses(characters: int) -> None:
+    facts = [Fact(subject=f"s{i}", relation="r", object=f"o{i % 50}", source="x") for i in range(characters // 17)]
+    known = graph.Graph(facts, {fact.subject: {fact.subject, fact.object} for fact in facts})
+    graph.near_misses(facts, known, 8, random.Random(1))
+
+
+def divided(characters: int) -> None:
+    facts = [Fact(subject=f"s{i}", relation="r", object=f"o{i}", source="x") for i in range(characters // 17)]
+    items = SimpleNamespace(trained_facts=5, held_out_facts=5, new_entities=5)
+    rows: Any = SimpleNamespace(new_entities=0.5, held_out=0.1, rows=SimpleNamespace(valid=items, test=items))
+    graph.split(facts, rows, random.Random(1))
+
+
+def alternating(length: int) -> None:
+    parts = [[chr(0x3400 + number * length // 2 + i) for i in range(length // 2)] for number in range(3)]
+    answer, reference = ("".join(a + b for a, b in zip(parts[0], other, strict=True)) for other in parts[1:])
+    shown(answer, reference)
+
+
+def many_passages(length: int) -> None:
+    passages = [Document(text=f"a{i} b", kind="p", source=str(i)) for i in range(length // 10)]
+    BM25(passages).best(filled("a b ", length))
 
 
 READERS: dict[str, Callable[[int], Any]] = {
@@ -106,6 +135,25 @@ READERS: dict[str, Callable[[int], Any]] = {
     "highlighting: words": lambda n: shown(filled("a b ", n), filled("b c ", n)),
     "highlighting: one character": lambda n: shown(filled("一", n), filled("一二", n)),
     "highlighting: blanks": lambda n: shown(filled(" \n", n), filled("\n\n ", n)),
+    "highlighting: alternating": lambda n: alternating(min(n, 10_000)),
+    "choice: long options": lambda n: choice.named(
+        filled("a ", n), [*(filled("a ", n // 2, end=chr(98 + i)) for i in range(25)), "tea"], by_letter=True
+    ),
+    "choice: words of an option": lambda n: choice.named(
+        filled("a ", n), [filled("a ", n // 2, end="b"), "tea"], by_letter=False
+    ),
+    "choice: within a word": lambda n: choice.named(filled("-a", n), [filled("-a", n // 2, end="-"), "tea"], by_letter=True),
+    "choice: named often": lambda n: choice.named(filled("tea ", n), ["tea", "coffee"], by_letter=True),
+    "graph: near": near_misses,
+    "graph: split": divided,
+    "retrieval: passages": many_passages,
+    "control tokens: signs": lambda n: server.CONTROL.search(filled("<|a", n)),
+    "control tokens: brackets": lambda n: server.CONTROL.search(filled("]<]", n)),
+    "control tokens: names": lambda n: server.CONTROL.search(filled("<unused", n)),
+    "key: slashes": lambda n: server._spellings("sk-a/b").search(filled("\\", n)),
+    "key: beginnings": lambda n: server._spellings("sss-a/b").search(filled("s", n)),
+    "error: addresses": lambda n: errors.reason(ValueError(filled("://", n))),
+    "error: users": lambda n: errors.reason(ValueError(filled("a:@", n))),
     "retrieval": lambda n: BM25([Document(text=filled("a b c ", n), kind="p", source="s")]).best(filled("c d ", n)),
 }
 
@@ -119,6 +167,20 @@ def test_long_text_takes_time_in_proportion(name: str) -> None:
 
     READERS[name](10)  # compiles and loads what it needs
     assert seconds(50_000) < 1 or seconds(50_000) < 30 * min(seconds(5_000) for _ in range(3))
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("text", ["x", "<|im_end|>", "<", chat.BREAK])
+def test_long_chat_takes_time_in_proportion(tokenizer: Any, text: str) -> None:
+    def seconds(length: int) -> float:
+        turns = [Message(role="assistant" if i % 2 else "user", content=text) for i in range(length // 58 * 2)]
+        started = time.process_time()
+        chat.encode(tokenizer, turns)
+        chat.encode(tokenizer, [Message(role="user", content=filled(text, length)), Message(role="assistant", content="a")])
+        return time.process_time() - started
+
+    seconds(100)
+    assert seconds(50_000) < 3  # rendering all turns before each answer takes quadratic time, but little of it
 
 
 @pytest.mark.parametrize("number", range(len(rules._rules()["statements"])))

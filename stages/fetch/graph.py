@@ -10,9 +10,11 @@ Entities and facts are split before any question is written. Each slice of the i
 import logging
 import random
 import tempfile
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from heapq import heapify, heappop
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -38,17 +40,38 @@ class Graph:
     facts: Sequence[Fact]
     related: Mapping[str, set[str]]
 
-    def near(self, subject: str, relation: str, facts: Sequence[Fact]) -> list[str]:
-        """Return objects that other subjects of `facts` have under the relation, those of the most similar subjects first.
+
+class Near:
+    """Objects of `facts` by likeness of their subjects; an index of relations and shared objects spares comparing all."""
+
+    def __init__(self, graph: Graph, facts: Sequence[Fact]) -> None:
+        self.related = graph.related
+        self.objects: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))  # relation, subject, objects
+        for fact in facts:
+            self.objects[fact.relation][fact.subject].add(fact.object)
+        self.by_name = {name: sorted(set().union(*found.values())) for name, found in self.objects.items()}
+        self.holding: dict[str, list[str]] = defaultdict(list)
+        for subject in dict.fromkeys(fact.subject for fact in facts):
+            for name in self.related[subject]:
+                self.holding[name].append(subject)
+
+    def objects_of(self, subject: str, relation: str) -> Iterator[str]:
+        """Yield objects that other subjects have under the relation, those of the most similar subjects first.
 
         Objects related to this subject are left out. Similarity is the Jaccard index of related objects.
         """
         own, likeness = self.related[subject], dict[str, float]()
-        for fact in facts:
-            if fact.relation == relation and fact.object not in own:
-                other = self.related[fact.subject]
-                likeness[fact.object] = max(likeness.get(fact.object, 0.0), len(own & other) / len(own | other))
-        return sorted(likeness, key=lambda name: (-likeness[name], name))
+        if relation not in self.objects:
+            return
+        for other, both in Counter(name for shared in own for name in self.holding.get(shared, ())).items():
+            alike = both / (len(own) + len(self.related[other]) - both)
+            for name in self.objects[relation].get(other, set()) - own:
+                likeness[name] = max(likeness.get(name, 0.0), alike)
+        nearest = [(-alike, name) for name, alike in likeness.items()]
+        heapify(nearest)  # a caller takes few of them
+        while nearest:
+            yield heappop(nearest)[1]
+        yield from (name for name in self.by_name[relation] if name not in likeness and name not in own)
 
 
 @dataclass(frozen=True)
@@ -123,9 +146,10 @@ def split(facts: Sequence[Fact], data: GraphData, rng: random.Random) -> Parts:
         by_subject[fact.subject].append(fact)
     entities = rng.sample(sorted(by_subject), len(by_subject))
     new = entities[: round(data.new_entities * len(entities))]
+    unknown = set(new)
     trained, held_out = [], []
     for entity in entities[len(new) :]:
-        known = [fact for fact in by_subject[entity] if fact.object not in new]
+        known = [fact for fact in by_subject[entity] if fact.object not in unknown]
         cut = int(data.held_out * len(known))
         known = rng.sample(known, len(known))
         held_out += known[:cut]
@@ -135,7 +159,7 @@ def split(facts: Sequence[Fact], data: GraphData, rng: random.Random) -> Parts:
         "held_out_facts": _dealt(held_out, data, "held_out_facts", rng),
         "new_entities": {
             name: [fact for fact in rng.sample(list(facts), len(facts)) if fact.subject in found]
-            for name, found in _dealt(new, data, "new_entities", rng).items()
+            for name, found in ((name, set(part)) for name, part in _dealt(new, data, "new_entities", rng).items())
         },
     }
     return Parts(trained, asked)
@@ -157,9 +181,9 @@ def near_misses(trained: Sequence[Fact], graph: Graph, count: int, rng: random.R
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for fact in trained:
         groups[fact.subject, fact.relation].append(fact.id)
-    found = []
+    found, index = [], Near(graph, trained)
     for (subject, relation), parents in groups.items():
-        near = graph.near(subject, relation, trained)[: 2 * count]
+        near = list(islice(index.objects_of(subject, relation), 2 * count))
         chosen = rng.sample(near, len(near) // 2) if len(near) >= 2 * WRONG else near
         found += [Document(text=name, kind="distractor", source=subject, parents=tuple(parents)) for name in chosen]
     return found
@@ -179,7 +203,8 @@ class Asking:
         """Return up to the wanted items: choices for each slice, open questions about trained facts, unanswerable ones."""
         found: dict[str, list[GraphQuestion]] = {}
         for slice, facts in asked.items():
-            possible = (pair for fact in facts if (pair := self.choice(fact, facts)))
+            unknown = Near(self.graph, [other for other in facts if other.object not in self.known])
+            possible = (pair for fact in facts if (pair := self.choice(fact, unknown)))
             found[slice] = list(islice(possible, getattr(wanted, slice)))
         groups: dict[tuple[str, str], list[Fact]] = defaultdict(list)
         for fact in self.trained:
@@ -189,17 +214,33 @@ class Asking:
         found[UNANSWERABLE] = declining(self.wordings, self.trained, wanted.unanswerable, decline, self.rng)
         return found
 
-    def choice(self, fact: Fact, asked: Sequence[Fact]) -> GraphQuestion | None:
+    @cached_property
+    def known(self) -> set[str]:
+        return {fact.object for fact in self.trained}
+
+    @cached_property
+    def near_known(self) -> Near:
+        return Near(self.graph, self.trained)
+
+    @cached_property
+    def shown(self) -> dict[str, set[str]]:
+        """Return the distractors of each subject."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for document in self.distractors:
+            found[document.source].add(document.text)
+        return found
+
+    def choice(self, fact: Fact, unknown: Near) -> GraphQuestion | None:
         """Return a choice whose options are all known from training, or all unknown; None if too few objects are near."""
-        known = {other.object for other in self.trained}
-        pool = self.trained if fact.object in known else [other for other in asked if other.object not in known]
-        near = self.graph.near(fact.subject, fact.relation, pool)
-        shown = {document.text for document in self.distractors if document.source == fact.subject}
-        unseen = [name for name in near if name not in shown]
-        near = unseen if len(unseen) >= WRONG else near
+        index = self.near_known if fact.object in self.known else unknown
+        shown = self.shown.get(fact.subject, ())
+        unseen = (name for name in index.objects_of(fact.subject, fact.relation) if name not in shown)
+        near = list(islice(unseen, 2 * WRONG))
+        if len(near) < WRONG:
+            near = list(islice(index.objects_of(fact.subject, fact.relation), 2 * WRONG))
         if len(near) < WRONG:
             return None
-        others = self.rng.sample(near[: 2 * WRONG], WRONG)
+        others = self.rng.sample(near, WRONG)
         return choice(self._wording("choice", fact), self._wording("frame", fact), fact, others, self.rng)
 
     def _wording(self, form: str, fact: Fact) -> Document:

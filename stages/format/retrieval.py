@@ -1,7 +1,7 @@
 """BM25 retrieval: the passage most likely to answer a question, for a base model that gets passages in its prompt."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from stages.format.overlap import words
@@ -29,15 +29,20 @@ class BM25:
         self.counts = [Counter(words(passage.text)) for passage in passages]
         self.totals = [count.total() for count in self.counts]
         self.mean = max(1, sum(self.totals)) / max(1, len(passages))  # 1: all may be wordless
-        self.holding = Counter(word for count in self.counts for word in count)
+        self.holding: dict[str, list[int]] = defaultdict(list)  # the passages that hold a word
+        for place, count in enumerate(self.counts):
+            for word in count:
+                self.holding[word].append(place)
 
     def best(self, question: str) -> Document:
         """Return the passage of the highest score; of equal ones the first."""
-        asked = words(question)
-        counted = list(zip(self.counts, self.totals, strict=True))
-        scores = [sum(self._weight(word, count, total) for word in asked) for count, total in counted]
+        scores = [0.0] * len(self.passages)
+        for word, times in Counter(words(question)).items():
+            places = self.holding.get(word, [])
+            rare = math.log(1 + (len(self.passages) - len(places) + 0.5) / (len(places) + 0.5))
+            for place in places:
+                scores[place] += times * self._weight(rare, self.counts[place][word], self.totals[place])
         return self.passages[scores.index(max(scores))]
 
-    def _weight(self, word: str, count: Counter[str], total: int) -> float:
-        rare = math.log(1 + (len(self.passages) - self.holding[word] + 0.5) / (self.holding[word] + 0.5))
-        return rare * count[word] * (K1 + 1) / (count[word] + K1 * (1 - B + B * total / self.mean))
+    def _weight(self, rare: float, count: int, total: int) -> float:
+        return rare * count * (K1 + 1) / (count + K1 * (1 - B + B * total / self.mean))

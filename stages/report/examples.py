@@ -19,6 +19,7 @@ from stages.text.words import printable
 LONGEST = 1000  # characters of an answer compared in the list of errors
 LONGEST_SHOWN = 10_000  # characters of a text in a before/after example
 MOST_PAIRS = 50_000  # equal words of answer and reference up to which difflib, which takes cubic time, aligns them
+MOST_STEPS = 1_000_000  # words that difflib may look at; an ordinary answer of 10,000 characters needs a tenth
 FAILURES = 2  # always shown if there are any: a page of successes alone would mislead
 WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+|\s+|.", re.DOTALL)  # Chinese and Japanese by character
 
@@ -88,16 +89,30 @@ def marked(answer: str, reference: str) -> list[tuple[str, str]]:
     mine, theirs = WORDS.findall(answer), WORDS.findall(reference)
     pieces, there = [], Counter(theirs)
     aligned: Sequence[tuple[str, int, int, int, int]]
-    if sum(there[word] for word in mine) > MOST_PAIRS:
+    try:
+        if sum(there[word] for word in mine) > MOST_PAIRS:
+            raise TimeoutError
+        aligned = _Bounded(None, theirs, mine, autojunk=False).get_opcodes()  # longer runs, easier to read
+    except TimeoutError:
         aligned = [(op.tag, op.src_start, op.src_end, op.dest_start, op.dest_end) for op in LCSseq.opcodes(theirs, mine)]
-    else:
-        aligned = difflib.SequenceMatcher(None, theirs, mine, autojunk=False).get_opcodes()  # longer runs, easier to read
     for tag, left, to_left, start, end in aligned:
         if tag in ("replace", "delete"):
             pieces.append(("".join(theirs[left:to_left]), "missing"))
         if end > start:
             pieces.append(("".join(mine[start:end]), "same" if tag == "equal" else "extra"))
     return pieces
+
+
+class _Bounded(difflib.SequenceMatcher[str]):
+    """Raises TimeoutError after MOST_STEPS: where words alternate, each of them is searched in all of the others."""
+
+    steps = 0
+
+    def find_longest_match(self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None) -> difflib.Match:
+        self.steps += (ahi or 0) - alo
+        if self.steps > MOST_STEPS:
+            raise TimeoutError
+        return super().find_longest_match(alo, ahi, blo, bhi)
 
 
 def _clipped(text: str) -> str:

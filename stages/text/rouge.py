@@ -3,7 +3,8 @@
 ROUGE-L F1 is 2·LCS / (m + n) for texts of m and n tokens whose longest common subsequence has LCS tokens (Lin 2004, W04-1013).
 """
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 from rapidfuzz import process
@@ -27,8 +28,8 @@ class RougeL:
 
     def __init__(self, tokenize: Callable[[str], Sequence[str]], texts: Sequence[str] = ()) -> None:
         self.tokenize, self.texts = tokenize, list[str]()
-        self._letters: dict[str, str] = {}
-        self._encoded: list[str] = []
+        self._letters: dict[str, int] = {}
+        self._encoded: list[Sequence[Hashable]] = []
         for text in texts:
             self.add(text)
 
@@ -51,10 +52,12 @@ class RougeL:
         found = process.extract(encoded, self._encoded, scorer=SIMILARITY, limit=count)
         return [Match(place, rouge_l(encoded, candidate)) for candidate, _, place in found]
 
-    def _encode(self, text: str) -> str:
-        return "".join(self._letters.setdefault(token, chr(FIRST + len(self._letters))) for token in self.tokenize(text))
+    def _encode(self, text: str) -> Sequence[Hashable]:
+        """Return one character per token, or its number where there are more different tokens than characters."""
+        numbers = [self._letters.setdefault(token, FIRST + len(self._letters)) for token in self.tokenize(text)]
+        return "".join(map(chr, numbers)) if max(numbers, default=0) <= sys.maxunicode else numbers
 
 
-def rouge_l(a: Sequence[str], b: Sequence[str]) -> float:
+def rouge_l(a: Sequence[Hashable], b: Sequence[Hashable]) -> float:
     """Return the F1 of the longest common subsequence of two sequences of tokens; 0 if one is empty."""
     return 2 * LCSseq.similarity(a, b) / (len(a) + len(b)) if a and b else 0.0

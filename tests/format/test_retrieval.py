@@ -41,3 +41,9 @@ def test_without_passages_nothing_is_shown() -> None:
 def test_of_passages_without_a_word_the_first_is_shown() -> None:
     wordless = [passage("!!!"), passage("…")]
     assert BM25(wordless).best("What is the fee?") == wordless[0]
+
+
+def test_word_that_a_question_repeats_counts_each_time() -> None:
+    passages = [passage("gold account"), passage("silver card")]
+    assert BM25(passages).best("gold silver silver") == passages[1]
+    assert BM25(passages).best("silver gold gold") == passages[0]
