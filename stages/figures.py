@@ -25,7 +25,7 @@ class Step(Figures):
 
 
 class Rejected(Figures):
-    """How many candidates a filter threw out, and the first of them."""
+    """How many candidates a filter rejected, and the first of them."""
 
     count: int
     examples: list[str]

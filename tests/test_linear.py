@@ -71,7 +71,7 @@ def near_misses(characters: int) -> None:
     graph.near_misses(facts, known, 8, random.Random(1))
 
 
-def divided(characters: int) -> None:
+def split_facts(characters: int) -> None:
     facts = [Fact(subject=f"s{i}", relation="r", object=f"o{i}", source="x") for i in range(characters // 17)]
     items = SimpleNamespace(trained_facts=5, held_out_facts=5, new_entities=5)
     rows: Any = SimpleNamespace(new_entities=0.5, held_out=0.1, rows=SimpleNamespace(valid=items, test=items))
@@ -145,7 +145,7 @@ READERS: dict[str, Callable[[int], Any]] = {
     "choice: within a word": lambda n: choice.named(filled("-a", n), [filled("-a", n // 2, end="-"), "tea"], by_letter=True),
     "choice: named often": lambda n: choice.named(filled("tea ", n), ["tea", "coffee"], by_letter=True),
     "graph: near": near_misses,
-    "graph: split": divided,
+    "graph: split": split_facts,
     "retrieval: passages": many_passages,
     "control tokens: signs": lambda n: server.CONTROL.search(filled("<|a", n)),
     "control tokens: brackets": lambda n: server.CONTROL.search(filled("]<]", n)),

@@ -22,7 +22,7 @@ class Choice(BaseModel):
     @model_validator(mode="after")
     def _points_at_an_option(self) -> Self:
         if self.answer >= len(self.options):
-            raise ValueError(f"answer: {self.answer} is no position of the {len(self.options)} options, from 0")
+            raise ValueError(f"answer: {self.answer} is not a position from 0 to {len(self.options) - 1}")
         return self
 
 

@@ -56,7 +56,7 @@ def rows(hub: HubRows, folder: Path) -> Iterator[tuple[str, Any]]:
             table = builder.as_dataset(split=hub.split)
         except DataError:
             raise
-        except Exception as error:  # a card or a file that is no data set can make datasets raise anything
+        except Exception as error:  # a card or a file that is not a data set can make datasets raise anything
             raise DataError(
                 f"data.hub.split = {hub.split}: cannot be read from {hub.repo} ({reason(error)}); set another"
             ) from None

@@ -94,7 +94,7 @@ def _objects(path: Path, value: Any) -> Iterator[dict[str, Any]]:
 
 
 def adapter_of(system: str | int) -> Path:
-    """Return the folder of the adapter that train stored, of `tuned_<seed>` or of a seed."""
+    """Return the folder of the adapter that train stored, for a system `tuned_<seed>`, or for the seed alone."""
     return Path("models", str(system).removeprefix("tuned_"), "adapter")
 
 

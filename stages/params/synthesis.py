@@ -23,7 +23,7 @@ def _without_secrets(url: str) -> str:
     """Refuse a password or a key in the address: params.yaml, dvc.lock and reports would keep it in git."""
     try:
         parts = urlsplit(url)
-        known = parts.hostname and parts.port != 0  # raises ValueError if it is no number
+        known = parts.hostname and parts.port != 0  # raises ValueError if it is not a number
     except ValueError:
         known = False
     if not known or not url.isprintable() or re.search(r"[@?#;\s\\]", url):

@@ -36,7 +36,7 @@ class Made:
 
 
 def funnel(method: str, made: Made, calls: int, spent: str) -> Funnel:
-    """Count what `made` kept and what each filter threw out."""
+    """Count what `made` kept and what each filter rejected."""
     names = dict.fromkeys([*made.filters, *(rejection.filter for rejection in made.rejected)])
     thrown = {name: [rejection.text for rejection in made.rejected if rejection.filter == name] for name in names}
     rejected = {name: Rejected(count=len(texts), examples=texts[:3]) for name, texts in thrown.items()}

@@ -1,7 +1,7 @@
-"""Question–answer pairs and the filters that throw out bad ones.
+"""Question–answer pairs and the filters that reject bad ones.
 
 A question must be clear without its passage: Zhang and Yang (2023, arXiv:2305.11952) forbid "this" and "the above article".
-An answer must stand in its passage. Words are compared without their inflections, amounts with their sign or unit, and names
+A passage must contain its answer. Words are compared without their inflections, amounts with their sign or unit, and names
 exactly. Chinese is compared by pairs of neighbouring characters, of which the passage must hold two thirds.
 """
 

@@ -1,7 +1,7 @@
 """Self-KG: templates write training pairs from the facts of a graph, as in HuaTuo (Wang et al. 2023, arXiv:2304.06975).
 
 Each fact is asked several times and in several forms, so that the model learns the fact and not a sentence. A teacher may
-add questions in other words; those that change more than the words are thrown out.
+add questions in other words; those that change more than the words are rejected.
 """
 
 import random

@@ -137,7 +137,7 @@ class Teacher:
     """`calls` are all answered requests; `asked` counts those not read from the store; `spent` names a budget that ran out.
 
     `retries` and `seconds` sum over all calls, stored ones included, also where requests ran at the same time.
-    A refused request counts as an empty, unfinished answer, which methods and filters throw out. Refusals are not stored, so
+    A refused request counts as an empty, unfinished answer, which methods and filters reject. Refusals are not stored, so
     the next run asks again. If most requests are refused, the cause is not a single request, and the run ends.
     """
 

@@ -9,7 +9,7 @@ IS_CJK = re.compile(f"[{CJK}]")
 TOKEN = re.compile(rf"[{CJK}]|(?:(?![{CJK}])[^\W_])+")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])(?![。！？”」])|\n")
 
-# An answer declines if one of these stands in its first two sentences (’ is read as '). A model writes them about itself or
+# An answer declines if its first two sentences contain one of these (’ is read as '). A model writes them about itself or
 # its source. "Customers who cannot log in" does not decline, nor does an apology alone. "That is not stated" counts only at
 # the start of a sentence ("costs that are not stated"), 无法确定 only at the start of a clause (如果无法确定尺寸).
 DECLINES = re.compile(

@@ -60,7 +60,7 @@ class Parameters(Shape):
 
 
 class File(Shape):
-    """A dependency or an output of a stage."""
+    """What a stage depends on or writes."""
 
     path: str
     md5: Md5

@@ -1,4 +1,6 @@
-"""Try a few steps of a training or tokens of predictions: python -m stages.commands.plan.probe (train|<system>) <rows>
+"""Try a few steps of a training or tokens of predictions.
+
+Usage: python -m stages.commands.plan.probe (train|<system>) <rows>
 
 It runs in a process of its own, so that its peak of memory is that of the run; `rows` are those of a micro-batch or batch.
 The longest batch needs the most memory, and time grows with the tokens of a batch, padding included. Prints a Probe as JSON.
