@@ -142,6 +142,8 @@ def test_llama_pro_starts_as_the_base_and_trains_added_blocks(chosen, weights):
     model = adapt.attach(base, p.adapter, p.lora, 1)
     assert torch.equal(output_of(model), before)
     assert sum(weight.numel() for weight in model.parameters() if weight.requires_grad) == block
+    model.set_attn_implementation("eager")
+    assert {layer.self_attn.config._attn_implementation for layer in model.model.layers} == {"eager"}
 
 
 def test_adalora_ends_with_its_target_rank_on_average(chosen, trained, weights, manifest, tmp_path):

@@ -135,12 +135,10 @@ def test_model_that_rotates_the_other_way_keeps_its_own_code():
 
 
 def test_without_room_weights_stay_in_four_bits(model, monkeypatch):
-    from types import SimpleNamespace
-
     from stages.train import kernels
 
     _, tuned = model("quantization=nf4")
-    monkeypatch.setattr(kernels.psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
+    monkeypatch.setattr(kernels, "free_memory", lambda _: 0)
     with kernels.fused(tuned, "bf16") as used:
         assert used == {"rotary", "attention"}
 

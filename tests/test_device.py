@@ -1,0 +1,39 @@
+"""The free memory of a machine and of a container, and the heap that a process reserves."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.model
+
+STAT = "anon 5\ninactive_anon 9\ninactive_file 300\nactive_file 7\n"
+
+
+def group(folder: Path, limit: str, stat: str = STAT) -> Path:
+    for name, text in (("max", limit), ("current", "1000\n"), ("stat", stat)):
+        (folder / f"memory.{name}").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(("limit", "stat", "free"), [("5000\n", STAT, 4300), ("max\n", STAT, None), ("5000\n", "", None)])
+def test_free_memory_heeds_the_limit_of_a_container(tmp_path, monkeypatch, limit, stat, free):
+    from stages import device
+
+    monkeypatch.setattr(device, "CGROUP", group(tmp_path, limit, stat))
+    assert device.free_memory("cpu") == (free or pytest.approx(psutil.virtual_memory().available, rel=0.1))
+
+
+def test_without_a_container_all_of_the_machine_is_free(tmp_path, monkeypatch):
+    from stages import device
+
+    monkeypatch.setattr(device, "CGROUP", tmp_path / "absent")
+    assert device.free_memory("cpu") == pytest.approx(psutil.virtual_memory().available, rel=0.1)
+
+
+def test_a_reserved_heap_takes_no_memory_until_it_is_used():
+    from stages import device
+
+    before = psutil.Process().memory_info().rss
+    device._keep_freed_memory.__wrapped__()
+    assert psutil.Process().memory_info().rss - before < device.HEAP / 100
