@@ -1,11 +1,12 @@
 """Time one optimiser step: this trainer against the stock trainers, with the same model, rows and machine.
 
-    python bench/step.py [rounds] [--steps 6] [--trainers ours plain sft trainer]
+    python bench/step.py [rounds] [--steps 6] [--trainers ours pages plain sft trainer]
 
-Trainers: `ours`; `plain`, ours without stages/train/kernels.py; `sft`, TRL's SFTTrainer without checkpointing; `trainer`,
-transformers' Trainer after peft.prepare_model_for_kbit_training. Each runs in a process of its own, one after the other in
-every round, so that the machine's noise affects all of them. Prints medians of the seconds per step after the first one, the
-median ratio of the rounds to the first trainer, the largest difference of a step's loss in round 1, and the peak memory.
+Trainers: `ours`; `pages`, ours with memory in the usual pages; `plain`, ours without stages/train/kernels.py; `sft`, TRL's
+SFTTrainer without checkpointing; `trainer`, transformers' Trainer after peft.prepare_model_for_kbit_training. Each runs in a
+process of its own, one after the other in every round, so that the machine's noise affects all of them. Prints medians of the
+seconds per step after the first one, the median ratio of the rounds to the first trainer, the largest difference of a step's
+loss in round 1, and the peak memory.
 Run `dvc repro format` first: it makes the rows.
 """
 
@@ -22,7 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-TRAINERS = ("ours", "plain", "sft", "trainer")
+TRAINERS = ("ours", "pages", "plain", "sft", "trainer")
 
 
 def run(name: str, steps: int) -> dict[str, Any]:
@@ -41,6 +42,8 @@ def run(name: str, steps: int) -> dict[str, Any]:
     from stages.train.arguments import arguments
 
     p, runtime = params.read("format.max_length", "quantization", "lora", "adapter", "train"), params.runtime()
+    if name in ("pages", "sft", "trainer"):
+        device.HEAP = 0
     device.prepare(runtime)
     weights = sources.ensure(read_manifest())
     tokenizer = loading.load_tokenizer(weights)
