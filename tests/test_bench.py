@@ -1,0 +1,29 @@
+"""The benchmark for a GPU runs at toy size on a CPU."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.model
+
+
+@pytest.mark.parametrize(("shape", "method"), [("smollm2-135m", "qlora"), ("qwen3-0.6b", "lora")])
+def test_toy_shapes_train_on_a_cpu(tmp_path, monkeypatch, shape, method):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "bench")
+    import gpu
+
+    gpu.store(shape, tmp_path, toy=True)
+    ours, stock = (gpu.measure(trainer, method, shape, tmp_path, 2, toy=True) for trainer in ("ours", "sft"))
+    assert ours.gradient_norm == pytest.approx(stock.gradient_norm, rel=0.02)
+    assert ours.loss == pytest.approx(stock.loss, rel=0.01)
+    assert ours.tokens_per_second > 0
+
+
+def test_a_trainer_that_is_not_installed_is_a_line_with_its_error(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "bench")
+    monkeypatch.setitem(sys.modules, "unsloth", None)
+    import gpu
+
+    shown = gpu.line("unsloth", "lora", "8b", str(tmp_path), 2, toy=True)
+    assert shown.startswith("| 8b | lora | unsloth") and "Error" in shown and shown.count("|") == 8
