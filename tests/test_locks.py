@@ -121,6 +121,31 @@ def test_parameters_of_a_running_experiment_are_not_read(other, monkeypatch) -> 
     assert params.read("seed").seed == 42
 
 
+def test_experiment_that_starts_while_compose_works_keeps_its_own(other, monkeypatch) -> None:
+    def slow(_: list[str]) -> str:
+        other(str(locks.EXPERIMENT))
+        params.PARAMS.write_text("of the experiment")
+        return "of compose"
+
+    monkeypatch.setattr(compose, "text", slow)
+    with pytest.raises(DataError, match=r"^\.tunetrail/experiment: process "):
+        command.compose([], False)
+    assert params.PARAMS.read_text() == "of the experiment"
+
+
+def test_experiment_cannot_start_while_compose_writes(monkeypatch) -> None:
+    monkeypatch.setattr(locks, "TRIES", 1)
+    monkeypatch.setattr(compose, "text", lambda _: "of compose")
+
+    def start(*_: object) -> None:
+        with pytest.raises(DataError, match="works on it"):
+            locks.take(locks.EXPERIMENT)
+
+    monkeypatch.setattr(command, "write_text", start)
+    command.compose([], False)
+    locks.take(locks.EXPERIMENT).close()
+
+
 @pytest.mark.parametrize("how", ["rwlock", "lock"])
 def test_compose_leaves_parameters_of_a_running_dvc_alone(how, monkeypatch) -> None:
     clone.DVC.mkdir(parents=True)

@@ -42,7 +42,8 @@ def read_back(sheet: Path) -> None:
         p = params.read("name", "synthesis.methods")
         counts = answers(sheet, _tasks(p.synthesis.methods))
     path = Path("data/authored/audits") / f"{p.name}.json"
-    figures.write(path, counts)
+    with locks.exclusive(path):
+        figures.write(path, counts)
     print(f"{path}: {counts.all.of} of {len(counts.ids)} rows answered; `dvc repro` adds them to the report")
 
 

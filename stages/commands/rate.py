@@ -83,7 +83,8 @@ def read_back(folder: Path, output: Path | None) -> None:
             )
     summary = summarize(ratings, systems)
     if output:
-        files.write_json(output, summary)
+        with locks.exclusive(output):
+            files.write_json(output, summary)
     print(visible(json.dumps(summary, ensure_ascii=False, indent=2)))
 
 

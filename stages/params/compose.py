@@ -14,10 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def compose(overrides: list[str], output: Path) -> None:
     """Compose conf/ with Hydra overrides into `output`; raise DataError if Hydra or the schema refuses them."""
-    write_text(output, _text(overrides))
+    write_text(output, text(overrides))
 
 
-def _text(overrides: list[str]) -> str:
+def text(overrides: list[str]) -> str:
+    """Return what conf/ composes to, as YAML."""
     from dvc.utils.hydra import compose_and_dump
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -33,7 +34,7 @@ def _text(overrides: list[str]) -> str:
 
 def composed(*overrides: str) -> dict[str, Any]:
     """Return what conf/ composes to, as plain values."""
-    return params.parse(_text(list(overrides)).encode(), "conf/")
+    return params.parse(text(list(overrides)).encode(), "conf/")
 
 
 def changed() -> list[str]:

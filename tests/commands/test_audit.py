@@ -134,3 +134,14 @@ def test_second_export_to_one_sheet_stops(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(audit, "write", during)
     audit.export(sheet)
     assert len(rows(sheet)) == len(MADE) and list(Path().glob(".*")) == []
+
+
+def test_second_import_for_one_experiment_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(locks, "TRIES", 1)
+    compose.compose(["experiment=smoke"], params.PARAMS)
+    monkeypatch.setattr(audit, "answers", lambda *_: {"ids": [], "all": {"of": 0}})
+    monkeypatch.setattr(audit, "_tasks", lambda _: {})
+    output = Path("data/authored/audits/smoke.json")
+    with locks.take(output), pytest.raises(DataError, match=r"smoke\.json: process .* works on it"):
+        audit.read_back(Path("audit.csv"))

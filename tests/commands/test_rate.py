@@ -245,3 +245,10 @@ def test_export_from_outputs_of_a_running_dvc_is_refused(folder, monkeypatch):
     with pytest.raises(DataError, match=r"\.dvc/tmp: process \d+ \(dvc repro\) runs in this clone; wait until it ends"):
         rate.export(["base_0shot"], ["ann"], 2, folder)
     assert not folder.exists()
+
+
+def test_second_import_to_one_file_stops(folder, monkeypatch):
+    export(monkeypatch, folder)
+    monkeypatch.setattr(locks, "TRIES", 1)
+    with locks.take(folder.parent / "out.json"), pytest.raises(SystemExit, match=r"out\.json: process .* works on it"):
+        run(monkeypatch, "import", folder, "--output", folder.parent / "out.json")

@@ -6,7 +6,7 @@ import pytest
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
-from stages import files
+from stages import files, locks
 from tests.commands.compare.conftest import jsonl, md5, refusal
 from tests.fixtures.markup import ATTACKS, effects
 
@@ -338,3 +338,11 @@ def test_texts_are_shown_only_if_both_sides_allow_it(repository, compare, side):
     repository.run(90, {"lora.r": 16, "report.texts": side != "head"}, cache=True)
     page = compare(repository, "--base", base)
     assert "Who?" not in page and "texts not shown" in page
+
+
+def test_second_comparison_to_one_file_stops(repository, compare, monkeypatch):
+    repository.run(60)
+    base = repository.commit()
+    monkeypatch.setattr(locks, "TRIES", 1)
+    with locks.take(repository.root / "compare.md"):
+        assert "compare.md: process " in refusal(compare, repository, "--base", base, "--output", "compare.md")
