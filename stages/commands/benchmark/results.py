@@ -3,28 +3,35 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from stages import files
+from pydantic import AfterValidator, ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
+
+from stages import files, locks
 from stages.errors import DataError
 from stages.formatting import markdown
+from stages.terminal import visible
 
 # The statistics of HELM that do not measure quality: requests, tokens, seconds, how generation ended.
 HELM_COUNTS = re.compile(
     r"(num|max_num|estimated|finish_reason|training|inference|logprob)_|batch_size|max_prob|predicted_index|prompt_trunc|logprob"
 )
 
+Printable = Annotated[str, AfterValidator(visible)]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
 class Result:
-    """One number; `stderr` and `n` are None if the harness reports none."""
+    """One finite number; `stderr` and `n` are None if the harness reports none."""
 
     harness: str
-    model: str
-    task: str
-    metric: str
+    model: Printable
+    task: Printable
+    metric: Printable
     value: float
     stderr: float | None
     n: int | None
@@ -34,7 +41,8 @@ def table(paths: Sequence[Path], output: Path | None) -> None:
     """Print the results in all files as a Markdown table, and store them as JSON in `output`."""
     results = [result for path in paths for result in read(path)]
     if output:
-        files.write_json(output, [asdict(result) for result in results])
+        with locks.exclusive(output):
+            files.write_json(output, [asdict(result) for result in results])
     print("| task | metric | model | value | standard error | n | harness |\n|---|---|---|---:|---:|---:|---|")
     for row in sorted(results, key=lambda row: (row.task, row.metric, row.model)):
         error, n = "–" if row.stderr is None else f"{row.stderr:.4g}", "–" if row.n is None else f"{row.n:,}"
@@ -59,6 +67,9 @@ def read(path: Path) -> list[Result]:
 def _shape(path: Path, what: str) -> Iterator[None]:
     try:
         yield
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise DataError(f"{path}: {first['loc'][0]} of a result: {first['msg']}; correct the file") from None
     except (AttributeError, KeyError, TypeError):
         raise DataError(f"{path}: does not have the structure of {what}") from None
 
@@ -78,7 +89,8 @@ def _lm_eval(content: dict[str, Any], stem: str) -> Iterator[Result]:
                 continue
             error = numbers.get(f"{metric}_stderr,{how}")
             name = metric if how == "none" else f"{metric} ({how})"
-            yield Result("lm-eval", model, task, name, value, error if isinstance(error, float) else None, n)
+            stderr = error if isinstance(error, float) and isfinite(error) else None
+            yield Result(harness="lm-eval", model=model, task=task, metric=name, value=value, stderr=stderr, n=n)
 
 
 def _helm_run(path: Path) -> tuple[str, str]:
@@ -100,4 +112,4 @@ def _helm(stats: list[dict[str, Any]], model: str, task: str) -> Iterator[Result
         ):
             changed = name.get("perturbation")
             metric = f"{name['name']} ({changed['name']}, {changed['computed_on']})" if changed else name["name"]
-            yield Result("helm", model, task, metric, stat["mean"], None, None)
+            yield Result(harness="helm", model=model, task=task, metric=metric, value=stat["mean"], stderr=None, n=None)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from stages import locks
 from stages.commands.benchmark import results
 from stages.errors import DataError
 from tests.fixtures.markup import ATTACKS, effects
@@ -103,3 +104,59 @@ def test_names_from_a_results_file_cannot_mark_up_the_table(tmp_path, capsys, at
     results.table([path], None)
     table = capsys.readouterr().out
     assert effects(table) == ([], []) and len(table.splitlines()) == 3 and "\x1b" not in table
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('{"results": {"t": {"acc,none": 1e999}}}', "value of a result: Input should be a finite number"),
+        ('{"results": {"t": {"acc,none": NaN}}}', "value of a result: Input should be a finite number"),
+        ('{"results": {"t": {"acc,none": 1' + "0" * 400 + "}}}", "value of a result: Input should be a valid number"),
+        ('{"results": {"t": {"acc,none": 0.5}}, "model_name": {"a": 1}}', "model of a result: Input should be a valid string"),
+        ('{"results": {"t": {"acc,none": 0.5}}, "n-samples": {"t": {"effective": "abc"}}}', "n of a result: Input should be"),
+        ('{"results": {"t": {"acc,none": 0.5}}, "n-samples": {"t": {"effective": 1e9}}}', "n of a result: Input should be"),
+        ('{"results": {"t": {"acc,none": 0.5}}, "n-samples": {"t": 5}}', "does not have the structure"),
+        ('{"results": {"t": 5}}', "does not have the structure"),
+        ('{"results": ' + "[" * 100_000 + "]" * 100_000 + "}", "cannot be read as JSON"),
+    ],
+)
+def test_number_or_name_of_another_kind_is_refused(text, wrong, tmp_path):
+    path, output = tmp_path / "foreign.json", tmp_path / "table.json"
+    path.write_text(text)
+    with pytest.raises(DataError) as refused:
+        results.table([path], output)
+    assert str(refused.value).startswith(f"{path}: {wrong}") and not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("stat", "wrong"),
+    [
+        ({"name": {"name": "x", "split": "test"}, "count": 1, "mean": float("inf")}, "value of a result"),
+        ({"name": {"name": 5, "split": "test"}, "count": 1, "mean": 1}, "does not have the structure"),
+    ],
+)
+def test_statistic_of_another_kind_is_refused(files, stat, wrong):
+    files[1].write_text(json.dumps([stat]))
+    with pytest.raises(DataError, match=wrong):
+        results.read(files[1])
+
+
+def test_standard_error_that_is_no_number_is_left_out(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text('{"results": {"t": {"acc,none": 0.5, "acc_stderr,none": NaN}}}')
+    assert [result.stderr for result in results.read(path)] == [None]
+
+
+def test_second_import_to_one_file_stops(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "TRIES", 1)
+    with locks.take(tmp_path / "table.json"), pytest.raises(DataError, match=r"table\.json: process .* works on it"):
+        results.table(files, tmp_path / "table.json")
+
+
+@pytest.mark.parametrize("sign", ["\ud800", "\x1b[2J", "\x00", "\u202e"])
+def test_names_are_written_so_that_anything_can_show_them(sign, tmp_path):
+    path, output = tmp_path / "foreign.json", tmp_path / "table.json"
+    path.write_text(json.dumps({"results": {f"t{sign}": {f"a{sign},none": 0.5}}, "model_name": f"m{sign}"}))
+    results.table([path], output)
+    (row,) = json.loads(output.read_text())
+    assert all(sign not in row[name] and "\\" in row[name] for name in ("task", "metric", "model"))
