@@ -3,13 +3,15 @@
 Every record names its parents by id; this module finds them in the files of a run and prints the tree.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from stages.errors import DataError
 from stages.files import lines
+from stages.records import Message
 
 FOLDERS = ("scores.jsonl", "predictions", "formatted", "synthetic", "raw")  # from result to source
 TEXTS = (
@@ -20,6 +22,16 @@ TEXTS = (
 SHOWN = 160  # characters of a text
 
 
+class Traced(BaseModel):
+    """What a record of any kind needs so that it can be traced and shown."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    id: str
+    parents: list[str] = []
+    messages: list[Message] = []
+
+
 def trace(id: str, data: Path = Path("data")) -> Iterator[str]:
     """Yield the lines of the tree below a record; a unique beginning of its id is enough."""
     index = read(data)
@@ -28,7 +40,7 @@ def trace(id: str, data: Path = Path("data")) -> Iterator[str]:
         raise DataError(f"{id}: no record of this run has this id; run `dvc repro` or take one from items.jsonl or the report")
     if len(matches) > 1:
         raise DataError(f"{id}: {len(matches)} records begin like this, e.g. {', '.join(matches[:3])}; give more of the id")
-    yield from _tree(matches[0], index, "", set())
+    yield from _tree(matches[0], index)
 
 
 def read(data: Path, places: Sequence[str] = FOLDERS) -> dict[str, dict[str, Any]]:
@@ -39,9 +51,9 @@ def read(data: Path, places: Sequence[str] = FOLDERS) -> dict[str, dict[str, Any
         for path in [place] if place.is_file() else sorted(place.rglob("*.jsonl")):
             for number, line in enumerate(lines(path), start=1):
                 try:
-                    record = json.loads(line)
+                    record = Traced.model_validate_json(line).model_dump(exclude_unset=True)
                     index.setdefault(record["id"], {**record, "file": str(path)})
-                except (ValueError, TypeError, KeyError):
+                except ValueError:
                     raise DataError(f"{path}:{number}: not a record; if the file was edited, run `dvc checkout`") from None
     return index
 
@@ -59,21 +71,19 @@ def sources(id: str, index: Mapping[str, dict[str, Any]]) -> list[str]:
     return ends
 
 
-def _tree(id: str, index: dict[str, dict[str, Any]], indent: str, shown: set[str]) -> Iterator[str]:
+def _tree(id: str, index: dict[str, dict[str, Any]]) -> Iterator[str]:
     """Yield shared ancestors only once: generated tasks are examples for later ones, so paths multiply with each round."""
-    record = index.get(id)
-    if record is None:
-        yield f"{indent}{id}  (not in this run's files)"
-        return
-    if id in shown:
-        yield f"{indent}{id}  (see above)"
-        return
-    shown.add(id)
-    yield f"{indent}{id}  {record['file']}"
-    for line in _texts(record):
-        yield f"{indent}    {line}"
-    for parent in record.get("parents", ()):
-        yield from _tree(parent, index, indent + "  ", shown)
+    waiting, shown = [(id, "")], set[str]()
+    while waiting:
+        id, indent = waiting.pop()
+        if id in shown or id not in index:
+            yield f"{indent}{id}  " + ("(see above)" if id in shown else "(not in this run's files)")
+            continue
+        shown.add(id)
+        yield f"{indent}{id}  {index[id]['file']}"
+        for line in _texts(index[id]):
+            yield f"{indent}    {line}"
+        waiting += [(parent, indent + "  ") for parent in reversed(index[id].get("parents", []))]
 
 
 def _texts(record: dict[str, Any]) -> list[str]:

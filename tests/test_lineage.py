@@ -68,10 +68,43 @@ def test_shared_parents_are_traced_once(tmp_path: Path) -> None:
 
 
 def test_bad_line_is_named(data: Path) -> None:
-    (data / "raw/facts.jsonl").write_text('{"id": 1}\n[]\n', encoding="utf-8")
+    (data / "raw/facts.jsonl").write_text('{"id": "a"}\n[]\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"facts\.jsonl:2: not a record"):
         list(lineage.trace("x", data))
 
 
 def test_sources_are_the_ends_of_the_trace(data: Path) -> None:
     assert lineage.sources(ANSWER.id, lineage.read(data)) == [DOCUMENT.id, FACT.id]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"id": "a", "text": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"id": "a", "text": ' + "[" * 900 + "]" * 900 + "}",
+        '{"id": "a", "text": ' + '{"b":' * 100_000,
+        '{"id": "a", "text": ' + "9" * 5000 + "}",
+        '{"id": 5}',
+        '{"id": "a", "parents": 5}',
+        '{"id": "a", "parents": [{}]}',
+        '{"id": "a", "messages": ["b"]}',
+        '{"id": "a", "text": "\\ud800"}',
+        "[]",
+        "",
+    ],
+    ids=["lists", "fewer lists", "objects", "digits", "id", "parents", "parent", "message", "surrogate", "list", "empty"],
+)
+def test_line_that_is_no_record_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/test.jsonl").write_text(line + "\n")
+    with pytest.raises(DataError, match=r"raw/test\.jsonl:1: not a record"):
+        list(lineage.trace("a", tmp_path))
+
+
+@pytest.mark.parametrize("length", [1, 5000])
+def test_long_chain_of_parents_is_traced(length: int, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    rows = [f'{{"id": "r{n}.", "parents": ["r{(n + 1) % length}."]}}\n' for n in range(length)]  # the last names the first
+    (tmp_path / "raw/test.jsonl").write_text("".join(rows))
+    lines = list(lineage.trace("r0.", tmp_path))
+    assert len(lines) == length + 1 and lines[-1].endswith("(see above)")
