@@ -17,7 +17,7 @@ from stages import files, locks, params, records
 from stages.commands import clone, outputs
 from stages.errors import DataError
 from stages.params import Sampling
-from stages.records import Call, Example, Message, Prediction, aligned
+from stages.records import Call, Example, Message, Prediction, aligned, content_hash
 from stages.statistics import rate_interval
 from stages.teachers.backends import backend
 from stages.teachers.teacher import Ask, Teacher, template
@@ -30,8 +30,6 @@ VERDICT = re.compile(
     r"^[^\w\n]*(?:final )?verdict\W*(?:answer )?(A|B|tie)(?:[^\w\n]*|[^\w\n(]*\(.*\)[^\w\n)]*)$", re.IGNORECASE | re.MULTILINE
 )
 MARK = r"^[^\w\n]*(?:\d\W+)?{}\W*(?<![-−])([1-5])(?:/5)?[^\w\n]*$"
-# What an answer must not close or open: the tags of judge_pair.jinja and judge_rubric.jinja.
-TAG = re.compile(r"[<＜](?=\s{0,9}/?\s{0,9}(?:request|reference|answer(?:_[ab])?)\b)", re.IGNORECASE)
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=256)
 
 
@@ -123,8 +121,10 @@ def rubric(examples: Sequence[Example], answers: Sequence[Prediction], teacher: 
 
 def _ask(name: str, example: Example, answers: Sequence[str]) -> Ask:
     request = "\n\n".join(message.content for message in example.prompt)
-    request, reference, *texts = (TAG.sub("&lt;", text) for text in (request, example.reference, *answers))
-    content = template(Path(__file__).with_name(f"{name}.jinja")).render(request=request, reference=reference, answers=texts)
+    # The tags around the texts carry a hash of all of them, so that no text can hold a tag that closes its own.
+    mark = content_hash([request, example.reference, *answers])[:16]
+    page = template(Path(__file__).with_name(f"{name}.jinja"))
+    content = page.render(request=request, reference=example.reference, answers=answers, mark=mark)
     return Ask(messages=(Message(role="user", content=content),), sampling=GREEDY)
 
 
