@@ -2,6 +2,8 @@
 
 import csv
 import io
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,11 @@ from typing import Any
 from stages.errors import DataError
 from stages.files import lines, write_text
 
-# A spreadsheet treats text that begins with one of these as a formula, also in full width and after white space.
-FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
+# A spreadsheet takes text that begins with one of these as a formula, also in another width or after characters without ink.
+FORMULA = ("=", "+", "-", "@")
+NO_INK = "CZM"  # categories of Unicode: control and format characters, spaces, marks that combine
+# Set to another separator, it begins a new cell inside of a text.
+SEPARATORS = re.compile(r"([;\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+)")
 
 
 def write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -43,5 +48,12 @@ def read(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, st
 
 
 def _cell(value: Any) -> Any:
-    """Return the value of a cell; an apostrophe before a text makes every spreadsheet show it as text."""
-    return f"'{value}" if isinstance(value, str) and value.lstrip(" \ufeff\xa0\u3000").startswith(FORMULA) else value
+    """Return the value of a cell; an apostrophe before a formula makes every spreadsheet show it as text."""
+    if not isinstance(value, str):
+        return value
+    return "".join(f"'{part}" if _is_formula(part) else part for part in SEPARATORS.split(value))
+
+
+def _is_formula(part: str) -> bool:
+    first = next((sign for sign in part if unicodedata.category(sign)[0] not in NO_INK), "")
+    return unicodedata.normalize("NFKC", first) in FORMULA
