@@ -1,10 +1,10 @@
 """End every stage and command cleanly: one line per mistake on stderr, exit code 1, no traceback, no control characters."""
 
-import logging
 import sys
 import zlib
 from collections.abc import Callable
 
+from stages import terminal
 from stages.errors import DataError, reason
 from stages.terminal import visible
 
@@ -13,8 +13,7 @@ TORCH_FULL = ("PytorchStreamWriter", "unexpected pos", "iostream error")  # in e
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; a DataError, a full disk or an interruption ends the process with a clear line."""
-    if logging.lastResort:  # prints warnings, which can name a file or a row
-        logging.lastResort.addFilter(_visible)
+    terminal.guard()
     try:
         main()
     except DataError as error:
@@ -36,8 +35,3 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; the next run continues from the last checkpoint or answer", file=sys.stderr)
         raise SystemExit(130) from None
-
-
-def _visible(record: logging.LogRecord) -> bool:
-    record.msg, record.args = visible(record.getMessage()), None
-    return True

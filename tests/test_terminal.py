@@ -1,13 +1,15 @@
 """Nothing from data reaches a terminal as a control sequence: errors, warnings, traces, tables."""
 
+import io
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stages import cli, records, stage
+from stages import cli, records, stage, terminal
 from stages.commands.doctor import command
 from stages.commands.doctor.finding import Finding
 from stages.errors import DataError
@@ -45,6 +47,44 @@ def test_logged_warnings_hold_no_control_characters(text: str, capsys: Any, monk
     stage.run(lambda: logging.getLogger("stages.fetch").warning("%s: left out", f"{text}.md"))
     printed = capsys.readouterr().err
     assert printed.endswith(".md: left out\n") and printed.strip().isprintable()
+
+
+@pytest.fixture
+def guarded(monkeypatch: Any) -> None:
+    """Guard the terminal for one test."""
+    for module, name in ((warnings, "formatwarning"), (sys, "excepthook"), (logging, "_logRecordFactory")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    terminal.guard()
+
+
+@pytest.mark.parametrize("text", SEQUENCES)
+@pytest.mark.parametrize("library", ["transformers", "datasets", "huggingface_hub", "peft", "a.b"])
+@pytest.mark.usefixtures("guarded")
+def test_loggers_of_libraries_print_no_control_characters(library: str, text: str) -> None:
+    """They have handlers of their own."""
+    stream = io.StringIO()
+    handler, logger = logging.StreamHandler(stream), logging.getLogger(library)
+    logger.addHandler(handler)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        logger.error("%s: unknown", text, exc_info=True)
+    finally:
+        logger.removeHandler(handler)
+    printed = stream.getvalue()
+    assert printed.count(visible(text)) == 2 and printed.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("text", SEQUENCES)
+@pytest.mark.usefixtures("guarded")
+def test_warnings_and_tracebacks_hold_no_control_characters(text: str, capsys: Any) -> None:
+    assert visible(text) in warnings.formatwarning(f"{text}: unknown", UserWarning, f"{text}.py", 1)
+    try:
+        raise ValueError(text)
+    except ValueError as error:
+        sys.excepthook(ValueError, error, error.__traceback__)
+    printed = capsys.readouterr().err
+    assert f"ValueError: {visible(text)}" in printed and printed.replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize("text", SEQUENCES[:-1])  # a file holds no half surrogate
