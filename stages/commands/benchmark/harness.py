@@ -4,6 +4,7 @@ The harness is the optional dependency `lm-eval`. It gets the model as the predi
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,18 +59,35 @@ def _export(shots: int, folder: Path) -> None:
     ]
     task = f"tunetrail_{p.name}_{p.predict.split}_{shots}shot"
     rows = (folder / f"{task}.jsonl").resolve()
-    text = render(
-        HERE / "task.yaml.jinja",
-        task=task,
-        rows=str(rows),
-        closed=closed,
-        stops=tokenizer.convert_ids_to_tokens(chat.stop_ids(tokenizer)),
-        max_new_tokens=p.predict.max_new_tokens,
-        metrics=[] if closed else list(dict.fromkeys(name for line in lines for name in process_results(line, [""]))),
-    )
+    stops = tokenizer.convert_ids_to_tokens(chat.stop_ids(tokenizer))
+    metrics = [] if closed else list(dict.fromkeys(name for line in lines for name in process_results(line, [""])))
+    text = _task(rows, closed, stops, p.predict.max_new_tokens, metrics)
     files.write_text(rows, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     files.write_text(folder / f"{task}.yaml", text)
     print(f"{task}: {len(lines)} rows in {folder}")
+
+
+def _task(rows: Path, closed: bool, stops: Sequence[str], max_new_tokens: int, metrics: Sequence[str]) -> str:
+    """Return the task file of exported rows, which bear the name of the task."""
+    options = {"closed": closed, "stops": stops, "max_new_tokens": max_new_tokens, "metrics": metrics}
+    return render(HERE / "task.yaml.jinja", task=rows.stem, rows=str(rows), **options)
+
+
+def programs(folder: Path) -> list[Path]:
+    """Return the files that can run Python code in the harness: modules, and task files that `export` did not write."""
+    return [path for path in sorted(folder.rglob("*")) if path.suffix == ".py" or (path.suffix == ".yaml" and not _ours(path))]
+
+
+def _ours(path: Path) -> bool:
+    """Return whether `export` would write this very file from the values in it, which are JSON and name no code."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    limits = re.search(r"^generation_kwargs: \{until: (\[.*\]), max_gen_toks: (\d{1,9}), ", text, re.MULTILINE)
+    try:
+        stops, most = (json.loads(value) for value in limits.groups()) if limits else ([], 0)
+        metrics = [json.loads(name) for name in re.findall(r'^  - \{metric: (".*"), ', text, re.MULTILINE)]
+    except (ValueError, RecursionError):
+        return False
+    return text == _task(path.with_suffix(".jsonl").resolve(), limits is None, stops, most, metrics)
 
 
 def process_results(doc: dict[str, Any], results: Sequence[str]) -> dict[str, float]:
@@ -97,7 +115,12 @@ def run(
         raise DataError("lm-eval is not installed; pip install -e '.[lm-eval]'") from None
 
     clone.refuse_running()
-    p, runtime = params.read("model", "predict.batch_size"), params.runtime()
+    p, runtime = params.read("model", "predict.batch_size", "evaluate.allow_code"), params.runtime()
+    if (found := programs(folder)) and not p.evaluate.allow_code:
+        raise DataError(
+            f"{found[0]}: can run Python code, and `tunetrail benchmark export` did not write it; move it away or export again, "
+            "or read it and set evaluate.allow_code=true"
+        )
     known = TaskManager(include_path=str(folder) if folder.is_dir() else None)
     if unknown := [task for task in tasks if not known.match_tasks([task])]:
         raise DataError(
