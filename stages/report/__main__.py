@@ -80,6 +80,7 @@ def main() -> None:
     }
     content = content if options.texts else personal.without_rows(content)
     personal.warn(content, folder)
+    personal.warn_of_rows(Path(p.data.path))
     markdown, html = (render(page.HERE / name, **content) for name in ("report.md.jinja", "page.html.jinja"))
     items = summary.items(scored)
     secret = files.file_hash(DATA / "formatted" / f"{p.predict.split}.jsonl")

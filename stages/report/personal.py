@@ -4,7 +4,7 @@ import hashlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,21 +42,25 @@ def without_rows(content: Json) -> Json:
 
 def warn(content: Json, folder: Path) -> None:
     """Print a warning if the pages show what looks like personal data and git does not ignore their folder."""
-    rejected = [one.examples for funnel in content["found"].funnels for one in funnel.rejected.values()]
-    texts = list(_texts([*(content[name] for name in SHOWN), rejected]))
-    found = {
-        name: {one for text in texts for one in pattern.findall(text)}
-        for name, pattern in (("e-mail addresses", EMAIL), ("phone numbers", PHONE))
-    }
-    if any(found.values()) and not _ignored(folder):
-        kinds = " and ".join(f"{len(ones)} {name}" for name, ones in found.items() if ones)
-        print(
-            visible(
-                f"warning: {folder / 'index.html'} shows what looks like {kinds}, and git keeps it; if they are real, "
-                "set report.texts=false and run again before you commit"
-            ),
-            file=sys.stderr,
+    found = content["found"]
+    rejected = [one.examples for funnel in found.funnels for one in funnel.rejected.values()]
+    labels = found.plots.get("confusion", [])
+    kinds = _kinds(_texts([*(content[name] for name in SHOWN), rejected, labels]))
+    if kinds and not _ignored(folder):
+        _print(
+            f"{folder / 'index.html'} or a plot shows what looks like {kinds}, and git keeps it; if they are real, set "
+            "report.texts=false and run again before you commit"
         )
+
+
+def warn_of_rows(place: Path) -> None:
+    """Print a warning if a file of rows, or one in a folder, holds what looks like personal data and git does not ignore it."""
+    for path in _not_ignored([place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())):
+        if kinds := _kinds([path.read_text(encoding="utf-8", errors="replace")]):
+            _print(
+                f"{path} holds what looks like {kinds}, and git does not ignore it; if they are real, keep the rows in "
+                "data/own/ and set data.path before you commit"
+            )
 
 
 def pseudonyms(sources: list[str], secret: str) -> dict[str, str]:
@@ -75,6 +79,30 @@ def _texts(value: Any) -> Iterator[str]:
             yield "".join(text for text, kind in value if kind != "missing")  # an answer in pieces, see examples.marked
         for one in value.values() if isinstance(value, dict) else value:
             yield from _texts(one)
+
+
+def _kinds(texts: Iterable[str]) -> str:
+    """Return what was found, e.g. `2 e-mail addresses`; empty if nothing."""
+    found: dict[str, set[str]] = {"e-mail addresses": set(), "phone numbers": set()}
+    for text in texts:
+        for ones, pattern in zip(found.values(), (EMAIL, PHONE), strict=True):
+            ones.update(pattern.findall(text))
+    return " and ".join(f"{len(ones)} {name}" for name, ones in found.items() if ones)
+
+
+def _print(warning: str) -> None:
+    print(visible(f"warning: {warning}"), file=sys.stderr)
+
+
+def _not_ignored(paths: list[Path]) -> list[Path]:
+    """Return the files that git would add or has; none outside of a repository, or where git is missing."""
+    names = "\0".join(map(str, paths)).encode(errors="surrogateescape")
+    try:
+        run = subprocess.run(["git", "check-ignore", "--stdin", "-z"], input=names, capture_output=True)
+    except FileNotFoundError:
+        return []
+    ignored = run.stdout.decode(errors="surrogateescape").split("\0")
+    return [path for path in paths if str(path) not in ignored] if run.returncode in (0, 1) else []
 
 
 def _ignored(folder: Path) -> bool:

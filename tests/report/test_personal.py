@@ -82,13 +82,13 @@ def test_name_of_a_group_cannot_be_found_by_hashing_names(source: str) -> None:
         "030/1234567",
     ],
 )
-@pytest.mark.parametrize("place", ["prompt", "answer", "nearest", "rejected"])
+@pytest.mark.parametrize("place", ["prompt", "answer", "nearest", "rejected", "label"])
 def test_personal_data_in_a_page_causes_a_warning(text: str, place: str, tmp_path: Path, capsys: Any) -> None:
     content: dict[str, Any] = {
         "examples": [],
         "nearest": [],
         "errors": [],
-        "found": SimpleNamespace(funnels=[]),
+        "found": SimpleNamespace(funnels=[], plots={}),
     }
     match place:
         case "prompt":
@@ -100,9 +100,54 @@ def test_personal_data_in_a_page_causes_a_warning(text: str, place: str, tmp_pat
         case "rejected":
             rejected = {"length": Rejected(count=1, examples=[text])}
             content["found"].funnels.append(SimpleNamespace(rejected=rejected))
+        case "label":
+            content["found"].plots["confusion"] = [{"system": "tuned_42", "actual": "yes", "predicted": text}]
     personal.warn(content, tmp_path)
     warning = capsys.readouterr().err
     assert "shows what looks like 1 " in warning and "report.texts=false" in warning and text not in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "warns"),
+    [
+        ("mine.jsonl", '{"q": "write to ada@clinic.org"}', True),
+        ("mine.csv", "q,a\ncall +49 30 1234567,yes", True),
+        ("documents/a.md", "ada@clinic.org and bob@clinic.org", True),
+        ("own/mine.jsonl", "ada@clinic.org", False),
+        ("mine.jsonl", "me@example.org", False),
+    ],
+)
+def test_rows_that_git_would_keep_cause_a_warning(
+    name: str, text: str, warns: bool, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("data") / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    personal.warn_of_rows(path if path.parent == Path("data") else path.parent)
+    assert capsys.readouterr().err == ""  # no repository
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    Path(".gitignore").write_text("/data/own/\n")
+    personal.warn_of_rows(path if path.parent == Path("data") else path.parent)
+    warning = capsys.readouterr().err
+    assert warning.startswith(f"warning: {path} holds what looks like ") if warns else warning == ""
+    assert "clinic" not in warning
+
+
+def test_rows_are_not_searched_where_git_is_missing(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    (tmp_path / "mine.jsonl").write_text("ada@clinic.org")
+    monkeypatch.setenv("PATH", "")
+    personal.warn_of_rows(tmp_path / "mine.jsonl")
+    assert capsys.readouterr().err == ""
+
+
+def test_report_warns_of_its_rows(inputs: Any, run: Any, capsys: Any) -> None:
+    rows = inputs.root / "mine.jsonl"
+    rows.write_text("ada@clinic.org")
+    inputs.params.data, inputs.params.report.texts = inputs.params.data.model_copy(update={"path": str(rows)}), False
+    subprocess.run(["git", "init", "--quiet"], cwd=inputs.root, check=True)
+    run(inputs)
+    assert "mine.jsonl holds what looks like 1 e-mail addresses" in capsys.readouterr().err
 
 
 def test_report_warns_unless_git_ignores_its_folder(inputs: Any, run: Any, capsys: Any) -> None:

@@ -118,8 +118,8 @@ def run(
     p, runtime = params.read("model", "predict.batch_size", "evaluate.allow_code"), params.runtime()
     if (found := programs(folder)) and not p.evaluate.allow_code:
         raise DataError(
-            f"{found[0]}: can run Python code, and `tunetrail benchmark export` did not write it; move it away or export again, "
-            "or read it and set evaluate.allow_code=true"
+            f"{found[0]}: can run Python code, and `tunetrail benchmark export` did not write it; move it away, or export "
+            "again, or read it and set evaluate.allow_code=true"
         )
     known = TaskManager(include_path=str(folder) if folder.is_dir() else None)
     if unknown := [task for task in tasks if not known.match_tasks([task])]:
