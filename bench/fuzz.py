@@ -3,8 +3,9 @@
     pip install hypothesis
 
 Targets: rows, documents, graph, teacher, params, items. Each input is a valid one with hostile pieces put in, or characters
-taken out, by hypothesis. Only DataError is allowed, within 5 seconds. An input that breaks this rule is stored in
-.tunetrail/fuzz/ and printed; the exit code is 1.
+taken out, by hypothesis. `items` alters any file of the other side of a comparison; half of the time, it gives a value there
+another type. Only DataError is allowed, within 5 seconds. An input that breaks this rule is stored in .tunetrail/fuzz/ and
+printed; the exit code is 1.
 """
 
 import argparse
@@ -20,12 +21,14 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from functools import cache
 from hashlib import md5
 from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from stages import params
 from stages.commands import judge
@@ -182,15 +185,47 @@ def shorten() -> None:
 shorten()
 
 
+NESTED = "[" * 3000 + "]" * 3000
+VALUES = ("5", '"x"', "[]", "{}", "null", "1" + "0" * 400, "1e999", "-1", "[1]", '{"a": 1}', '"\\ud800"', "true", NESTED)
+
+
+@cache
+def as_json(text: str) -> str:
+    return text if text.startswith("{") else json.dumps(YAML(typ="safe", pure=True).load(text))
+
+
+@st.composite
+def mistyped(draw: Any, text: str) -> str:
+    """Return a document as JSON, which is YAML too, with up to three values of another type."""
+    content = json.loads(as_json(text))
+    marks = [f"<{number}>" for number in range(draw(st.integers(1, 3)))]
+    for mark in marks:
+        holder: Any = content
+        while True:
+            key = draw(st.sampled_from(sorted(holder) if isinstance(holder, dict) else range(len(holder))))
+            if not isinstance(holder[key], dict | list) or not holder[key] or draw(st.integers(0, 3)) == 0:
+                break
+            holder = holder[key]
+        holder[key] = mark
+    written = json.dumps(content, ensure_ascii=False)
+    for mark in marks:
+        written = written.replace(json.dumps(mark), draw(st.sampled_from(VALUES)))
+    return written
+
+
 @st.composite
 def sides(draw: Any) -> tuple[str, str]:
     name = draw(st.sampled_from([*SIDE, SIDE[-1], SIDE[-1]]))
-    return name, draw(altered(TEXTS[name]))
+    if draw(st.booleans()):
+        return name, draw(altered(TEXTS[name]))
+    *before, line = TEXTS[name].splitlines(keepends=True)[:3] if name.endswith(".jsonl") else [TEXTS[name]]
+    rest = TEXTS[name].splitlines(keepends=True)[3:] if name.endswith(".jsonl") else []
+    return name, "".join([*before, draw(mistyped(line)) + "\n", *rest])
 
 
 @given(sides())
 def items(side: tuple[str, str]) -> None:
-    """The other side's file differs; its hash in dvc.lock is made to fit, so that the content is read."""
+    """A file of the other side differs; its hash in dvc.lock is made to fit, so that the content is read."""
     name, text = side
     for path, content in TEXTS.items():
         written(Path(path), content)
