@@ -71,6 +71,42 @@ def test_hostile_data_are_shown_not_executed(inputs: Any, run: Any) -> None:
     assert "<script" not in (folder / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "<script>alert(1)</script>",
+        "</script><script>alert(1)//",
+        '"><img src=x onerror=alert(1)>',
+        "' onmouseover='alert(1)",
+        '" autofocus onfocus="alert(1)',
+        "--><svg onload=alert(1)>",
+        "{{ 7 * 7 }}{% include '/etc/passwd' %}",
+        "&lt;script&gt;alert(1)&lt;/script&gt;",
+        "<a href='javascript:alert(1)'>x</a>",
+        "</td></table></style><base href=//evil.example>",
+    ],
+)
+def test_payload_in_any_value_of_a_row_is_shown_as_text(payload: str, inputs: Any, run: Any) -> None:
+    """Prompt, reference, source, slice, answer and the key of a metric hold it."""
+    plain = Tags(html(run(inputs)))
+    for number, example in enumerate(inputs.examples):
+        system, user, answer = example.messages
+        turns = (system, user.model_copy(update={"content": f"{payload}\n{user.content}"}), answer)
+        changed = {"source": f"{example.source}{payload}", "slices": [*example.slices, payload], "messages": turns}
+        inputs.examples[number] = Example(**{**example.model_dump(exclude={"id"}), **changed})
+    for name in inputs.systems:
+        inputs.answers[name] = [f"{payload} {text}" for text in inputs.answers[name]]
+        inputs.scores[name] = [{**scores, f"{payload}_exact": 0.5} for scores in inputs.scores[name]]
+    inputs.write()
+    text = html(run(inputs))
+    found = Tags(text)
+    assert "alert" in text or "7 * 7" in text or "evil" in text
+    assert not found.open and found.seen.count("script") == 1
+    assert set(found.seen) <= {*plain.seen, "del", "mark", "pre"}
+    assert {name for name, _ in found.attributes} <= {name for name, _ in plain.attributes}
+    assert not [link for link in found.of("href") if not link.startswith("#") and link not in plain.of("href")]
+
+
 def test_hostile_field_names_do_not_break_the_tables(inputs: Any, run: Any) -> None:
     for rows in inputs.scores.values():
         for row in rows:

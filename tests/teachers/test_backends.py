@@ -390,10 +390,50 @@ def test_a_key_that_a_server_sends_back_is_stored_nowhere(
     assert KEY[:16] not in written
 
 
-def test_a_redirect_to_another_address_gets_no_key(server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def elsewhere() -> Iterator[SimpleNamespace]:
+    """Serve on another port of loopback; `keys` are those that arrived."""
+    state = SimpleNamespace(keys=[])
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            state.keys.append(self.headers["Authorization"])
+            content = json.dumps(completion("elsewhere")).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST
+
+        def log_message(self, *_: Any) -> None: ...
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    state.port = listening.server_port
+    yield state
+    listening.shutdown()
+    listening.server_close()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_redirect_to_another_address_gets_no_key(
+    status: int, host: str, server: SimpleNamespace, elsewhere: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
-    elsewhere = server.url.replace("127.0.0.1", "localhost") + "/chat/completions"
-    server.trouble["question 0"] = [(307, "", {"Location": elsewhere})]
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    location = f"http://{host}:{elsewhere.port}/v1/chat/completions"
+    server.trouble["question 0"] = [(status, "", {"Location": location})]
+    teacher(server, key="MY_KEY").answer(asks(1))
+    assert server.keys == {f"Bearer {KEY}"} and elsewhere.keys == [None]
+
+
+def test_a_redirect_to_another_name_of_the_host_gets_no_key(server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    location = server.url.replace("127.0.0.1", "localhost") + "/chat/completions"
+    server.trouble["question 0"] = [(307, "", {"Location": location})]
     teacher(server, key="MY_KEY").answer(asks(1))
     assert server.keys == {f"Bearer {KEY}", None}
 
