@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from stages import params
+from stages import locks, params
 from stages.commands.compare.shapes import Cost, File, Item, Lock, Parameters, Pipeline, Results, S, Stage, checked, mistake
 from stages.errors import DataError
 from stages.report.evidence import Json
@@ -75,6 +75,8 @@ def read(revision: str | None) -> Side:
     """Return the run of a revision, or of the working tree for None; raise DataError where it is absent or inconsistent."""
     if revision == "":
         raise DataError("an empty revision; name one, e.g. main")
+    if revision is None:
+        locks.refuse_experiment()
     commit = _resolved("HEAD" if revision is None else revision)
     name = WORKING_TREE if revision is None else revision
 

@@ -346,3 +346,12 @@ def test_second_comparison_to_one_file_stops(repository, compare, monkeypatch):
     monkeypatch.setattr(locks, "TRIES", 1)
     with locks.take(repository.root / "compare.md"):
         assert "compare.md: process " in refusal(compare, repository, "--base", base, "--output", "compare.md")
+
+
+def test_working_tree_of_a_running_experiment_is_refused(repository, compare, monkeypatch):
+    repository.run(60)
+    base = repository.commit()
+    monkeypatch.setattr(locks, "TRIES", 1)
+    with locks.take(repository.root / locks.EXPERIMENT):
+        assert "works in this clone with its own params.yaml" in refusal(compare, repository, "--base", base)
+        assert "No difference" in compare(repository, "--base", base, "--head", base)
