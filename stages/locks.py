@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -62,14 +62,6 @@ def refuse_experiment() -> None:
                 f"{EXPERIMENT}: {_described(file)} works in this clone with its own params.yaml; wait until it ends, or use "
                 "another clone"
             )
-
-
-@contextmanager
-def without_experiment() -> Iterator[None]:
-    """Keep `make experiment` from starting while the block runs, after `refuse_experiment`; its own processes need not."""
-    refuse_experiment()
-    with nullcontext() if OWNER in os.environ else exclusive(EXPERIMENT):
-        yield
 
 
 def path_of(output: Path) -> Path:

@@ -6,6 +6,8 @@ that its lock ends with it and the processes that it starts.
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from stages import locks, stage
@@ -13,6 +15,15 @@ from stages.commands.doctor.locks import entries, held
 from stages.errors import DataError
 
 DVC = Path(".dvc/tmp")
+
+
+@contextmanager
+def without_experiment() -> Iterator[None]:
+    """Keep `make experiment` from starting while the block runs; refuse the block while one runs, except in its processes."""
+    locks.refuse_experiment()
+    with nullcontext() if locks.OWNER in os.environ else locks.exclusive(locks.EXPERIMENT):
+        refuse_running()
+        yield
 
 
 def refuse_running() -> None:

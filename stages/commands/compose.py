@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from stages import locks
 from stages.commands import clone
 from stages.errors import DataError
 from stages.files import write_text
@@ -14,8 +13,7 @@ def compose(overrides: Sequence[str], check: bool) -> None:
     """Write params.yaml; with `check`, raise DataError if it differs from what its experiment composes to."""
     if not check:
         text = conf.text(list(overrides))
-        with locks.without_experiment():  # checked after the composing, which takes a second
-            clone.refuse_running()
+        with clone.without_experiment():  # checked after the composing, which takes a second
             write_text(PARAMS, text)
     elif differences := conf.differences():
         raise DataError("\n".join(differences))
