@@ -124,7 +124,7 @@ def test_params_yaml_has_exactly_the_keys_of_conf() -> None:
         ("lora.r=abc", "lora.r = 'abc'"),
         ("lora.rr=8", "lora.rr"),
         ("+lora.rr=8", "lora.rr = 8: unknown key; did you mean r?"),
-        ("+new.key=1", "new = {'key': 1}: unknown key"),
+        ("+new.part=1", "new = {'part': 1}: unknown key"),
         ("lora.r=-1", "lora.r = -1"),
         ("lora.r=null", "lora.r = None"),
         ("lora=nope", "lora/nope"),
