@@ -1,6 +1,6 @@
 """The benchmark for a GPU runs at toy size on a CPU."""
 
-import sys
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -20,10 +20,11 @@ def test_toy_shapes_train_on_a_cpu(tmp_path, monkeypatch, shape, method):
     assert ours.tokens_per_second > 0
 
 
-def test_a_trainer_that_is_not_installed_is_a_line_with_its_error(tmp_path, monkeypatch):
+def test_a_trainer_that_cannot_run_is_a_line_with_its_error(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "bench")
-    monkeypatch.setitem(sys.modules, "unsloth", None)
     import gpu
 
+    failed = subprocess.CompletedProcess([], 1, "", "Traceback\nModuleNotFoundError: No module named 'unsloth' | x\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     shown = gpu.line("unsloth", "lora", "8b", str(tmp_path), 2, toy=True)
-    assert shown.startswith("| 8b | lora | unsloth") and "Error" in shown and shown.count("|") == 8
+    assert shown == "| 8b | lora | unsloth | `ModuleNotFoundError: No module named 'unsloth'   x` | | | |"

@@ -45,8 +45,7 @@ FULL = ("can't allocate memory", "out of memory")
 
 
 def main() -> None:
-    with suppress(OSError):  # not on Linux; the kernel shall end this process rather than the user's others
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    _volunteer()
     p, what, rows = params.check_file(), sys.argv[1], int(sys.argv[2])
     try:
         probe = training(p, rows) if what == "train" else predictions(p, what, rows)
@@ -55,6 +54,12 @@ def main() -> None:
         if isinstance(error, MemoryError) or any(words in str(error) for words in FULL):
             raise SystemExit(TOO_LARGE) from None
         raise
+
+
+def _volunteer() -> None:
+    """Let the kernel end this process, rather than another one of the user's, when memory runs out."""
+    with suppress(OSError):  # not on Linux
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def training(p: Params, micro_batch_size: int) -> Probe:

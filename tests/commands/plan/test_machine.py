@@ -113,7 +113,16 @@ def test_plan_shows_requests_before_anything_is_formatted(planned, capsys):
     assert "nothing is requested" in shown and "data/formatted/train.jsonl is missing; run `dvc repro format` first" in shown
 
 
-def test_an_allocation_that_fails_ends_the_trial_run_as_too_large():
-    code = "from stages.commands.plan import probe; probe.training = lambda *_: __import__('torch').empty(2**55); probe.main()"
-    done = subprocess.run([sys.executable, "-c", code, "train", "4"], cwd=params.compose.ROOT, capture_output=True)
-    assert done.returncode == machine.TOO_LARGE, done.stderr
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), RuntimeError("CUDA out of memory.")]
+)
+def test_an_allocation_that_fails_is_too_large(planned, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(probe, "training", full)
+    monkeypatch.setattr(probe, "_volunteer", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["probe", "train", "4"])
+    with pytest.raises(SystemExit) as ended:
+        probe.main()
+    assert ended.value.code == machine.TOO_LARGE
