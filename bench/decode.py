@@ -1,6 +1,6 @@
 """Time the decoding of a batch: this cache against the one of transformers, with the same model, prompts and machine.
 
-    python bench/decode.py [rounds] [--rows 64] [--tokens 48] [--systems base_0shot base_3shot]
+    python bench/decode.py [rounds] [--rows 64] [--tokens 48] [--systems base_0shot base_3shot] [--usual-pages]
 
 `stock` decodes from transformers' DynamicCache, after the same pass over the shared prefix. The two alternate in one process.
 Prints, per system, medians of the seconds until the first token, of the milliseconds per further token, and of the ratio,
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from transformers import DynamicCache
 
-from stages import params, records
+from stages import device, params, records
 from stages.generation import cache, decoding
 from stages.models.loading import LanguageModel, open_base
 from stages.models.tuned import open_tuned
@@ -42,7 +42,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--systems", nargs="+", default=["base_0shot", "base_3shot"])
+    parser.add_argument("--usual-pages", action="store_true", help="reserve no memory in huge pages")
     asked = parser.parse_args()
+    if asked.usual_pages:
+        device.HEAP = 0
     rows = list(records.read(Path("data/formatted/test.jsonl"), records.Example))
     for system in asked.systems:
         seed = system.removeprefix("tuned_")
