@@ -1,7 +1,8 @@
 """Train models of usual shapes with random weights: ours against TRL's SFTTrainer and Unsloth, in tokens per second and memory.
 
     python bench/gpu.py [--models smollm2-135m …] [--methods qlora lora] [--trainers ours sft unsloth] [--steps 8]
-    python bench/gpu.py --toy         # on a CPU: shapes of a few thousand weights, to see that the script works
+
+    python bench/gpu.py --toy         # on a CPU: shapes of a few thousand weights, to see that the script works.
 
 Rows have 64 to 2,048 tokens, the second half of them supervised, the same for every trainer; four of them make a step. `8b` has
 rows of 2,048 tokens only. Each trainer runs in a process of its own and asserts that gradients are not zero and that weights

@@ -1,4 +1,4 @@
-"""Try a few steps of a training or tokens of predictions.
+"""Try a few training steps, or decode a few tokens.
 
 Usage: python -m stages.commands.plan.probe (train|<system>) <rows>
 
