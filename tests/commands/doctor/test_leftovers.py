@@ -1,0 +1,112 @@
+"""Files and folders that a kill leaves behind are deleted, and nothing else."""
+
+import os
+import shutil
+import time
+
+import pytest
+
+from stages.models.manifest import MANIFEST
+from stages.params import PathModel
+from tests.fixtures.repairs import DEAD, files, lock, old, old_folder, printed
+
+LEFT = {
+    "empty lock": (".dvc/tmp/rwlock", "", "error"),
+    "cut lock": (".dvc/tmp/exps/rwlock", '{"read": {', "error"),
+    "lock of a dead process": (".dvc/tmp/rwlock", lock(DEAD), "warning"),
+    "damaged answer": (".tunetrail/responses/a.json", '[{"text"', "error"),
+    "half-written file": (f"data/.tasks.jsonl.{DEAD}.part", "x", "warning"),
+    "lock that DVC refuses": (".dvc/tmp/rwlock", '{"read": {"/data": [{"pid": 1}]}}', "error"),
+    "file that DVC was copying": (f"data/predictions/.{'aB-_' * 5}ab.tmp", "x", "warning"),
+    "damaged manifest": ("models/base.json", '{"model": {', "error"),
+    "lock of a command": (".answers.jsonl.lock", "1 tunetrail predict", "warning"),
+    "lock next to a report": ("reports/smoke/.judge.json.lock", "7 tunetrail judge", "warning"),
+    "start of an experiment": (".tunetrail/before", None, "error"),
+    "half-fetched weights": (f"../cache/.tiny-{'0a' * 8}.a_b1c2d3", None, "warning"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "severity"), LEFT.values(), ids=LEFT)
+def test_what_a_kill_leaves_is_named_and_deleted_by_fix(root, capsys, name, content, severity) -> None:
+    path = old(root / name, content) if content is not None else old_folder(root / name)
+    shown, before = name.replace("..", str(root.parent)), files(root)
+    lines = printed(capsys)
+    assert lines[0].startswith(f"{severity}: {shown}: ") and "; --fix would delete it" in lines[0]
+    assert path.exists() and files(root) == before
+    assert (lines[-1] == "errors that remain: 1; run `tunetrail doctor --fix`") == (severity == "error")
+    assert printed(capsys, fix=True)[0].startswith(f"fixed: {shown}: ")
+    assert not path.exists() and printed(capsys) == ["nothing to fix"]
+
+
+NOT_OURS = (
+    ".video.mp4.part",
+    "reports/.report.md.part",
+    "data/.chats.jsonl.part",
+    f"data/authored/.mine.{DEAD}.part",
+    "data/authored/.mine.lock",
+    ".package-lock.json.lock",
+    "data/.bibliography.tmp",
+)
+
+
+@pytest.mark.parametrize("name", NOT_OURS)
+@pytest.mark.parametrize("content", ["", "{}", "my only copy"])
+def test_files_that_others_wrote_are_left_alone(root, capsys, name, content) -> None:
+    path = old(root / name, content)
+    assert printed(capsys, fix=True) == ["nothing to fix"]
+    assert path.read_text(encoding="utf-8") == content
+
+
+def test_fresh_file_of_a_process_unknown_here_is_left_alone(root, capsys) -> None:
+    """It may be that of another container that shares the folder."""
+    path = old(root / f"models/42/.adapter.{DEAD}.part", "being written")
+    os.utime(path)
+    assert printed(capsys, fix=True) == ["nothing to fix"] and path.exists()
+
+
+def test_answers_that_predict_resumes_from_are_kept(root, capsys) -> None:
+    path = old(root / ".out.jsonl.012345678901.part", "an answer\n")
+    assert printed(capsys, fix=True) == ["nothing to fix"] and path.exists()
+    os.utime(path, (0, 0))
+    assert "delete it unless you resume" in printed(capsys, fix=True)[0] and path.exists()
+
+
+def test_other_folders_in_the_cache_are_left_alone(root, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("TUNETRAIL_CACHE", str(root.parent / "home"))
+    kept = [old_folder(root.parent / "home" / name) for name in (".ssh", ".config", "tmp1234abcd")]
+    download = old_folder(root.parent / "home" / f".tiny-{'0a' * 8}.a_b1c2d3")
+    (download / "model.gguf").write_text("arriving", encoding="utf-8")
+    os.utime(download, (0, 0))
+    assert printed(capsys, fix=True) == ["nothing to fix"]
+    assert all(path.is_dir() for path in (*kept, download))
+
+
+def test_old_checkpoints_are_reported_and_kept(root, capsys) -> None:
+    path = old(root / ".tunetrail/checkpoints/0a1b/checkpoint-2/model.bin", "weights")
+    assert printed(capsys) == ["nothing to fix"]
+    for each in (path, path.parent, path.parent.parent):
+        os.utime(each, (time.time() - 86400 * 31,) * 2)
+    (line,) = printed(capsys, fix=True)
+    assert line.startswith("warning: .tunetrail/checkpoints/0a1b: unfinished for 31 days") and path.exists()
+
+
+def test_weights_that_differ_are_fetched_again(root, capsys, manifest, weights) -> None:
+    folder = root.parent / "cache" / weights.name
+    shutil.copytree(weights, folder)
+    (root / MANIFEST).parent.mkdir()
+    (root / MANIFEST).write_text(manifest.model_dump_json(), encoding="utf-8")
+    assert printed(capsys) == ["nothing to fix"]
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    assert "config.json is not the file that models/base.json pins" in printed(capsys)[0] and folder.is_dir()
+    assert printed(capsys, fix=True)[0].startswith(f"fixed: {folder}: ")
+    assert not folder.exists() and printed(capsys) == ["nothing to fix"]
+
+
+def test_weights_in_a_folder_of_the_user_are_never_deleted(root, capsys, manifest, weights) -> None:
+    own = shutil.copytree(weights, root.parent / "own")
+    stored = manifest.model_copy(update={"model": PathModel(source="path", name="own", path=str(own), license="MIT")})
+    (root / MANIFEST).parent.mkdir()
+    (root / MANIFEST).write_text(stored.model_dump_json(), encoding="utf-8")
+    (own / "config.json").write_text("{}", encoding="utf-8")
+    lines = printed(capsys, fix=True)
+    assert lines[0].startswith(f"error: {own}: config.json") and (own / "config.json").read_text() == "{}"
