@@ -41,7 +41,7 @@ from tests.fixtures import graphs, handbook, instructing, own_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 FOUND = ROOT / ".tunetrail" / "fuzz"
-LIMIT = 5  # seconds
+LIMIT = 5  # seconds of the processor, which a busy machine does not lengthen; ten times as many for all that is waited for
 HOSTILE = [
     *("\x00", "\x1b[31m", "\ud83d", "\\ud83d", "\ufeff", "\u2028", "\u202e", "\r", "\r\n", "\n", "\t", " ", ""),
     *"'\"\\,;:{}[]#*&!|></½٣é🙂﷽İß",
@@ -255,8 +255,9 @@ def fuzz(name: str, seconds: float, seed: int) -> tuple[int, int, int, float]:
     def run(**arguments: Any) -> None:
         nonlocal longest
         counts["inputs"] += 1
-        started = time.monotonic()
-        signal.alarm(LIMIT)
+        started = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, LIMIT)
+        signal.alarm(10 * LIMIT)
         try:
             inner(**arguments)
         except DataError as error:
@@ -275,8 +276,9 @@ def fuzz(name: str, seconds: float, seed: int) -> tuple[int, int, int, float]:
                 written(FOUND / f"{name}-{len(seen)}.txt", json.dumps(arguments))
                 print(f"{name}: {key}: {str(error)[:200]!r}", file=sys.stderr, flush=True)
         finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.alarm(0)
-            longest = max(longest, time.monotonic() - started)
+            longest = max(longest, time.process_time() - started)
 
     target.hypothesis.inner_test = run
     once = settings(phases=[Phase.generate], database=None, deadline=None, suppress_health_check=list(HealthCheck))(target)
@@ -296,7 +298,8 @@ def main() -> None:
     def too_long(*_: Any) -> None:
         raise TooLong(f"more than {LIMIT} s")
 
-    signal.signal(signal.SIGALRM, too_long)
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, too_long)
     logging.disable(logging.CRITICAL)
     faults = 0
     with tempfile.TemporaryDirectory() as folder:
