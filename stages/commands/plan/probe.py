@@ -2,8 +2,8 @@
 
 Usage: python -m stages.commands.plan.probe (train|<system>) <rows>
 
-It runs in a process of its own, so that its peak of memory is that of the run; `rows` are those of a micro-batch or batch.
-The longest batch needs the most memory, and time grows with the tokens of a batch, padding included. Prints a Probe as JSON.
+It runs in a process of its own, so that its peak of memory is that of the run; `rows` is the size of micro-batches or
+batches. The longest one needs the most memory, and time grows with its tokens, padding included. Prints a Probe as JSON.
 """
 
 import json
