@@ -169,8 +169,9 @@ class Machine(Figures):
     versions: dict[str, str]
 
 
-class SynthesisCost(Figures):
-    seconds: float
+class TeacherCost(Figures):
+    """Cost of a run; `asked` and `refused` count only the requests of this run, tokens those of all answers."""
+
     calls: int
     asked: int
     retries: int
@@ -179,6 +180,10 @@ class SynthesisCost(Figures):
     prompt_tokens: int
     new_tokens: int
     usd: float
+
+
+class SynthesisCost(TeacherCost):
+    seconds: float
     machine: Machine
 
 

@@ -1,3 +1,10 @@
-"""Fixtures that tests of several folders share."""
+"""Fixtures that tests of several folders share, and the order of the files."""
 
-pytest_plugins = ["tests.fixtures.hub", "tests.fixtures.tiny_model"]
+import pytest
+
+pytest_plugins = ["tests.fixtures.hub", "tests.fixtures.smoke", "tests.fixtures.tiny_model"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the smoke experiment first and the files that start from it last, so that no worker waits for it."""
+    items.sort(key=lambda item: 0 if item.path.stem == "test_smoke" else 2 if item.path.parent.name == "e2e" else 1)

@@ -7,7 +7,6 @@ only if both verdicts agree. The report states how often they agreed and how oft
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import SupportsFloat, TypedDict
 
@@ -76,7 +75,7 @@ def judge(systems: Sequence[str] | None, rows: int) -> None:
             "teacher": p.teacher.model_dump(),
             "pairwise": pairwise(chosen, first, second, teacher),
             "rubric": {answers[0].system: rubric(chosen, answers, teacher) for answers in (first, second)},
-            "cost": asdict(teacher.cost()),
+            "cost": teacher.cost().model_dump(),
         }
         files.write_json(path, judged)
     print(f"{len(teacher.calls)} verdicts on {len(chosen)} rows: {judged['pairwise']}")

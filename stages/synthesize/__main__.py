@@ -2,7 +2,6 @@
 
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from stages import figures, params, records, stage
@@ -31,7 +30,7 @@ def main() -> None:
     records.write(folder / "rejected.jsonl", made.rejected)
     figures.write(folder / "funnel.json", funnel(method, made, len(teacher.calls), teacher.spent))
     seconds, machine = round(time.monotonic() - started, 1), provenance.machine(runtime)
-    cost = figures.SynthesisCost(seconds=seconds, **asdict(teacher.cost()), machine=machine)
+    cost = figures.SynthesisCost(**teacher.cost().model_dump(), seconds=seconds, machine=machine)
     figures.write(COST / f"synthesize_{method}.json", cost)
     print(f"{method}: {len(teacher.calls)} calls, {len(made.kept)} kept, {len(made.rejected)} rejected, {len(made.tasks)} rows")
     if teacher.refused:

@@ -20,6 +20,7 @@ from rich.progress import track
 
 from stages import locks
 from stages.errors import DataError
+from stages.figures import TeacherCost
 from stages.files import write_text
 from stages.params import Budget, Sampling
 from stages.records import MOST_TOKENS, Call, Message, content_hash
@@ -116,20 +117,6 @@ class Backend(Protocol):
     def ask(self, units: Sequence[Unit], seeds: Sequence[int], keep: Keep) -> None: ...
 
     def usd(self, prompt_tokens: int, new_tokens: int) -> float: ...
-
-
-@dataclass(frozen=True)
-class TeacherCost:
-    """Cost of a run; `asked` and `refused` count only the requests of this run, tokens those of all answers."""
-
-    calls: int
-    asked: int
-    retries: int
-    refused: int
-    teacher_seconds: float
-    prompt_tokens: int
-    new_tokens: int
-    usd: float
 
 
 @dataclass

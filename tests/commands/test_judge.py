@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +12,8 @@ import pytest
 from stages import locks, params, records
 from stages.commands import judge
 from stages.errors import DataError
+from stages.figures import TeacherCost
 from stages.records import Example, Message, Prediction
-from stages.teachers.teacher import TeacherCost
 from tests.fixtures.scripted import Scripted
 
 ROWS = [
@@ -195,7 +194,7 @@ def test_command_writes_verdicts_on_two_systems_to_reports(tmp_path: Path, monke
     assert (verdicts["rows"], verdicts["teacher"], verdicts["cost"]) == (
         3,
         {"kind": "scripted"},
-        asdict(TeacherCost(12, 0, 0, 0, 0.0, 0, 0, 0.0)),
+        dict.fromkeys(TeacherCost.model_fields, 0) | {"calls": 12},
     )
     assert verdicts["rubric"]["tuned_42"]["n"] == verdicts["rubric"]["base_3shot"]["n"] == verdicts["pairwise"]["unusable"] == 3
     with pytest.raises(DataError, match="needs exactly two systems"):

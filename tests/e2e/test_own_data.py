@@ -1,5 +1,6 @@
-"""Rows under data/own, tracked as the guide to own data says, survive DVC's own commands."""
+"""One's own rows go through the whole pipeline, and those under data/own survive DVC's own commands."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,8 +8,20 @@ from pathlib import Path
 import pytest
 
 from stages.params import compose
+from tests.fixtures.smoke import SMOKE
 
 pytestmark = pytest.mark.e2e
+
+MINE = """\
+# My questions about capitals:  dvc exp run -S data=mine -S synthesis=none -S name=mine
+defaults: [rows]
+path: data/authored/mine.csv
+task: text
+system: Answer in one word.
+columns: {instruction: instruction, input: input, output: output}
+valid: 0.2
+test: 0.3
+"""
 
 
 def test_rows_added_to_dvc_survive_checkout_and_gc(tmp_path: Path) -> None:
@@ -32,3 +45,36 @@ def test_rows_added_to_dvc_survive_checkout_and_gc(tmp_path: Path) -> None:
     assert own.read_text(encoding="utf-8") == rows
     kept = subprocess.run(["git", "status", "--porcelain", "data"], cwd=root, capture_output=True, text=True).stdout
     assert kept == "?? data/own/\n"
+
+
+def test_missing_rows_fail_in_validate_by_parameter(smoked):
+    (smoked.root / "conf/data/mine.yaml").write_text(MINE, encoding="utf-8")
+    before = {folder: smoked.files(folder) for folder in ("models", "reports/smoke", "data/predictions")}
+    refused = smoked.dvc(*SMOKE, "-S", "data=mine", "-S", "synthesis=none", "-S", "report.headline=token_f1")
+    assert refused.status != 0
+    assert refused.ran == {"validate"}
+    assert "error: data.path: data/authored/mine.csv: no such file or folder; set data.path" in refused.text
+    assert {folder: smoked.files(folder) for folder in before} == before
+
+
+def test_rows_from_a_csv_go_through_the_whole_pipeline(smoked):
+    (smoked.root / "conf/data/mine.yaml").write_text(MINE, encoding="utf-8")
+    rows = [f'What is meant?,"word {i}, ""number {i}""",answer {i}' for i in range(30)]
+    table = "\n".join(["instruction,input,output", *rows, ""])
+    (smoked.root / "data/authored/mine.csv").write_text(table, encoding="utf-8")
+    choice = ("data=mine", "synthesis=none", "name=mine", "report.headline=token_f1", "train.max_steps=2")
+    run = smoked.dvc(*SMOKE, *(word for override in choice for word in ("-S", override)))
+    assert run.status == 0, run.text
+    metrics, audit = smoked.json("reports/mine/details.json"), smoked.json("data/formatted/audit.json")
+    assert metrics["tuned"]["n"] == audit["splits"]["test"]["rows"] > 0
+    for system in ("base_0shot", "base_1shot", "tuned"):
+        for metric in ("exact_match", "token_f1", "stop_rate"):
+            assert 0 <= metrics[system][metric] <= 1
+    assert "json_valid" not in metrics["tuned"]
+    shots = len((smoked.root / "data/formatted/shots.jsonl").read_text(encoding="utf-8").splitlines())
+    assert shots + sum(split["rows"] for split in audit["splits"].values()) + sum(audit["overlap"].values()) == 30
+    assert audit["origin"] == {"authored": audit["splits"]["train"]["rows"] + sum(audit["overlap"].values()), "none": 0}
+    shown = (smoked.root / "data/formatted/trained_on.txt").read_text(encoding="utf-8")
+    assert re.search(
+        r'What is meant\?\nword (\d+), "number \1"<\|im_end\|>\n<\|im_start\|>assistant\n⟦answer \1<\|im_end\|>⟧', shown
+    )
