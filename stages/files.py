@@ -87,6 +87,11 @@ def _count(node: Any, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
+def printable(text: str) -> str:
+    """Replace half a surrogate pair, which a model can write as \\ud800 and UTF-8 cannot, by a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from stages import locks, params
 from stages.errors import DataError
-from stages.files import decoded, file_hash, lines, unchanged
+from stages.files import decoded, file_hash, lines, printable, unchanged
 from stages.models import stored
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import Params
@@ -25,7 +25,6 @@ from stages.records import Message, Task, content_hash
 from stages.text import chat
 from stages.text.objects import parsed
 from stages.text.prompts import SHOTS, question, shots_of, with_shots
-from stages.text.words import printable
 
 if TYPE_CHECKING:
     from stages.generation.decoding import Completion

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from stages.evaluate.rouge import rouge_l
 from stages.records import UNANSWERABLE, Example, Prediction
-from stages.text.words import declines, tokens
+from stages.text.declining import declines
+from stages.text.words import tokens
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:

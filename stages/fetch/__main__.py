@@ -4,7 +4,7 @@ from pathlib import Path
 
 from stages import files, params, records, stage
 from stages.errors import DataError, reason
-from stages.fetch import authored, documents, general, graph, hub, rows
+from stages.fetch import authored, documents, general, graph, hub, rows, seeds
 from stages.models import sources
 from stages.models.manifest import MANIFEST, Manifest
 from stages.records import Document, Fact
@@ -34,7 +34,7 @@ def main() -> None:
         if p.data.hub and snapshot:
             hub_json = {**p.data.hub.model_dump(), "revision": snapshot.name}
     held_out = [record for kind in (texts, facts) for split in ("valid", "test") for record in kind.get(split, [])]
-    pool, kept = authored.seed_tasks(SEEDS), general.tasks(p.retention)
+    pool, kept = seeds.seed_tasks(SEEDS), general.tasks(p.retention)
     try:
         manifest = sources.fetch(p.model)  # slowest, so last: a mistake in the data shows at once
     except sources.HubUnreachable as error:

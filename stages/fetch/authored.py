@@ -1,17 +1,12 @@
-"""Authored data: complaint bodies and layouts, the rows composed from them, and the seed tasks of Self-Instruct."""
+"""Authored complaints: bodies and layouts, and the rows composed from them."""
 
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from stages.errors import DataError, reason
 from stages.files import lines, read_yaml
 from stages.params import ComplaintsData
-from stages.records import Document, Message, Task, content_hash, read
+from stages.records import Document, Task, content_hash
 from stages.tasks.complaints import Mix, compose
-
-Written = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 SPLITS = ("train", "valid", "test")
 
@@ -34,31 +29,6 @@ def complaints(data: ComplaintsData, seed: int) -> tuple[dict[str, list[Document
         own_mix = mix.times(data.train_hard) if split == "train" else mix
         splits[split] = compose(bodies, layouts, count, data.locale, own_mix, data.system, data.indent, own_seed)
     return found, splits
-
-
-class Seed(BaseModel):
-    """One seed task; `choices` are all labels of a classification task, `history` the turns before the question."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    instruction: Written
-    input: str
-    output: Written
-    classification: bool
-    choices: tuple[str, ...] = ()
-    history: tuple[Message, ...] = ()
-
-
-def seed_tasks(path: Path) -> list[Task]:
-    """Return the pool that Self-Instruct starts from (JSON Lines of Seed); DataError names file, line and field."""
-    return [
-        Task(
-            kind="classification" if seed.classification else "text",
-            source=f"{path.name}:{number}",
-            **seed.model_dump(exclude={"classification"}),
-        )
-        for number, seed in enumerate(read(path, Seed), start=1)
-    ]
 
 
 def _bodies(path: Path) -> list[Document]:

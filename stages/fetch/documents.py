@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from stages import files, wheel
 from stages.errors import DataError
 from stages.fetch.table import cells
+from stages.files import printable
 from stages.params import DocumentsData
 from stages.records import UNANSWERABLE, Document, Task, first_problem, parsed
 from stages.text.passages import is_cjk
-from stages.text.words import printable
 
 log = logging.getLogger(__name__)
 

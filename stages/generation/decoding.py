@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from stages.files import printable
 from stages.generation import cache
 from stages.models.loading import LanguageModel
-from stages.text.words import printable
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from stages import figures, files, lineage, params, records, stage
-from stages.formatting import render
 from stages.models.manifest import MANIFEST, Manifest
+from stages.pages import render
 from stages.records import Example, Score
 from stages.report import evidence, examples, page, personal, results, retention, summary, table
 from stages.report.evidence import Evidence

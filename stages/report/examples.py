@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from rapidfuzz.distance import LCSseq
 
+from stages.files import printable
 from stages.formatting import clip
 from stages.records import Example, Prediction
 from stages.report.summary import Table
 from stages.text.objects import parsed, same
-from stages.text.words import printable
 
 LONGEST = 1000  # characters of an answer compared in the list of errors
 LONGEST_SHOWN = 10_000  # characters of a text in a before/after example

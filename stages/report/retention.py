@@ -10,7 +10,7 @@ from stages.report.evidence import Json
 from stages.report.results import flat
 from stages.report.summary import rounded
 from stages.statistics import Array, Difference, Rate, paired_difference, rate_interval, ratio_difference, verdict
-from stages.text.words import declines
+from stages.text.declining import declines
 
 COUNTED = {"bits_per_byte": "texts", "choice_accuracy": "choices", "refusal_rate": "requests"}
 NO_VERDICT = (

@@ -11,9 +11,9 @@ from typing import Any
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from stages.errors import DataError, reason
+from stages.files import printable
 from stages.params import OpenAITeacher, Runtime
 from stages.teachers.teacher import Ask, Keep, Refused, Reply, Unit, about, counted
-from stages.text.words import printable
 
 # What chat models use as control tokens. A server renders the template itself and would read them as such in a message.
 # Ordinary text has none of them: [NOTE], [FIRST_NAME], <b> and <think> are sent.

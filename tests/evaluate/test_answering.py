@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stages.evaluate import answering
-from stages.text.words import declines
+from stages.text.declining import declines
 
 
 @pytest.mark.parametrize(

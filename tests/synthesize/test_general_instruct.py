@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import DataError
-from stages.fetch import authored
+from stages.fetch import seeds
 from stages.records import Call
 from stages.synthesize import diversity, filters, general_instruct
 from stages.synthesize.made import Made, Rejected, funnel
@@ -57,7 +57,7 @@ def test_a_bad_seed_is_named_with_file_line_and_field(tmp_path: Path, line: str,
     path = tmp_path / "seeds.jsonl"
     path.write_text(f"{good}\n{line}\n", encoding="utf-8")
     with pytest.raises(DataError) as caught:
-        authored.seed_tasks(path)
+        seeds.seed_tasks(path)
     assert message in str(caught.value)
 
 

@@ -13,12 +13,12 @@ from stages import files, locks, params, records
 from stages.commands import clone, outputs
 from stages.errors import DataError, reason
 from stages.evaluate.metrics import score
-from stages.formatting import render
 from stages.models import sources
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.models.stored import adapter_of
 from stages.models.tokenizer import load_tokenizer
 from stages.models.tuned import open_system
+from stages.pages import render
 from stages.records import Example, Prediction
 from stages.text import chat
 from stages.text.prompts import shots_of, with_shots

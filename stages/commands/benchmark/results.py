@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from stages import files, locks
 from stages.errors import DataError
-from stages.formatting import markdown
+from stages.pages import markdown
 from stages.terminal import visible
 
 # The statistics of HELM that do not measure quality: requests, tokens, seconds, how generation ended.

@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from stages import files, formatting, locks
+from stages import files, formatting, locks, pages
 from stages.commands.compare import changes, outcome, sides
 from stages.commands.compare.shapes import Answer, Chat, Row, S, checked
 from stages.commands.compare.sides import Side
@@ -34,7 +34,7 @@ def compare(base: str, head: str | None, output: str | None, gate: bool) -> None
         raise DataError(f"params.yaml: {unknown[0]} is on neither side; run `tunetrail compose` and `dvc repro`")
     headline, margin, resamples, seed = (yardstick[key] for key in YARDSTICK)
     rows = outcome.rows(before, after, headline, resamples, margin, seed)
-    text = formatting.render(HERE / "compare.md.jinja", **content(before, after, rows, margin))
+    text = pages.render(HERE / "compare.md.jinja", **content(before, after, rows, margin))
     if output:
         with locks.exclusive(Path(output)):
             files.write_text(Path(output), text)

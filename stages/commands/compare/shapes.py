@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 
 from stages.errors import DataError
-from stages.formatting import one_line
+from stages.pages import one_line
 from stages.params.base import Fraction, Name, Seed
 
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
