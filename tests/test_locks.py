@@ -121,7 +121,7 @@ def test_parameters_of_a_running_experiment_are_not_read(other, monkeypatch) -> 
     assert params.read("seed").seed == 42
 
 
-def test_experiment_that_starts_while_compose_works_keeps_its_own(other, monkeypatch) -> None:
+def test_experiment_that_starts_during_compose_keeps_its_own(other, monkeypatch) -> None:
     def slow(_: list[str]) -> str:
         other(str(locks.EXPERIMENT))
         params.PARAMS.write_text("of the experiment")

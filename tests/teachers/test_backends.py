@@ -5,7 +5,6 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,7 +121,7 @@ def test_passing_errors_are_retried_and_counted(server: SimpleNamespace, trouble
     one = teacher(server)
     calls = one.answer(asks(6))
     assert [call.text for call in calls if call] == [f"re: question {i}" for i in range(6)]
-    spent = asdict(one.cost())
+    spent = one.cost().model_dump()
     assert spent.pop("teacher_seconds") >= 0
     assert spent == {
         "calls": 6,

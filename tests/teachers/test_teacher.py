@@ -1,6 +1,5 @@
 """The teacher's store and budget: equal requests are sent once, damaged answers named, and spending stops."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -59,4 +58,4 @@ def test_cost_counts_retries_and_money_budget_stops(tmp_path: Path, monkeypatch:
         "new_tokens": 10,
         "usd": 0.03,
     }
-    assert asdict(teacher.cost()) == spent
+    assert teacher.cost().model_dump() == spent
