@@ -9,19 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def validated(*, _root_: DictConfig) -> str:
-    """Return "valid", or raise DataError with every mistake in the composed values."""
+    """Return "valid", or raise an error with one line per mistake in the composed values.
+
+    OmegaConf passes its own initialised errors on and puts words of its own around all others.
+    """
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
+    from stages.errors import DataError
     from stages.params import check
 
     values: Any = {key: _root_._get_node(key) for key in _root_ if key != "schema"}
     values = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
-    check({**values, "schema": "valid"})
+    try:
+        check({**values, "schema": "valid"})
+    except DataError as error:
+        refusal = InterpolationResolutionError(str(error))
+        refusal._initialized = True
+        raise refusal from None
     return "valid"
 
 

@@ -1,7 +1,10 @@
 """Compose conf/ into params.yaml exactly as `dvc exp run` does, to write it or to find where the two differ."""
 
+import difflib
 import json
+import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ from stages.errors import DataError
 from stages.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
+UNKNOWN = re.compile(r"Could not override '(.+)'\.\nTo append")  # Hydra's message for a key that conf/ does not have
 
 
 def compose(overrides: list[str], output: Path) -> None:
@@ -18,18 +22,45 @@ def compose(overrides: list[str], output: Path) -> None:
 
 
 def text(overrides: list[str]) -> str:
-    """Return what conf/ composes to, as YAML."""
+    """Return what conf/ composes to, as YAML; raise DataError with one line per mistake."""
     from dvc.utils.hydra import compose_and_dump
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
         try:
             compose_and_dump(str(path), str(ROOT / "conf"), None, "config", str(ROOT), overrides)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise DataError(str(error)) from None
+        except MissingConfigException as error:
+            there = f"; choose one of {', '.join(error.options)}" if error.options else ""
+            raise DataError(f"conf/{error.missing_cfg_file}.yaml: no such file{there}") from None
+        except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra has no error of its own for lora=8
+            unknown = UNKNOWN.match(str(error))
+            raise DataError(_unknown(unknown[1], overrides) if unknown else str(error)) from None
         return path.read_text(encoding="utf-8")
+
+
+def _unknown(key: str, overrides: Sequence[str]) -> str:
+    """Return a line on an override of a key that conf/ does not have, and one per mistake in the other overrides."""
+    others = [override for override in overrides if override.partition("=")[0] != key]
+    try:
+        known, further = text(others if len(others) < len(overrides) else []), []
+    except DataError as error:
+        known, further = text([]), [str(error)]
+    close = _nearest(key, [name for name, _ in params.flatten(params.parse(known.encode(), "conf/"))])
+    return "\n".join([f"{key}: unknown key" + (f"; did you mean {close}?" if close else ""), *further])
+
+
+def _nearest(key: str, known: Sequence[str]) -> str | None:
+    """Return the key of the same section with the most similar name; without that section, the most similar key."""
+    names = {*known, *(folder.name for folder in (ROOT / "conf").iterdir() if folder.is_dir())}
+    names |= {name[: dot.start()] for name in known for dot in re.finditer(r"\.", name)}
+    section, _, last = key.rpartition(".")
+    siblings = {name.rpartition(".")[2]: name for name in sorted(names) if name.rpartition(".")[0] == section}
+    if not siblings:
+        return next(iter(difflib.get_close_matches(key, sorted(names), n=1)), None)
+    close = difflib.get_close_matches(last, siblings, n=1, cutoff=0.4)
+    return siblings[close[0]] if close else None
 
 
 def composed(*overrides: str) -> dict[str, Any]:

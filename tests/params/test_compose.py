@@ -122,13 +122,13 @@ def test_params_yaml_has_exactly_the_keys_of_conf() -> None:
     ("override", "named"),
     [
         ("lora.r=abc", "lora.r = 'abc'"),
-        ("lora.rr=8", "lora.rr"),
+        ("lora.rr=8", "lora.rr: unknown key; did you mean lora.r?"),
         ("+lora.rr=8", "lora.rr = 8: unknown key; did you mean r?"),
         ("+new.part=1", "new = {'part': 1}: unknown key"),
         ("lora.r=-1", "lora.r = -1"),
         ("lora.r=null", "lora.r = None"),
-        ("lora=nope", "lora/nope"),
-        ("experiment=nope", "experiment/nope"),
+        ("lora=nope", "conf/lora/nope.yaml: no such file; choose one of"),
+        ("experiment=nope", "conf/experiment/nope.yaml: no such file; choose one of"),
         ("adapter=full", "quantization.type = nf4 with adapter.type = full"),
         ("data=rows", "data.path = ???"),
     ],
@@ -141,6 +141,27 @@ def test_bad_override_is_refused_and_nothing_is_written(tmp_path: Path, override
     assert named in str(refused.value)
     assert output.read_text(encoding="utf-8") == "as it was\n"
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lines"),
+    [
+        (["lora.r=abc"], ["lora.r = 'abc': input should be a valid integer"]),
+        (["lora=8"], ["Config group override must be a string"]),
+        (["lora.rank=8"], ["lora.rank: unknown key; did you mean lora.r?"]),
+        (["lorra.r=8"], ["lorra.r: unknown key; did you mean lora.r?"]),
+        (["experimnt=smoke"], ["experimnt: unknown key; did you mean experiment?"]),
+        (["model=hub", "model.repro=a/b"], ["model.repro: unknown key; did you mean model.", "model.repo = ???: must be set"]),
+        (["lora.xyz=1", "zzz=1"], ["lora.xyz: unknown key", "zzz: unknown key"]),
+        (["lora.rr=8", "seeed=1", "lora.r=-1"], ["lora.rr: unknown key;", "seeed: unknown key;", "lora.r = -1: input should"]),
+    ],
+)
+def test_refusal_is_one_line_per_mistake(overrides: list[str], lines: list[str]) -> None:
+    with pytest.raises(DataError) as refused:
+        compose.text(overrides)
+    shown = str(refused.value).splitlines()
+    assert len(shown) == len(lines)
+    assert all(line.startswith(start) for line, start in zip(shown, lines, strict=True)), shown
 
 
 def test_composed_file_does_not_differ_from_conf(repository: Path) -> None:
