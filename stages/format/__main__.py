@@ -24,11 +24,8 @@ def main() -> None:
     }
     authored = raw["train"] if p.format.authored else []
     shots, valid = chats.set_apart(raw["valid"], p.format.shots, p.seed)
-    if len(shots) < max(p.predict.shots):
-        raise DataError(
-            f"predict.shots: needs {max(p.predict.shots)} examples, but of {len(raw['valid'])} validation rows only "
-            f"{len(shots)} can be set apart; raise data.valid or set predict.shots=[0]"
-        )
+    kind = params.check_file().data.kind  # only for a message, so dvc.yaml does not list it
+    chats.require_shots(max(p.predict.shots), len(shots), len(raw["valid"]), kind)
     train, removed = overlap.remove(
         authored + [task for tasks in made.values() for task in tasks], valid + shots + raw["test"], p.format.overlap_ngram
     )

@@ -7,6 +7,13 @@ from stages.errors import DataError
 from stages.records import Example, Message, Task
 from stages.text.prompts import question
 
+MORE_ROWS = {  # how to get more validation rows, by data.kind
+    "complaints": "raise data.rows.valid",
+    "rows": "raise data.valid, add rows to your data",
+    "documents": "write more questions into valid.jsonl of data.path",
+    "graph": "raise the numbers in data.rows.valid",
+}
+
 
 def examples(tasks: Sequence[Task]) -> list[Example]:
     return [example(task) for task in tasks]
@@ -32,6 +39,15 @@ def set_apart(tasks: Sequence[Task], count: int, seed: int) -> tuple[list[Task],
     chosen = (first_of_source + [task for task in shuffled if task.id not in first])[: min(count, len(tasks) // 2)]
     taken = {task.id for task in chosen}
     return chosen, [task for task in tasks if task.id not in taken]
+
+
+def require_shots(count: int, shots: int, rows: int, kind: str) -> None:
+    """Raise DataError if fewer than `count` examples for prompts could be set apart; `kind` is data.kind."""
+    if shots < count:
+        raise DataError(
+            f"predict.shots: needs {count} examples, but of {rows} validation rows only {shots} can be set apart (at most "
+            f"half); {MORE_ROWS[kind]} or set predict.shots=[0]"
+        )
 
 
 def replayed(general: Sequence[Example], rows: int, fraction: float, seed: int) -> list[Example]:

@@ -1,9 +1,11 @@
 """Chats of tasks, few-shot examples set apart, and train rows removed because they repeat a test row."""
 
+import re
 from typing import Any
 
 import pytest
 
+from stages.errors import DataError
 from stages.format import chats, overlap
 from stages.records import Message, Task
 
@@ -67,6 +69,23 @@ def test_more_set_apart_examples_keep_the_first() -> None:
     assert chats.set_apart(MANY, 4, seed=1) == chats.set_apart(MANY, 4, seed=1)
     assert len({chats.set_apart(MANY, 4, seed)[0][0].id for seed in range(10)}) > 1
     assert chats.set_apart(MANY, 8, seed=1)[0][:4] == chats.set_apart(MANY, 4, seed=1)[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [
+        ("rows", "raise data.valid, add rows to your data"),
+        ("documents", "write more questions into valid.jsonl of data.path"),
+        ("complaints", "raise data.rows.valid"),
+        ("graph", "raise the numbers in data.rows.valid"),
+    ],
+)
+def test_remedy_for_too_few_examples_fits_the_data(kind: str, remedy: str) -> None:
+    chats.require_shots(3, 3, 6, kind)
+    with pytest.raises(
+        DataError, match=rf"^predict\.shots: needs 3 .* of 5 validation rows only 2 .*; {re.escape(remedy)} or set"
+    ):
+        chats.require_shots(3, 2, 5, kind)
 
 
 def test_setting_apart_is_fast_with_many_sources(monkeypatch: pytest.MonkeyPatch) -> None:
