@@ -14,10 +14,17 @@ def require(*paths: Path) -> None:
 
 
 def answers_of(system: str) -> Path:
-    """Return the file with a system's answers; if there is none, raise DataError that names the systems that have one."""
+    """Return the file with a system's answers; if there are none, raise DataError that names the systems with answers."""
     path = PREDICTIONS / f"{system}.jsonl"
-    if not path.is_file():
-        known = sorted(other.stem for other in PREDICTIONS.glob("[!.]*.jsonl"))
+    if not _size(path):
+        remedy = "no such file; run `dvc repro` first"
+        if path.is_file():  # base_passage, which predict writes in any case
+            remedy = "no answers; `dvc exp run -S predict.passage=true` writes them"
+        known = sorted(other.stem for other in PREDICTIONS.glob("[!.]*.jsonl") if _size(other))
         choice = f", or choose one of these systems: {', '.join(known)}" if known else ""
-        raise DataError(f"{path}: no such file; run `dvc repro` first{choice}")
+        raise DataError(f"{path}: {remedy}{choice}")
     return path
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

@@ -60,6 +60,8 @@ def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Pa
             order = [int(number) for number in generator.permutation(list(rows))]
             sheet.write(folder / f"{rater}.csv", COLUMNS, ([n, *texts[n], *[""] * len(CRITERIA), ""] for n in order))
         sheet.write(_key(folder), KEY, ([n, example.id, system] for n, (example, system) in rows.items()))
+    if len(chosen) < count:
+        print(f"warning: {len(chosen)} rows instead of {count}: the {p.predict.split} split has no more", file=sys.stderr)
     print(f"{len(rows)} answers for {len(raters)} raters in {folder}; do not show them {_key(folder)}")
 
 

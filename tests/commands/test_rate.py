@@ -162,6 +162,25 @@ def test_missing_output_is_named_with_the_remedy(folder, monkeypatch, missing, r
     assert not folder.exists()
 
 
+def test_system_without_answers_is_not_offered(folder, monkeypatch):
+    (folder.parent / "data/predictions/base_passage.jsonl").touch()  # as predict writes it unless predict.passage is set
+    others = r", or choose one of these systems: base_0shot, tuned_42$"
+    for system, reason in (
+        ("tuned_7", "no such file; .*"),
+        ("base_passage", "no answers; .*predict.passage=true` writes them"),
+    ):
+        with pytest.raises(DataError, match=rf"^data/predictions/{system}\.jsonl: {reason}{others}"):
+            rate.export([system], ["ann"], 4, folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(("count", "warning"), [(6, ""), (20, "warning: 6 rows instead of 20: the test split has no more\n")])
+def test_fewer_rows_than_asked_are_reported(folder, capsys, count, warning):
+    rate.export(["tuned_42"], ["ann"], count, folder)
+    assert capsys.readouterr().err == warning
+    assert len(read(folder / "ann.csv")) == 6
+
+
 def test_folder_can_be_the_current_directory(folder, monkeypatch, capsys):
     with pytest.raises(SystemExit, match=r"\.key\.csv: no such file"):
         run(monkeypatch, "import", ".")
