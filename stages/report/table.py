@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from stages import formatting
 from stages.errors import DataError
@@ -21,11 +21,10 @@ def show(metrics: Json, folder: Path) -> None:
     """Print every metric of every system with its interval, the difference to the best base, and the report's path."""
     systems = [*sorted(name for name in metrics if name.startswith("base_")), TUNED]
     best = formatting.system_name(metrics["difference"]["against"])
+    headers = ["percent", *map(formatting.system_name, systems), f"tuned - {best}"]
     grid = Table(
-        "percent",
-        *(visible(formatting.system_name(system)) for system in systems),
-        visible(f"tuned - {best}"),
-        "verdict",
+        *(Column(visible(header), overflow="fold") for header in headers),  # in few columns, nothing is cut off
+        Column("verdict", no_wrap=True),
         box=SIMPLE,
         padding=(0, 1, 0, 0),
     )

@@ -1,0 +1,29 @@
+"""The table of scores on the terminal."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.report import table
+
+METRICS = ("json_valid", "field_exact", "an_unusually_long_name_of_a_metric_exact")
+SYSTEMS = ("base_0shot", "base_3shot", "base_8shot", "base_passage")
+VERDICTS = ("underpowered", "within noise", "better")
+
+
+def numbers(**more: str) -> dict[str, Any]:
+    scores = {f"{metric}{end}": 0.9876 for metric in METRICS for end in ("", "_lo", "_hi")}
+    return scores | {"n": 220} | more
+
+
+@pytest.mark.parametrize("columns", [50, 80, 200])
+def test_table_cuts_nothing_off(columns: int, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    verdicts = {f"{metric}_verdict": verdict for metric, verdict in zip(METRICS, VERDICTS, strict=True)}
+    systems = {system: numbers() for system in (*SYSTEMS, "tuned")}
+    table.show(systems | {"difference": numbers(against="base_8shot", **verdicts), "split": "test"}, Path("reports/x"))
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert all(printed.count(verdict) == 1 for verdict in VERDICTS)
+    assert max(map(len, printed.splitlines()[:-1])) <= columns
