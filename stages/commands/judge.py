@@ -6,13 +6,16 @@ only if both verdicts agree. The report states how often they agreed and how oft
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import SupportsFloat, TypedDict
 
 import numpy as np
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
 
-from stages import files, locks, params, records
+from stages import files, formatting, locks, params, records
 from stages.commands import clone, outputs
 from stages.errors import DataError
 from stages.params import Sampling
@@ -20,6 +23,7 @@ from stages.records import Call, Example, Message, Prediction, aligned, content_
 from stages.statistics import rate_interval
 from stages.teachers.backends import backend
 from stages.teachers.teacher import Ask, Teacher, template
+from stages.terminal import visible
 
 DATA = Path("data")
 CRITERIA = ("relevance", "accuracy", "fluency")
@@ -69,16 +73,19 @@ def judge(systems: Sequence[str] | None, rows: int) -> None:
     first, second = ([answers[place] for place in places] for answers in predictions)
     path = Path("reports") / p.name / "judge.json"
     with locks.exclusive(path):
+        verdicts = pairwise(chosen, first, second, teacher)
+        ratings = {answers[0].system: rubric(chosen, answers, teacher) for answers in (first, second)}
         judged = {
             "split": p.predict.split,
             "rows": len(chosen),
             "teacher": p.teacher.model_dump(),
-            "pairwise": pairwise(chosen, first, second, teacher),
-            "rubric": {answers[0].system: rubric(chosen, answers, teacher) for answers in (first, second)},
+            "pairwise": verdicts,
+            "rubric": ratings,
             "cost": teacher.cost().model_dump(),
         }
         files.write_json(path, judged)
-    print(f"{len(teacher.calls)} verdicts on {len(chosen)} rows: {judged['pairwise']}")
+    _show(verdicts, ratings, f"{len(chosen)} rows of the {p.predict.split} split")
+    print(visible(f"written to {path}"))
 
 
 def pairwise(
@@ -116,6 +123,30 @@ def rubric(examples: Sequence[Example], answers: Sequence[Prediction], teacher: 
     rated = [marks for call in teacher.answer(asks) if (marks := _marks(call))]
     means = {name: _rounded(np.mean([marks[name] for marks in rated])) for name in CRITERIA if rated}
     return {**means, "n": len(rated), "unusable": len(examples) - len(rated)}
+
+
+def _show(verdicts: Pairwise, ratings: Mapping[str, Mapping[str, float | None]], rows: str) -> None:
+    """Print the wins, the judge's biases, and a table of the ratings."""
+
+    def percent(share: float | None) -> str:
+        return "–" if share is None else f"{formatting.percent(share)} %"
+
+    wins = ", ".join(f"{system} won {count}" for system, count in verdicts["wins"].items())
+    others = ", ".join(f"{verdicts[outcome]} {outcome}" for outcome in ("ties", "inconsistent", "unusable"))
+    interval = f"{percent(verdicts['win_rate_lo'])} to {percent(verdicts['win_rate_hi'])}"
+    console = Console(markup=False, emoji=False, highlight=False)
+    for line in (
+        f"{rows}, each pair in both orders: {wins}, {others}",
+        f"win rate of {next(iter(verdicts['wins']))}: {percent(verdicts['win_rate'])}, 95 % interval {interval}",
+        f"verdicts that agree in both orders: {percent(verdicts['consistency'])}; for the answer shown first (50 % is fair): "
+        f"{percent(verdicts['first_shown'])}; wins of the longer answer: {percent(verdicts['longer_won'])}",
+    ):
+        console.print(visible(line), soft_wrap=True)
+    grid = Table("mean mark, 1 to 5", *CRITERIA, "rated", "unusable", box=SIMPLE)
+    for system, means in ratings.items():
+        marks = (formatting.figure(means.get(criterion)) for criterion in CRITERIA)
+        grid.add_row(visible(system), *marks, str(means["n"]), str(means["unusable"]))
+    console.print(grid)
 
 
 def _ask(name: str, example: Example, answers: Sequence[str]) -> Ask:

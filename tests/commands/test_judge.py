@@ -201,6 +201,21 @@ def test_command_writes_verdicts_on_two_systems_to_reports(tmp_path: Path, monke
         judge.judge(["tuned_42"], rows=3)
 
 
+def test_command_prints_wins_and_ratings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    prepare(tmp_path, monkeypatch)
+    reply = "relevance: 5\naccuracy: 4\nfluency: 3\nVerdict: tie"
+    monkeypatch.setattr(judge, "Teacher", lambda *given: Scripted(lambda prompt: reply))
+    judge.judge(None, rows=3)
+    printed = capsys.readouterr().out
+    assert "{" not in printed
+    wins = "tuned_42 won 0, base_3shot won 0, 3 ties, 0 inconsistent, 0 unusable"
+    assert printed.startswith(f"3 rows of the test split, each pair in both orders: {wins}\n")
+    assert "verdicts that agree in both orders: 100.0 %; for the answer shown first (50 % is fair): –;" in printed
+    rated = [line.split() for line in printed.splitlines() if line.strip().startswith(("tuned_42", "base_3shot"))]
+    assert rated == [["tuned_42", "5", "4", "3", "3", "0"], ["base_3shot", "5", "4", "3", "3", "0"]]
+    assert printed.endswith("written to reports/n/judge.json\n")
+
+
 @pytest.mark.parametrize(
     ("missing", "remedy"),
     [
