@@ -5,6 +5,7 @@ judged).
 """
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from stages.commands import clone, outputs
 from stages.commands import sheet as csv_sheet
 from stages.errors import DataError
 from stages.files import unchanged
-from stages.records import Task, read
+from stages.records import Rejection, Task, read
 from stages.report.evidence import Asked, Counted, Judged
 
 SYNTHETIC = Path("data/synthetic")
@@ -31,7 +32,10 @@ def export(sheet: Path) -> None:
     clone.refuse_running()
     with locks.exclusive(sheet), unchanged(params.PARAMS, SYNTHETIC):
         p = params.read("seed", "synthesis.methods")
-        count = write(sheet, _tasks(p.synthesis.methods), ROWS, p.seed)
+        tasks = _tasks(p.synthesis.methods)
+        if not _made(tasks):
+            raise DataError(_nothing_made(p.synthesis.methods))
+        count = write(sheet, tasks, ROWS, p.seed)
     print(f"{sheet}: {count} rows; answer its questions with yes or no, then run `tunetrail audit import {sheet}`")
 
 
@@ -53,11 +57,30 @@ def _tasks(methods: Sequence[str]) -> dict[str, list[Task]]:
     return {method: list(read(path, Task)) for method, path in paths.items()}
 
 
+def _made(tasks: Mapping[str, Sequence[Task]]) -> list[tuple[str, Task]]:
+    """Return the synthetic rows with their methods; authored seeds have no parents."""
+    return [(method, task) for method, own in tasks.items() for task in own if task.parents]
+
+
+def _nothing_made(methods: Sequence[str]) -> str:
+    """Return the reason for a run without synthetic rows, and what to do."""
+    if methods == ["none"]:
+        return "synthesis.methods: none writes no synthetic rows, so there are none to judge; choose a method and run again"
+    nothing = f"{SYNTHETIC}: no synthetic rows to judge"
+    for method in methods:
+        path = SYNTHETIC / method / "rejected.jsonl"
+        if filters := Counter(rejection.filter for rejection in read(path, Rejection)):
+            (worst, count), *_ = filters.most_common()
+            return (
+                f"{nothing}: {filters.total()} candidates of {method} were rejected, {count} of them by the filter {worst}, "
+                f"and none is left; {path} has the reasons. Change synthesis.{method} or the teacher, then run again"
+            )
+    return f"{nothing}: the teacher wrote no candidates; {SYNTHETIC / methods[0] / 'funnel.json'} has the counts"
+
+
 def write(path: Path, tasks: Mapping[str, Sequence[Task]], count: int, seed: int) -> int:
     """Write up to `count` rows, sampled from all methods, and return their number; raise DataError if the file exists."""
-    made = [(method, task) for method, own in tasks.items() for task in own if task.parents]  # authored seeds have no parents
-    if not made:
-        raise DataError("data/synthetic: no synthetic rows to judge; run `dvc repro` with a method of synthesis first")
+    made = _made(tasks)
     chosen = random.Random(seed).sample(made, min(count, len(made)))
     rows = ([task.id, method, *_texts(task), *[""] * len(QUESTIONS)] for method, task in chosen)
     csv_sheet.write(path, [*TEXTS, *QUESTIONS.values()], rows)

@@ -10,7 +10,7 @@ from stages import locks, params, records
 from stages.commands import audit
 from stages.errors import DataError
 from stages.params import compose
-from stages.records import Message, Task
+from stages.records import Message, Rejection, Task
 
 HISTORY = (Message(role="user", content="Hello"), Message(role="assistant", content="Yes?"))
 MADE = [
@@ -97,9 +97,31 @@ def test_missing_tasks_are_named_with_the_remedy(tmp_path: Path, monkeypatch: py
         audit.export(Path("audit.csv"))
 
 
-def test_without_synthetic_rows_there_is_nothing_to_judge(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no synthetic rows"):
-        audit.write(tmp_path / "audit.csv", {"none": [], "self_instruct": [SEED]}, 5, 1)
+@pytest.mark.parametrize(
+    ("override", "rejected", "reason"),
+    [
+        ("synthesis=none", [], r"^synthesis\.methods: none writes no synthetic rows, .* choose a method and run again$"),
+        (
+            "seed=1",
+            ["similar", "length", "length"],
+            r"no synthetic rows to judge: 3 candidates of self_instruct were rejected, 2 of them by the filter length, and "
+            r"none is left; data/synthetic/self_instruct/rejected\.jsonl has the reasons\. Change",
+        ),
+        ("seed=1", [], r"wrote no candidates; data/synthetic/self_instruct/funnel\.json has the counts$"),
+    ],
+)
+def test_sheet_without_rows_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, rejected: list[str], reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    compose.compose(["experiment=smoke", override], params.PARAMS)
+    for method in ("none", "self_instruct"):
+        records.write(Path("data/synthetic") / method / "tasks.jsonl", [SEED])
+        found = [Rejection(text=f"{n}", filter=name, reason="r") for n, name in enumerate(rejected)]
+        records.write(Path("data/synthetic") / method / "rejected.jsonl", found)
+    with pytest.raises(DataError, match=reason):
+        audit.export(Path("audit.csv"))
+    assert not Path("audit.csv").exists()
 
 
 def test_word_that_is_not_an_answer_is_named_with_its_place(tmp_path: Path) -> None:
