@@ -17,7 +17,7 @@ from stages.params import GraphData, SelfKG
 from stages.records import Call, Document, Fact, Message, Rejection, content_hash
 from stages.synthesize.diversity import distinct_figures
 from stages.synthesize.made import Inputs, Made
-from stages.tasks.questions import WRONG, GraphQuestion, Wordings, choice, declining, open_ended, yes_no
+from stages.tasks.questions import INVENTING, WRONG, GraphQuestion, Wordings, choice, declining, open_ended, yes_no
 from stages.teachers.teacher import Ask, Teacher, template
 from stages.text.words import CJK
 
@@ -35,6 +35,8 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfKG, seed: int) -> Made:
     if not isinstance(inputs.data, GraphData):
         raise DataError("synthesis.methods: self_kg needs a graph of facts such as data=medical; else use another method")
     wordings = Wordings(document for document in inputs.seeds if document.kind != "distractor")
+    if lacking := wordings.missing({fact.relation for fact in inputs.facts}, INVENTING if options.declining else ()):
+        raise DataError("\n".join(f"{inputs.data.path}/wordings/train.yaml: {line}" for line in lacking))
     candidates = [candidate for group in _groups(inputs) for candidate in _about(*group, wordings, options, seed)]
     outside = declining(wordings, inputs.facts, options.declining, inputs.data.decline, random.Random(seed))
     candidates += [(pair, None) for pair in outside]

@@ -16,9 +16,12 @@ from stages.records import Document, Fact, Task
 
 FORMS = ("open", "yes_no", "choice")
 LINES = {"open": 2, "yes_no": 3, "choice": 1, "invented": 1, "syllables": 1}  # yes_no: question, yes, no
+INVENTING = ("invented", "syllables")
+KINDS = (*FORMS, "frame", *INVENTING)
 ANY = "any"
 LETTERS = "ABCDE"
 WRONG = len(LETTERS) - 1
+MOST = 5  # relations that a message names
 PLACEHOLDER = re.compile(r"\{(subject|relation|a relation|objects?|question|options|[nN]ame)\}")
 
 
@@ -66,12 +69,25 @@ class Wordings:
         for document in documents:
             self.found[document.kind, document.source].append(document)
 
+    def missing(self, relations: Iterable[str], forms: Iterable[str]) -> list[str]:
+        """Return a line per form that some relation lacks, of its own and below "any"."""
+        lines = []
+        for form in forms:
+            if lacking := sorted(name for name in set(relations) if not self._found(form, name)):
+                named = ", ".join(map(repr, lacking[:MOST]))
+                more = f" and {len(lacking) - MOST} more" if len(lacking) > MOST else ""
+                whose = f"the relation {named}" if len(lacking) == 1 else f"the relations {named}{more}"
+                lines.append(f"no {form} for {whose}; write one, or one below {ANY!r}")
+        return lines
+
     def of(self, form: str, relation: str) -> list[Document]:
         """Return the wordings for this relation, or else those for any."""
-        found = self.found.get((form, relation)) or self.found.get((form, ANY))
-        if not found:
-            raise DataError(f"wordings: no {form} for the relation {relation!r}; write one, or one below {ANY!r}")
+        if not (found := self._found(form, relation)):
+            raise DataError("\n".join(f"wordings: {line}" for line in self.missing([relation], [form])))
         return found
+
+    def _found(self, form: str, relation: str) -> list[Document]:
+        return self.found.get((form, relation)) or self.found.get((form, ANY)) or []
 
 
 def fill(wording: str, values: dict[str, str]) -> str:

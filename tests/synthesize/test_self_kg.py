@@ -120,7 +120,7 @@ def test_a_wording_that_stands_in_two_splits_is_refused(tmp_path: Path) -> None:
 
 
 def test_authored_wordings_ask_about_the_subject() -> None:
-    by_split = {split: Wordings(graph._wordings(MEDICAL / f"{split}.yaml")) for split in graph.SPLITS}
+    by_split = {split: Wordings(graph._wordings(MEDICAL / f"{split}.yaml")[0]) for split in graph.SPLITS}
     for relation in ("very frequent feature", "frequent feature", "plain name", "broader term"):
         assert len(by_split["train"].of("choice", relation)) >= 3
         for wordings in by_split.values():
@@ -197,6 +197,46 @@ def test_a_relation_without_wordings_is_named(tmp_path: Path) -> None:
         graph.questions(settings(tmp_path / "g", [(f"a{n}", "cured by", f"b{n}") for n in range(9)]), 1)
 
 
+MISTAKEN = {
+    "train": """
+r1: {choise: ["one {subject}"], yes_no: ["{subject}?"]}
+r2: text
+any: {choice: "one {subject}", frame: [f]}
+""",
+    "valid": r"""any: {open: ["a {subject}?\n{objects}"], frame: [f], invented: ["{Name}"], syllables: [a b c]}""",
+    "test": "- a list",
+}
+
+
+def test_all_mistakes_in_wordings_are_reported_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "wordings"
+    folder.mkdir()
+    for split, text in MISTAKEN.items():
+        (folder / f"{split}.yaml").write_text(text, encoding="utf-8")
+    data = settings(tmp_path / "g", [(f"a{n}", f"r{n % 2 + 1}", f"b{n}") for n in range(9)], folder)
+    with pytest.raises(DataError) as refused:
+        graph.questions(data, 1)
+    both = "the relations 'r1', 'r2'; write one, or one below 'any'"
+    assert str(refused.value).replace(f"{data.path}/wordings/", "").splitlines() == [
+        "train.yaml: r1.choise: unknown form; did you mean choice?",
+        "train.yaml: r1.yes_no: must have 3 lines: '{subject}?'",
+        "train.yaml: r2: must map forms such as choice to lists of texts",
+        "train.yaml: any.choice: must be a list of texts",
+        f"train.yaml: no open for {both}",
+        "train.yaml: no yes_no for the relation 'r2'; write one, or one below 'any'",
+        f"valid.yaml: no yes_no for {both}",
+        f"valid.yaml: no choice for {both}",
+        "test.yaml: must map each relation to its forms and each form to a list of texts",
+    ]
+
+
+def test_missing_parts_of_invented_names_are_reported_at_once(data: GraphData, fetched: Fetched) -> None:
+    documents = [document for document in fetched[0]["train"] if document.kind not in ("invented", "syllables")]
+    with pytest.raises(DataError, match=r"train\.yaml: no invented for the relation.*\n.*train\.yaml: no syllables for"):
+        synthesized(data, ({"train": documents}, fetched[1], fetched[2]))
+    assert synthesized(data, ({"train": documents}, fetched[1], fetched[2]), declining=0).tasks
+
+
 CHINESE = r"""
 any:
   choice: ["MARK下列哪项是{subject}的{relation}？"]
@@ -239,7 +279,7 @@ def test_other_data_than_a_graph_is_refused(data: GraphData) -> None:
 def test_invented_names_of_two_splits_differ() -> None:
     names = []
     for split in graph.SPLITS:
-        wordings = Wordings(graph._wordings(MEDICAL / f"{split}.yaml"))
+        wordings = Wordings(graph._wordings(MEDICAL / f"{split}.yaml")[0])
         names.append({invented(wordings, "frequent feature", random.Random(n)) for n in range(200)})
     assert len(names[0]) > 150
     assert not names[0] & names[1] and not names[0] & names[2] and not names[1] & names[2]
