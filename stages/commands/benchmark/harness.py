@@ -5,9 +5,9 @@ The harness is the optional dependency `lm-eval`. It gets the model as the predi
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages import files, locks, params, records
 from stages.commands import clone, outputs
@@ -19,9 +19,12 @@ from stages.models.stored import adapter_of
 from stages.models.tokenizer import load_tokenizer
 from stages.models.tuned import open_system
 from stages.pages import render
-from stages.records import Example, Prediction
+from stages.records import Example, Message, Prediction
 from stages.text import chat
 from stages.text.prompts import shots_of, with_shots
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 HERE = Path(__file__).parent
 
@@ -99,6 +102,25 @@ def process_results(doc: dict[str, Any], results: Sequence[str]) -> dict[str, fl
     return {name: value for name, value in scores.items() if name != "stop_rate"}
 
 
+def without_control_tokens(rendered: Callable[..., str], tokenizer: "PreTrainedTokenizerBase") -> Callable[..., str]:
+    """Return the harness's function that renders a chat, but let it refuse control tokens in the texts of a task.
+
+    The harness tokenises the rendered chat as one text, so a control token in a message would end a turn.
+    """
+
+    def render(history: Sequence[Mapping[str, str]], *arguments: Any, **options: Any) -> str:
+        messages = [Message.model_validate(turn) for turn in history]
+        for message in messages:
+            if chat.has_control_tokens(tokenizer, [message]):
+                raise DataError(
+                    f"--chat: a task has a text with a control token of the model, {message.content[:80]!r}, which the harness "
+                    "would obey; leave that task out of --tasks"
+                )
+        return rendered(history, *arguments, **options)
+
+    return render
+
+
 def run(
     tasks: Sequence[str], systems: Sequence[str], shots: int | None, limit: int | None, as_chat: bool, folder: Path
 ) -> None:
@@ -131,6 +153,7 @@ def run(
             with files.unchanged(params.PARAMS, MANIFEST, adapter_of(system)):
                 lm = open_system(runtime, system)
             harness = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=p.predict.batch_size, add_bos_token=False)
+            harness.apply_chat_template = without_control_tokens(harness.apply_chat_template, lm.tokenizer)
             try:
                 evaluation = simple_evaluate(
                     harness, tasks=list(tasks), num_fewshot=shots, limit=limit, task_manager=known, apply_chat_template=as_chat
