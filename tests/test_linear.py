@@ -65,17 +65,25 @@ def shown(text: str, reference: str) -> None:
     examples.compare(example, answer, answer)
 
 
-def near_misses(characters: int) -> None:
-    facts = [Fact(subject=f"s{i}", relation="r", object=f"o{i % 50}", source="x") for i in range(characters // 17)]
-    known = graph.Graph(facts, {fact.subject: {fact.subject, fact.object} for fact in facts})
-    graph.near_misses(facts, known, 8, random.Random(1))
+def near_misses(facts: list[Fact]) -> None:
+    related: dict[str, set[str]] = {}
+    for fact in facts:
+        related.setdefault(fact.subject, {fact.subject}).add(fact.object)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "MOST_COMPARED", 100)  # the bound; time is in proportion from there on
+        graph.near_misses(facts, graph.Graph(facts, related), 8, random.Random(1))
+
+
+def facts(characters: int, subject: str = "s{}", relation: str = "r", object: str = "o{}") -> list[Fact]:
+    """Return facts of about 17 characters; {} in a name is the number of the fact."""
+    named = ((subject.format(i), relation.format(i), object.format(i)) for i in range(characters // 17))
+    return [Fact(subject=one, relation=two, object=three, source="x") for one, two, three in named]
 
 
 def split_facts(characters: int) -> None:
-    facts = [Fact(subject=f"s{i}", relation="r", object=f"o{i}", source="x") for i in range(characters // 17)]
     items = SimpleNamespace(trained_facts=5, held_out_facts=5, new_entities=5)
     rows: Any = SimpleNamespace(new_entities=0.5, held_out=0.1, rows=SimpleNamespace(valid=items, test=items))
-    graph.split(facts, rows, random.Random(1))
+    graph.split(facts(characters), rows, random.Random(1))
 
 
 def alternating(length: int) -> None:
@@ -144,7 +152,11 @@ READERS: dict[str, Callable[[int], Any]] = {
     ),
     "choice: within a word": lambda n: choice.named(filled("-a", n), [filled("-a", n // 2, end="-"), "tea"], by_letter=True),
     "choice: named often": lambda n: choice.named(filled("tea ", n), ["tea", "coffee"], by_letter=True),
-    "graph: near": near_misses,
+    "graph: objects of few subjects": lambda n: near_misses([*facts(n // 2), *facts(n // 2, subject="t{}")]),
+    "graph: one object": lambda n: near_misses(facts(n, object="o")),
+    "graph: one object among others": lambda n: near_misses([*facts(n // 2), *facts(n // 2, object="o")]),
+    "graph: one subject with all objects": lambda n: near_misses([*facts(n // 2, subject="s"), *facts(n // 2)]),
+    "graph: one subject with all relations": lambda n: near_misses(facts(n, subject="s", relation="r{}")),
     "graph: split": split_facts,
     "retrieval: passages": many_passages,
     "control tokens: signs": lambda n: server.CONTROL.search(filled("<|a", n)),

@@ -12,11 +12,11 @@ import logging
 import random
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import heapify, heappop
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from stages.records import UNANSWERABLE, Document, Fact, Task, content_hash
 from stages.tasks.questions import FORMS, KINDS, LINES, WRONG, GraphQuestion, Wordings, choice, declining, open_ended
 
 SPLITS = ("train", "valid", "test")
+MOST_COMPARED = 1000  # other subjects, and objects of them
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -43,18 +44,27 @@ class Graph:
 
 
 class Near:
-    """Objects of `facts` by likeness of their subjects; an index of relations and shared objects spares comparing all."""
+    """Objects of `facts` by likeness of their subjects; an index of relations and shared objects spares comparing all.
+
+    At most MOST_COMPARED other subjects and as many of their objects are looked at, since a graph may share one object among
+    all subjects. Those that share the rarest objects come first.
+    """
 
     def __init__(self, graph: Graph, facts: Sequence[Fact]) -> None:
         self.related = graph.related
-        self.objects: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))  # relation, subject, objects
+        self.objects: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))  # relation, subject, objects
         for fact in facts:
-            self.objects[fact.relation][fact.subject].add(fact.object)
-        self.by_name = {name: sorted(set().union(*found.values())) for name, found in self.objects.items()}
+            self.objects[fact.relation][fact.subject].append(fact.object)
+        self.by_name = {name: sorted(set(chain(*found.values()))) for name, found in self.objects.items()}
         self.holding: dict[str, list[str]] = defaultdict(list)
         for subject in dict.fromkeys(fact.subject for fact in facts):
             for name in self.related[subject]:
                 self.holding[name].append(subject)
+        self.shared = {subject: self._rarest(names) for subject, names in self.related.items()}
+
+    def _rarest(self, names: Iterable[str]) -> list[str]:
+        found = [name for name in names if name in self.holding]
+        return sorted(found, key=lambda name: (len(self.holding[name]), name))[:MOST_COMPARED]
 
     def objects_of(self, subject: str, relation: str) -> Iterator[str]:
         """Yield objects that other subjects have under the relation, those of the most similar subjects first.
@@ -64,10 +74,13 @@ class Near:
         own, likeness = self.related[subject], dict[str, float]()
         if relation not in self.objects:
             return
-        for other, both in Counter(name for shared in own for name in self.holding.get(shared, ())).items():
-            alike = both / (len(own) + len(self.related[other]) - both)
-            for name in self.objects[relation].get(other, set()) - own:
-                likeness[name] = max(likeness.get(name, 0.0), alike)
+        sharing = Counter(islice((other for name in self.shared[subject] for other in self.holding[name]), MOST_COMPARED))
+        alike = {other: both / (len(own) + len(self.related[other]) - both) for other, both in sharing.items()}
+        likest = sorted(alike, key=lambda other: -alike[other])
+        named = ((other, name) for other in likest for name in self.objects[relation].get(other, ()))
+        for other, name in islice(named, MOST_COMPARED):
+            if name not in own:
+                likeness[name] = max(likeness.get(name, 0.0), alike[other])
         nearest = [(-alike, name) for name, alike in likeness.items()]
         heapify(nearest)  # a caller takes few of them
         while nearest:
