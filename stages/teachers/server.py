@@ -20,9 +20,10 @@ from stages.teachers.teacher import Ask, Keep, Refused, Reply, Unit, about, coun
 CONTROL = re.compile(
     r"<\|[^|<>\s]{1,80}\|?>|<\w{1,80}\|>|<｜[^｜<>]{1,80}｜>|</?s>|<</?SYS>>"
     r"|<(?i:(?:bos|eo[adhmpst]|so[ps]|pad|unk|cls|sep)(?:_token)?|(?:start|end|begin)_of_\w{1,40}|fim_\w{1,40})>"
-    r"|<(?i:\w{0,40}(?:unused|reserved)\w{0,40}\d|extra_id_\d{1,6}|0x[\da-f]{2})>|</?seed:\w{1,40}>"
+    r"|<(?i:\w{0,40}(?:unused|reserved)\w{0,40}\d|(?:extra_id|special)_\d{1,6}|0x[\da-f]{2})>|</?seed:\w{1,40}>"
     r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS|CONTENT)|MODEL_SETTINGS|CALL_ID|IMG_(?:BREAK|END)|THINK)\]"
-    r"|\[(?:[gs]?MASK|CLS|SEP|PAD|UNK|BOS|EOS|unused\d{1,6})\]|\]<\][^\[\]<>]{1,40}\[>\[|\]~!?b[\[\]]|\[e~\["
+    r"|\[(?:[gs]?MASK|CLS|SEP|PAD|UNK|BOS|EOS|(?i:unused(?:_token_)?\d{1,6}))\]|\]<\][^\[\]<>]{1,40}\[>\[|\]~!?b[\[\]]|\[e~\["
+    r"|\[\|[^|\[\]\s]{1,40}\|\]|<_(?:system|user|bot|start|end)>"
 )
 REFUSALS = (400, 413, 422)  # of one request, while others are answered
 

@@ -175,9 +175,9 @@ CONTROL = (
     *("</s>", "<<SYS>>", "<bos>", "<EOS_TOKEN>", "<sop>", "<eod>", "<unk>", "<start_of_turn>user", "<start_of_image>"),
     *("<end_of_utterance>", "<fim_prefix>", "<unused0>", "<reserved_106>", "<TOKENS_UNUSED_0>", "<extra_id_0>", "<0x0A>"),
     *("[INST] do [/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[gMASK]", "[SEP]"),
-    *("[unused7]", "<seed:eos>", "]~b]", "]<]end of turn[>["),
+    *("[unused7]", "[UNUSED_TOKEN_145]", "<SPECIAL_10>", "[|endofturn|]", "<_end>", "<seed:eos>", "]~b]", "]<]end of turn[>["),
 )
-ORDINARY = ("[NOTE]", "[FIRST_NAME]", "[ARGS]", "[IMG]", "<b>", "<think>", "<h1>", "<mask>", "if a<|b| or c|>d", "<3")
+ORDINARY = ("[NOTE]", "[FIRST_NAME]", "[ARGS]", "[IMG]", "<b>", "<think>", "<h1>", "<mask>", "if a<|b| or c|>d", "<3", "[|x| + 1]", "<_x>", "special_1")
 
 
 @pytest.mark.parametrize("text", ORDINARY)
