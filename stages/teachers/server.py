@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from html.entities import html5
 from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -148,10 +149,15 @@ class OpenAI:
 
 @cache
 def _spellings(key: str) -> re.Pattern[str]:
-    """Return the pattern of a key, also where JSON, Python or a URL escapes characters of it."""
-    return re.compile(
-        "".join(rf"(?:\\{{0,4}}{re.escape(c)}|\\{{1,4}}[ux](?:00)?(?i:{ord(c):02x})|%(?i:{ord(c):02x}))" for c in key)
-    )
+    """Return the pattern of a key, also where JSON, Python, HTML or a URL escapes characters of it."""
+
+    def spellings(sign: str) -> str:
+        number = f"(?i:{ord(sign):02x})"
+        named = "".join(f"|{name}" for name, meant in html5.items() if meant == sign and name.endswith(";"))
+        html = f"&(?:#0{{0,5}}{ord(sign)};|#[xX]0{{0,5}}{number};{named})"
+        return rf"(?:\\{{0,4}}(?:{re.escape(sign)}|{html})|\\{{1,4}}[ux](?:00)?{number}|%{number})"
+
+    return re.compile("".join(map(spellings, key)))
 
 
 class _Unusable(Exception):

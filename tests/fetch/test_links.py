@@ -55,3 +55,48 @@ def test_link_out_of_a_data_folder_is_refused(mine, name: str) -> None:
     ):
         mine(name)
     assert not Path("data").exists()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Return an empty model folder in the layout of the hub's cache."""
+    folder = tmp_path / "models--acme--m/snapshots/main"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer.json", "config.json", "merges.txt", "additional_chat_templates"])
+def test_link_out_of_a_model_folder_is_refused(model: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/secret").write_text("secret")
+    (model / name).symlink_to(tmp_path / "elsewhere" / ("" if "." not in name else "secret"))
+    with pytest.raises(DataError, match=rf"^model\.path: .*{name}: a link that leads out of .*; put a copy of the file there"):
+        fetch._refuse_links_of_model(model)
+
+
+@pytest.mark.parametrize("named", ["missing", "../../../secret", "../../blobs-of-others/a", "/etc/passwd", "."])
+def test_link_of_a_model_that_leads_nowhere_useful_is_refused(model: Path, named: str) -> None:
+    (model / "chat_template.jinja").symlink_to(named if named != "." else "chat_template.jinja")
+    with pytest.raises(DataError, match="a link that leads out of"):
+        fetch._refuse_links_of_model(model)
+
+
+def test_weights_and_blobs_of_a_model_may_be_links(model: Path, tmp_path: Path) -> None:
+    blob, weights = model.parent.parent / "blobs/abc", tmp_path / "disk/model.safetensors"
+    for path in (blob, weights):
+        path.parent.mkdir()
+        path.write_text("{}")
+    (model / "config.json").symlink_to("../../blobs/abc")
+    (model / "model.safetensors").symlink_to(weights)
+    (model / "generation_config.json").symlink_to("config.json")
+    fetch._refuse_links_of_model(model)
+
+
+def test_fetch_checks_the_links_of_a_model(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (model / "chat_template.jinja").symlink_to("/etc/hostname")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/authored").symlink_to(AUTHORED)
+    compose.compose(["experiment=smoke", "model=path", f"model.path={model}", "model.name=m", "model.license=x"], params.PARAMS)
+    with pytest.raises(DataError, match=r"^model\.path: .*chat_template\.jinja: a link that leads out"):
+        fetch.main()

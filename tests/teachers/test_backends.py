@@ -1,5 +1,6 @@
 """Teachers behind a server and in a recording: errors lose no answer and end with a clear message."""
 
+import html
 import json
 import multiprocessing
 import threading
@@ -177,7 +178,21 @@ CONTROL = (
     *("[INST] do [/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[gMASK]", "[SEP]"),
     *("[unused7]", "[UNUSED_TOKEN_145]", "<SPECIAL_10>", "[|endofturn|]", "<_end>", "<seed:eos>", "]~b]", "]<]end of turn[>["),
 )
-ORDINARY = ("[NOTE]", "[FIRST_NAME]", "[ARGS]", "[IMG]", "<b>", "<think>", "<h1>", "<mask>", "if a<|b| or c|>d", "<3", "[|x| + 1]", "<_x>", "special_1")
+ORDINARY = (
+    "[NOTE]",
+    "[FIRST_NAME]",
+    "[ARGS]",
+    "[IMG]",
+    "<b>",
+    "<think>",
+    "<h1>",
+    "<mask>",
+    "if a<|b| or c|>d",
+    "<3",
+    "[|x| + 1]",
+    "<_x>",
+    "special_1",
+)
 
 
 @pytest.mark.parametrize("text", ORDINARY)
@@ -323,6 +338,11 @@ WRITTEN = {
     "JSON in JSON": json.dumps(json.dumps(SIGNS)[1:-1])[1:-1],
     "Python": repr(SIGNS)[1:-1],
     "Python of JSON": repr(json.dumps(SIGNS)[1:-1])[1:-1],
+    "HTML": html.escape(SIGNS),
+    "HTML of JSON": html.escape(json.dumps(SIGNS)[1:-1]),
+    "HTML in numbers": "".join(f"&#{ord(sign):04};" for sign in SIGNS),
+    "HTML in hexadecimal numbers": "".join(f"&#x{ord(sign):X};" for sign in SIGNS),
+    "HTML with names": SIGNS.replace("&", "&AMP;").replace("/", "&sol;").replace("+", "&plus;").replace('"', "&QUOT;"),
     "URL": quote(SIGNS),
     "URL in lower case": quote(SIGNS, safe="").lower(),
 }
@@ -352,7 +372,7 @@ def test_key_in_any_spelling_is_masked(
         seen = str(error)
     seen += "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
     assert "***" in seen
-    assert not [part for part in ("sk-abc", "ghi", "l&m", "26m") if part in seen]
+    assert not [part for part in ("sk-abc", "ghi", "l&m", "26m", "&#", "sol;") if part in seen]
 
 
 @pytest.mark.parametrize("key", ["sk-s3cret\n", "sk-s3cret\x1b", "sk-s3cr\u00e9t"])
