@@ -72,7 +72,7 @@ def _refuse_links(folder: Path) -> None:
 def _refuse_links_of_model(folder: Path) -> None:
     """Raise DataError if a model folder links to a file elsewhere whose text would become part of prompts or of an export.
 
-    Weights may be links: no text of theirs is shown. So may all files of the hub's cache, which are links to its blobs.
+    Weights may be links, since they hold no text. So may all files of the hub's cache, which are links to its blobs.
     """
     blobs = folder.resolve().parent.parent / "blobs"
     for path in files.links_out(folder):

@@ -65,7 +65,9 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer.json", "config.json", "merges.txt", "additional_chat_templates"])
+@pytest.mark.parametrize(
+    "name", ["chat_template.jinja", "tokenizer.json", "config.json", "merges.txt", "additional_chat_templates"]
+)
 def test_link_out_of_a_model_folder_is_refused(model: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/secret").write_text("secret")
