@@ -9,7 +9,7 @@ from typing import Any
 
 from stages.errors import DataError
 from stages.fetch import choices, hub, table
-from stages.fetch.table import as_text, kind_of, loads
+from stages.fetch.table import as_text, kind_of, loads, refuse_deep
 from stages.params import RowsData
 from stages.records import Message, Role, Task, TaskKind
 from stages.text.objects import parsed
@@ -170,6 +170,10 @@ def _output(place: str, name: str, value: Any, kind: TaskKind) -> str:
     found = parsed(text) if kind == "extraction" else {}
     if found is None:
         raise DataError(f'{place}: {name!r} must be a JSON object like {{"name": "…"}}, or data.task must be text')
+    try:
+        refuse_deep(found)
+    except ValueError as error:
+        raise DataError(f"{place}: {name!r} is {error}; flatten it") from None
     as_text(place, name, json.dumps(found, ensure_ascii=False))  # refuses half a pair, also where it is written as \ud83d
     return text
 

@@ -8,6 +8,7 @@ import difflib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ Row = tuple[str, Mapping[str, Any]]  # the place to name in an error, and the va
 
 NEEDED = ("messages", "output", "options", "group")  # in every JSON object; a row may leave out the others
 KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+
+DEEPEST = 100  # lists and objects in each other
 
 # NUL, and surrogates, which come from bytes that are not UTF-8 and from half an escaped pair such as \ud83d in JSON.
 UNUSABLE = re.compile("[\0\ud800-\udfff]")
@@ -115,15 +118,27 @@ def _decoded(path: Path, line: int, text: str, hint: str) -> Any:
 
 
 def loads(text: str) -> Any:
-    """Parse JSON without NaN and Infinity; raise only ValueError."""
+    """Parse JSON without NaN and Infinity, and not nested too deeply; raise only ValueError."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not a JSON value")
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        found = json.loads(text, parse_constant=refuse)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    refuse_deep(found)
+    return found
+
+
+def refuse_deep(value: Any) -> None:
+    """Raise ValueError if a value has more levels than a later stage can surely read and write."""
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        if not (level := list(chain.from_iterable(inner))):
+            return
+    raise ValueError(f"nested too deeply: more than {DEEPEST} lists or objects in each other")
 
 
 def _require(place: str, columns: Mapping[str, str], present: Collection[str]) -> None:

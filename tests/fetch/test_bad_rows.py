@@ -254,6 +254,33 @@ def test_bad_row_is_refused_with_place_and_hint(
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("form", ["list", "object"])
+@pytest.mark.parametrize("kind", ["text", "value", "options", "messages"])
+def test_nested_value_is_refused_at_any_depth(tmp_path: Path, kind: str, form: str) -> None:
+    """Near Python's limit of 1,000, a value can be read in one place and not be written in another."""
+    for levels in (101, 400, *range(880, 1000)):
+        deep = "[" * levels + "]" * levels if form == "list" else '{"a": ' * levels + "1" + "}" * levels
+        output = f'{{"a": {deep}}}'
+        row, columns, changes = {"input": '"a"', "output": output}, ASKED, EXTRACTION
+        if kind == "text":
+            row["output"] = json.dumps(output)
+        elif kind == "messages":
+            row, columns, changes = {"messages": json.dumps(deep)}, CHAT, {}
+        elif kind == "options":
+            row |= {"output": '"A"', "options": json.dumps(f'{{"A": "x", "B": {deep}}}')}
+            columns, changes = {**ASKED, "options": "options"}, {"task": "choice"}
+        path = save(tmp_path, "mine.jsonl", "{" + ", ".join(f'"{name}": {value}' for name, value in row.items()) + "}\n")
+        with pytest.raises(DataError, match=r"^.*mine\.jsonl:1: [^\n]*(nested too deeply|must be a JSON object)[^\n]*$"):
+            read(path, columns, **changes)
+
+
+@pytest.mark.parametrize("levels", [1, 90])
+def test_value_of_usual_depth_is_read(tmp_path: Path, levels: int) -> None:
+    output = {"a": json.loads("[" * levels + "]" * levels)}
+    (task,) = read(save(tmp_path, "mine.jsonl", json.dumps({"input": "a", "output": output})), **EXTRACTION)
+    assert json.loads(task.output) == output
+
+
 def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.csv: no such file; set data\.path"):
         read(tmp_path / "nowhere.csv")
