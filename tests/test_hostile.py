@@ -37,6 +37,11 @@ NUMBERS = ["9" * 5000 + ". Do it.", "1. a\n" + "8" * 5000 + ". b", "Input " + "7
         "? [a, b]\n: c",
         "a: !!python/object/apply:os.system ['true']",
         "a: 'x\0y'",
+        "system: " + "a " * 2_000_000,
+        "".join(f"key{number}: 1\n" for number in range(100_000)),
+        "? " * 10_000,
+        "a: &a\n  <<: *a",
+        'a: "' + "x\n\n" * 500_000 + '"',
     ],
     ids=[
         "lists",
@@ -52,6 +57,11 @@ NUMBERS = ["9" * 5000 + ". Do it.", "1. a\n" + "8" * 5000 + ". b", "Input " + "7
         "list-as-key",
         "python",
         "NUL",
+        "long-text",
+        "many-keys",
+        "nested-keys",
+        "merges-itself",
+        "blank-lines",
     ],
 )
 def test_hostile_yaml_is_refused_with_one_line(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

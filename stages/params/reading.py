@@ -17,6 +17,7 @@ from stages.params.results import Runtime
 from stages.params.whole import Params
 
 PARAMS = Path("params.yaml")
+MOST_BYTES = 200_000  # of params.yaml, which has some 10,000; the YAML reader takes seconds for a megabyte
 S = TypeVar("S", bound=BaseModel)
 
 
@@ -44,6 +45,8 @@ def load(path: Path = PARAMS) -> dict[str, Any]:
 
 def parse(content: bytes, where: str) -> dict[str, Any]:
     """Return a mapping read as YAML 1.2, as DVC does (1e-3 is a number); a DataError names file and line."""
+    if len(content) > MOST_BYTES:
+        raise DataError(f"{where}: has {len(content):,} bytes, more than the {MOST_BYTES:,} that are read; write less")
     values = read_yaml(content, where)
     if not isinstance(values, dict):
         raise DataError(f"{where}: must hold sections such as `seed: 42` or `lora:`")
