@@ -132,8 +132,12 @@ def test_number_of_5000_digits_in_a_list_is_text(text: str) -> None:
         FOREVER,
         "{% for m in messages %}" + FOREVER + "{% endfor %}",
         "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+        "{{ 9 ** (9 ** 9) }}",
+        "{{ 9 ** (9 ** 9) }}" * 3,
+        "{% if messages | length > 9 %}{{ 9 ** (9 ** 9) }}{% endif %}",
+        "{% set n = messages | length + 8 %}{{ n ** (n ** n) }}",
     ],
-    ids=["loops", "per message", "recursion"],
+    ids=["loops", "per message", "recursion", "constant", "constants", "constant not reached", "power"],
 )
 def test_template_that_never_ends_is_stopped(template: str, tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(chat, "TEMPLATE_SECONDS", 0.2)

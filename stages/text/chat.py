@@ -170,8 +170,8 @@ def _rendered(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]],
     from transformers.utils.chat_template_utils import _compile_jinja_template  # caches templates; runs them in a sandbox
 
     # apply_chat_template copies every turn at each call, which takes six times as long. These turns are plain text already.
-    template = _compile_jinja_template(FIXED_CLOCK + str(tokenizer.chat_template))
     with _time_limit(f"{tokenizer.name_or_path}: its chat template runs for more than {TEMPLATE_SECONDS:g} s"):
+        template = _compile_jinja_template(FIXED_CLOCK + str(tokenizer.chat_template))  # computes its constants
         text = template.render(
             **tokenizer.special_tokens_map,
             messages=turns,
@@ -184,6 +184,10 @@ def _rendered(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]],
     return str(text)
 
 
+class _TimeIsUp(BaseException):
+    """Ends a template; Jinja would catch an Exception while it computes a constant, and continue."""
+
+
 @contextmanager
 def _time_limit(what: str) -> Iterator[None]:
     """Raise DataError in the block after TEMPLATE_SECONDS of computing; without a limit outside the main thread."""
@@ -192,12 +196,14 @@ def _time_limit(what: str) -> Iterator[None]:
         return
 
     def stop(*_: object) -> None:
-        raise DataError(f"{what}; choose another model or name a template in model.chat_template")
+        raise _TimeIsUp
 
     before = signal.signal(signal.SIGVTALRM, stop)
     signal.setitimer(signal.ITIMER_VIRTUAL, TEMPLATE_SECONDS)
     try:
         yield
+    except _TimeIsUp:
+        raise DataError(f"{what}; choose another model or name a template in model.chat_template") from None
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
