@@ -1,6 +1,7 @@
 """Check a folder with a tuned model: an adapter, or a whole model whose weights fit its config.json."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,12 @@ from typing import Any
 from stages.errors import DataError
 
 DEEPEST = 100  # levels of a configuration; libraries copy it recursively
+# Keys of an adapter whose texts PEFT matches with the names of all modules, as regular expressions.
+MATCHED = (
+    *("target_modules", "exclude_modules", "feedforward_modules", "modules_to_save", "layers_pattern", "target_parameters"),
+    *("rank_pattern", "alpha_pattern"),
+)
+NAME = re.compile(r"[\w.\\^$-]*(?:\.\*[\w.\\^$-]*){0,2}")  # a name, also with up to two `.*`: nothing that takes long
 
 
 def is_whole(folder: Path) -> bool:
@@ -99,9 +106,17 @@ def adapter_of(system: str | int) -> Path:
 
 
 def adapter_config(folder: Path) -> dict[str, Any]:
-    """Return the adapter_config.json of a stored adapter; raise DataError if it cannot be read, or names code."""
+    """Return the adapter_config.json of a stored adapter.
+
+    Raise DataError if it cannot be read, names code, or holds a regular expression that may take long.
+    """
     check_folder(folder)
     config = _parsed(folder / "adapter_config.json")
     if not config:
         raise DataError(f"{folder}: its adapter_config.json is damaged; name an undamaged copy")
+    for key, value in ((key, config.get(key)) for key in MATCHED):
+        for text in value if isinstance(value, list | dict) else [value]:
+            if isinstance(text, str) and not NAME.fullmatch(text):
+                why = "which PEFT would match with every module, perhaps for ever"
+                raise DataError(f"{folder}: {key} holds the expression {text[:80]!r}, {why}; list the names of modules")
     return config

@@ -9,7 +9,7 @@ import pytest
 
 from stages.errors import DataError
 from stages.models import loading, pretrained, sources, tokenizer
-from stages.models.stored import check_whole
+from stages.models.stored import adapter_config, check_whole
 from stages.models.tuned import load_tuned
 from stages.params import PathModel, compose
 
@@ -96,6 +96,34 @@ def test_adapter_that_names_code_is_refused(weights, adapter, tmp_path):
     altered(folder / "adapter_config.json", {"auto_map": HOOK})
     with pytest.raises(DataError, match="never run"):
         load_tuned(weights, folder, "cpu")
+
+
+ENDLESS = r"(\w+\.?)+!"
+EXPRESSIONS = [
+    ("target_modules", ENDLESS),
+    ("target_modules", ".*.*.*.*.*.*.*.*!"),
+    ("target_modules", r"(?:\w|\w)" * 30),
+    ("exclude_modules", ENDLESS),
+    ("modules_to_save", ["lm_head", ENDLESS]),
+    ("layers_pattern", [ENDLESS]),
+    ("rank_pattern", {"q_proj": 4, ENDLESS: 8}),
+    ("alpha_pattern", {"(a?){40}a{40}": 8}),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), EXPRESSIONS)
+def test_expression_that_may_never_end_is_refused(weights, adapter, tmp_path, key, value):
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    altered(folder / "adapter_config.json", {key: value})
+    with pytest.raises(DataError, match=rf"{key} holds the expression .*; list the names of modules"):
+        load_tuned(weights, folder, "cpu")
+
+
+@pytest.mark.parametrize(("key", "value"), [("rank_pattern", {r"^model\.layers.0.*q_proj": 4}), ("exclude_modules", "lm_head")])
+def test_simple_expression_of_an_adapter_is_read(adapter, tmp_path, key, value):
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    altered(folder / "adapter_config.json", {key: value})
+    assert adapter_config(folder)[key] == value
 
 
 def test_a_token_called_auto_map_is_no_code(hostile):
