@@ -5,6 +5,8 @@ import os
 import socket
 import subprocess
 import sys
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,7 +105,7 @@ def table_of(folder: Path, card: str = "", name: str = "train.jsonl", begin: str
     """Return the rows of a snapshot in the layout of the hub's cache, with a card."""
     snapshot = folder / "hub/datasets--acme--q/snapshots" / COMMIT
     snapshot.mkdir(parents=True, exist_ok=True)
-    if not (snapshot / name).is_symlink():
+    if not (snapshot / name).exists() and not (snapshot / name).is_symlink():
         (snapshot / name).write_text(json.dumps(row_of("inside")) + "\n")
     if card:
         (snapshot / "README.md").write_text(f"{begin}{card}---\n# Questions\n", encoding="utf-8", newline="")
@@ -189,6 +191,33 @@ def test_card_that_names_its_own_files_is_read(tmp_path: Path) -> None:
     card = "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/*.jsonl\n"
     (tmp_path / "hub/datasets--acme--q/snapshots" / COMMIT / "data").mkdir(parents=True)
     assert table_of(tmp_path, card, "data/train.jsonl") == [row_of("inside")]
+
+
+@pytest.mark.parametrize(
+    "named", ["[.][.]/[.][.]/[.][.]/[.][.]/*.jsonl", "%2e%2e/%2e%2e/secret.jsonl", "{.,}{.,}/*.jsonl", "??/*"]
+)
+def test_pattern_in_a_card_finds_no_file_outside(secret: Path, tmp_path: Path, named: str) -> None:
+    with pytest.raises(DataError, match="cannot be read from acme/q"):
+        table_of(tmp_path, f'configs:\n- config_name: default\n  data_files: "{named}"\n')
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "zip"])
+def test_link_in_an_archive_named_like_a_table_is_not_read(secret: Path, tmp_path: Path, kind: str) -> None:
+    """datasets unpacks archives, which it recognizes by their first bytes."""
+    snapshot = tmp_path / "hub/datasets--acme--q/snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    if kind == "zip":
+        member = zipfile.ZipInfo("train.jsonl")
+        member.create_system, member.external_attr = 3, 0o120777 << 16  # a link, as zip on Unix stores it
+        with zipfile.ZipFile(snapshot / "train.jsonl", "w") as packed:
+            packed.writestr(member, str(secret))
+    else:
+        link = tarfile.TarInfo("train.jsonl")
+        link.type, link.linkname = tarfile.SYMTYPE if kind == "link" else tarfile.LNKTYPE, str(secret)
+        with tarfile.open(snapshot / "train.jsonl", "w") as archive:
+            archive.addfile(link)
+    with pytest.raises(DataError, match="cannot be read from acme/q"):
+        table_of(tmp_path, name="train.jsonl")
 
 
 @pytest.mark.parametrize("linked", ["file", "folder"])
