@@ -13,7 +13,7 @@ from stages.commands import judge
 from stages.evaluate import answering, choice, extraction, rouge
 from stages.fetch import graph
 from stages.format.retrieval import BM25
-from stages.params import Passage
+from stages.params import Passage, reading
 from stages.records import Call, Document, Example, Fact, Message, Prediction
 from stages.report import examples
 from stages.synthesize import filters, general_instruct, instances, pairs, rules, self_qa
@@ -164,6 +164,8 @@ READERS: dict[str, Callable[[int], Any]] = {
     "control tokens: names": lambda n: server.CONTROL.search(filled("<unused", n)),
     "key: slashes": lambda n: server._spellings("sk-a/b").search(filled("\\", n)),
     "key: beginnings": lambda n: server._spellings("sss-a/b").search(filled("s", n)),
+    "parameters: addresses": lambda n: reading.PASSWORD.search(filled("a://:", n)),
+    "parameters: passwords": lambda n: reading.PASSWORD.search(filled(":", n, "a://")),
     "error: addresses": lambda n: errors.reason(ValueError(filled("://", n))),
     "error: users": lambda n: errors.reason(ValueError(filled("a:@", n))),
     "retrieval": lambda n: BM25([Document(text=filled("a b c ", n), kind="p", source="s")]).best(filled("c d ", n)),

@@ -1,6 +1,7 @@
 """Read the sections of params.yaml and check them, reporting every mistake at once."""
 
 import difflib
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,21 +19,30 @@ from stages.params.whole import Params
 
 PARAMS = Path("params.yaml")
 MOST_BYTES = 200_000  # of params.yaml, which has some 10,000; the YAML reader takes seconds for a megabyte
+PASSWORD = re.compile(r"\w://[^\s/@:]*:[^\s/@]*@")  # scheme://user:password@
+REFUSED_ADDRESS = "holds an address with a user and a password, which git would keep; leave them out"
 S = TypeVar("S", bound=BaseModel)
 
 
 def check(values: Any) -> Params:
     """Return the checked parameters; raise DataError with one line per mistake: key, value, what is expected."""
     unset = {key: f"{key} = ???: must be set" for key, value in flatten(values) if value == "???"}
+    unset |= {key: f"{key}: {REFUSED_ADDRESS}" for key, value in flatten(values) if _holds_password(key, value)}
     try:
         parsed = Params.model_validate(values)
     except ValidationError as error:
         mistakes = [line for item in error.errors() for line in _explain(dict(item), values)]
-        others = [line for line in mistakes if line.split(" = ")[0] not in unset]
+        others = [line for line in mistakes if re.split(" = |: ", line, maxsplit=1)[0] not in unset]
         raise DataError("\n".join([*unset.values(), *others])) from None
     if unset:
         raise DataError("\n".join(unset.values()))
     return parsed
+
+
+def _holds_password(key: str, value: Any) -> bool:
+    """Return whether a text, or one in a list, holds an address with a password; that of a teacher is checked elsewhere."""
+    texts = value if isinstance(value, list) else [value]
+    return key != "teacher.base_url" and any(isinstance(text, str) and PASSWORD.search(text) for text in texts)
 
 
 def load(path: Path = PARAMS) -> dict[str, Any]:

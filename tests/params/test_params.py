@@ -27,6 +27,18 @@ def test_committed_params_are_valid() -> None:
         ({"train.learning_rate": GONE}, "train.learning_rate: missing"),
         ({"seed": GONE}, "seed: missing"),
         ({"lora": GONE}, "lora: missing"),
+        *(
+            (
+                {key: f"{text}://me:s3cret@example.org/a"},
+                f"{key}: holds an address with a user and a password, which git would keep",
+            )
+            for key, text in (
+                ("data.path", "https"),
+                ("retention.path", "s3"),
+                ("data.system", "See http"),
+                ("model.license", "ftp"),
+            )
+        ),
         ({"name": "???"}, "name = ???: must be set"),
         ({"lora.r": "???"}, "lora.r = ???: must be set"),
         (
