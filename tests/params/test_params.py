@@ -255,3 +255,10 @@ def test_unknown_key_in_a_list_of_a_section_is_named() -> None:
         "model.parts.0.package: missing",
         "model.parts.0.packkage = 'a==1': unknown key; did you mean package?",
     ]
+
+
+@pytest.mark.parametrize("key", ["name", "model.name"])
+@pytest.mark.parametrize("name", ["../x", "x/../y", "/x", "a/b", "..", ".x", "a\\b", "~x", "x\n", "x\0", "\u2025/x", ""])
+def test_name_that_could_lead_to_another_folder_is_refused(key: str, name: str) -> None:
+    (line,) = mistakes({key: name})
+    assert line.startswith(f"{key} = ") and "string should match pattern" in line
