@@ -42,6 +42,8 @@ def text(overrides: list[str]) -> str:
 
 def _unknown(key: str, overrides: Sequence[str]) -> str:
     """Return a line on an override of a key that conf/ does not have, and one per mistake in the other overrides."""
+    if options := sorted(path.stem for path in (ROOT / "conf" / key).glob("*.yaml")):
+        return f"{key}: takes a name, not values; choose one of {', '.join(options)}"
     others = [override for override in overrides if override.partition("=")[0] != key]
     try:
         known, further = text(others if len(others) < len(overrides) else []), []

@@ -151,6 +151,7 @@ def test_bad_override_is_refused_and_nothing_is_written(tmp_path: Path, override
         (["lora.rank=8"], ["lora.rank: unknown key; did you mean lora.r?"]),
         (["lorra.r=8"], ["lorra.r: unknown key; did you mean lora.r?"]),
         (["experimnt=smoke"], ["experimnt: unknown key; did you mean experiment?"]),
+        (["teacher={api_key: sk-1}"], ["teacher: takes a name, not values; choose one of local, openai, replay"]),
         (["model=hub", "model.repro=a/b"], ["model.repro: unknown key; did you mean model.", "model.repo = ???: must be set"]),
         (["lora.xyz=1", "zzz=1"], ["lora.xyz: unknown key", "zzz: unknown key"]),
         (["lora.rr=8", "seeed=1", "lora.r=-1"], ["lora.rr: unknown key;", "seeed: unknown key;", "lora.r = -1: input should"]),
