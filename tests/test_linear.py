@@ -19,7 +19,7 @@ from stages.report import examples
 from stages.synthesize import filters, general_instruct, instances, pairs, rules, self_qa
 from stages.tasks import complaints
 from stages.teachers import server
-from stages.text import chat, passages, words
+from stages.text import chat, declining, passages
 from tests.fixtures.instructing import DEFAULT
 
 CHOICES = ["The tea", "The coffee"]
@@ -134,7 +134,7 @@ READERS: dict[str, Callable[[int], Any]] = {
     "pointing": lambda n: pairs.self_contained(filled("how long does ", n), {"gold"}),
     "grounded: numbers": lambda n: pairs.grounded(filled("7 ", n), "7 apples"),
     "grounded: characters": lambda n: pairs.grounded(filled("一二金", n), "一二金账户"),
-    "declines": lambda n: words.declines(filled("抱歉,", n)),
+    "declines": lambda n: declining.declines(filled("抱歉,", n)),
     "rouge: words": lambda n: scored(rouge.score, "summary", filled("a b c d ", n), filled("d c b ", n)),
     "rouge: sentences": lambda n: scored(rouge.score, "summary", filled("a\n", n), filled("b\na\n", n)),
     "rouge: one word": lambda n: scored(rouge.score, "summary", filled("一", n), filled("一", n)),
