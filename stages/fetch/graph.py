@@ -7,28 +7,26 @@ Entities and facts are split before any question is written. Each slice of the i
 - `unanswerable`: whether the model declines.
 """
 
-import difflib
 import logging
 import random
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import heapify, heappop
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from stages import wheel
 from stages.errors import DataError
 from stages.fetch import hpo, table
-from stages.files import lines, read_yaml
+from stages.fetch.wordings import wordings_by_split
 from stages.params import GraphData, HpoFacts, Items
 from stages.records import UNANSWERABLE, Document, Fact, Task, content_hash
-from stages.tasks.questions import FORMS, KINDS, LINES, WRONG, GraphQuestion, Wordings, choice, declining, open_ended
+from stages.tasks.questions import WRONG, GraphQuestion, Wordings, choice, declining, open_ended
 
-SPLITS = ("train", "valid", "test")
 MOST_COMPARED = 1000  # other subjects, and objects of them
 T = TypeVar("T")
 
@@ -99,7 +97,7 @@ class Parts:
 def questions(data: GraphData, seed: int) -> tuple[dict[str, list[Document]], dict[str, list[Fact]], dict[str, list[Task]]]:
     """Return documents by split (wordings, in train also distractors), facts (trained, held out), and items by split."""
     graph, folder = read(data, seed), Path(data.path) / "wordings"
-    wordings = _checked(folder, {fact.relation for fact in graph.facts}, data)
+    wordings = wordings_by_split(folder, {fact.relation for fact in graph.facts}, data)
     parts = split(graph.facts, data, _rng(seed, "split"))
     distractors = near_misses(parts.trained, graph, data.distractors, _rng(seed, "distractors"))
     tasks: dict[str, list[Task]] = {"train": []}
@@ -258,81 +256,6 @@ class Asking:
 
     def _wording(self, form: str, fact: Fact) -> Document:
         return self.rng.choice(self.wordings.of(form, fact.relation))
-
-
-def _checked(folder: Path, relations: Set[str], data: GraphData) -> dict[str, list[Document]]:
-    """Return the wordings by split; raise DataError with a line per mistake in the three files."""
-    wordings, mistakes = {}, []
-    for name in SPLITS:
-        path = folder / f"{name}.yaml"
-        wordings[name], wrong = _wordings(path)
-        if wordings[name] or not wrong:  # of a file in another form, nothing is missing in particular
-            wrong += Wordings(wordings[name]).missing(relations, _needed(name, data))
-        mistakes += [f"{path}: {line}" for line in wrong]
-    if mistakes:
-        raise DataError("\n".join(mistakes))
-    _refuse_shared(folder, wordings)
-    return wordings
-
-
-def _needed(split: str, data: GraphData) -> list[str]:
-    """Return the forms that the questions of a split need; Self-KG itself checks what names in training need."""
-    if split == "train":
-        return [*FORMS, "frame"]
-    rows = getattr(data.rows, split)
-    choices = rows.trained_facts or rows.held_out_facts or rows.new_entities
-    needed = {"open": rows.open, "choice": choices, "frame": choices}
-    return [form for form in KINDS if needed.get(form) or rows.unanswerable]
-
-
-def _wordings(path: Path) -> tuple[list[Document], list[str]]:
-    """Read a mapping from relation (or "any") to form to a list of texts, and a line per mistake in it.
-
-    See stages/tasks/questions.py.
-    """
-    listed = read_yaml("\n".join(lines(path)), str(path))
-    if not isinstance(listed, dict):
-        return [], ["must map each relation to its forms and each form to a list of texts"]
-    found: list[Document] = []
-    mistakes = []
-    for relation, forms in listed.items():
-        if not isinstance(forms, dict):
-            mistakes.append(f"{relation}: must map forms such as choice to lists of texts")
-            continue
-        for form, texts in forms.items():
-            mistakes += [f"{relation}.{form}: {line}" for line in _mistakes(form, texts)]
-            if form in KINDS:  # one with a mistake is not missing besides
-                found += [
-                    Document(text=str(text).strip(), kind=form, source=str(relation))
-                    for text in (texts if isinstance(texts, list) else [texts])
-                ]
-    return found, mistakes
-
-
-def _mistakes(form: Any, texts: Any) -> list[str]:
-    """Return what is wrong with the wordings of one form."""
-    if form not in KINDS:
-        close = difflib.get_close_matches(str(form), KINDS, n=1)
-        return [f"unknown form; {f'did you mean {close[0]}?' if close else 'known are ' + ', '.join(KINDS)}"]
-    if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
-        return ["must be a list of texts"]
-    count = LINES.get(form)
-    return [
-        f"must have {count} line{'s' if count > 1 else ''}: {text.strip()!r}"
-        for text in texts
-        if count and len(text.strip().splitlines()) != count
-    ]
-
-
-def _refuse_shared(folder: Path, wordings: Mapping[str, Sequence[Document]]) -> None:
-    """Raise DataError if two splits ask in the same words."""
-    seen: dict[str, str] = {}
-    for split, documents in wordings.items():
-        for wording in documents:
-            if wording.kind in FORMS and seen.setdefault(wording.text.lower(), split) != split:
-                raise DataError(
-                    f"{folder}/{split}.yaml: {wording.text!r} is also in {seen[wording.text.lower()]}.yaml; reword it"
-                )
 
 
 def _rng(seed: int, part: str) -> random.Random:

@@ -10,6 +10,7 @@ import pytest
 from stages import params
 from stages.errors import DataError
 from stages.fetch import graph
+from stages.fetch.wordings import SPLITS, read_file
 from stages.params import GraphData, RowsData, compose
 from stages.records import UNANSWERABLE, Fact, Task
 from stages.synthesize import self_kg
@@ -120,7 +121,7 @@ def test_a_wording_that_stands_in_two_splits_is_refused(tmp_path: Path) -> None:
 
 
 def test_authored_wordings_ask_about_the_subject() -> None:
-    by_split = {split: Wordings(graph._wordings(MEDICAL / f"{split}.yaml")[0]) for split in graph.SPLITS}
+    by_split = {split: Wordings(read_file(MEDICAL / f"{split}.yaml")[0]) for split in SPLITS}
     for relation in ("very frequent feature", "frequent feature", "plain name", "broader term"):
         assert len(by_split["train"].of("choice", relation)) >= 3
         for wordings in by_split.values():
@@ -278,8 +279,8 @@ def test_other_data_than_a_graph_is_refused(data: GraphData) -> None:
 
 def test_invented_names_of_two_splits_differ() -> None:
     names = []
-    for split in graph.SPLITS:
-        wordings = Wordings(graph._wordings(MEDICAL / f"{split}.yaml")[0])
+    for split in SPLITS:
+        wordings = Wordings(read_file(MEDICAL / f"{split}.yaml")[0])
         names.append({invented(wordings, "frequent feature", random.Random(n)) for n in range(200)})
     assert len(names[0]) > 150
     assert not names[0] & names[1] and not names[0] & names[2] and not names[1] & names[2]
