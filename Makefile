@@ -5,7 +5,7 @@
 # make test        runs the whole test suite
 # make lint        runs ruff, mypy and zizmor, which checks the workflows
 # make bench       measures training steps, decoding, the local teacher and the novelty filter against the usual libraries
-# make matrix      tests every adapter with every quantisation and class of model; writes docs/reference/support-matrix.md
+# make matrix      tests every adapter with every quantization and class of model; writes docs/reference/support-matrix.md
 # make lock        writes the installed versions to torch.lock and, with the hashes of all published files, to requirements.lock
 # TORCH_INDEX      the index of torch, e.g. one with its CPU builds; by default, pip on Linux installs the build with CUDA
 PYTHON ?= python3

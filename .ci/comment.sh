@@ -9,7 +9,8 @@ trap 'rm -rf "$work"' EXIT
 
 # Prints the start of a file as a quotation without effect, at most three times as long: a comment holds 65,536 characters.
 # A character of no width breaks links, images, HTML, entities, headings, mentions and references to issues. Host names may
-# contain it, so it stands before the dot of "www.". Headings become bold. The entities of `tunetrail compare` stay.
+# contain it, so it stands before the dot of "www.". Headings become bold. A wide dollar sign begins no formula, and divided
+# runs of marks begin no block of code or diagram. The entities of `tunetrail compare` stay.
 quote() {
     local zero=$'\xe2\x80\x8b'
     head -c 20000 "$1" | { iconv -c -f utf-8 -t utf-8 2>/dev/null || true; } |
@@ -19,6 +20,8 @@ quote() {
         s/[]@<#&]|www|GH-|:\/\//&$zero/gI
         s/:\/\/$zero/:$zero\/\//g
         s/&$zero(amp|gt|lt|quot);/\&\1;/g
+        s/[\$]/＄/g
+        s/\`\`|~~/&$zero/g
         s/^/> /"
 }
 

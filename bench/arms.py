@@ -9,7 +9,7 @@ so that several clones can share the work. Every -S applies to all arms.
 
 With `-S seeds=[42,43,44]` every arm is trained with three seeds, and an item's score is its mean over them. Two arms are
 compared over the seeds that both have; the difference within each seed is printed too. All arms of a study take the same number
-of optimiser steps.
+of optimizer steps.
 """
 
 import argparse

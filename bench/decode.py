@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import stages  # noqa: F401  # before any library: it switches their telemetry off
+
+# isort: split
 from transformers import DynamicCache
 
 from stages import device, params, records

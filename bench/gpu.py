@@ -22,6 +22,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import stages  # noqa: F401  # before any library: it switches their telemetry off
+
 # Width, inner width, layers, heads, heads of keys and values, width of a head, vocabulary: from each model's config.json.
 SHAPES = {
     "smollm2-135m": ("llama", 576, 1536, 30, 9, 3, 64, 49152),

@@ -1,4 +1,4 @@
-"""Test every combination of adapter, quantisation and model class on tiny random models, and write the support matrix.
+"""Test every combination of adapter, quantization and model class on tiny random models, and write the support matrix.
 
     make matrix        or        python bench/matrix.py
 

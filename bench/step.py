@@ -1,4 +1,4 @@
-"""Time one optimiser step: this trainer against the stock trainers, with the same model, rows and machine.
+"""Time one optimizer step: this trainer against the stock trainers, with the same model, rows and machine.
 
     python bench/step.py [rounds] [--steps 6] [--trainers ours pages plain sft trainer]
 
@@ -22,6 +22,8 @@ from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import stages  # noqa: F401  # before any library: it switches their telemetry off
 
 TRAINERS = ("ours", "pages", "plain", "sft", "trainer")
 

@@ -15,6 +15,18 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def at_least(lowest: int) -> Any:
+    """Return a type of arguments: whole numbers from `lowest` on."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at least {lowest}")
+        return int(text)
+
+    return number
+
+
+NUMBER, COUNT = at_least(0), at_least(1)
 NAMES: dict[str, Any] = {"type": names, "metavar": "NAMES"}
 FOLDER: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
 
@@ -59,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
     judge = _command(commands, "judge", "judge.judge", "let the teacher compare the answers of two systems and rate each")
     judge.add_argument("--systems", **NAMES, help="two, separated by a comma; default: first seed, base with the most shots")
-    judge.add_argument("--rows", type=int, default=50, help="number of random rows of the split to judge (default 50)")
+    judge.add_argument("--rows", type=COUNT, default=50, help="number of random rows of the split to judge (default 50)")
 
     text = "find what a kill, a full disk or another machine left behind"
     doctor = _command(commands, "doctor", "doctor.command.doctor", text)
@@ -87,22 +99,22 @@ def parser() -> argparse.ArgumentParser:
     sheets.add_argument("--systems", **NAMES, required=True, help="e.g. base_3shot,tuned_42")
     sheets.add_argument("--raters", **NAMES, required=True, help="e.g. ann,ben,cho")
     text = "test rows, each answered by every system (default 20)"
-    sheets.add_argument("--rows", type=int, default=20, dest="count", metavar="ROWS", help=text)
-    sheets.add_argument("--output", **FOLDER, required=True, dest="folder")
+    sheets.add_argument("--rows", type=COUNT, default=20, dest="count", metavar="ROWS", help=text)
+    sheets.add_argument("--output", **FOLDER, required=True, dest="folder", help="where the sheets go")
     filled = _command(rate, "import", "rate.read_back", "show means per system and the raters' agreement from filled sheets")
-    filled.add_argument("folder", type=Path)
+    filled.add_argument("folder", type=Path, help="with the filled sheets")
     filled.add_argument("--output", type=Path, metavar="FILE", help="also write JSON")
 
     benchmark = _group(commands, "benchmark", "use lm-evaluation-harness, and read its results and those of HELM")
     task = _command(benchmark, "export", "benchmark.harness.export", "write the rows of the split as a task of lm-eval")
-    task.add_argument("--shots", type=int, default=0, help="number of examples in each prompt (default 0)")
-    task.add_argument("--output", **FOLDER, required=True, dest="folder")
+    task.add_argument("--shots", type=NUMBER, default=0, help="number of examples in each prompt (default 0)")
+    task.add_argument("--output", **FOLDER, required=True, dest="folder", help="where the task and its rows go")
     harness = _command(benchmark, "run", "benchmark.harness.run", "run tasks of lm-eval on the base model and on adapters")
     harness.add_argument("--tasks", **NAMES, required=True, help="e.g. mmlu,glue, or an exported task")
     text = "base (default) or tuned_<seed>, separated by commas"
     harness.add_argument("--systems", **NAMES, default="base", help=text)
-    harness.add_argument("--shots", type=int, help="number of examples in each prompt; default: the task's own number")
-    harness.add_argument("--limit", type=int, help="use only the first LIMIT rows of each task")
+    harness.add_argument("--shots", type=NUMBER, help="number of examples in each prompt; default: the task's own number")
+    harness.add_argument("--limit", type=COUNT, help="use only the first LIMIT rows of each task")
     harness.add_argument("--chat", action="store_true", dest="as_chat", help="render prompts with the model's chat template")
     text = "for results; exported tasks are read from here"
     harness.add_argument("--output", **FOLDER, required=True, dest="folder", help=text)

@@ -97,7 +97,7 @@ class Audit(Figures):
 
 
 class Loss(Figures):
-    """The mean loss of an optimiser step's rows, or of validation rows after it."""
+    """The mean loss of an optimizer step's rows, or of validation rows after it."""
 
     step: int
     loss: float
@@ -123,7 +123,7 @@ class Training(Figures):
 
 
 class Agreement(Figures):
-    """Shares of tokens and rows of the given answers that the quantised model would choose too; None without any answer."""
+    """Shares of tokens and rows of the given answers that the quantized model would choose too; None without any answer."""
 
     rows: int
     token_agreement: float | None

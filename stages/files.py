@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import DataError
+from stages.terminal import inert
 
 MOST_VALUES = 100_000  # in a YAML file, those of an alias each time
 LONGEST_NUMBER = 1000  # digits of an integer in a YAML file
@@ -19,6 +20,8 @@ LONGEST_NUMBER = 1000  # digits of an integer in a YAML file
 def lines(path: Path) -> Iterator[str]:
     """Yield the lines of a UTF-8 text file without line ends (\\n or \\r\\n) and without a byte order mark."""
     try:
+        if path.exists() and not path.is_file():  # a pipe may never end, a device never does
+            raise DataError(f"{path}: not a regular file; name one")
         with path.open("rb") as file:
             yield from decoded(file, str(path))
     except FileNotFoundError:
@@ -93,15 +96,16 @@ def printable(text: str) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    write_text(path, inert(json.dumps(value, ensure_ascii=False, indent=2)) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write next to the file, then rename: a killed or failed run leaves the old file or none, never a partial one."""
+    require_regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
+        with part.open("w", encoding="utf-8", errors="replace", newline="\n") as file:  # a file name may be no UTF-8
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -110,6 +114,12 @@ def write_text(path: Path, text: str) -> None:
         raise DataError(f"{path}: cannot write: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def require_regular(path: Path) -> None:
+    """Raise DataError if a file written there would replace a device, a pipe or a folder."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: not a regular file, so it is not replaced; name another")
 
 
 @contextmanager

@@ -65,6 +65,8 @@ def refuse_experiment() -> None:
 
 
 def path_of(output: Path) -> Path:
+    if not output.name:
+        raise DataError(f"{output}: is a folder without a name; name a file or folder in it")
     return output.with_name(f".{output.name}.lock")
 
 

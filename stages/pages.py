@@ -73,11 +73,11 @@ FILTERS = (
 
 
 def render(template: Path, **content: Any) -> str:
-    """Return a template filled with `content`; in Markdown, `finalize` escapes each value before Jinja does so for HTML."""
+    """Return a template filled with `content`; `finalize` treats each value before Jinja escapes it for HTML."""
     environment = Environment(
         loader=FileSystemLoader(template.parent),
         autoescape=True,
-        finalize=_in_markdown if template.name.endswith(".md.jinja") else None,
+        finalize=_in_markdown if template.name.endswith(".md.jinja") else _in_html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -85,6 +85,11 @@ def render(template: Path, **content: Any) -> str:
     )
     environment.filters |= {function.__name__: function for function in FILTERS}
     return environment.get_template(template.name).render(**content)
+
+
+def _in_html(value: Any) -> Any:
+    """Return a value without effect on the direction of writing; Jinja escapes it."""
+    return visible(value.replace("\r\n", "\n")) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _in_markdown(value: Any) -> Any:

@@ -17,6 +17,11 @@ def visible(text: str) -> str:
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def inert(json: str) -> str:
+    r"""Return JSON with control characters escaped, e.g. `\u009b`: the same values; JSON itself requires it of the first 32."""
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json)
+
+
 class Record(logging.LogRecord):
     """A message of any logger: libraries quote names and values of models and data in theirs."""
 

@@ -1,12 +1,15 @@
 """YAML and JSON that nobody writes by hand end in one line, in short time and with little memory."""
 
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stages import files, params
 from stages.errors import DataError
+from stages.terminal import CONTROL
 
 ALIASES = "a0: &a0 [1, 2]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 MERGES = "a0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n}\n  <<: [*a{n - 1}, *a{n - 1}]\n  k{n}: 1\n" for n in range(1, 40))
@@ -55,3 +58,24 @@ def test_hostile_json_is_refused_in_one_line(tmp_path: Path, content: str) -> No
     with pytest.raises(DataError, match=r"a\.json") as refusal:
         files.read_json(path)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("made", [os.mkfifo, Path.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path: Path, made: Any) -> None:
+    made(tmp_path / "a.json")
+    for use in (lambda path: list(files.lines(path)), files.read_json, lambda path: files.write_json(path, {})):
+        with pytest.raises(DataError, match=r"a\.json: not a regular file"):
+            use(tmp_path / "a.json")
+    assert not (tmp_path / "a.json").is_file()
+
+
+def test_devices_are_not_read() -> None:
+    with pytest.raises(DataError, match=r"^/dev/zero: not a regular file"):
+        list(files.lines(Path("/dev/zero")))
+
+
+def test_json_has_no_effect_on_a_terminal(tmp_path: Path) -> None:
+    value = {"\u009b2J": ["\u202ea\x7f", "\udcff"]}
+    files.write_json(tmp_path / "a.json", value)
+    assert not CONTROL.search((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert files.read_json(tmp_path / "a.json") == value

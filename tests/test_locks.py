@@ -110,6 +110,12 @@ def test_content_of_a_lock_is_shown_as_one_plain_line(content, monkeypatch) -> N
     assert str(refused.value).isprintable() and len(str(refused.value)) < 400
 
 
+@pytest.mark.parametrize("output", [".", "/", ""])
+def test_output_without_a_name_is_refused(output) -> None:
+    with pytest.raises(DataError, match="is a folder without a name; name a file or folder in it"):
+        locks.take(Path(output))
+
+
 def test_parameters_of_a_running_experiment_are_not_read(other, monkeypatch) -> None:
     compose.compose(["experiment=smoke"], params.PARAMS)
     before, first = params.PARAMS.read_bytes(), other(str(locks.EXPERIMENT))

@@ -1,5 +1,6 @@
 """The machine sends no request that the user did not ask for. Every socket is blocked; tests/e2e checks the smoke run."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,10 @@ def test_loading_a_metric_of_the_hub_is_not_counted(blocker, tmp_path, variables
     environment = blocker.environment(ROOT) | {"HF_HOME": str(tmp_path / "home")} | variables
     subprocess.run([sys.executable, "-c", METRIC], cwd=tmp_path, env=environment, capture_output=True)
     assert {attempt.split()[0] for attempt in blocker.attempts()} == reached
+
+
+@pytest.mark.parametrize("script", ["step", "gpu", "decode"])
+def test_benchmarks_switch_telemetry_off_before_any_library(script) -> None:
+    """The hub's library reads the variable when it is imported."""
+    imported = re.findall(r"^(?:import|from) (\w+)", (ROOT / f"bench/{script}.py").read_text(), re.MULTILINE)
+    assert next(name for name in imported if name not in sys.stdlib_module_names) == "stages"

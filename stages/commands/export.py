@@ -81,8 +81,8 @@ def _export(p: Params, runtime: Runtime, adapter: Path, split: Path, card: Path,
     check = compare({**forms, "merged": merged}, examples)
     if check.merge_error > TOLERANCE:
         raise DataError(
-            f"{adapter}: merging and rounding to bf16 loses {check.merge_error:.3f} of what was learnt, more than {TOLERANCE}; "
-            "serve the base and the adapter unmerged"
+            f"{adapter}: merging and rounding to bf16 loses {check.merge_error:.3f} of what was learned, more than "
+            f"{TOLERANCE}; serve the base and the adapter unmerged"
         )
     own = adapter.resolve() in [stored.adapter_of(seed).resolve() for seed in p.seeds]
     copies = {"README.md": card, "params.yaml": params.PARAMS} if own else {}
@@ -107,11 +107,11 @@ def compare(forms: dict[str, LanguageModel], examples: Sequence[Example]) -> Che
             squares[pair] += float(difference.square().sum())
             absolute[pair] += float(difference.abs().sum())
             same[pair] += int((logits[one].argmax(-1) == logits[other].argmax(-1)).sum())
-    learnt = squares["base/adapter"]
+    learned = squares["base/adapter"]
     return Check(
         rows=len(examples),
         tolerance=TOLERANCE,
-        merge_error=round((squares["adapter/merged"] / learnt) ** 0.5, 6) if learnt else 0.0,
+        merge_error=round((squares["adapter/merged"] / learned) ** 0.5, 6) if learned else 0.0,
         stop_rate={name: round(stopped[name] / len(examples), 6) for name in forms},
         top1_agreement={pair: round(count / positions, 6) for pair, count in same.items()},
         logit_difference={pair: round(total / numbers, 6) for pair, total in absolute.items()},

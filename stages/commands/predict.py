@@ -17,11 +17,12 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from stages import locks, params
 from stages.errors import DataError
-from stages.files import decoded, file_hash, lines, printable, unchanged
+from stages.files import decoded, file_hash, lines, printable, require_regular, unchanged
 from stages.models import stored
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import Params
 from stages.records import Message, Task, content_hash
+from stages.terminal import inert
 from stages.text import chat
 from stages.text.objects import parsed
 from stages.text.prompts import SHOTS, question, shots_of, with_shots
@@ -69,8 +70,10 @@ def _folders(source: str, target: str, systems: Sequence[str], adapters: Sequenc
     folders = _named(adapters) or {name: _adapter(first if name == "tuned" else name) for name in systems}
     if source != "-" and not Path(source).is_file():
         raise DataError(f"--input {source}: no such file")
-    if Path(target).is_dir():
-        raise DataError(f"--output {target}: is a folder; name a file")
+    if target != "-":
+        require_regular(Path(target))
+        if source != "-" and Path(target).exists() and Path(source).samefile(target):
+            raise DataError(f"--output {target}: is the file of --input, which the answers would replace; name another")
     for _ in _checkable(source, p):  # raises before the first answer
         pass
     read_manifest()  # raises early if there is none
@@ -108,7 +111,7 @@ def _write(file: IO[str], tasks: Iterator[Task], systems: dict[str, System], bat
         for position, task in enumerate(batch):
             by_system = {name: rows[position] for name, rows in answers.items()}
             row = by_system if len(by_system) > 1 else next(iter(by_system.values()))
-            file.write(printable(json.dumps({"input": task.input, **row}, ensure_ascii=False)) + "\n")
+            file.write(inert(printable(json.dumps({"input": task.input, **row}, ensure_ascii=False))) + "\n")
         file.flush()
         written += len(batch)
     return written

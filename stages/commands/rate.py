@@ -37,6 +37,8 @@ class RatingSummary(TypedDict):
 
 def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Path) -> None:
     """Write <folder>/<rater>.csv for each rater, and the key next to the folder; raise DataError if one of them exists."""
+    if wrong := [rater for rater in raters if Path(rater).name != rater or rater in ("", "..")]:
+        raise DataError(f"--raters: {wrong[0]!r} names no file; use a name without slashes for each rater")
     clone.refuse_running()
     with files.unchanged(params.PARAMS, DATA / "formatted", DATA / "predictions"):
         p = params.read("seed", "predict.split")

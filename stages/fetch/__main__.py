@@ -1,6 +1,5 @@
 """fetch: the base model's manifest and the raw records of each split."""
 
-import os
 from pathlib import Path
 
 from stages import files, params, records, stage
@@ -18,8 +17,6 @@ def main() -> None:
     p = params.read("seed", "model", "data", "retention")
     for folder in (Path(p.data.path), Path(p.retention.path)):
         _refuse_links(folder)
-    if p.model.source == "path":
-        _refuse_links_of_model(Path(p.model.path))
     name = params.check_file().name  # only for messages, so dvc.yaml does not list it
     texts: dict[str, list[Document]] = {}
     facts: dict[str, list[Fact]] = {}
@@ -67,17 +64,6 @@ def _refuse_links(folder: Path) -> None:
     for path in sorted(folder.glob("**/*")):
         if path.exists() and not path.is_file() and not path.is_dir():
             raise DataError(f"{path}: a named pipe or a device, which is not read; put a file there")
-
-
-def _refuse_links_of_model(folder: Path) -> None:
-    """Raise DataError if a model folder links to a file elsewhere whose text would become part of prompts or of an export.
-
-    Weights may be links, since they hold no text. So may all files of the hub's cache, which are links to its blobs.
-    """
-    blobs = folder.resolve().parent.parent / "blobs"
-    for path in files.links_out(folder):
-        if path.suffix != ".safetensors" and not Path(os.path.realpath(path)).is_relative_to(blobs):
-            raise DataError(f"model.path: {path}: a link that leads out of {folder} or nowhere; put a copy of the file there")
 
 
 def _require_chats(manifest: Manifest) -> None:

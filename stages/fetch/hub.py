@@ -15,6 +15,9 @@ from stages.params import HubRows
 
 CARDS = ("README.md", ".huggingface.yaml")  # may name the files of each split
 ALLOWED = ("*.parquet", "*.jsonl", "*.json", "*.csv", "README.md")
+# Keys of a configuration in a card. Every other one is an option of a reader, and some compute: `sep` may be a pattern.
+CONFIGURED = {"config_name", "data_files", "data_dir", "default", "description", "version", "features", "drop_labels"}
+SIGNS = {"sep", "delimiter", "quotechar", "escapechar"}  # options that may be one sign
 OUTSIDE = re.compile(r"^[/~\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|::|://")  # in a path: absolute, upwards, chained or a URL
 EXPERIMENTS = Path("conf/experiment")
 
@@ -87,9 +90,21 @@ def _check_cards(hub: HubRows, folder: Path) -> None:
         text = card.read_text(encoding="utf-8", errors="replace")
         if card.suffix == ".md":
             text = block[2] if (block := REGEX_YAML_BLOCK.search(text.removeprefix("\ufeff"))) else ""  # as datasets does
-        for path in _paths(files.read_yaml(text, f"{hub.repo}: {card.name}")):
+        content = files.read_yaml(text, f"{hub.repo}: {card.name}")
+        if option := next(_options(content), None):
+            raise DataError(f"{hub.repo}: {card.name} sets {option[:80]!r} for the reader of its files, which is not followed")
+        for path in _paths(content):
             if OUTSIDE.search(path):
                 raise DataError(f"{hub.repo}: {card.name} names the file {path[:80]!r}; only files of the data set are read")
+
+
+def _options(card: Any) -> Iterator[str]:
+    """Yield the options of readers in a card's configurations, except usual signs of CSV."""
+    configs = card.get("configs") if isinstance(card, dict) else None
+    for config in configs if isinstance(configs, list) else ():
+        for key, value in config.items() if isinstance(config, dict) else ():
+            if key not in CONFIGURED and not (key in SIGNS and isinstance(value, str) and len(value) == 1):
+                yield str(key)
 
 
 def _paths(value: Any, named: bool = False) -> Iterator[str]:

@@ -31,8 +31,8 @@ def main() -> None:
     )
     splits = {name: chats.examples(tasks) for name, tasks in (("train", train), ("valid", valid), ("test", raw["test"]))}
     if not train:
-        counts = ", ".join(f"{source} {len(tasks)}" for source, tasks in {"authored": authored, **made}.items())
-        raise DataError(f"format: no training rows are left of {counts}; removed as overlapping: {removed}")
+        counts = _listed({source: len(tasks) for source, tasks in {"authored": authored, **made}.items()})
+        raise DataError(f"format: no training rows are left of {counts}; removed as overlapping: {_listed(removed)}")
     splits["train"] += chats.replayed(list(records.read(REPLAY, Example)), len(train), p.replay.fraction, p.seed)
     tokenizer = load_tokenizer(sources.ensure(read_manifest()))
     fitted, audits = audit.fit(splits, tokenizer, p.format)
@@ -55,7 +55,11 @@ def main() -> None:
     rendering = rendering_hash(tokenizer)
     figures.write(FORMATTED / "audit.json", figures.Audit(splits=audits, rendering=rendering, overlap=removed, origin=origin))
     files.write_text(FORMATTED / "trained_on.txt", audit.trained_on(fitted["train"][:5], tokenizer))
-    print(f"{len(fitted['train'])} train rows from {origin}; removed as overlapping: {removed}")
+    print(f"{len(fitted['train'])} training rows from {_listed(origin)}; removed as overlapping: {_listed(removed)}")
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 if __name__ == "__main__":

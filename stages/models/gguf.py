@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 
-def dequantise(gguf: Path, folder: Path) -> None:
+def dequantize(gguf: Path, folder: Path) -> None:
     """Store the tokenizer of a GGUF file and its weights, in bf16, in a folder."""
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     AutoTokenizer.from_pretrained(**source).save_pretrained(folder)

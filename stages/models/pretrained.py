@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from stages.models.stored import check_folder
+from stages.models.stored import check_folder, refuse_adapter
 
 LOCAL = {"trust_remote_code": False, "local_files_only": True}
 
@@ -23,6 +23,7 @@ LOCAL = {"trust_remote_code": False, "local_files_only": True}
 def config(folder: Path) -> PretrainedConfig:
     """Return the configuration of a model folder."""
     check_folder(folder)
+    refuse_adapter(folder)
     return AutoConfig.from_pretrained(folder, **LOCAL)
 
 

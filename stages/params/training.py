@@ -1,4 +1,4 @@
-"""Sections for adapting the model: formatting, replay, quantisation, adapters and training."""
+"""Sections for adapting the model: formatting, replay, quantization, adapters and training."""
 
 from typing import Annotated, Literal, Self
 
@@ -25,7 +25,7 @@ class Replay(Section):
 
 
 class Quantization(Section):
-    """Quantisation of the frozen base in training; nf4 with double quantisation is QLoRA (Dettmers et al. 2023,
+    """Quantization of the frozen base in training; nf4 with double quantization is QLoRA (Dettmers et al. 2023,
     arXiv:2305.14314). `double_quant` applies to the 4-bit types only.
     """
 

@@ -89,7 +89,7 @@ class Params(Section):
             ),
             (
                 bits != "none" and kind in WHOLE,
-                f"quantization.type = {bits} with adapter.type = {kind}: quantised weights cannot be trained; "
+                f"quantization.type = {bits} with adapter.type = {kind}: quantized weights cannot be trained; "
                 "use adapter=lora or quantization=none",
             ),
             (
@@ -122,7 +122,7 @@ class Params(Section):
             (
                 init == "pissa" and bits != "none",
                 f"lora.init = pissa with quantization.type = {bits}: it subtracts weights from the base, which must not be "
-                "quantised before; use quantization=none",
+                "quantized before; use quantization=none",
             ),
             (
                 init == "loftq" and bits not in ("nf4", "fp4"),

@@ -47,8 +47,8 @@ def main() -> None:
     seconds = time.monotonic() - started
     if tuned:
         a = params.read("quantization", "predict.agreement_rows")
-        quantised = open_tuned(runtime, adapter_of(system), a.quantization, merge=False)
-        agreed = answers.agreement(quantised, examples[: a.predict.agreement_rows], predictions, a.quantization.type)
+        quantized = open_tuned(runtime, adapter_of(system), a.quantization, merge=False)
+        agreed = answers.agreement(quantized, examples[: a.predict.agreement_rows], predictions, a.quantization.type)
         figures.write(AGREEMENT / f"{system}.json", agreed)
     cost = answers.cost(predictions, seconds, provenance.machine(runtime))
     figures.write(COST / f"predict_{system}.json", cost)

@@ -13,7 +13,7 @@ from stages.records import Example, Score
 from stages.report import evidence, examples, page, personal, results, retention, summary, table
 from stages.report.evidence import Evidence
 from stages.report.nearest import Nearest
-from stages.terminal import visible
+from stages.terminal import inert, visible
 
 COSTS: dict[str, type[figures.Cost]] = {
     "synthesize": figures.SynthesisCost,
@@ -208,7 +208,7 @@ def _commit() -> str:
 
 
 def _line(row: Any) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    return inert(json.dumps(row, ensure_ascii=False)) + "\n"
 
 
 if __name__ == "__main__":

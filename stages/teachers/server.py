@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -20,12 +21,14 @@ from stages.teachers.teacher import Ask, Keep, Refused, Reply, Unit, about, coun
 # Ordinary text has none of them: [NOTE], [FIRST_NAME], <b> and <think> are sent.
 CONTROL = re.compile(
     r"<\|[^|<>\s]{1,80}\|?>|<\w{1,80}\|>|<｜[^｜<>]{1,80}｜>|</?s>|<</?SYS>>"
-    r"|<(?i:(?:bos|eo[adhmpst]|so[ps]|pad|unk|cls|sep)(?:_token)?|(?:start|end|begin)_of_\w{1,40}|fim_\w{1,40})>"
+    r"|<(?i:(?:bos|eo[adhmpst]|so[ps]|pad|unk|cls|sep)(?:_token)?|(?:start|end|begin)_of_\w{1,40}|fim_\w{1,40}|im_(?:start|end))>"
+    r"|<(?:reponame|filename|tool_calls?|empty_output|(?:repo|file|gh|issue|jupyter|commit)_\w{1,40})>"
     r"|<(?i:\w{0,40}(?:unused|reserved)\w{0,40}\d|(?:extra_id|special)_\d{1,6}|0x[\da-f]{2})>|</?seed:\w{1,40}>"
     r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS|CONTENT)|MODEL_SETTINGS|CALL_ID|IMG_(?:BREAK|END)|THINK)\]"
     r"|\[(?:[gs]?MASK|CLS|SEP|PAD|UNK|BOS|EOS|(?i:unused(?:_token_)?\d{1,6}))\]|\]<\][^\[\]<>]{1,40}\[>\[|\]~!?b[\[\]]|\[e~\["
     r"|\[\|[^|\[\]\s]{1,40}\|\]|<_(?:system|user|bot|start|end)>"
 )
+PART = 8  # characters of a key that a text may not hold in a row
 REFUSALS = (400, 413, 422)  # of one request, while others are answered
 
 
@@ -85,11 +88,14 @@ class OpenAI:
         return (prompt_tokens * price.usd_per_million_input + new_tokens * price.usd_per_million_output) / 1e6
 
     def _reason(self, error: Exception) -> str:
-        return self._masked(reason(error))
+        return reason(Exception(self._masked(str(error)))) if str(error) else reason(error)
 
     def _masked(self, text: str) -> str:
-        """Hide the key, which a server may send back; before a text is cut, or a part of the key would remain."""
-        return _spellings(self._key()).sub("***", text) if self.options.api_key_env else text
+        """Hide the key and long parts of it, which a server may send back; before a text is cut, or a part would remain."""
+        if not self.options.api_key_env:
+            return text
+        key = self._key()
+        return _without_parts(_spellings(key).sub("***", text), key)
 
     def _key(self) -> str:
         name = self.options.api_key_env
@@ -141,7 +147,7 @@ class OpenAI:
                 new_tokens=counted(getattr(body.usage, "completion_tokens", None), about(text)),
                 retries=raw.retries_taken,
             )
-        except (ValueError, AttributeError, IndexError, TypeError, RecursionError) as error:
+        except (ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
             raise _Unusable(
                 f"the server sent no chat completion: {self._masked(raw.text)[:80]!r}", raw.retries_taken
             ) from error
@@ -155,9 +161,28 @@ def _spellings(key: str) -> re.Pattern[str]:
         number = f"(?i:{ord(sign):02x})"
         named = "".join(f"|{name}" for name, meant in html5.items() if meant == sign and name.endswith(";"))
         html = f"&(?:#0{{0,5}}{ord(sign)};|#[xX]0{{0,5}}{number};{named})"
-        return rf"(?:\\{{0,4}}(?:{re.escape(sign)}|{html})|\\{{1,4}}[ux](?:00)?{number}|%{number})"
+        return rf"(?:\\{{0,4}}(?:{re.escape(sign)}|{html})|\\{{1,4}}[ux](?:00)?{number}|%(?:25)*{number})"
 
     return re.compile("".join(map(spellings, key)))
+
+
+def _without_parts(text: str, key: str) -> str:
+    """Hide each run of PART or more characters that the key, or a Base64 form of it, holds too."""
+    known = _windows(key)
+    found = [start for start in range(len(text) - PART + 1) if text[start : start + PART] in known]
+    pieces, end = [], 0
+    for start in found:
+        if start >= end:
+            pieces += [text[end:start], "***"]
+        end = start + PART
+    return "".join([*pieces, text[end:]])
+
+
+@cache
+def _windows(key: str) -> frozenset[str]:
+    """Return all runs of PART characters of a key and of its Base64 at each of three offsets within a longer text."""
+    texts = [key, *(b64encode(b" " * offset + key.encode()).decode()[offset and offset + 1 :] for offset in range(3))]
+    return frozenset(text[start : start + PART] for text in texts for start in range(len(text) - PART + 1))
 
 
 class _Unusable(Exception):

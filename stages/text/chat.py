@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stages.errors import DataError
+from stages.errors import DataError, reason
 from stages.records import Message, Role
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def control_patterns(tokenizer: "PreTrainedTokenizerBase") -> dict[Role, re.Patt
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     special |= set(tokenizer.all_special_tokens)
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if not ORDINARY.fullmatch(token.content)}
+    special, added = ({*tokens, *(_normalized(tokenizer, token) for token in tokens)} for tokens in (special, added))
     tags = {found[1] for token in added if token.startswith("</") and (found := TAG.fullmatch(token))}
     own = {token for token in added if (found := TAG.fullmatch(token)) and found[1] in tags}
     return {
@@ -140,7 +141,11 @@ def _beginnings(tokens: set[str]) -> re.Pattern[str]:
 
 def has_control_tokens(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> bool:
     """Return whether a message holds the text of a control token of this model."""
-    return any(tokenizer.control[message.role].search(message.content) for message in messages)
+    return any(
+        tokenizer.control[message.role].search(text)
+        for message in messages
+        for text in (message.content, _normalized(tokenizer, message.content))
+    )
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], answer_next: bool) -> str:
@@ -158,7 +163,16 @@ def _turns(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) ->
 
 def _divided(tokenizer: "PreTrainedTokenizerBase", role: Role, text: str) -> str:
     """Return the text with BREAK after the first character of each control token; one that cannot be divided is UNKNOWN."""
-    return tokenizer.control[role].sub(lambda found: UNKNOWN if found[1] else found[0] + BREAK, text)
+    pattern = tokenizer.control[role]
+    normalized = _normalized(tokenizer, text)
+    if normalized != text and len(pattern.findall(normalized)) > len(pattern.findall(text)):
+        text = normalized
+    return pattern.sub(lambda found: UNKNOWN if found[1] else found[0] + BREAK, text)
+
+
+def _normalized(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
+    """Return the text in which the tokenizer looks for the added tokens that it normalises: full-width ＜|end|＞ can be one."""
+    return str(tokenizer.normalizer.normalize_str(text)) if tokenizer.normalizer else text
 
 
 def _rendered(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]], answer_next: bool) -> str:
@@ -171,16 +185,23 @@ def _rendered(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]],
 
     # apply_chat_template copies every turn at each call, which takes six times as long. These turns are plain text already.
     with _time_limit(f"{tokenizer.name_or_path}: its chat template runs for more than {TEMPLATE_SECONDS:g} s"):
-        template = _compile_jinja_template(FIXED_CLOCK + str(tokenizer.chat_template))  # computes its constants
-        text = template.render(
-            **tokenizer.special_tokens_map,
-            messages=turns,
-            tools=None,
-            documents=None,
-            add_generation_prompt=answer_next,
-            enable_thinking=False,
-            date_string=FIXED_DATE,
-        )
+        try:
+            template = _compile_jinja_template(FIXED_CLOCK + str(tokenizer.chat_template))  # computes its constants
+            text = template.render(
+                **tokenizer.special_tokens_map,
+                messages=turns,
+                tools=None,
+                documents=None,
+                add_generation_prompt=answer_next,
+                enable_thinking=False,
+                date_string=FIXED_DATE,
+            )
+        except Exception as error:  # what a template computes can raise anything
+            opening = turns[-1]["content"][:60] if turns else ""
+            raise DataError(
+                f"{tokenizer.name_or_path}: its chat template cannot write the chat that ends in {opening!r} "
+                f"({reason(error)}); leave such rows out, choose another model or name a template in model.chat_template"
+            ) from None
     return str(text)
 
 
@@ -245,4 +266,12 @@ def _extend(tokenizer: "PreTrainedTokenizerBase", sequence: Encoded, text: str, 
 
 def _ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     """Return ids of rendered text, in which a control token is one unless BREAK divides it."""
-    return [id for piece in text.split(BREAK) for id in tokenizer(piece, add_special_tokens=False)["input_ids"]]
+    try:
+        return [id for piece in text.split(BREAK) for id in tokenizer(piece, add_special_tokens=False)["input_ids"]]
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of Rust; no Exception: a pattern in the tokenizer takes too long
+            raise
+        raise DataError(
+            f"{tokenizer.name_or_path}: its tokenizer cannot read the text {text[:60]!r} ({reason(error)}); leave the text out "
+            "or use another model"
+        ) from None

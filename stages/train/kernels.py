@@ -56,7 +56,7 @@ def fused(model: PreTrainedModel, precision: str) -> Iterator[set[str]]:
 def _plain_lora(model: PreTrainedModel) -> list[tuple[Any, Tensor]]:
     """Return LoRA's layers without dropout or a variant such as DoRA, each with its frozen weights in bf16.
 
-    Weights in 4 bits are dequantised once, not twice a step. Return none if that takes a quarter of the free memory.
+    Weights in 4 bits are dequantized once, not twice a step. Return none if that takes a quarter of the free memory.
     """
     layers = [
         layer

@@ -22,7 +22,7 @@ def loftq(model: PeftModel) -> None:
     """
     whole = loading.load_base(Path(model.name_or_path), "cpu", precision="fp32")
     for name, module in model.base_model.model.named_modules():
-        if not hasattr(module, "lora_A") or not hasattr(module.base_layer.weight, "quant_state"):  # T5 leaves some unquantised
+        if not hasattr(module, "lora_A") or not hasattr(module.base_layer.weight, "quant_state"):  # T5 leaves some unquantized
             continue
         four_bit = module.base_layer.weight
         rounded = bnb.functional.dequantize_4bit(four_bit.data, four_bit.quant_state).float()

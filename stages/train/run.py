@@ -124,7 +124,7 @@ def own_casts(model: PreTrainedModel) -> AbstractContextManager[None]:
 
 
 def steps(rows: int, options: Train, runtime: Runtime) -> int:
-    """Return the optimiser steps of a run, counted as transformers does: an incomplete last batch is a step too."""
+    """Return the optimizer steps of a run, counted as transformers does: an incomplete last batch is a step too."""
     micro = ceil(rows / runtime.micro_batch_size)
     epoch = max(1, ceil(micro / (options.batch_size // runtime.micro_batch_size)))
     return options.max_steps or ceil(options.num_train_epochs * epoch)

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,3 +36,23 @@ def test_help_imports_nothing_but_the_parser() -> None:
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "['stages', 'stages.cli', 'stages.errors', 'stages.stage', 'stages.terminal']"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["rate", "export", "--raters", "a", "--output", "x", "--rows", "-1"],
+        ["rate", "export", "--raters", "a", "--output", "x", "--rows", "0"],
+        ["judge", "--rows", "1.5"],
+        ["benchmark", "export", "--output", "x", "--shots", "-1"],
+        ["benchmark", "run", "arc", "--output", "x", "--limit", "0"],
+    ],
+    ids=" ".join,
+)
+def test_number_out_of_range_is_refused_by_name(line, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.parser().parse_args(line)
+    assert stopped.value.code == 2
+    assert re.search(
+        rf"argument {line[-2]}: '{line[-1]}': must be a whole number of at least [01]$", capsys.readouterr().err.strip()
+    )

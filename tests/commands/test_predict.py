@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -12,6 +13,7 @@ from stages import files, locks, params
 from stages.commands import predict
 from stages.errors import DataError
 from stages.generation import decoding
+from stages.terminal import CONTROL
 
 pytestmark = pytest.mark.model
 
@@ -256,7 +258,7 @@ def test_too_many_shots_and_no_system_are_refused(tuned):
         predict.answer(source, "out.jsonl", ["base_3shot"])
     with pytest.raises(DataError, match="--system: names no system"):
         predict.answer(source, "out.jsonl", [])
-    with pytest.raises(DataError, match="--output data: is a folder"):
+    with pytest.raises(DataError, match=r"^data: not a regular file, so it is not replaced"):
         predict.answer(source, "data", ["tuned"])
 
 
@@ -269,6 +271,23 @@ def test_unknown_system_is_refused_first(tuned, system):
 def test_missing_input_is_named(tuned):
     with pytest.raises(DataError, match=r"--input nothing\.txt: no such file"):
         predict.answer("nothing.txt", "out.jsonl", ["tuned"])
+
+
+@pytest.mark.parametrize("name", ["same.txt", "./same.txt", "link.txt"])
+def test_answers_never_replace_the_texts(tuned, name):
+    lines_to("same.txt", *TEXTS)
+    Path("link.txt").symlink_to("same.txt")
+    before = Path("same.txt").read_text()
+    with pytest.raises(DataError, match=r"^--output .*same\.txt: is the file of --input"):
+        predict.answer(name, "same.txt", ["tuned"])
+    assert Path("same.txt").read_text() == before
+
+
+def test_a_pipe_is_not_replaced_by_answers(tuned):
+    os.mkfifo("pipe")
+    with pytest.raises(DataError, match=r"^pipe: not a regular file, so it is not replaced"):
+        predict.answer(lines_to("texts.txt", "a"), "pipe", ["tuned"])
+    assert Path("pipe").is_fifo()
 
 
 OBJECTS = [
@@ -306,11 +325,13 @@ def test_a_bad_last_line_is_found_before_the_first_answer(tuned, greedy, bad):
         ('{"a": NaN}', None),
         ('{"a": ' + "1" * 5000 + "}", None),
         ('{"a": ' + "[" * 3000 + "]" * 3000 + "}", None),
+        ('{"\u009b2J": "\u202ea\x7f"}', {"\u009b2J": "\u202ea\x7f"}),
     ],
-    ids=["half pairs", "infinity", "minus infinity", "nan", "digits", "nested"],
+    ids=["half pairs", "infinity", "minus infinity", "nan", "digits", "nested", "terminal"],
 )
 def test_hostile_answer_is_written_as_json(tuned, monkeypatch, text, expected):
     monkeypatch.setattr(decoding, "greedy", lambda lm, prompts, *_: [decoding.Completion(text, True, 1) for _ in prompts])
     predict.answer(lines_to("texts.txt", "a"), "out.jsonl", ["tuned"])
     (row,) = rows_of("out.jsonl")
     assert (row["text"], row["parsed"], row["valid"]) == (text, expected, expected is not None)
+    assert not CONTROL.search(Path("out.jsonl").read_text(encoding="utf-8"))

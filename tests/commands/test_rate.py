@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,6 +241,13 @@ def test_sheet_that_is_a_link_out_of_the_folder_is_refused(folder, monkeypatch, 
         DataError, match=r"ben\.csv: a link that leads out of .*ratings or nowhere; put a copy of the sheet there"
     ):
         rate.read_back(folder, None)
+
+
+@pytest.mark.parametrize("rater", ["../b", "x/y", "/b", "..", ""])
+def test_rater_that_names_no_file_is_refused(folder, monkeypatch, rater):
+    with pytest.raises(DataError, match=r"^--raters: .* names no file; use a name without slashes"):
+        rate.export(["tuned_42"], ["a", rater], 2, Path("sheets"))
+    assert not Path("sheets").exists()
 
 
 def test_two_exports_to_one_folder_do_not_mix_their_keys(folder, monkeypatch):

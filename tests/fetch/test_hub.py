@@ -187,6 +187,25 @@ def test_damaged_data_set_is_refused_with_one_line(tmp_path: Path, name: str, co
         list(hub.rows(HubRows(repo="acme/q", revision="main", split="train"), snapshot))
 
 
+@pytest.mark.parametrize(
+    "option",
+    ['sep: "(a+)+$|,"', 'delimiter: ", "', "engine: python", "sep: null", "converters: {a: b}", "compression: {method: zip}"],
+)
+def test_option_of_a_reader_in_a_card_is_refused(tmp_path: Path, option: str) -> None:
+    key = option.split(":")[0]
+    with pytest.raises(
+        DataError, match=rf"^acme/q: README\.md sets '{key}' for the reader of its files, which is not followed"
+    ):
+        table_of(tmp_path, f"configs:\n- config_name: default\n  data_files: train.jsonl\n  {option}\n")
+
+
+def test_sign_of_csv_in_a_card_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "hub/datasets--acme--q/snapshots" / COMMIT).mkdir(parents=True)
+    (tmp_path / "hub/datasets--acme--q/snapshots" / COMMIT / "train.csv").write_text("question;answer\ninside;yes\n")
+    card = 'configs:\n- config_name: default\n  data_files: train.csv\n  sep: ";"\n'
+    assert table_of(tmp_path, card, "train.csv") == [row_of("inside")]
+
+
 def test_card_that_names_its_own_files_is_read(tmp_path: Path) -> None:
     card = "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/*.jsonl\n"
     (tmp_path / "hub/datasets--acme--q/snapshots" / COMMIT / "data").mkdir(parents=True)

@@ -9,7 +9,8 @@ import pytest
 from stages import params
 from stages.errors import DataError
 from stages.fetch import __main__ as fetch
-from stages.params import compose
+from stages.models import sources
+from stages.params import PathModel, compose
 
 AUTHORED = compose.ROOT / "data/authored"
 LINKS = {  # experiment, key, folder, and a file of it that becomes a link
@@ -73,14 +74,14 @@ def test_link_out_of_a_model_folder_is_refused(model: Path, tmp_path: Path, name
     (tmp_path / "elsewhere/secret").write_text("secret")
     (model / name).symlink_to(tmp_path / "elsewhere" / ("" if "." not in name else "secret"))
     with pytest.raises(DataError, match=rf"^model\.path: .*{name}: a link that leads out of .*; put a copy of the file there"):
-        fetch._refuse_links_of_model(model)
+        sources._refuse_links(model)
 
 
 @pytest.mark.parametrize("named", ["missing", "../../../secret", "../../blobs-of-others/a", "/etc/passwd", "."])
 def test_link_of_a_model_that_leads_nowhere_useful_is_refused(model: Path, named: str) -> None:
     (model / "chat_template.jinja").symlink_to(named if named != "." else "chat_template.jinja")
     with pytest.raises(DataError, match="a link that leads out of"):
-        fetch._refuse_links_of_model(model)
+        sources._refuse_links(model)
 
 
 def test_weights_and_blobs_of_a_model_may_be_links(model: Path, tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_weights_and_blobs_of_a_model_may_be_links(model: Path, tmp_path: Path) 
     (model / "config.json").symlink_to("../../blobs/abc")
     (model / "model.safetensors").symlink_to(weights)
     (model / "generation_config.json").symlink_to("config.json")
-    fetch._refuse_links_of_model(model)
+    sources._refuse_links(model)
 
 
 def test_fetch_checks_the_links_of_a_model(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,3 +103,10 @@ def test_fetch_checks_the_links_of_a_model(model: Path, tmp_path: Path, monkeypa
     compose.compose(["experiment=smoke", "model=path", f"model.path={model}", "model.name=m", "model.license=x"], params.PARAMS)
     with pytest.raises(DataError, match=r"^model\.path: .*chat_template\.jinja: a link that leads out"):
         fetch.main()
+
+
+def test_folder_of_a_local_teacher_is_checked_too(model: Path) -> None:
+    (model / "config.json").write_text("{}")
+    (model / "chat_template.jinja").symlink_to("/etc/hostname")
+    with pytest.raises(DataError, match=r"^model\.path: .*chat_template\.jinja: a link that leads out"):
+        sources.fetch(PathModel(source="path", name="m", path=str(model), license="?"))

@@ -12,6 +12,7 @@ from stages.models import loading, pretrained, sources, tokenizer
 from stages.models.stored import adapter_config, check_whole
 from stages.models.tuned import load_tuned
 from stages.params import PathModel, compose
+from stages.text import chat
 
 pytestmark = pytest.mark.model
 
@@ -108,6 +109,10 @@ EXPRESSIONS = [
     ("layers_pattern", [ENDLESS]),
     ("rank_pattern", {"q_proj": 4, ENDLESS: 8}),
     ("alpha_pattern", {"(a?){40}a{40}": 8}),
+    ("lambda_pattern", {ENDLESS: 1.0}),
+    ("n_frequency_pattern", {ENDLESS: 8}),
+    ("block_size_pattern", {ENDLESS: 8}),
+    ("target_parameters", [ENDLESS]),
 ]
 
 
@@ -124,6 +129,24 @@ def test_simple_expression_of_an_adapter_is_read(adapter, tmp_path, key, value):
     folder = shutil.copytree(adapter, tmp_path / "adapter")
     altered(folder / "adapter_config.json", {key: value})
     assert adapter_config(folder)[key] == value
+
+
+@pytest.mark.parametrize("opened", OPENED.values(), ids=OPENED)
+@pytest.mark.parametrize("change", [{"target_modules": ENDLESS}, {"rank_pattern": {ENDLESS: 2}}, {}], ids=str)
+def test_adapter_within_a_model_folder_is_refused(hostile, adapter, change, opened):
+    for path in adapter.iterdir():
+        shutil.copy(path, hostile)
+    altered(hostile / "adapter_config.json", change)
+    with pytest.raises(DataError, match="holds an adapter next to a model; move the adapter out"):
+        opened(hostile)
+
+
+@pytest.mark.parametrize("part", [{"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}])
+def test_tokenizer_that_gives_up_is_named(hostile, part):
+    altered(hostile / "tokenizer.json", {"pre_tokenizer": part})
+    opened = tokenizer.load_tokenizer(hostile)
+    with pytest.raises(DataError, match=r"model: its tokenizer cannot read the text 'aaa.*leave the text out or"):
+        chat.text_ids(opened, "a" * 200 + "!")
 
 
 def test_a_token_called_auto_map_is_no_code(hostile):

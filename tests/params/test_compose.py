@@ -2,6 +2,7 @@
 
 import functools
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,8 @@ def test_value_that_only_the_user_knows_is_required(option: str, key: str) -> No
 
 
 def test_params_yaml_has_exactly_the_keys_of_conf() -> None:
-    committed = params.load(compose.ROOT / params.PARAMS)
+    shown = subprocess.run(["git", "show", "HEAD:params.yaml"], cwd=compose.ROOT, check=True, capture_output=True)
+    committed = params.parse(shown.stdout, "params.yaml")
     chosen = [f"experiment={committed['name']}"] if committed["name"] in EXPERIMENTS else []
     there = composed(*chosen)
     assert {key for key, _ in params.flatten(committed)} == {key for key, _ in params.flatten(there)}

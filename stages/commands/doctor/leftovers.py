@@ -1,6 +1,6 @@
 """Half-written files, unfinished work, and weights that a kill, a full disk or a bad disk damaged.
 
-Delete only files that this project or DVC wrote, and nothing below data/authored/.
+Delete only files that this project or DVC wrote, and nothing below data/authored/ and data/own/, the users' folders.
 """
 
 import re
@@ -15,12 +15,12 @@ from stages.locks import EXPERIMENT, SHOWN, path_of
 from stages.models.manifest import MANIFEST, Manifest
 from stages.models.sources import folder_of
 
-OUTPUTS, AUTHORED = ("data", "models", "reports"), "data/authored"
+OUTPUTS, USERS = ("data", "models", "reports"), ("data/authored", "data/own")
 PART = re.compile(r"\..+\.(\d{1,7})\.part")  # .<name>.<pid>.part, as files.write_text and files.whole_folder name it
 RESUMED = re.compile(r"\..+\.[0-9a-f]{12}\.part")  # answers of an interrupted `tunetrail predict`, which continues with them
 DVC_PART = re.compile(r".*\.[\w-]{22}\.tmp")  # what DVC is copying into the workspace
 FETCHED = re.compile(r"\..+-[0-9a-f]{16}\.\w{8}")  # .<model>-<hash>.<random>, as models.sources names weights being stored
-HOLDER = re.compile(r"\d+ .")  # a process and its command, as locks.take writes them
+HOLDER = re.compile(r"\d{1,7} .*(?:tunetrail|stages|make experiment)")  # a process and its command, as locks.take writes them
 OLD = 3600  # seconds without a change; a process that is unknown here may run in another container
 KEPT_DAYS = 30  # unfinished work that is older is worth a warning: it takes disk space and is rarely resumed
 
@@ -42,9 +42,10 @@ def half_written(root: Path, busy: bool) -> Iterator[Finding]:
 
 
 def _hidden(root: Path, ending: str) -> list[Path]:
-    """Return .<name>.<ending> next to params.yaml and below the folders of outputs, except in data/authored/."""
+    """Return .<name>.<ending> next to params.yaml and below the folders of outputs, except in those of users."""
     below = (path for name in OUTPUTS for path in (root / name).rglob(f".*.{ending}"))
-    return sorted([*root.glob(f".*.{ending}"), *(path for path in below if not path.is_relative_to(root / AUTHORED))])
+    own = [path for path in below if not any(path.is_relative_to(root / folder) for folder in USERS)]
+    return sorted([*root.glob(f".*.{ending}"), *own])
 
 
 def _is_lock(path: Path) -> bool:

@@ -99,6 +99,8 @@ def lock_file(root: Path, busy: bool) -> Iterator[Finding]:
     Git has the last good one, and DVC's run cache has what was computed since.
     """
     path = root / "dvc.lock"
+    if path.is_dir():
+        yield Finding("error", str(path), "is a folder", "move it away; `git checkout dvc.lock` restores the committed file")
     if busy or not path.is_file():
         return
     content, stages = path.read_bytes(), _with_outputs(root / "dvc.yaml")

@@ -35,6 +35,10 @@ def parameters(root: Path, manifest: Manifest | None) -> Iterator[Finding]:
                 yield Finding("error", "dvc.yaml", "only the beginning of the committed one", checkout.format("dvc.yaml"))
     except DataError as error:
         yield Finding("error", "dvc.yaml", f"cannot be read ({reason(error)})", checkout.format("dvc.yaml"))
+    for name in (".dvc/config", ".dvc/config.local"):
+        if problem := _unreadable(root / name):
+            remedy = checkout.format(name) if name == ".dvc/config" else "correct or delete it: git does not know it"
+            yield Finding("error", name, f"DVC cannot read it ({problem})", remedy)
     try:
         values = params.load(root / params.PARAMS)
     except DataError as error:
@@ -49,6 +53,17 @@ def parameters(root: Path, manifest: Manifest | None) -> Iterator[Finding]:
     if size := manifest.parameters if manifest else _size(p.model.name):
         yield from _room(root, p, manifest.model if manifest else p.model, size)
     yield from _optional(p)
+
+
+def _unreadable(config: Path) -> str:
+    """Return why DVC could not read one of its configurations; nothing if it can, or if there is none."""
+    from configobj import ConfigObj, ConfigObjError
+
+    try:
+        ConfigObj(str(config), encoding="utf-8", file_error=config.exists())
+    except (ConfigObjError, OSError, UnicodeDecodeError) as error:
+        return reason(error)
+    return ""
 
 
 def _is_beginning(root: Path, name: str) -> bool:
@@ -70,7 +85,7 @@ def _room(root: Path, p: Params, model: Model, size: int) -> Iterator[Finding]:
     """Estimate disk and memory for a base of `size` parameters; what is trained counts as 5 % of the weights for an adapter.
 
     Disk: in the cache, weights not fetched yet, and as much for the file that they are made from; in the clone, two
-    checkpoints of what is trained with its optimiser (three times its fp32 size), and per seed the output with DVC's copy.
+    checkpoints of what is trained with its optimizer (three times its fp32 size), and per seed the output with DVC's copy.
     Memory: weights, and the rest of BYTES_PER_PARAMETER by rows in a micro-batch.
     """
     whole = p.adapter.type in params.WHOLE

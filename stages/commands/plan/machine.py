@@ -21,7 +21,7 @@ LABELS = (
     "of these trained",
     "libraries, GiB",
     "frozen weights, GiB",
-    "trained weights, gradients, optimiser, GiB",
+    "trained weights, gradients, optimizer, GiB",
     "activations and buffers, GiB",
     "peak memory, GiB",
     "free now, GiB",
@@ -36,7 +36,7 @@ TOO_LARGE = 137  # the exit code of a process that the kernel kills for want of 
 
 @dataclass(frozen=True)
 class Probe:
-    """Counts, and bytes at the peak: of frozen weights, of what is trained with gradients and optimiser, and of the rest.
+    """Counts, and bytes at the peak: of frozen weights, of what is trained with gradients and optimizer, and of the rest.
 
     `libraries` is what the process holds before it opens a model. `rows` share what is left, the activations. `seconds` are
     those expected of the whole run, `units` the steps or tokens that take `unit_seconds` each.

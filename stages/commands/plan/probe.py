@@ -79,7 +79,7 @@ def training(p: Params, micro_batch_size: int) -> Probe:
     by_size = sorted(order, key=padded)
     tried = [by_size[-1], *(by_size[(2 * step + 1) * len(by_size) // (2 * STEPS)] for step in range(STEPS))]
     started = time.time()
-    times, validated, optimiser = _tried(opened, tried, p, runtime)
+    times, validated, optimizer = _tried(opened, tried, p, runtime)
     seconds = sum(after - before for before, after in pairwise(times)) / sum(map(padded, tried[1:]))
     steps = run.steps(len(rows.train), p.train, runtime)
     step = seconds * sum(map(padded, order)) / len(order)
@@ -90,7 +90,7 @@ def training(p: Params, micro_batch_size: int) -> Probe:
         trained=sum(weight.numel() for weight in trained),
         libraries=libraries,
         weights=sum(weight.nbytes for weight in model.parameters() if not weight.requires_grad),
-        training=sum(2 * weight.nbytes for weight in trained) + optimiser,
+        training=sum(2 * weight.nbytes for weight in trained) + optimizer,
         peak=memory.peak(),
         rows=runtime.micro_batch_size,
         seconds=started - psutil.Process().create_time() + steps * step + watched * validated,
@@ -108,7 +108,7 @@ def _batches(p: Params, rows: Rows, lengths: list[int]) -> list[Sequence[int]]:
 
 
 def _tried(opened: Opened, tried: list[Sequence[int]], p: Params, runtime: Runtime) -> tuple[list[float], float, int]:
-    """Return when each step ended, the seconds of a row in validation, and the optimiser's bytes."""
+    """Return when each step ended, the seconds of a row in validation, and the optimizer's bytes."""
     rows = Rows(opened.rows.train.select([row for batch in tried for row in batch]), opened.rows.valid.select([]))
     options = p.train.model_copy(update={"early_stopping_patience": None})
     clock = Clock()

@@ -46,11 +46,15 @@ NOT_OURS = (
     "data/authored/.mine.lock",
     ".package-lock.json.lock",
     "data/.bibliography.tmp",
+    f"data/own/.rows.{DEAD}.part",
+    "data/own/.notes.lock",
+    f"data/own/set/.{'aB-_' * 5}ab.tmp",
+    ".todo.lock",
 )
 
 
 @pytest.mark.parametrize("name", NOT_OURS)
-@pytest.mark.parametrize("content", ["", "{}", "my only copy"])
+@pytest.mark.parametrize("content", ["", "{}", "my only copy", "2024 measurements of ours"])
 def test_files_that_others_wrote_are_left_alone(root, capsys, name, content) -> None:
     path = old(root / name, content)
     assert printed(capsys, fix=True) == ["nothing to fix"]

@@ -119,3 +119,11 @@ def test_lock_of_git_is_named_and_kept(root, capsys) -> None:
         "warning: .git/index.lock: git stops while it exists; delete it if no git command runs"
     ]
     assert (root / ".git/index.lock").exists()
+
+
+def test_folder_in_place_of_dvc_lock_is_named(root, capsys) -> None:
+    (root / "dvc.lock").unlink()
+    (root / "dvc.lock").mkdir()
+    assert (
+        printed(capsys)[0] == "error: dvc.lock: is a folder; move it away; `git checkout dvc.lock` restores the committed file"
+    )

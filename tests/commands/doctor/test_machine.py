@@ -85,3 +85,12 @@ def test_missing_gpu_is_warned_of(root, capsys, monkeypatch) -> None:
     compose.compose(["runtime=cuda"], params.PARAMS)
     monkeypatch.setattr(shutil, "which", lambda name: name if name == "git" else None)
     assert any(line.startswith("warning: runtime.device = cuda: ") for line in printed(capsys))
+
+
+@pytest.mark.parametrize("name", ["config", "config.local"])
+@pytest.mark.parametrize("content", ["[core]\n    analy", "[core\n", "[core]\n[core]\n", "\udcff"])
+def test_configuration_that_dvc_cannot_read_is_named(root, capsys, name, content) -> None:
+    (root / ".dvc" / name).write_bytes(content.encode(errors="surrogateescape"))
+    line = printed(capsys)[0]
+    assert line.startswith(f"error: .dvc/{name}: DVC cannot read it (")
+    assert ("`git checkout .dvc/config`" in line) == (name == "config")
