@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TypedDict
 
 import torch
 from rich.progress import track
@@ -14,6 +14,20 @@ from stages.models.loading import LanguageModel
 from stages.records import Example, Message, Prediction
 from stages.text import chat
 from stages.text.prompts import with_shots
+
+
+class OfReference(TypedDict, total=False):
+    """Fields of a prediction about the reference; none of a row whose reference is not scored."""
+
+    reference_logprob: float
+    reference_tokens: int
+
+
+class OfChoices(TypedDict, total=False):
+    """Fields of a prediction about the possible answers."""
+
+    choice_logprobs: tuple[float, ...]
+    choice_tokens: tuple[int, ...]
 
 
 def predict(
@@ -55,10 +69,10 @@ def predict(
 
 def references(
     lm: LanguageModel, examples: Sequence[Example], prompts: Sequence[list[int]], batch_size: int
-) -> list[dict[str, Any]]:
+) -> list[OfReference]:
     """Return log-likelihood (nats) and number of tokens of each example's reference, including its end token."""
     wanted = [chat.answer_ids(lm.tokenizer, example.messages) for example in examples]
-    scored: list[dict[str, Any]] = []
+    scored: list[OfReference] = []
     for start in range(0, len(examples), batch_size):
         rows = slice(start, start + batch_size)
         likely = likelihoods.log_likelihoods(lm, prompts[rows][: len(wanted[rows])], wanted[rows])
@@ -69,7 +83,7 @@ def references(
     return scored
 
 
-def choices(lm: LanguageModel, example: Example, prompt: list[int]) -> dict[str, Any]:
+def choices(lm: LanguageModel, example: Example, prompt: list[int]) -> OfChoices:
     """Return the fields of a prediction about the possible answers; none for an open question."""
     if not example.choices:
         return {}

@@ -12,7 +12,7 @@ from peft import PeftConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
 from stages.errors import DataError
-from stages.files import whole_folder, write_json
+from stages.files import read_json, whole_folder, write_json
 from stages.models import pretrained
 from stages.models.loading import LanguageModel
 from stages.models.manifest import Manifest, parameters
@@ -204,7 +204,7 @@ def save(lm: LanguageModel, folder: Path, manifest: Manifest) -> dict[str, int]:
 
 
 def _make_portable(path: Path, base_name: str, changes: dict[str, Any]) -> None:
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) | changes
+    config: dict[str, Any] = read_json(path) | changes
     for key, value in config.items():
         if key in ("base_model_name_or_path", "_name_or_path"):
             config[key] = base_name

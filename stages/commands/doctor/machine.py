@@ -19,7 +19,7 @@ from stages.models.sources import cache, folder_of
 from stages.params import Model, Params
 
 TRACKERS = ("swanlab", "tensorboard")
-# Peak memory of the default run in bytes per parameter of its base (5.1 GiB by 134.5 M), most of it activations.
+# Peak memory of the default run in bytes per parameter of its base (5.0 GiB by 134.5 M), most of it activations.
 BYTES_PER_PARAMETER = 41
 SIZE = re.compile(r"(?<![a-z\d.])(\d+(?:\.\d+)?)([mb])(?![a-z\d])", re.IGNORECASE)  # in a model's name: 135M, 0.6B
 WEIGHTS, OPTIMISER = 2, 16  # of these, bytes of a bf16 weight; bytes more if all weights are trained (fp32, gradient, Adam)
