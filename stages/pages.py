@@ -16,6 +16,7 @@ from stages import formatting
 from stages.formatting import SPACE, clip
 from stages.terminal import visible
 
+Content = dict[str, Any]  # what a template gets, by the names that it uses
 LONGEST_VALUE = 500  # characters of one value in Markdown
 
 # A line break in data could start a block: a heading, a list, a table row. The narrow space between number and unit stays.

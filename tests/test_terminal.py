@@ -15,6 +15,7 @@ from stages.commands.doctor.finding import Finding
 from stages.errors import DataError
 from stages.records import Document
 from stages.report import table
+from stages.report.results import Results
 from stages.terminal import visible
 
 SEQUENCES = ["\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "ok\rerror", "a\x08b", "\u202egpj", "\x7f", "\ud800"]
@@ -103,7 +104,7 @@ def test_table_shows_keys_as_they_are(key: str, capsys: Any, monkeypatch: Any) -
     monkeypatch.setenv("COLUMNS", "200")
     numbers = {key: 0.5, f"{key}_lo": 0.4, f"{key}_hi": 0.6, "n": 3}
     difference = {**numbers, "against": "base_0shot", f"{key}_verdict": key}
-    table.show({"tuned": numbers, "base_0shot": numbers, "difference": difference, "split": key}, Path("reports/x"))
+    table.show(Results({"tuned": numbers, "base_0shot": numbers}, difference, key), Path("reports/x"))
     printed = capsys.readouterr().out
     assert printed.count(visible(key)) == 3 and printed.replace("\n", "").isprintable()
 

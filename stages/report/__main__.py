@@ -58,12 +58,7 @@ def main() -> None:
     summarized = summary.summarize(scored, options.headline, options.resamples, p.seed, p.predict.split, options.margin)
     kept = retention.compare(before, after, options.resamples, p.seed, options.margin)
     totals = {system: summary.with_interval(numbers, scored, system) for system, numbers in found.totals.items()}
-    details = {
-        **results.details(summarized),
-        "totals": totals,
-        "retention": retention.details(kept),
-        "synthesis": evidence.synthesis(found.funnels),
-    }
+    numbers = results.results(summarized, totals, retention.numbers(kept), evidence.synthesis(found.funnels))
     others = [summary.PASSAGE] * p.predict.passage
     serving = evidence.serving(found.costs, f"base_{max(p.predict.shots)}shot", tuned[p.seeds[0]], others, options)
 
@@ -85,8 +80,8 @@ def main() -> None:
     items = summary.items(scored)
     secret = files.file_hash(DATA / "formatted" / f"{p.predict.split}.jsonl")
     names = personal.pseudonyms([item["source"] for item in items], secret)
-    files.write_json(folder / "metrics.json", results.shown(details, options.headline))
-    files.write_json(folder / "details.json", details)
+    files.write_json(folder / "metrics.json", results.shown(numbers, options.headline))
+    files.write_json(folder / "details.json", numbers.content())
     prices = {system: each.model_dump(exclude_unset=True) for system, each in serving.items()}
     costs = {**evidence.cost(found), "serving": prices, "predictions_md5": found.hashes}
     files.write_json(folder / "cost.json", costs)
@@ -98,7 +93,7 @@ def main() -> None:
     files.write_text(folder / "index.html", html)
     files.write_text(folder / "model_card.md", render(page.HERE / "model_card.md.jinja", **content))
 
-    table.show(details, folder)
+    table.show(numbers, folder)
 
 
 def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str], methods: list[str]) -> Evidence:

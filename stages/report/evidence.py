@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,7 +11,6 @@ from stages.models.manifest import Manifest
 from stages.params.results import Report
 from stages.records import Example, Prediction
 
-Json = dict[str, Any]  # numbers by name, nested, as the report writes them
 Number = int | float | str  # a text says how others were computed
 
 
@@ -84,9 +82,9 @@ class Evidence:
         return next(cost.machine for step, cost in self.costs.items() if step.startswith("train_"))
 
 
-def loss_rows(training: Mapping[int, Training]) -> list[Json]:
+def loss_rows(training: Mapping[int, Training]) -> list[dict[str, float | None]]:
     """Return one row per step with a logged loss; a row names its seed only if there are several."""
-    rows = []
+    rows: list[dict[str, float | None]] = []
     for seed, run in training.items():
         train = {entry.step: entry.loss for entry in run.log}
         valid = {entry.step: entry.loss for entry in run.validation}
@@ -96,12 +94,12 @@ def loss_rows(training: Mapping[int, Training]) -> list[Json]:
     return rows
 
 
-def funnel_rows(funnels: Sequence[Funnel]) -> list[Json]:
+def funnel_rows(funnels: Sequence[Funnel]) -> list[dict[str, Number]]:
     """Return one row per method and filter."""
     return [{"method": funnel.method, **stage.model_dump()} for funnel in funnels for stage in funnel.stages]
 
 
-def synthesis(funnels: Sequence[Funnel]) -> Json:
+def synthesis(funnels: Sequence[Funnel]) -> dict[str, dict[str, Number | None]]:
     """Return by method: the candidates left after each filter, the training rows, and the figures that are single numbers."""
     return {
         funnel.method: {
@@ -113,7 +111,7 @@ def synthesis(funnels: Sequence[Funnel]) -> Json:
     }
 
 
-def cost(found: Evidence) -> Json:
+def cost(found: Evidence) -> dict[str, dict[str, object]]:
     """Return the machine that trained and each step's cost; a step that ran on another machine keeps its own machine."""
     steps = {
         step: cost.model_dump(exclude_unset=True, exclude={"machine"} if cost.machine == found.machine else None)

@@ -5,16 +5,43 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from stages.figures import Training
 from stages.formatting import FEW_CLUSTERS, SPACE, metric_name, number, percent, probability, signed, system_name
-from stages.report.evidence import Json
 from stages.report.summary import TUNED, Summary
 
 HERE = Path(__file__).parent
 
 
-def verdict(found: Summary, model: str, margin: float) -> Json:
+class Verdict(NamedTuple):
+    """What happened, in words; the limits are what the evidence does not cover."""
+
+    outcome: str
+    title: str
+    evidence: str
+    limits: list[str]
+
+
+class Line(NamedTuple):
+    """The losses of one run as points of a polyline, with the last step and its loss; no seed if there is only one run."""
+
+    name: str
+    seed: int | None
+    points: list[tuple[float, float]]
+    last: float
+    step: int
+
+
+class Chart(NamedTuple):
+    """Lines, and the ticks of both axes with their labels, in a square of side 100 with the origin at the top left."""
+
+    lines: list[Line]
+    x: list[tuple[float, str]]
+    y: list[tuple[float, str]]
+
+
+def verdict(found: Summary, model: str, margin: float) -> Verdict:
     """Return what happened, in words: a title, the evidence for it, and what the evidence does not cover."""
     change, name = found.changes[found.headline], metric_name(found.headline)
     outcome, low, high = change.verdict, change.difference.low, change.difference.high
@@ -36,7 +63,7 @@ def verdict(found: Summary, model: str, margin: float) -> Json:
         rows = number(change.rows_needed)
         evidence += f" The interval is wider than {percent(margin)} points; about {rows} rows would narrow it to that."
     title = f"{outcome.capitalize()}: {effect}"
-    return {"outcome": outcome, "title": title, "evidence": evidence, "limits": list(_limits(found))}
+    return Verdict(outcome, title, evidence, list(_limits(found)))
 
 
 def _limits(found: Summary) -> Iterator[str]:
@@ -62,8 +89,8 @@ def _limits(found: Summary) -> Iterator[str]:
         yield f"Fewer than {FEW_CLUSTERS} clusters, so also rough: {', '.join(others)}."
 
 
-def chart(training: Mapping[int, Training]) -> Json | None:
-    """Return the loss as polylines in a square of side 100 with the origin at the top left, and ticks; None without losses."""
+def chart(training: Mapping[int, Training]) -> Chart | None:
+    """Return the loss as polylines; None without losses."""
     curves = [
         (seed, name, {entry.step: entry.loss for entry in log})
         for seed, run in training.items()
@@ -79,12 +106,12 @@ def chart(training: Mapping[int, Training]) -> Json | None:
     for seed, name, losses in curves:
         points = [(round(100 * step / width, 2), round(100 - 100 * loss / height, 2)) for step, loss in losses.items()]
         step, loss = list(losses.items())[-1]
-        lines.append({"name": name, "seed": seed if len(training) > 1 else None, "points": points, "last": loss, "step": step})
-    return {
-        "lines": lines,
-        "x": [(round(100 * tick / width, 2), f"{tick:g}") for tick in xticks if tick == int(tick)],
-        "y": [(round(100 - 100 * tick / height, 2), f"{tick:g}") for tick in yticks],
-    }
+        lines.append(Line(name, seed if len(training) > 1 else None, points, loss, step))
+    return Chart(
+        lines,
+        [(round(100 * tick / width, 2), f"{tick:g}") for tick in xticks if tick == int(tick)],
+        [(round(100 - 100 * tick / height, 2), f"{tick:g}") for tick in yticks],
+    )
 
 
 def _ticks(top: float) -> list[float]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.figures import Rejected
-from stages.report.evidence import Evidence, Json
+from stages.pages import Content
+from stages.report.evidence import Evidence
 from stages.terminal import visible
 
 # Addresses below the domains that RFC 2606 reserves for examples belong to nobody.
@@ -35,12 +36,12 @@ def without_texts(found: Evidence) -> Evidence:
     return replace(found, funnels=funnels, plots={**found.plots, "confusion": []})
 
 
-def without_rows(content: Json) -> Json:
+def without_rows(content: Content) -> Content:
     """Return the content of the pages without rows, answers and their sources."""
     return {**content, **{name: [] for name in SHOWN}}
 
 
-def warn(content: Json, folder: Path) -> None:
+def warn(content: Content, folder: Path) -> None:
     """Print a warning if the pages show what looks like personal data and git does not ignore their folder."""
     found = content["found"]
     rejected = [one.examples for funnel in found.funnels for one in funnel.rejected.values()]

@@ -1,6 +1,7 @@
-"""The numbers of a report as JSON: all of them in details.json, those that fit a screen in metrics.json."""
+"""The numbers of a report: all of them in details.json, those that fit a screen in metrics.json."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from stages.formatting import METRICS
@@ -9,63 +10,108 @@ from stages.statistics import Difference, Rate
 
 MAIN_TOTALS = ("bleu", "chrf", "macro_f1", BALANCED)  # what papers report of a kind of task and no mean over items gives
 RETENTION = ("bits_per_byte", "choice_accuracy", "refusal_rate")
+Number = int | float | str | None  # a text is a verdict, the name of a system, or says how another one was computed
+Numbers = dict[str, Number]  # by metric; with `_lo`, `_hi`, `_p`, `_mde` or `_verdict` after it, what belongs to it
 
 
-def details(found: Summary) -> dict[str, Any]:
-    """Return the nested numbers of details.json, rounded; without totals, retention and synthesis."""
-    numbers: dict[str, Any] = {system: _flat_group(group) for system, group in found.systems.items()}
-    numbers[TUNED] |= {f"{metric}_sd": rounded(deviation) for metric, deviation in found.spread.items()}
-    numbers["difference"] = {"against": found.best}
+@dataclass(frozen=True)
+class Results:
+    """What details.json holds, rounded.
+
+    `difference` is tuned minus the best base, `passage` tuned minus a base that reads a passage. `slices` are keyed by name
+    and system, `totals` by system, `synthesis` by method, `seeds` by seed. `retention` has `base`, `tuned` and `difference`;
+    its other keys are numbers of items, and chance.
+    """
+
+    systems: Mapping[str, Numbers]
+    difference: Numbers
+    split: str
+    passage: Numbers | None = None
+    slices: Mapping[str, Mapping[str, Numbers]] | None = None
+    seeds: Mapping[str, Numbers] | None = None
+    totals: Mapping[str, Numbers] | None = None
+    retention: Mapping[str, Numbers | Number] | None = None
+    synthesis: Mapping[str, Numbers] | None = None
+
+    def content(self) -> dict[str, object]:
+        """Return the content of details.json: each system under its name, and nothing of what this run has not."""
+        order = ("difference", "passage", "slices", "seeds", "split", "totals", "retention", "synthesis")
+        return {**self.systems, **{name: found for name in order if (found := getattr(self, name)) is not None}}
+
+
+def merged(metrics: dict[str, Any], details: dict[str, Any]) -> dict[str, Any]:
+    """Return what is in details.json, and for older reports, which split it, what is in both files."""
+    both = {name: metrics[name] | details[name] for name in metrics.keys() & details.keys() if isinstance(details[name], dict)}
+    return metrics | details | both
+
+
+def parsed(found: dict[str, Any]) -> Results:
+    """Return the numbers in details.json."""
+    known = {field.name for field in fields(Results)} & found.keys()
+    return Results({name: found[name] for name in found if name not in known}, **{name: found[name] for name in known})
+
+
+def results(
+    found: Summary,
+    totals: Mapping[str, Numbers],
+    retention: Mapping[str, Numbers | Number],
+    synthesis: Mapping[str, Numbers],
+) -> Results:
+    systems = {system: _flat_group(group) for system, group in found.systems.items()}
+    systems[TUNED] |= {f"{metric}_sd": rounded(deviation) for metric, deviation in found.spread.items()}
+    difference: Numbers = {"against": found.best}
     for metric, change in found.changes.items():
-        numbers["difference"] |= _flat_change(metric, change)
-    if found.passage:
-        numbers["passage"] = _flat_change(found.headline, found.passage)
-    numbers["slices"] = {name: {s: _flat_group(group) for s, group in groups.items()} for name, groups in found.slices.items()}
-    if found.seeds:
-        numbers["seeds"] = {
-            str(seed): {metric: rounded(mean) for metric, mean in means.items()} for seed, means in found.seeds.items()
-        }
-    return numbers | {"split": found.split}
+        difference |= _flat_change(metric, change)
+    seeds: dict[str, Numbers] = {
+        str(seed): {metric: rounded(mean) for metric, mean in means.items()} for seed, means in (found.seeds or {}).items()
+    }
+    return Results(
+        systems,
+        difference,
+        found.split,
+        passage=_flat_change(found.headline, found.passage) if found.passage else None,
+        slices={
+            name: {system: _flat_group(group) for system, group in groups.items()} for name, groups in found.slices.items()
+        },
+        seeds=seeds or None,
+        totals=totals,
+        retention=retention,
+        synthesis=synthesis,
+    )
 
 
-def shown(numbers: dict[str, Any], headline: str) -> dict[str, Any]:
+def shown(found: Results, headline: str) -> dict[str, object]:
     """Return metrics.json, the part of these numbers that fits a screen of `dvc metrics diff`.
 
     Every system has the headline. The tuned one also has the metrics that `formatting.METRICS` names, which leaves out single
     fields, its spread between seeds and its main totals. Retention is shown before and after, with its verdicts.
     """
-    main = [metric for metric in numbers[TUNED] if metric in METRICS]
-    keys = {
-        TUNED: (headline, *main, f"{headline}_sd", "n"),
-        **{system: (headline,) for system in numbers if system.startswith("base_")},
-        "difference": ("against", headline, f"{headline}_verdict"),
+    main = [metric for metric in found.systems[TUNED] if metric in METRICS]
+    keys = {TUNED: (headline, *main, f"{headline}_sd", "n")}
+    keys |= {system: (headline,) for system in found.systems if system.startswith("base_")}
+    totals = {
+        system: _chosen(numbers, MAIN_TOTALS) for system, numbers in (found.totals or {}).items() if system.startswith(TUNED)
     }
     verdicts = [f"{measure}_verdict" for measure in RETENTION]
-    totals = {system: _chosen(found, MAIN_TOTALS) for system, found in numbers["totals"].items() if system.startswith(TUNED)}
     return {
-        **{name: _chosen(numbers[name], chosen) for name, chosen in keys.items()},
+        **{system: _chosen(found.systems[system], chosen) for system, chosen in keys.items()},
+        "difference": _chosen(found.difference, ("against", headline, f"{headline}_verdict")),
         **({"totals": totals} if any(totals.values()) else {}),
         "retention": {
-            side: _chosen(numbers["retention"][side], keys)
-            for side, keys in (("base", RETENTION), (TUNED, RETENTION), ("difference", verdicts))
+            side: _chosen((found.retention or {}).get(side), chosen)
+            for side, chosen in (("base", RETENTION), (TUNED, RETENTION), ("difference", verdicts))
         },
-        "split": numbers["split"],
+        "split": found.split,
     }
 
 
-def merged(metrics: dict[str, Any], details: dict[str, Any]) -> dict[str, Any]:
-    """Return all numbers of a report: those of details.json, and for older reports, which split them, those of both files."""
-    both = {name: metrics[name] | details[name] for name in metrics.keys() & details.keys() if isinstance(details[name], dict)}
-    return metrics | details | both
+def _chosen(numbers: Numbers | Number, keys: Iterable[str]) -> Numbers:
+    return {key: numbers[key] for key in keys if key in numbers} if isinstance(numbers, dict) else {}
 
 
-def _chosen(numbers: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    return {key: numbers[key] for key in keys if key in numbers}
-
-
-def _flat_group(group: Group) -> dict[str, float]:
+def _flat_group(group: Group) -> Numbers:
     """Return each rate, then n and clusters; a metric that applies to fewer rows also has its own."""
-    numbers: dict[str, float] = {}
+    numbers: Numbers = {}
     for metric, rate in group.rates.items():
         numbers |= flat(metric, rate)
         if rate.n < group.n:
@@ -73,8 +119,8 @@ def _flat_group(group: Group) -> dict[str, float]:
     return numbers | {"n": group.n, "clusters": group.clusters}
 
 
-def _flat_change(metric: str, change: Change) -> dict[str, float | str]:
-    numbers: dict[str, float | str] = {**flat(metric, change.difference)}
+def _flat_change(metric: str, change: Change) -> Numbers:
+    numbers: Numbers = {**flat(metric, change.difference)}
     numbers |= {f"{metric}_p_holm": rounded(change.p_holm), f"{metric}_verdict": change.verdict}
     return numbers | ({} if change.rows_needed is None else {f"{metric}_rows_needed": change.rows_needed})
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.figures import Retained, ScoredChoice
-from stages.report.evidence import Json
-from stages.report.results import flat
+from stages.report.results import Number, Numbers, flat
 from stages.report.summary import rounded
 from stages.statistics import Array, Difference, Rate, paired_difference, rate_interval, ratio_difference, verdict
 from stages.text.declining import declines
@@ -70,20 +69,21 @@ def compare(before: Retained, after: Sequence[Retained], resamples: int, seed: i
     return measures
 
 
-def details(measures: dict[str, Measure]) -> Json:
+def numbers(measures: dict[str, Measure]) -> dict[str, Numbers | Number]:
     """Return the numbers of details.json below "retention"."""
-    numbers: Json = {"base": {}, "tuned": {}, "difference": {}}
+    base, tuned, difference = Numbers(), Numbers(), Numbers()
+    others: dict[str, Number] = {}
     for name, measure in measures.items():
-        numbers["base"] |= flat(name, measure.before)
+        base |= flat(name, measure.before)
         if measure.after is not None and measure.difference is not None:
-            numbers["tuned"] |= flat(name, measure.after)
-            numbers["difference"] |= flat(name, measure.difference)
+            tuned |= flat(name, measure.after)
+            difference |= flat(name, measure.difference)
         if measure.verdict is not None:
-            numbers["difference"][f"{name}_verdict"] = measure.verdict
+            difference[f"{name}_verdict"] = measure.verdict
         if measure.chance is not None:
-            numbers["chance"] = rounded(measure.chance)
-        numbers[COUNTED[name]] = measure.n
-    return numbers
+            others["chance"] = rounded(measure.chance)
+        others[COUNTED[name]] = measure.n
+    return {"base": base, "tuned": tuned, "difference": difference, **others}
 
 
 def _right(question: ScoredChoice) -> float:

@@ -188,14 +188,14 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
     )
 
 
-def with_interval(totals: dict[str, Number], table: Table, system: str) -> dict[str, Number]:
+def with_interval(totals: dict[str, Number], table: Table, system: str) -> dict[str, Number | None]:
     """Return a system's totals with an interval for the balanced accuracy of declining, the mean of two rates."""
     if BALANCED not in totals:
-        return totals
+        return {**totals}
     columns = [table.column(system, metric) for metric in ("declined", "answered")]
     rates = [rate_interval(column[~np.isnan(column)], table.sources[~np.isnan(column)]) for column in columns]
     _, low, high = mean_of_rates(rates)
-    return totals | {f"{BALANCED}_lo": rounded(low), f"{BALANCED}_hi": rounded(high)}
+    return {**totals, f"{BALANCED}_lo": rounded(low), f"{BALANCED}_hi": rounded(high)}
 
 
 def items(table: Table) -> list[dict[str, Any]]:

@@ -223,9 +223,9 @@ def test_the_verdict_comes_first_with_its_evidence(outcome: str, title: str, evi
     change = Change(Difference(0.1, -0.1, 0.3, 0.2, 0.123), 0.2, 0.2, outcome, 1234 if outcome == "underpowered" else None)
     found = Summary("valid", "record_exact", "base_3shot", group, {"record_exact": change}, None, {}, {}, {})
     verdict = page.verdict(found, "a model", margin=0.05)
-    assert verdict["title"].replace("\u202f", " ").startswith(title)
-    assert evidence in verdict["evidence"]
-    assert any("validation rows" in line for line in verdict["limits"])
+    assert verdict.title.replace("\u202f", " ").startswith(title)
+    assert evidence in verdict.evidence
+    assert any("validation rows" in line for line in verdict.limits)
 
 
 def test_errors_are_listed_worst_first(inputs: Any, run: Any) -> None:

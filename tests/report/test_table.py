@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from stages.report import table
+from stages.report.results import Results
 
 METRICS = ("json_valid", "field_exact", "an_unusually_long_name_of_a_metric_exact")
 SYSTEMS = ("base_0shot", "base_3shot", "base_8shot", "base_passage")
@@ -22,7 +23,7 @@ def test_table_cuts_nothing_off(columns: int, capsys: Any, monkeypatch: Any) -> 
     monkeypatch.setenv("COLUMNS", str(columns))
     verdicts = {f"{metric}_verdict": verdict for metric, verdict in zip(METRICS, VERDICTS, strict=True)}
     systems = {system: numbers() for system in (*SYSTEMS, "tuned")}
-    table.show(systems | {"difference": numbers(against="base_8shot", **verdicts), "split": "test"}, Path("reports/x"))
+    table.show(Results(systems, numbers(against="base_8shot", **verdicts), "test"), Path("reports/x"))
     printed = capsys.readouterr().out
     assert "…" not in printed
     assert all(printed.count(verdict) == 1 for verdict in VERDICTS)

@@ -1,15 +1,16 @@
 """`tunetrail compare`: show what a pull request did to the model, as one Markdown page made from git alone."""
 
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from stages import files, formatting, locks, pages
 from stages.commands.compare import changes, outcome, sides
-from stages.commands.compare.shapes import Answer, Chat, Row, S, checked
+from stages.commands.compare.shapes import Answer, Chat, Row, S, Yardstick, checked
 from stages.commands.compare.sides import Side
 from stages.errors import DataError
-from stages.report.evidence import Json
+from stages.pages import Content
 from stages.report.results import RETENTION
 from stages.statistics import rows_needed
 
@@ -18,7 +19,7 @@ CACHE = Path(".dvc/cache/files/md5")
 FORMATTED, PREDICTIONS = "data/formatted", "data/predictions"
 SHOWN = 5  # fixed and broken rows on the page, each
 YARDSTICK = ("report.headline", "report.margin", "report.resamples", "seed")
-MARGIN = 0.05  # for runs older than report.margin
+V = TypeVar("V")
 
 
 def compare(base: str, head: str | None, output: str | None, gate: bool) -> None:
@@ -27,26 +28,24 @@ def compare(base: str, head: str | None, output: str | None, gate: bool) -> None
     Headline, margin, resamples and seed are those of base: a change cannot relax the criterion that judges it.
     """
     before, after = sides.read(base), sides.read(head)
-    yardstick: Json = {"report.margin": MARGIN} | {
-        key: side.params[key] for side in (after, before) for key in YARDSTICK if key in side.params
-    }
-    if unknown := [key for key in YARDSTICK if key not in yardstick]:
+    named = {key: side.params[key] for side in (after, before) for key in YARDSTICK if key in side.params}
+    if unknown := [key for key in YARDSTICK if key not in named and key != "report.margin"]:
         raise DataError(f"params.yaml: {unknown[0]} is on neither side; run `tunetrail compose` and `dvc repro`")
-    headline, margin, resamples, seed = (yardstick[key] for key in YARDSTICK)
-    rows = outcome.rows(before, after, headline, resamples, margin, seed)
-    text = pages.render(HERE / "compare.md.jinja", **content(before, after, rows, margin))
+    by = Yardstick.model_validate({key.removeprefix("report."): value for key, value in named.items()})
+    rows = outcome.rows(before, after, by.headline, by.resamples, by.margin, by.seed)
+    text = pages.render(HERE / "compare.md.jinja", **content(before, after, rows, by.margin))
     if output:
         with locks.exclusive(Path(output)):
             files.write_text(Path(output), text)
     print(text.splitlines()[0].lstrip("# ") if output else text)
-    if gate and outcome.fails_gate(rows[0], margin):
+    if gate and outcome.fails_gate(rows[0], by.margin):
         raise DataError(
-            f"--gate: {formatting.metric_name(headline)} fell by {formatting.signed(-rows[0].high).lstrip('+')} points or more "
-            f"(95 % interval), which is beyond report.margin = {margin:g}"
+            f"--gate: {formatting.metric_name(by.headline)} fell by {formatting.signed(-rows[0].high).lstrip('+')} points or "
+            f"more (95 % interval), which is beyond report.margin = {by.margin:g}"
         )
 
 
-def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> Json:
+def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> Content:
     """Return the content of the template."""
     headline, paired = rows[0], outcome.same_rows(base, head)
     fixed, broken = outcome.moved(base, head, headline.metric) if paired else ([], [])
@@ -99,7 +98,7 @@ def data_rows(base: Side, head: Side) -> list[tuple[str, str]]:
     return found
 
 
-def texts(base: Side, head: Side, ids: list[str]) -> list[Json]:
+def texts(base: Side, head: Side, ids: list[str]) -> list[Content]:
     """Return the rows to show, with question, reference and both answers where DVC's cache has them and both sides allow it."""
     if not all(side.params.get("report.texts", True) for side in (base, head)):  # runs older than report.texts showed them
         nothing = {"question": None, "reference": None, "answers": [None, None]}
@@ -137,12 +136,12 @@ def _cached(shape: type[S], side: Side, path: str) -> list[S]:
     return [checked(shape, line.encode(), f"{side.name}: {path}:{number}") for number, line in rows]
 
 
-def _totals(side: Side) -> Json:
+def _totals(side: Side) -> Mapping[str, float | str]:
     """Return numbers of the first tuned model that are not means over rows and so have no interval, e.g. BLEU."""
     return side.results.totals.get(side.tuned[0], {})
 
 
-def _retention(side: Side) -> Json:
+def _retention(side: Side) -> Mapping[str, tuple[float, float | str | None]]:
     """Return what the tuned model kept of general abilities, and its report's verdict on each, None where there is none.
 
     Refusals get no verdict (stages/report/retention.py); older reports hold one.
@@ -152,7 +151,7 @@ def _retention(side: Side) -> Json:
     return {name: (kept.tuned[name], verdicts.get(f"{name}_verdict")) for name in RETENTION if name in kept.tuned}
 
 
-def _pairs(before: Json, after: Json) -> list[tuple[str, Any, Any]]:
+def _pairs(before: Mapping[str, V], after: Mapping[str, V]) -> list[tuple[str, V | None, V | None]]:
     return [(name, before.get(name), after.get(name)) for name in dict.fromkeys([*before, *after])]
 
 

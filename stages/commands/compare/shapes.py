@@ -48,6 +48,15 @@ class ReportSection(Shape):
     texts: bool = True
 
 
+class Yardstick(Shape):
+    """The settings by which a comparison judges; the margin is for runs older than report.margin."""
+
+    headline: str
+    margin: float = 0.05
+    resamples: int
+    seed: int
+
+
 class Parameters(Shape):
     """params.yaml; keys besides these may hold whatever JSON can."""
 

@@ -7,19 +7,18 @@ here: a report older than its predictions, or parameters that were never run.
 import hashlib
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from stages import locks, params
 from stages.commands.compare.shapes import Cost, File, Item, Lock, Parameters, Pipeline, Results, S, Stage, checked, mistake
 from stages.errors import DataError
-from stages.report.evidence import Json
 from stages.report.results import merged
 from stages.report.summary import TUNED, Table
 
@@ -37,7 +36,7 @@ class Side:
 
     name: str
     commit: str
-    params: Json
+    params: dict[str, JsonValue]
     lock: dict[str, Stage]
     results: Results
     cost: Cost
@@ -118,13 +117,13 @@ def git(*arguments: str) -> bytes:
     return run.stdout
 
 
-def locked_params(side: Side, shown: bool = False) -> Json:
+def locked_params(side: Side, shown: bool = False) -> dict[str, JsonValue]:
     """Return the parameters of the run from dvc.lock: of the stages that decide it, or only of the report stage."""
     stages = [stage for name, stage in side.lock.items() if (name == "report" if shown else name not in SHOWN_ONLY)]
     return dict(params.flatten({key: value for stage in stages for key, value in stage.params.get("params.yaml", {}).items()}))
 
 
-def _of_this_run(stage: str, pipeline: Pipeline, values: Json) -> bool:
+def _of_this_run(stage: str, pipeline: Pipeline, values: Mapping[str, JsonValue]) -> bool:
     """Return whether the parameters ask for this stage.
 
     dvc.lock keeps matrix stages of earlier runs, such as train@43 where `seeds` is now [42]. Each matrix of this pipeline has
