@@ -81,8 +81,8 @@ def _export(p: Params, runtime: Runtime, adapter: Path, split: Path, card: Path,
     check = compare({**forms, "merged": merged}, examples)
     if check.merge_error > TOLERANCE:
         raise DataError(
-            f"{adapter}: merging and rounding to bf16 loses {check.merge_error:.3f} of what was learned, more than "
-            f"{TOLERANCE}; serve the base and the adapter unmerged"
+            f"{adapter}: merging and rounding to bf16 loses {100 * check.merge_error:.1f} % of what was learned, more "
+            f"than {100 * TOLERANCE:g} %; use the adapter unmerged: `tunetrail predict --adapter {adapter}`"
         )
     own = adapter.resolve() in [stored.adapter_of(seed).resolve() for seed in p.seeds]
     copies = {"README.md": card, "params.yaml": params.PARAMS} if own else {}

@@ -64,7 +64,10 @@ def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Pa
         sheet.write(_key(folder), KEY, ([n, example.id, system] for n, (example, system) in rows.items()))
     if len(chosen) < count:
         print(f"warning: {len(chosen)} rows instead of {count}: the {p.predict.split} split has no more", file=sys.stderr)
-    print(f"{len(rows)} answers for {len(raters)} raters in {folder}; do not show them {_key(folder)}")
+    print(
+        f"{len(rows)} answers for {len(raters)} raters in {folder}; keep {_key(folder)} from them: it says which system wrote "
+        "what"
+    )
 
 
 def read_back(folder: Path, output: Path | None) -> None:
@@ -72,6 +75,8 @@ def read_back(folder: Path, output: Path | None) -> None:
 
     Report on stderr, per rater, how many rows of the key the sheet lacks and how many have no rating.
     """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; name the one that `tunetrail rate export` wrote")
     systems = {row["row"]: row["system"] for _, row in sheet.read(_key(folder), KEY)}
     if links := files.links_out(folder):
         raise DataError(f"{links[0]}: a link that leads out of {folder} or nowhere; put a copy of the sheet there")
@@ -139,7 +144,8 @@ def _ratings(path: Path, systems: dict[str, str]) -> dict[str, dict[str, int]]:
         given = {criterion: _whole(row[criterion]) for criterion in CRITERIA if row[criterion].strip()}
         if wrong := [criterion for criterion, value in given.items() if value not in SCALE]:
             raise DataError(
-                f"{where}: {wrong[0]} = {given[wrong[0]]!r}: must be a whole number from {SCALE[0]} to {SCALE[-1]}, or empty"
+                f"{where}: row {number}: {wrong[0]} = {given[wrong[0]]!r}: must be a whole number from {SCALE[0]} to "
+                f"{SCALE[-1]}, or empty"
             )
         ratings[number] = {criterion: int(value) for criterion, value in given.items()}
     return ratings

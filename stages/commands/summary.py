@@ -9,3 +9,7 @@ from stages.report import table
 def show() -> None:
     folder = Path("reports") / params.read("name").name
     table.show(table.read(folder), folder)
+    if not any(Path("data/predictions").glob("*.jsonl")):
+        print(
+            "These numbers come from git: this clone has no predictions yet; `dvc repro` makes them, `dvc pull` fetches them."
+        )

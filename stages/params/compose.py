@@ -104,7 +104,7 @@ def _differing(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
 
 
 def _shown(values: dict[str, Any], key: str) -> str:
-    return json.dumps(values[key], ensure_ascii=False, sort_keys=True) if key in values else "absent"
+    return json.dumps(values[key], ensure_ascii=False, sort_keys=True) if key in values else "nothing"
 
 
 def _home(key: str, there: dict[str, Any]) -> str:

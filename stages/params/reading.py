@@ -126,7 +126,11 @@ def _explain(error: dict[str, Any], values: Any) -> list[str]:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return [f"{key}: {line}" if key else line for line in message.splitlines()]
-    hint = ""
+    hint = (
+        f"; write [{shown(key, error['input'])}]"
+        if error["type"] == "list_type" and not isinstance(error["input"], dict)
+        else ""
+    )
     if isinstance(error["input"], str) and "expected" in error.get("ctx", {}):
         allowed = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
         close = difflib.get_close_matches(error["input"], allowed, n=1)

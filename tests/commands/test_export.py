@@ -113,7 +113,7 @@ def test_existing_folder_is_left_alone(repository, adapter):
 
 def test_merge_that_loses_too_much_is_refused(repository, adapter, monkeypatch):
     monkeypatch.setattr(export, "TOLERANCE", 1e-9)
-    with pytest.raises(DataError, match=r"rounding to bf16 loses \d\.\d+ of what was learned, more than 1e-09; serve"):
+    with pytest.raises(DataError, match=r"rounding to bf16 loses \d+\.\d % of what was learned, more than 1e-07 %; use"):
         export.export(repository / "out", adapter)
     assert not (repository / "out").exists()
 

@@ -208,7 +208,7 @@ def test_cell_that_is_too_long_is_refused_in_one_line(folder, monkeypatch):
 def test_a_rating_outside_the_scale_is_named_by_sheet_and_line(folder, monkeypatch, rating):
     export(monkeypatch, folder)
     fill(folder / "ann.csv", lambda row: rating if row["row"] == "3" else 1)
-    with pytest.raises(DataError, match=rf"ann\.csv:\d+: relevance = '{rating}': must be a whole number from 1 to 5"):
+    with pytest.raises(DataError, match=rf"ann\.csv:\d+: row 3: relevance = '{rating}': must be a whole number from 1 to 5"):
         rate.read_back(folder, None)
 
 
@@ -279,3 +279,8 @@ def test_second_import_to_one_file_stops(folder, monkeypatch):
     monkeypatch.setattr(locks, "TRIES", 1)
     with locks.take(folder.parent / "out.json"), pytest.raises(SystemExit, match=r"out\.json: process .* works on it"):
         run(monkeypatch, "import", folder, "--output", folder.parent / "out.json")
+
+
+def test_folder_that_is_not_there_is_named(folder):
+    with pytest.raises(DataError, match=r"^raitngs: no such folder; name the one that"):
+        rate.read_back(Path("raitngs"), None)

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -224,7 +225,7 @@ def test_file_without_a_name_is_compared(repository: Path) -> None:
     del values["name"]
     YAML(typ="safe", pure=True).dump(values, params.PARAMS)
     (line,) = compose.differences()
-    assert line.startswith("params.yaml: name = absent")
+    assert line.startswith("params.yaml: name = nothing")
 
 
 def test_unread_change_of_lora_is_warned_of(repository: Path) -> None:
@@ -234,3 +235,14 @@ def test_unread_change_of_lora_is_warned_of(repository: Path) -> None:
         warnings[" ".join(overrides)] = _unread(params.check_file())
     unread = "lora.r is not read with adapter.type = ia3: only adapter=lora reads the section lora"
     assert warnings == {"lora.r=12": [], "adapter=ia3": [], "adapter=ia3 lora.r=12": [unread]}
+
+
+@pytest.mark.parametrize(("key", "home"), [("path", "mine.yaml:path"), ("orders", "rows.yaml:orders")])
+def test_value_is_kept_in_the_file_that_sets_it_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, home: str
+) -> None:
+    shutil.copytree(compose.ROOT / "conf", tmp_path / "conf")
+    monkeypatch.setattr(compose, "ROOT", tmp_path)
+    (compose.ROOT / "conf/data/mine.yaml").write_text("defaults: [rows]\npath: a.csv\nvalid: 0.2\n")
+    there = params.parse(compose.text(["data=mine", "synthesis=none", "name=complaints"]).encode(), "conf/")
+    assert compose._home(f"data.{key}", dict(params.flatten(there))) == f"conf/data/{home}"

@@ -89,6 +89,12 @@ def test_unset_value_in_a_list_is_named() -> None:
     assert any("seeds.0" in line and "???" in line for line in mistakes({"seeds": ["???"]}))
 
 
+@pytest.mark.parametrize(("value", "end"), [(3, "; write [3]"), ("x", "; write ['x']"), ({"a": 1}, "valid list")])
+def test_value_where_a_list_belongs_is_shown_as_one(value: Any, end: str) -> None:
+    (line,) = mistakes({"predict.shots": value})
+    assert line.startswith("predict.shots = ") and line.endswith(end)
+
+
 def test_all_mistakes_are_reported_at_once() -> None:
     found = mistakes(
         {

@@ -44,7 +44,12 @@ def rows(base: Side, head: Side, headline: str, resamples: int, margin: float, s
     before, after = base.table.metrics, head.table.metrics
     if headline not in before or headline not in after:
         lacking = base if headline not in before else head
-        raise DataError(f"{lacking.name}: {headline}, report.headline of {base.name}, is not among the metrics of its items")
+        names = [side.params.get("name") for side in (base, head)]
+        reason = f": {base.name} is a run of {names[0]}, {head.name} one of {names[1]}" if names[0] != names[1] else ""
+        raise DataError(
+            f"{lacking.name}: has no {headline}, which is report.headline of {base.name}{reason}; name a commit with a "
+            "run of the same task as --base"
+        )
     shared = [headline, *(metric for metric in after if metric in before and metric != headline)]
     if not same_rows(base, head):
         return [_unpaired(metric, base.table.rate(TUNED, metric), head.table.rate(TUNED, metric)) for metric in shared]

@@ -33,7 +33,7 @@ def _report(finding: Finding, fix: bool) -> str:
     if finding.repair and fix:
         try:
             finding.repair()
-            severity, remedy = "fixed", f"done: {remedy}"
+            severity, remedy = "fixed", f"done as proposed: {remedy}"
         except (OSError, DataError) as error:
             severity, remedy = "error", f"--fix could not {remedy}: {reason(error)}"
     elif finding.repair:

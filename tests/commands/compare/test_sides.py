@@ -145,4 +145,4 @@ def test_a_headline_missing_on_one_side_is_named(repository, compare):
     repository.run(60, {"report.headline": "bleu"})
     base = repository.commit()
     message = refusal(compare, repository, "--base", base)
-    assert f"{base}: bleu, report.headline of {base}, is not among the metrics of its items" in message
+    assert f"{base}: has no bleu, which is report.headline of {base}; name a commit with a run of the same task" in message
