@@ -5,24 +5,25 @@ from collections.abc import Sequence
 
 from stages.evaluate.rouge import rouge_l
 from stages.records import UNANSWERABLE, Example, Prediction
+from stages.text.comparing import content, exact
 from stages.text.declining import declines
-from stages.text.words import tokens
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
-    """Return exact match of the normalised text, token F1 (Rajpurkar et al. 2016, arXiv:1606.05250; articles kept), ROUGE-L.
+    """Return exact match, token F1 (Rajpurkar et al. 2016, arXiv:1606.05250; articles kept) and ROUGE-L.
 
-    Chinese, Japanese and Korean count by characters. Where the right answer is to decline, `declined` is the only score.
-    Elsewhere `answered` is 1 if the answer does not decline.
+    Exact match compares texts by `exact`, token F1 by `content`: signs count in both. Chinese, Japanese and Korean count by
+    characters. Where the right answer is to decline, `declined` is the only score. Elsewhere `answered` is 1 if the answer does
+    not decline. The reference itself declines, or answers, whatever its words are.
     """
-    declined = declines(prediction.text)
+    declined = _declined(example, prediction)
     if UNANSWERABLE in example.slices:
         return {"declined": float(declined)}, {}
-    given, right = tokens(prediction.text), tokens(example.reference)
+    given, right = content(prediction.text), content(example.reference)
     common = (Counter(given) & Counter(right)).total()
     longest = rouge_l(prediction.text, example.reference)
     scores = {
-        "exact_match": float(given == right),
+        "exact_match": float(_same(example, prediction)),
         "token_f1": 2 * common / (len(given) + len(right)) if given or right else 1.0,
         "rouge_l": longest.f1,
         "answered": float(not declined),
@@ -33,9 +34,17 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
 def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
     """Return `decline_balanced`: the mean of the shares rightly declined and rightly answered; empty unless rows have both."""
     should = [UNANSWERABLE in example.slices for example in examples]
-    did = [declines(prediction.text) for prediction in predictions]
+    did = [_declined(example, prediction) for example, prediction in zip(examples, predictions, strict=True)]
     if all(should) or not any(should):
         return {}
     declined = [d for s, d in zip(should, did, strict=True) if s]
     answered = [not d for s, d in zip(should, did, strict=True) if not s]
     return {"decline_balanced": (sum(declined) / len(declined) + sum(answered) / len(answered)) / 2}
+
+
+def _declined(example: Example, prediction: Prediction) -> bool:
+    return UNANSWERABLE in example.slices if _same(example, prediction) else declines(prediction.text)
+
+
+def _same(example: Example, prediction: Prediction) -> bool:
+    return exact(prediction.text) == exact(example.reference)

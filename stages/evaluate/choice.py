@@ -2,25 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import exp
 
 from stages.errors import DataError
+from stages.evaluate import letters
 from stages.records import Example, Prediction
-from stages.text.words import tokens
+from stages.text.comparing import content, exact, verbatim
 
 BINS = 10
 NO_LABEL = "(none)"
-MASK = "\ufdd0"  # a Unicode noncharacter, which is in no choice
-# "B", "B. text", "B is correct", "the answer is: B", "option B", "I choose B", "\boxed{B}", "Answer: b)"; an A before a word is
-# an article, but not after "option", nor before "is correct" or a reason ("because").
-LETTER = re.compile(
-    r"""^[^\w\n]*([A-Z])(?:[.):]|[^\w\n]*$|\ is\ (?:correct|right)\b)
-    | (?<!not\ )(?<!n['’]t\ )(?:\b(?i:answer(?:\ is|:)|option(?:\ is)?|choose|it['’]s|it\ is)|\\boxed|答案[是为：:]|选择?)
-      [\s:：*_"'(（{]*
-      ([B-Z](?![\w-])|A(?![\w-]|\ (?!(?:because|since|as)\b)\w)|(?<=ption\ )A(?![\w-])|[a-z](?=[.):](?!\w)|[^\w\n]*$))""",
-    re.MULTILINE | re.VERBOSE,
-)
+JOINING = frozenset("+-<>≤≥≠±×÷*/^√¬∧∨")  # next to a part of an answer, such a sign makes another expression of it
 LISTED = re.compile(r"^[A-Z]\. ", re.MULTILINE)
 
 
@@ -121,66 +113,48 @@ def named(answer: str, choices: Sequence[str], by_letter: bool) -> int | None:
     """Return the position of the one choice that the answer names, None where it names none or several.
 
     An answer names a choice in one of four ways, tried in this order:
-    it equals the choice (punctuation and case aside); it states one letter ("B", "B. text", "the answer is B");
-    it contains the whole choice; it contains the words that only this choice has, since all choices may be sentences like
-    "The correct answer is …". Of choices contained in each other the longest counts.
+    it equals the choice; it states one letter ("B", "B. text", "the answer is B"); it contains the whole choice; it contains
+    the words that only this choice has, since all choices may be sentences like "The correct answer is …". Of choices
+    contained in each other the longest counts. Texts are compared by their `content`, or more strictly where that does not
+    tell all choices apart.
     """
-    words, listed = tokens(answer), [tokens(choice) for choice in choices]
+    parts = next(compare for compare in (content, exact, verbatim) if compare is verbatim or _tells_apart(compare, choices))
+    words, listed = parts(answer), [parts(choice) for choice in choices]
     if words in listed:
         return listed.index(words)
-    letters = _letters(answer, choices) if by_letter else []
-    if len(letters) == 1:
-        return letters[0]
-    for found in (_held(listed, words), letters, _held(_apart(listed), words)):
+    lettered = letters.stated(answer, choices) if by_letter else []
+    if len(lettered) == 1:
+        return lettered[0]
+    for found in (_held(listed, words), lettered, _held(_apart(listed), words)):
         if found:
             return found[0] if len(found) == 1 else None
     return None
 
 
-def _letters(answer: str, choices: Sequence[str]) -> list[int]:
-    """Return positions of the choices whose letter the answer states; the C of a choice "C. difficile" does not count."""
-    rest = _without(answer, choices)
-    positions = {ord((a or b).upper()) - ord("A") for a, b in LETTER.findall(rest)}
-    return [position for position in sorted(positions) if position < len(choices)]
+def _tells_apart(compare: Callable[[str], tuple[str, ...]], choices: Sequence[str]) -> bool:
+    return len({compare(choice) for choice in choices}) == len(choices)
 
 
-def _without(answer: str, choices: Sequence[str]) -> str:
-    """Return the answer with "_" for each character of a choice in it, case aside; of choices that overlap the longest goes."""
-    rest, folded = list(answer), _folded(answer)
-    for choice in sorted(map(_folded, choices), key=len, reverse=True):
-        start = folded.find(choice)
-        while choice and start >= 0:
-            end = start + len(choice)
-            if _is_whole(folded, start, end):
-                rest[start:end] = "_" * len(choice)
-                folded = folded[:start] + MASK * len(choice) + folded[end:]
-            start = folded.find(choice, start + 1)
-    return "".join(rest)
-
-
-def _folded(text: str) -> str:
-    """Return the text without the difference of case, each character in its place."""
-    return "".join(folded if len(folded := character.casefold()) == 1 else character for character in text)
-
-
-def _is_whole(text: str, start: int, end: int) -> bool:
-    """Return whether no word runs on over either end."""
-    return not any(
-        character.isalnum() or character == "_" for character in text[max(0, start - 1) : start] + text[end : end + 1]
-    )
-
-
-def _held(parts: Sequence[list[str]], words: list[str]) -> list[int]:
+def _held(parts: Sequence[tuple[str, ...]], words: tuple[str, ...]) -> list[int]:
     """Return positions of the parts that occur in the words, without those contained in another one."""
     held = [position for position, part in enumerate(parts) if _within(part, words)]
     return [p for p in held if not any(q != p and _within(parts[p], parts[q]) for q in held)]
 
 
-def _within(part: list[str], words: list[str]) -> bool:
-    return bool(part) and f" {' '.join(part)} " in f" {' '.join(words)} "  # no word holds a blank
+def _within(part: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    """Return whether the part occurs in the words with no sign next to it that changes it: 3 is not within x > 3."""
+    sought, text = f" {' '.join(part)} ", f" {' '.join(words)} "  # no word holds a blank
+    start = text.find(sought) if part else -1
+    while start >= 0:
+        end = start + len(sought) - 1
+        before, after = text[text.rfind(" ", 0, start) + 1 : start], text[end + 1 : text.find(" ", end + 1)]
+        if JOINING.isdisjoint((before, after)):
+            return True
+        start = text.find(sought, end)
+    return False
 
 
-def _apart(listed: Sequence[list[str]]) -> list[list[str]]:
+def _apart(listed: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Return the choices without the words with which all of them begin or end; empty if nothing is left of one."""
     begin = _shared(listed)
     rest = [words[begin:] for words in listed]
@@ -189,7 +163,7 @@ def _apart(listed: Sequence[list[str]]) -> list[list[str]]:
     return parts if all(parts) else []
 
 
-def _shared(listed: Sequence[list[str]]) -> int:
+def _shared(listed: Sequence[tuple[str, ...]]) -> int:
     """Return the number of equal words with which all of them begin."""
     columns = enumerate(zip(*listed, strict=False))
     return next((number for number, words in columns if len(set(words)) > 1), min(map(len, listed)))

@@ -29,9 +29,15 @@ class Tokenizer:
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the F1 of each ROUGE (Lin 2004, W04-1013) as scores, precision and recall as measures."""
+    """Return the F1 of each ROUGE (Lin 2004, W04-1013) as scores, precision and recall as measures.
+
+    Of equal words all are 1, also where one word has no pair that ROUGE-2 and ROUGE-S could compare.
+    """
+    given, right = tokens(prediction.text), tokens(example.reference)
     found = rouge(prediction.text, example.reference)
-    found["rouge_s"] = rouge_s(tokens(prediction.text), tokens(example.reference))
+    found["rouge_s"] = rouge_s(given, right)
+    if given == right:
+        found = dict.fromkeys(found, Rates(1.0, 1.0, 1.0))
     measures = {f"{name}_{rate}": getattr(rates, rate) for name, rates in found.items() for rate in ("precision", "recall")}
     return {name: rates.f1 for name, rates in found.items()}, measures
 

@@ -1,21 +1,24 @@
 """Words, sentences and script of a text, with or without spaces between words."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+import regex
+
 CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # kana, Han, Hangul
 IS_CJK = re.compile(f"[{CJK}]")
-TOKEN = re.compile(rf"[{CJK}]|(?:(?![{CJK}])[^\W_])+")
+TOKEN = regex.compile(rf"[{CJK}]\p{{M}}*|(?:(?![{CJK}])[\p{{L}}\p{{N}}][\p{{M}}\u200c\u200d]*)+")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])(?![。！？”」])|\n")
 
 
 def tokens(text: str) -> list[str]:
     """Return lower-case words; each Chinese, Japanese or Korean character is one. Text without any gives its parts.
 
-    On ASCII text these are the tokens of rouge_score without stemming, and words with accents stay whole.
+    On ASCII text these are the tokens of rouge_score without stemming. Words keep the combining marks of their script.
     """
-    return TOKEN.findall(text.lower()) or text.split()
+    return TOKEN.findall(unicodedata.normalize("NFC", text).lower()) or text.split()
 
 
 def sentences(text: str) -> list[str]:

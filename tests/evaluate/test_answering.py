@@ -94,7 +94,8 @@ def test_declining_is_right_only_without_an_answer(item: Any) -> None:
         return answering.score(*item("text", "5 dollars", answer, slices=slices))[0]
 
     assert scores("I don't know.", "unanswerable") == {"declined": 1.0}
-    assert scores("5 dollars", "unanswerable") == {"declined": 0.0}
+    assert scores("7 dollars", "unanswerable") == {"declined": 0.0}
+    assert scores("5 dollars", "unanswerable") == {"declined": 1.0}  # the reference itself, whatever its words are
     assert scores("I don't know.", "noise")["answered"] == 0.0
     assert scores("7 dollars", "noise")["answered"] == 1.0
 
