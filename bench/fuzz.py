@@ -1,7 +1,5 @@
 """Feed altered inputs to what reads files from outside: python bench/fuzz.py [target …] [--seconds 600] [--seed 1]
 
-    pip install hypothesis
-
 Targets: rows, documents, graph, teacher, params, items. Each input is a valid one with hostile pieces put in, or characters
 taken out, by hypothesis. `items` alters any file of the other side of a comparison; half of the time, it gives a value there
 another type. Only DataError is allowed, within 5 seconds. An input that breaks this rule is stored in .tunetrail/fuzz/ and

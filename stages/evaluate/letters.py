@@ -13,8 +13,8 @@ CUES = (
 )
 CUES_UNSPACED = "答案|选项?|選項?|选择|選擇|正解|正答|答え|解答|정답|답|คำตอบ"  # stand without a space after other words
 LINKS = (
-    r"[\s:：=]|(?:is|are|was|would be|must be|should be|clearly|definitely|therefore|corr\w{2,6}|certa|ist|lautet|wäre|est|es|è|é|"
-    r"är|er|on|to|jest|je|este|это|είναι|adalah|là|هي|هو|היא|है)\b|คือ|应该?|應該?|就|是|为|為|は|은|는"
+    r"[\s:：=]|(?:is|are|was|would be|must be|should be|clearly|definitely|therefore|corr\w{2,6}|certa|ist|lautet|wäre|est|es|"
+    r"è|é|är|er|on|to|jest|je|este|это|είναι|adalah|là|هي|هو|היא|है)\b|คือ|应该?|應該?|就|是|为|為|は|은|는"
 )
 OPENINGS = r"[\s*_\"'“”‘’(（{\[【<>$—–-]|\\(?:boxed|text|textbf|textit|mathbf|mathrm|bf)\b"
 WRONG = (

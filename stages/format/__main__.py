@@ -1,5 +1,6 @@
 """format: chats of every split, without train rows that overlap valid or test, and an audit of the training data."""
 
+import sys
 from pathlib import Path
 
 from stages import figures, files, params, records, stage
@@ -26,13 +27,17 @@ def main() -> None:
     shots, valid = chats.set_apart(raw["valid"], p.format.shots, p.seed)
     kind = params.check_file().data.kind  # only for a message, so dvc.yaml does not list it
     chats.require_shots(max(p.predict.shots), len(shots), len(raw["valid"]), kind)
-    train, removed = overlap.remove(
-        authored + [task for tasks in made.values() for task in tasks], valid + shots + raw["test"], p.format.overlap_ngram
-    )
+    rows = authored + [task for tasks in made.values() for task in tasks]
+    train, removed = overlap.remove(rows, valid + shots + raw["test"], p.format.overlap_ngram)
     splits = {name: chats.examples(tasks) for name, tasks in (("train", train), ("valid", valid), ("test", raw["test"]))}
     if not train:
         counts = _listed({source: len(tasks) for source, tasks in {"authored": authored, **made}.items()})
-        raise DataError(f"format: no training rows are left of {counts}; removed as overlapping: {_listed(removed)}")
+        raise DataError(
+            f"format: no training rows are left of {counts}; removed as overlapping: {_listed(removed)}; if they are no "
+            "copies of validation or test rows, raise format.overlap_ngram or set it to null"
+        )
+    if warned := overlap.warning(removed, len(rows), p.format.overlap_ngram):
+        print(warned, file=sys.stderr)
     splits["train"] += chats.replayed(list(records.read(REPLAY, Example)), len(train), p.replay.fraction, p.seed)
     tokenizer = load_tokenizer(sources.ensure(read_manifest()))
     fitted, audits = audit.fit(splits, tokenizer, p.format)

@@ -4,8 +4,8 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from stages.format.overlap import words
 from stages.records import Document, Example, Message
+from stages.text.words import tokens
 
 K1, B = 1.2, 0.75  # the usual constants (Robertson and Zaragoza 2009, The Probabilistic Relevance Framework, section 3.4)
 
@@ -26,7 +26,7 @@ def with_passages(examples: Sequence[Example], passages: Sequence[Document]) -> 
 class BM25:
     def __init__(self, passages: Sequence[Document]) -> None:
         self.passages = passages
-        self.counts = [Counter(words(passage.text)) for passage in passages]
+        self.counts = [Counter(tokens(passage.text)) for passage in passages]
         self.totals = [count.total() for count in self.counts]
         self.mean = max(1, sum(self.totals)) / max(1, len(passages))  # 1: all may be wordless
         self.holding: dict[str, list[int]] = defaultdict(list)  # the passages that hold a word
@@ -37,7 +37,7 @@ class BM25:
     def best(self, question: str) -> Document:
         """Return the passage of the highest score; of equal ones the first."""
         scores = [0.0] * len(self.passages)
-        for word, times in Counter(words(question)).items():
+        for word, times in Counter(tokens(question)).items():
             places = self.holding.get(word, [])
             rare = math.log(1 + (len(self.passages) - len(places) + 0.5) / (len(places) + 0.5))
             for place in places:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stages.errors import DataError
-from stages.format import chats, overlap
+from stages.format import chats
 from stages.records import Message, Task
 
 
@@ -100,55 +100,3 @@ def test_setting_apart_is_fast_with_many_sources(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Task, "__eq__", equal)
     chats.set_apart(rows, 8, seed=1)
     assert compared <= len(rows)
-
-
-LONG = "one two three four five six seven eight nine ten"
-CHINESE = "我上周在你们网站买的耳机到现在还没有收到请尽快退款"
-
-
-@pytest.mark.parametrize(
-    ("train", "held_out", "ngram", "reason"),
-    [
-        ("Where is my parcel?", "Where is my parcel?", None, "equal"),
-        ("where IS my parcel", "Where is\n my  parcel?!", 5, "equal"),
-        (f"It is {LONG}, he wrote.", f"{LONG} and so on", 10, "ngram"),
-        (f"It is {LONG}, he wrote.", f"{LONG} and so on", 11, None),
-        (f"It is {LONG}, he wrote.", f"{LONG} and so on", None, None),
-        ("one two three", "one two three four", 10, None),
-        ("Päckchen verspätet", "PÄCKCHEN verspätet.", 10, "equal"),
-        (f"您好，{CHINESE}。", f"{CHINESE}！谢谢", 10, "ngram"),
-        (f"您好，{CHINESE}。", "我上周买的书到了", 10, None),
-        (CHINESE, " ".join(CHINESE), None, "equal"),
-        ("イヤホンがまだ届いていませんので返金", "イヤホンがまだ届いていません。", 10, "ngram"),
-        ("snake_case here", "snake case here", None, "equal"),
-    ],
-)
-def test_train_row_that_repeats_a_held_out_one_is_removed(
-    train: str, held_out: str, ngram: int | None, reason: str | None
-) -> None:
-    row = task(train, output="train answer")
-    kept, removed = overlap.remove([row], [task(held_out)], ngram)
-    assert removed == {"equal": 0, "ngram": 0} | ({reason: 1} if reason else {})
-    assert kept == ([] if reason else [row])
-
-
-def test_removed_rows_are_counted_once() -> None:
-    train = [task("a b c"), task(f"x {LONG}"), task("d e f"), task(LONG), task("g h i")]
-    kept, removed = overlap.remove(train, [task(LONG)], 10)
-    assert kept == [train[0], train[2], train[4]]
-    assert removed == {"equal": 1, "ngram": 1}
-
-
-def test_shared_instruction_does_not_count_as_overlap() -> None:
-    train, test = task("Is it late?", instruction=LONG), task("Is it broken?", instruction=LONG)
-    assert overlap.remove([train], [test], 10) == ([train], {"equal": 0, "ngram": 0})
-    assert overlap.remove([task(instruction=LONG)], [task(instruction=f"{LONG} eleven")], 10)[1]["ngram"] == 1
-
-
-def test_conversations_with_equal_last_turns_differ() -> None:
-    train, test = (
-        task("Thanks!", history=turns("Where is it?", "Here.")),
-        task("Thanks!", history=turns("Who are you?", "A bot.")),
-    )
-    assert overlap.remove([train], [test], 10) == ([train], {"equal": 0, "ngram": 0})
-    assert overlap.remove([test], [test], 10)[1]["equal"] == 1

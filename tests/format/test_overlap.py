@@ -1,0 +1,146 @@
+"""Training rows that repeat a held-out one are found; what rows share by form is no repetition (from public bug reports)."""
+
+from typing import Any
+
+import pytest
+
+from stages.fetch.choices import asked
+from stages.format import overlap
+from stages.records import Message, Task
+
+
+def task(input: str = "", output: str = "right", **more: Any) -> Task:
+    return Task(**{"kind": "text", "input": input, "output": output, "source": f"row {input}"} | more)
+
+
+def turns(*contents: str) -> tuple[Message, ...]:
+    return tuple(Message(role="user" if i % 2 == 0 else "assistant", content=text) for i, text in enumerate(contents))
+
+
+LONG = "one two three four five six seven eight nine ten"
+CHINESE = "我上周在你们网站买的耳机到现在还没有收到请尽快退款"
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "ngram", "reason"),
+    [
+        ("Where is my parcel?", "Where is my parcel?", None, "equal"),
+        ("where IS my parcel", "Where is\n my  parcel?!", 5, "equal"),
+        (f"It is {LONG}, he wrote.", f"{LONG} and so on", 10, "ngram"),
+        (f"It is {LONG}, he wrote.", f"{LONG} and so on", 11, None),
+        (f"It is {LONG}, he wrote.", f"{LONG} and so on", None, None),
+        ("one two three", "one two three four", 10, None),
+        ("Päckchen verspätet", "PÄCKCHEN verspätet.", 10, "equal"),
+        (f"您好，{CHINESE}。", f"{CHINESE}！谢谢", 10, "ngram"),
+        (f"您好，{CHINESE}。", "我上周买的书到了", 10, None),
+        (CHINESE, " ".join(CHINESE), None, "equal"),
+        ("イヤホンがまだ届いていませんので返金", "イヤホンがまだ届いていません。", 10, "ngram"),
+        ("snake_case here", "snake case here", None, "equal"),
+    ],
+)
+def test_train_row_that_repeats_a_held_out_one_is_removed(
+    train: str, held_out: str, ngram: int | None, reason: str | None
+) -> None:
+    row = task(train, output="train answer")
+    kept, removed = overlap.remove([row], [task(held_out)], ngram)
+    assert removed == {"equal": 0, "ngram": 0} | ({reason: 1} if reason else {})
+    assert kept == ([] if reason else [row])
+
+
+def test_removed_rows_are_counted_once() -> None:
+    train = [task("a b c"), task(f"x {LONG}"), task("d e f"), task(LONG), task("g h i")]
+    kept, removed = overlap.remove(train, [task(LONG)], 10)
+    assert kept == [train[0], train[2], train[4]]
+    assert removed == {"equal": 1, "ngram": 1}
+
+
+def test_shared_instruction_does_not_count_as_overlap() -> None:
+    train, test = task("Is it late?", instruction=LONG), task("Is it broken?", instruction=LONG)
+    assert overlap.remove([train], [test], 10) == ([train], {"equal": 0, "ngram": 0})
+    assert overlap.remove([task(instruction=LONG)], [task(instruction=f"{LONG} eleven")], 10)[1]["ngram"] == 1
+
+
+def test_conversations_with_equal_last_turns_differ() -> None:
+    train, test = (
+        task("Thanks!", history=turns("Where is it?", "Here.")),
+        task("Thanks!", history=turns("Who are you?", "A bot.")),
+    )
+    assert overlap.remove([train], [test], 10) == ([train], {"equal": 0, "ngram": 0})
+    assert overlap.remove([test], [test], 10)[1]["equal"] == 1
+
+
+def halves(rows: list[Task]) -> tuple[list[Task], list[Task]]:
+    return rows[::2], rows[1::2]
+
+
+PREAMBLE = "Classify the tone of the note below as calm, angry or unclear and answer with one word only.\n\nNote: "
+TONES = (("stopped again", "angry"), ("works", "calm"), ("hums", "unclear"))
+PEOPLE, THINGS = ("अजय", "विजय", "नेहा"), ("किताब", "मेज", "घड़ी")
+
+
+def options(number: int) -> Task:
+    question = task(
+        f"Does salt {number} help plant {number * number}?", output="yes", choices=("yes", "no", "maybe"), kind="choice"
+    )
+    (row,) = asked("here", question, 0, 1, 1)
+    return row
+
+
+FORMS = {
+    "preamble": [task(f"{PREAMBLE}The lift {what} at {place}.", tone) for place in range(10) for what, tone in TONES],
+    "preamble of few rows": [task(f"{PREAMBLE}The lift stopped at {place}.") for place in range(8)],
+    "options and wrapper": [options(number) for number in range(60)],
+    "closing": [task(f"Where is lot {n}? {LONG} eleven twelve") for n in range(30)],
+    "preamble in a chat": [task(f"And {n}?", history=turns(f"{PREAMBLE}The lift {n} hums.", "ok")) for n in range(30)],
+    "arithmetic": [task(f"{a} {sign} {b} =") for a in range(2, 10) for b in range(2, 6) for sign in "+-*"],
+    "Hindi": [task(f"कृपया मुझे बताइए कि {name} की {thing} कहाँ है?") for name in PEOPLE for thing in THINGS],
+}
+
+
+@pytest.mark.parametrize("rows", FORMS.values(), ids=FORMS)
+def test_rows_that_share_form_are_kept(rows: list[Task]) -> None:
+    train, held_out = halves(rows)
+    assert overlap.remove(train, held_out, 10) == (train, {"equal": 0, "ngram": 0})
+
+
+QUESTION = "Why did the green lift of house nine stop twice on Monday while the other one went on?"
+COPIES = {
+    "equal": task(f"{PREAMBLE}{QUESTION}"),
+    "case": task(f"{PREAMBLE}{QUESTION.upper()}"),
+    "within": task(f"Dear team, {QUESTION.lower()} Yours, Ann"),
+    "earlier turn": task("And then?", history=turns(QUESTION, "It was worn.")),
+    "answer": task("Tell me a question.", output=QUESTION),
+    "earlier answer": task("Tell me more.", history=turns("Hi", f"You asked: {QUESTION}")),
+}
+
+
+@pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("others", [0, 30])
+def test_copy_of_a_question_is_found_next_to_form(copy: Task, others: int) -> None:
+    train = [task(f"{PREAMBLE}The bell {n} rings.") for n in range(others)]
+    held_out = [task(f"{PREAMBLE}The lift {n} hums.") for n in range(others)] + [task(PREAMBLE + QUESTION)]
+    kept, removed = overlap.remove([*train, copy], held_out, 10)
+    assert kept == train and sum(removed.values()) == 1
+
+
+def test_short_question_within_form_is_found() -> None:
+    copied = options(3)
+    reordered = copied.model_copy(update={"input": copied.input.replace("A. yes\nB. no", "A. no\nB. yes")})
+    train = [*(options(number) for number in range(100, 150)), reordered]
+    kept, removed = overlap.remove(train, [options(number) for number in range(50)], 10)
+    assert kept == train[:-1] and removed == {"equal": 0, "ngram": 1}
+
+
+def test_conversations_unrolled_into_rows_are_found() -> None:
+    first, second = turns("My parcel is number 7919, where is it?", "In depot 31."), "And when will it leave?"
+    short = task(first[0].content, output="In depot 31.")
+    long = task(second, history=first)
+    assert overlap.remove([long], [short], 10)[1]["equal"] == 1
+    assert overlap.remove([task("Thanks", history=(*first, *turns(second, "On day 3.")))], [long], None)[1]["equal"] == 1
+
+
+@pytest.mark.parametrize("rows", [9, 10, 11])
+def test_removal_of_many_rows_is_warned_of(rows: int) -> None:
+    warned = overlap.warning({"equal": 0, "ngram": 1}, rows, 10)
+    assert (warned is not None) == (rows < 10)
+    assert warned is None or "1 of 9 training rows share 10 words in a row" in warned
