@@ -19,7 +19,7 @@ from stages.report import examples
 from stages.synthesize import filters, general_instruct, instances, pairs, rules, self_qa
 from stages.tasks import complaints
 from stages.teachers import server
-from stages.text import chat, declining, passages
+from stages.text import chat, comparing, declining, passages
 from tests.fixtures.instructing import DEFAULT
 
 CHOICES = ["The tea", "The coffee"]
@@ -106,6 +106,12 @@ READERS: dict[str, Callable[[int], Any]] = {
     "letter: blank lines": lambda n: choice.named(filled("\n", n, "B"), CHOICES, by_letter=True),
     "letter: signs": lambda n: choice.named(filled("* ", n, "B ", "x"), CHOICES, by_letter=True),
     "letter: many": lambda n: choice.named(filled("answer: b", n), CHOICES, by_letter=True),
+    "letter: cues": lambda n: choice.named(filled("answer is ", n), CHOICES, by_letter=True),
+    "letter: boxes": lambda n: choice.named(filled("\\boxed{", n), CHOICES, by_letter=True),
+    "comparing: emphasis": lambda n: comparing.exact.__wrapped__(filled("*a_b", n)),
+    "comparing: formulas": lambda n: comparing.exact.__wrapped__(filled("$a ", n)),
+    "comparing: signs": lambda n: comparing.content.__wrapped__(filled("-+5!", n)),
+    "comparing: tags": lambda n: comparing.content.__wrapped__(filled("<a>", n)),
     "choices: repeated words": lambda n: choice.named(filled("the tea ", n), CHOICES, by_letter=False),
     "question number: blanks": lambda n: self_qa.NUMBER.sub("", filled(" ", n, "Q", "x"), count=1),
     "question number: digits": lambda n: self_qa.NUMBER.sub("", filled("1", n, "Q", "x"), count=1),
