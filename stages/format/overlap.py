@@ -65,7 +65,7 @@ def _form(train: Sequence[Task], held_out: Sequence[Task], ngram: int) -> set[Ru
 
 
 def _telling(train: Sequence[Task], held_out: Sequence[Task], ngram: int) -> set[Run]:
-    """Return the runs of the parts of held-out texts that are not form; of a part that is shorter, the whole part."""
+    """Return the runs of the parts of held-out texts that are not form; of a text with one short part, that part."""
     form = _form(train, held_out, ngram)
     found = set[Run]()
     for text in (text for task in held_out for text in _texts(task, answer=False)):
@@ -73,10 +73,11 @@ def _telling(train: Sequence[Task], held_out: Sequence[Task], ngram: int) -> set
         for start, run in enumerate(_runs(text, ngram)):
             if run in form:
                 is_form[start : start + ngram] = [True] * ngram
-        for covered, places in groupby(range(len(text)), key=is_form.__getitem__):
-            part = tuple(text[place] for place in places)
-            if not covered and (len(part) >= ngram or SHORTEST <= len(part) < len(text)):
-                found.update(_runs(part, min(ngram, len(part))))
+        parts = [list(places) for covered, places in groupby(range(len(text)), key=is_form.__getitem__) if not covered]
+        for places in parts:
+            is_all = len(parts) == 1 and SHORTEST <= len(places) < len(text)  # of the text that is not form
+            if len(places) >= ngram or is_all:
+                found.update(_runs(tuple(text[place] for place in places), min(ngram, len(places))))
     return found
 
 
