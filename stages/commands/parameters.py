@@ -168,7 +168,8 @@ def _type(annotation: Any, *constraints: Any) -> str:
     if get_origin(annotation) is list:
         return f"list of {_type(*get_args(annotation))}"
     if models(annotation):
-        return "section or null" if type(None) in get_args(annotation) else "section"
+        others = [_type(part) for part in get_args(annotation) if not models(part)]
+        return " or ".join(["section", *others])
     if get_args(annotation):
         return " or ".join(_type(part) for part in get_args(annotation))
     if pattern := next((found for item in constraints if (found := getattr(item, "pattern", None))), None):

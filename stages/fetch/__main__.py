@@ -4,10 +4,11 @@ from pathlib import Path
 
 from stages import files, params, records, stage
 from stages.errors import DataError, reason
-from stages.fetch import authored, documents, general, graph, hub, rows, seeds
+from stages.fetch import authored, documents, general, graph, hub, recognition, rows, seeds
 from stages.models import sources
 from stages.models.manifest import MANIFEST, Manifest
 from stages.records import Document, Fact
+from stages.terminal import visible
 from stages.text import chat
 
 RAW, SEEDS = Path("data/raw"), Path("data/authored/self_instruct/seeds.jsonl")
@@ -22,6 +23,7 @@ def main() -> None:
     facts: dict[str, list[Fact]] = {}
     whole: list[Document] = []
     hub_json: dict[str, str] | None = None
+    table: recognition.Opened | None = None
     if p.data.kind == "complaints":
         texts, splits = authored.complaints(p.data, p.seed)
     elif p.data.kind == "documents":
@@ -30,7 +32,8 @@ def main() -> None:
         texts, facts, splits = graph.questions(p.data, p.seed)
     else:
         snapshot = hub.download(p.data.hub, name) if p.data.hub else None
-        splits = rows.tasks(p.data, p.seed, snapshot)
+        table = recognition.opened(p.data, snapshot)
+        splits = rows.tasks(p.data, p.seed, table)
         if p.data.hub and snapshot:
             hub_json = {**p.data.hub.model_dump(), "revision": snapshot.name}
     held_out = [record for kind in (texts, facts) for split in ("valid", "test") for record in kind.get(split, [])]
@@ -51,9 +54,13 @@ def main() -> None:
     records.write(RAW / "general.jsonl", kept)
     if hub_json:
         files.write_json(RAW / "hub.json", hub_json)
+    if table:
+        files.write_json(RAW / "columns.json", table.meaning)
     files.write_text(MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     counts = ", ".join(f"{len(tasks)} {split}" for split, tasks in splits.items())
     print(f"{manifest.model.name}: {manifest.parameters:,} parameters; rows: {counts}")
+    if table:
+        print(visible(f"{table.path}: {table}"))
 
 
 def _refuse_links(folder: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import DataError
-from stages.fetch import choices, hub, table
+from stages.fetch import choices
+from stages.fetch.recognition import NamedRows, Opened, opened
 from stages.fetch.table import as_text, kind_of, loads, refuse_deep
 from stages.params import RowsData
 from stages.records import Message, Role, Task, TaskKind
@@ -17,27 +18,24 @@ from stages.text.objects import parsed
 MESSAGES_LIKE = 'a list like [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
 OPTIONS_LIKE = 'an object like {"A": "…", "B": "…"}, or a list of pairs like ["A", "…"] or {"key": "A", "value": "…"}'
 
+# What ShareGPT calls the roles; its other speakers, such as observation, are refused.
+SPEAKERS: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+
 log = logging.getLogger(__name__)
 
 
-def tasks(data: RowsData, seed: int, snapshot: Path | None = None) -> dict[str, list[Task]]:
-    """Return the rows of `data.path`, or of `data.hub` in its `snapshot`, as tasks by split, in their order.
+def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, list[Task]]:
+    """Return the rows of `data`, already opened or not, as tasks by split, in their order.
 
     A row's split depends only on the seed and on its group (without one, its prompt). An added row moves no other row, and
     another `data.valid` leaves the test rows. Raise DataError for values that cannot be a row and for an empty split.
     """
-    columns = {field: name for field, name in data.columns if name}
-    columns |= {f"also.{number}.output": further.output for number, further in enumerate(data.also)}
-    if data.hub and snapshot:
-        path = Path(data.hub.repo)
-        found = table.objects(path, columns, hub.rows(data.hub, snapshot))
-    else:
-        path = Path(data.path)
-        found = table.read(path, columns)
+    table = table or opened(data)
+    data, path = table.data, table.path
     splits: dict[str, list[Task]] = {"train": [], "valid": [], "test": []}
     seen: set[str] = set()
     repeated = 0
-    for place, row in found:
+    for place, row in table.rows:
         key, task = _task(place, row, data)
         if task.id in seen:
             repeated += 1
@@ -56,7 +54,7 @@ def tasks(data: RowsData, seed: int, snapshot: Path | None = None) -> dict[str, 
     return splits
 
 
-def _task(place: str, row: Mapping[str, Any], data: RowsData) -> tuple[str, Task]:
+def _task(place: str, row: Mapping[str, Any], data: NamedRows) -> tuple[str, Task]:
     """Return the key that decides the split, and the task."""
     asked = _from_messages(place, row, data) if data.columns.messages else _from_columns(place, row, data)
     system = asked["system"] if asked["system"].strip() else data.system
@@ -69,7 +67,7 @@ def _task(place: str, row: Mapping[str, Any], data: RowsData) -> tuple[str, Task
     return key, Task(kind=data.task, source=source, **asked | {"system": system})
 
 
-def _from_columns(place: str, row: Mapping[str, Any], data: RowsData) -> dict[str, Any]:
+def _from_columns(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[str, Any]:
     columns = data.columns
     named = {"system": columns.system, "instruction": columns.instruction, "input": columns.input}
     asked = {field: as_text(place, name, row.get(name)) if name else "" for field, name in named.items()}
@@ -111,7 +109,7 @@ def _right(place: str, name: str, value: Any, options: dict[str, str]) -> str:
     return named.pop()
 
 
-def _further(place: str, row: Mapping[str, Any], task: Task, data: RowsData) -> list[Task]:
+def _further(place: str, row: Mapping[str, Any], task: Task, data: NamedRows) -> list[Task]:
     """Return the tasks of `data.also` on the same row."""
     return [
         Task(
@@ -126,10 +124,14 @@ def _further(place: str, row: Mapping[str, Any], task: Task, data: RowsData) -> 
     ]
 
 
-def _from_messages(place: str, row: Mapping[str, Any], data: RowsData) -> dict[str, Any]:
-    name = data.columns.messages or ""
+def _from_messages(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[str, Any]:
+    name, beside = data.columns.messages or "", data.columns.system
     turns = _turns(place, name, row[name])
-    system = turns.pop(0).content if turns and turns[0].role == "system" else ""
+    system = as_text(place, beside, row.get(beside)) if beside else ""
+    if turns and turns[0].role == "system":
+        if system.strip():
+            raise DataError(f"{place}: a system prompt in {beside!r} and another one in {name!r}; keep one of them")
+        system = turns.pop(0).content
     if not turns or turns[-1].role != "assistant":
         raise DataError(f"{place}: {name!r} must end with an assistant turn: the right answer")
     *history, user, assistant = turns
@@ -149,14 +151,18 @@ def _turns(place: str, name: str, value: Any) -> list[Message]:
     for number, turn in enumerate(turns, start=1):
         before = found[-1].role if found else None
         role: Role = "assistant" if before == "user" else "user"
-        if turn.get("role") == "system" and not found:
+        says, text = ("from", "value") if "from" in turn else ("role", "content")
+        given = turn.get(says)
+        known = SPEAKERS.get(given, "") if says == "from" and isinstance(given, str) else given
+        if known == "system" and not found:
             role = "system"
-        if turn.get("role") != role:
-            got = repr(str(turn.get("role"))[:40])
-            raise DataError(f"{place}: {name}[{number}].role must be {role!r}, got {got}; user and assistant take turns")
-        content = as_text(place, f"{name}[{number}].content", turn.get("content"))
+        if known != role:
+            wanted = repr(role) if says == "role" else f"one of {', '.join(w for w, r in SPEAKERS.items() if r == role)}"
+            got = repr(str(given)[:40])
+            raise DataError(f"{place}: {name}[{number}].{says} must be {wanted}, got {got}; user and assistant take turns")
+        content = as_text(place, f"{name}[{number}].{text}", turn.get(text))
         if role != "system" and not content.strip():
-            raise DataError(f"{place}: {name}[{number}].content is empty; fill in or delete the row")
+            raise DataError(f"{place}: {name}[{number}].{text} is empty; fill in or delete the row")
         found.append(Message(role=role, content=content))
     return found
 
@@ -189,12 +195,12 @@ def _group(place: str, row: Mapping[str, Any], name: str | None) -> str:
     return group
 
 
-def _split(key: str, data: RowsData, seed: int) -> str:
+def _split(key: str, data: NamedRows, seed: int) -> str:
     share = int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()[:13], 16) / 16**13  # 52 bits: exact in a float
     return "test" if share < data.test else "valid" if share < data.test + data.valid else "train"
 
 
-def _refuse_empty(path: Path, splits: dict[str, list[Task]], data: RowsData) -> None:
+def _refuse_empty(path: Path, splits: dict[str, list[Task]], data: NamedRows) -> None:
     sources = [task.source for split in splits.values() for task in split]
     if not sources:
         raise DataError(f"{path}: no rows in it, only a header or an empty list; add rows")

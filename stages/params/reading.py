@@ -111,7 +111,7 @@ def flatten(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 def _explain(error: dict[str, Any], values: Any) -> list[str]:
     """Return a pydantic error as lines of key, value, expectation and, for an unknown key, the nearest known one."""
-    loc = _without_union_tags(error["loc"], values)
+    loc = _without_union_tags(error["loc"], values, is_missing=error["type"] == "missing")
     if error["type"].startswith("union_tag"):  # pydantic shows the whole section if its discriminator is wrong
         loc = (*loc, error["ctx"]["discriminator"].strip("'"))
         expected = error["ctx"].get("expected_tags", "")
@@ -138,14 +138,17 @@ def _explain(error: dict[str, Any], values: Any) -> list[str]:
     return [f"{key} = {shown(key, error['input'])}: {message[0].lower()}{message[1:]}{hint}"]
 
 
-def _without_union_tags(loc: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
-    """Return a path without pydantic's union members: model.wheel.file becomes model.file, the key in params.yaml."""
+def _without_union_tags(loc: tuple[Any, ...], values: Any, is_missing: bool) -> tuple[Any, ...]:
+    """Return a path without pydantic's union members: model.wheel.file becomes model.file, the key in params.yaml.
+
+    Only the path of a missing key ends with a name that the values do not have and that is no member.
+    """
     kept = []
     for position, part in enumerate(loc):
         inside = (isinstance(values, dict) and part in values) or (isinstance(values, list) and isinstance(part, int))
         if inside:
             values = values[part]
-        elif position < len(loc) - 1 or not isinstance(values, dict):
+        elif position < len(loc) - 1 or not is_missing:
             continue
         kept.append(part)
     return tuple(kept)
@@ -166,9 +169,10 @@ def _section_of(field: FieldInfo, values: Any) -> type[BaseModel]:
         return get_args(field.annotation)[0]
     if get_origin(field.annotation) not in (Union, UnionType):
         return field.annotation  # type: ignore[return-value]
-    members = [member for member in get_args(field.annotation) if issubclass(member, BaseModel)]
-    tag = values.get(field.discriminator) if isinstance(field.discriminator, str) else None
-    chosen = [m for m in members if tag in get_args(m.model_fields[str(field.discriminator)].annotation)]
+    bare = [getattr(member, "__origin__", member) for member in get_args(field.annotation)]  # without Annotated
+    members = [member for member in bare if isinstance(member, type) and issubclass(member, BaseModel)]
+    key = field.discriminator if isinstance(field.discriminator, str) else ""
+    chosen = [m for m in members if key and values.get(key) in get_args(m.model_fields[key].annotation)]
     return (chosen or members)[0]
 
 

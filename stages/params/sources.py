@@ -1,9 +1,9 @@
 """Sections for the base model and the data."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from stages.params.base import Count, Fraction, Name, Package, Positive, Section, Sha256, Text
 
@@ -101,26 +101,35 @@ class HubRows(Section):
 
 
 class Columns(Section):
-    """Names of the columns: either `messages`, or `output` with `input`, `instruction` or both. null: no such column.
+    """Names of the columns: either `messages`, or `output` with `input`, `instruction` or both.
 
-    `options` is for multiple-choice questions: an object of texts by letter, or a list of such pairs.
+    A field that is null or left out has no column. `options` is for multiple-choice questions.
     """
 
-    messages: str | None
-    system: str | None
-    instruction: str | None
-    input: str | None
-    output: str | None
-    options: str | None
-    group: str | None
+    messages: str | None = None
+    system: str | None = None
+    instruction: str | None = None
+    input: str | None = None
+    output: str | None = None
+    options: str | None = None
+    group: str | None = None
 
     @model_validator(mode="after")
     def _one_shape(self) -> Self:
-        if self.messages and any((self.system, self.instruction, self.input, self.output, self.options)):
-            raise ValueError("messages already contain system, input and output; set those columns to null")
+        if self.messages and any((self.instruction, self.input, self.output, self.options)):
+            raise ValueError("messages already contain input and output; set those columns to null")
         if not self.messages and not (self.output and (self.instruction or self.input)):
             raise ValueError("name either messages, or output together with instruction or input")
         return self
+
+
+def _form(columns: Any) -> str:
+    return "named" if isinstance(columns, dict | Columns) else "auto"
+
+
+NamedColumns = Annotated[
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[Columns, Tag("named")], Discriminator(_form)
+]  # auto: recognised by stages/fetch/recognition.py
 
 
 class FurtherTask(Section):
@@ -142,7 +151,7 @@ class RowsData(Section):
     hub: HubRows | None
     task: Literal["extraction", "text", "choice", "summary"]
     system: str
-    columns: Columns
+    columns: NamedColumns
     also: list[FurtherTask]
     orders: Count
     valid: Fraction
@@ -150,13 +159,14 @@ class RowsData(Section):
 
     @model_validator(mode="after")
     def _options_belong_to_choices(self) -> Self:
-        if (self.task == "choice") != bool(self.columns.options):
+        named = None if self.columns == "auto" else self.columns
+        if named and (self.task == "choice") != bool(named.options):
             raise ValueError(
                 "task: choice and columns.options go together: name the column with the options, or set it to null"
             )
         if self.orders and self.task != "choice":
             raise ValueError(f"orders = {self.orders} with task = {self.task}: only task: choice has options; set it to 0")
-        if self.also and self.columns.messages:
+        if self.also and named and named.messages:
             raise ValueError(
                 "also asks further tasks about the column `input`, which is not used with columns.messages; set it to []"
             )

@@ -33,6 +33,7 @@ WITH = {
     "model=hub": ["model.repo=owner/model"],
     "model=path": ["model.path=/models/mine"],
     "data=rows": ["data.path=mine.csv", "synthesis=none"],
+    "data=rows_named": ["data.path=mine.csv", "synthesis=none"],
     "data=handbook": ["synthesis=self_qa"],
     "data=documents": ["synthesis=self_qa", "data.path=mine"],
     "data=medqa": ["synthesis=none"],

@@ -1,0 +1,197 @@
+"""Open a table of rows and recognise from its first rows which column holds what, for `data.columns: auto`.
+
+A shape is recognised only if its names fit and no other shape does; anything else is refused with the columns that are there.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from stages.errors import DataError
+from stages.fetch import hub, table
+from stages.fetch.table import Row, loads
+from stages.params import Columns, RowsData
+
+FIRST = 100  # rows that are looked at
+
+OPENAI, SHAREGPT, PAIRS = "OpenAI messages", "ShareGPT", "chosen/rejected"
+CHATS = ("messages", "conversations", "conversation")
+SYSTEM = ("system", "system_prompt")
+# By shape the names that a field's column may have, in lower case. Of chats the keys of a turn decide as well.
+NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
+    OPENAI: {"messages": CHATS},
+    SHAREGPT: {"messages": CHATS},
+    "Alpaca": {"instruction": ("instruction",), "output": ("output", "response")},
+    "input/output": {"input": ("input",), "output": ("output",)},
+    "prompt/completion": {"input": ("prompt",), "output": ("completion", "response")},
+    "question/options/answer": {
+        "input": ("question",),
+        "options": ("options", "choices"),
+        "output": ("answer_idx", "answer_index", "answerkey", "answer"),
+    },
+    "question/answer": {"input": ("question",), "output": ("answer", "response")},
+    "text/label": {"input": ("text", "sentence"), "output": ("label_text", "label")},
+    PAIRS: {"output": ("chosen",), "rejected": ("rejected",)},
+}
+OPTIONAL: dict[str, dict[str, tuple[str, ...]]] = {
+    "Alpaca": {"input": ("input", "context")},
+    "question/answer": {"instruction": ("context", "passage")},
+    PAIRS: {"input": ("prompt",)},
+}
+# Names of one thing, of which the first is read.
+SAME = ({"answer_idx", "answer_index", "answerkey", "answer"}, {"label_text", "label"})
+TURN = {OPENAI: {"role", "content"}, SHAREGPT: {"from", "value"}}
+
+
+class NamedRows(RowsData):
+    """Rows whose columns are named, by the user or by what was recognised."""
+
+    columns: Columns
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The rows of a table; `shape` is empty where the user named the columns.
+
+    `further` names the columns that are not read, of the rows so far.
+    """
+
+    data: NamedRows
+    path: Path
+    rows: Iterator[Row]
+    shape: str
+    further: Mapping[str, None]
+
+    def __str__(self) -> str:
+        read = ", ".join(f"{name} as {field}" for field, name in read_columns(self.data).items())
+        how = f"recognised as {self.shape}, " if self.shape else ""
+        return f"{how}reads {read}" + (f"; not read: {', '.join(self.further)}" if self.further else "")
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """What data/raw/columns.json holds."""
+        return {"shape": self.shape or None, "columns": read_columns(self.data), "further": list(self.further)}
+
+
+def opened(data: RowsData, snapshot: Path | None = None) -> Opened:
+    """Open `data.path`, or `data.hub` in its `snapshot`; raise DataError if `auto` finds no shape in it or several."""
+    if data.hub and snapshot:
+        path = Path(data.hub.repo)
+        values = hub.rows(data.hub, snapshot)
+        first = list(islice(values, FIRST))
+        named, shape = _named(path, data, [value for _, value in first if isinstance(value, dict)])
+        rows = table.objects(path, read_columns(named), chain(first, values))
+    else:
+        path = Path(data.path)
+        first = list(islice(table.read(path, {}), FIRST))
+        named, shape = _named(path, data, [row for _, row in first])
+        rows = table.read(path, read_columns(named))
+    further: dict[str, None] = {}
+    return Opened(named, path, _watched(rows, named, shape, further), shape, further)
+
+
+def _watched(rows: Iterator[Row], data: NamedRows, shape: str, further: dict[str, None]) -> Iterator[Row]:
+    """Yield the rows and note further columns; raise DataError for one that would have changed what was recognised."""
+    used = set(read_columns(data).values())
+    usual = {name for names in _names(shape).values() for name in names} if shape else set()
+    for number, (place, row) in enumerate(rows):
+        for name in [name for name in row if name not in used and name not in further]:
+            if number >= FIRST and _folded(name) in usual:
+                raise DataError(f"{place}: a column {name!r}, which no row before it has; name yours in data.columns")
+            further[name] = None
+        yield place, row
+
+
+def _names(shape: str) -> dict[str, tuple[str, ...]]:
+    return NEEDED[shape] | OPTIONAL.get(shape, {}) | {"system": SYSTEM}
+
+
+def read_columns(data: NamedRows) -> dict[str, str]:
+    """Return the columns that are read by the field that names them."""
+    columns = {field: name for field, name in data.columns if name}
+    return columns | {f"also.{number}.output": further.output for number, further in enumerate(data.also)}
+
+
+def _named(path: Path, data: RowsData, rows: Sequence[Mapping[str, Any]]) -> tuple[NamedRows, str]:
+    """Return the data with named columns, and the recognised shape."""
+    if data.columns != "auto":
+        return NamedRows.model_validate(data.model_dump()), ""
+    if not rows:
+        raise DataError(f"{path}: no rows in it, only a header or an empty list; add rows")
+    shape, columns = _recognised(path, rows)
+    found = f"{path}: data.columns = auto: {shape} ({', '.join(columns.values())})"
+    if shape == PAIRS:
+        chosen, prompt = columns["output"], columns.get("input")
+        is_chat = any(_is_chat(row, chosen, OPENAI) for row in rows)
+        take = f"messages: {chosen}" if is_chat else f"input: {prompt or '…'}, output: {chosen}"
+        raise DataError(f"{found} has two answers, and a row one right one; to train on the chosen: data.columns={{{take}}}")
+    if "options" in columns and data.task != "choice":
+        raise DataError(f"{found} is multiple choice, but data.task = {data.task}; set data.task=choice")
+    if data.task == "choice" and "options" not in columns:
+        raise DataError(f"{found} has no options, but data.task = choice needs them; set data.task, or data.columns.options")
+    try:
+        return NamedRows.model_validate(data.model_dump() | {"columns": columns}), shape
+    except ValidationError as error:
+        raise DataError(f"{found}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+
+
+def _recognised(path: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, str]]:
+    """Return the one shape that fits, and the names of its columns by field."""
+    present = _present(rows)
+    fits: dict[str, dict[str, list[str]]] = {}
+    for shape, needed in NEEDED.items():
+        found = {field: _matching(present, names) for field, names in _names(shape).items()}
+        if shape in TURN:
+            found["messages"] = [name for name in found["messages"] if any(_is_chat(row, name, shape) for row in rows)]
+        if all(found[field] for field in needed):
+            fits[shape] = {field: names for field, names in found.items() if names}
+    claimed = {shape: set(chain.from_iterable(found.values())) for shape, found in fits.items()}
+    widest = [shape for shape in fits if not any(claimed[shape] < claimed[other] for other in fits)]
+    there = f"the columns are {', '.join(repr(name[:40]) for name in present[:30])}"
+    if len(widest) != 1:
+        parts = [f"{shape} ({', '.join(names[0] for names in fits[shape].values())})" for shape in widest]
+        what = f"fits {len(widest)} shapes, {' and '.join(parts)}" if widest else "no known shape"
+        raise DataError(f"{path}: data.columns = auto: {what}; {there}; name yours, e.g. data.columns={_example(present)}")
+    (shape,) = widest
+    for field, names in fits[shape].items():
+        if len(names) > 1 and not any({_folded(name) for name in names} <= same for same in SAME):
+            both = " or ".join(map(repr, names))
+            hint = f"name it, e.g. data.columns={_written({**{f: n[0] for f, n in fits[shape].items()}, field: names[0]})}"
+            raise DataError(f"{path}: data.columns = auto: {shape}, whose {field} is {both}; {hint}")
+    return shape, {field: names[0] for field, names in fits[shape].items()}
+
+
+def _present(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(chain.from_iterable(rows)))
+
+
+def _matching(present: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the columns with one of the names, whatever their case, in the order of the names."""
+    return [column for name in names for column in present if _folded(column) == name]
+
+
+def _folded(name: str) -> str:
+    return name.strip().lower()
+
+
+def _is_chat(row: Mapping[str, Any], name: str, shape: str) -> bool:
+    """Return whether the value of a column, a list or its JSON, has turns with the keys of the shape."""
+    value = row.get(name)
+    try:
+        turns = loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return False
+    return isinstance(turns, list) and bool(turns) and isinstance(turns[0], dict) and TURN[shape] <= turns[0].keys()
+
+
+def _example(present: Sequence[str]) -> str:
+    names = [name for name in present if _folded(name) not in ("", "id", "idx", "index")]
+    return _written({"input": names[0], "output": names[1]} if len(names) > 1 else {"input": "question", "output": "answer"})
+
+
+def _written(columns: Mapping[str, str]) -> str:
+    return f"{{{', '.join(f'{field}: {name}' for field, name in columns.items())}}}"
