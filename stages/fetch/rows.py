@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from stages.errors import DataError
@@ -16,7 +17,7 @@ from stages.records import Message, Role, Task, TaskKind
 from stages.text.objects import parsed
 
 MESSAGES_LIKE = 'a list like [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
-OPTIONS_LIKE = 'an object like {"A": "…", "B": "…"}, or a list of pairs like ["A", "…"] or {"key": "A", "value": "…"}'
+OPTIONS_LIKE = 'an object like {"A": "…", "B": "…"}, a list of texts, or a list of pairs like ["A", "…"]'
 
 # What ShareGPT calls the roles; its other speakers, such as observation, are refused.
 SPEAKERS: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
@@ -51,7 +52,7 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, l
     if repeated:
         log.warning("%s: %d rows left out, each an exact repetition of an earlier one", path, repeated)
     _refuse_empty(path, splits, data)
-    return splits
+    return _with_labels(path, splits) if data.task == "classification" else splits
 
 
 def _task(place: str, row: Mapping[str, Any], data: NamedRows) -> tuple[str, Task]:
@@ -65,6 +66,26 @@ def _task(place: str, row: Mapping[str, Any], data: NamedRows) -> tuple[str, Tas
     key = group or " ".join(" ".join(prompt).lower().split())
     source = group or f"row-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     return key, Task(kind=data.task, source=source, **asked | {"system": system})
+
+
+def _with_labels(path: Path, splits: dict[str, list[Task]]) -> dict[str, list[Task]]:
+    """Return the tasks with all labels of the data, in alphabetical order, as the choices of each classification."""
+    every = [task for tasks in splits.values() for task in tasks if task.kind == "classification"]
+    labels = sorted({task.output for task in every})
+    folded = {" ".join(label.lower().split()): label for label in labels}
+    if alike := [label for label in labels if folded[" ".join(label.lower().split())] != label]:
+        other = folded[" ".join(alike[0].lower().split())]
+        raise DataError(f"{path}: the labels {alike[0]!r} and {other!r} differ only in case or white space; write one of them")
+    if len(labels) < 2:
+        raise DataError(f"{path}: every row has the label {labels[0]!r}; a classification needs two labels")
+    if len(labels) > max(26, len(every) / 2):
+        raise DataError(f"{path}: {len(labels)} different labels in {len(every)} rows are no classes; set data.task=text")
+
+    def closed(task: Task) -> Task:
+        is_open = task.kind != "classification"  # one of data.also
+        return task if is_open else Task.model_validate(task.model_dump(exclude={"id"}) | {"choices": tuple(labels)})
+
+    return {split: [closed(task) for task in tasks] for split, tasks in splits.items()}
 
 
 def _from_columns(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[str, Any]:
@@ -87,6 +108,12 @@ def _options(place: str, name: str, value: Any) -> dict[str, str]:
         found = loads(value) if isinstance(value, str) else value
     except ValueError as error:
         raise DataError(f"{place}: {name!r} is not JSON: {error}; write {OPTIONS_LIKE}") from None
+    if isinstance(found, dict) and found.keys() == {"text", "label"} and all(isinstance(v, list) for v in found.values()):
+        if len(found["text"]) != len(found["label"]):  # ARC
+            raise DataError(f"{place}: {name!r} has {len(found['text'])} texts, but {len(found['label'])} labels")
+        found = list(zip(found["label"], found["text"], strict=True))
+    elif isinstance(found, list) and found and all(isinstance(text, str) for text in found):  # MMLU
+        found = list(zip(ascii_uppercase, found, strict=False)) if len(found) <= len(ascii_uppercase) else []
     pairs = list(found.items()) if isinstance(found, dict) else found if isinstance(found, list) else []
     pairs = [(pair.get("key"), pair.get("value")) if isinstance(pair, dict) else pair for pair in pairs]
     if not pairs or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
@@ -100,6 +127,13 @@ def _options(place: str, name: str, value: Any) -> dict[str, str]:
 
 def _right(place: str, name: str, value: Any, options: dict[str, str]) -> str:
     """Return the text of the right option, which `value` names by its letter or its text."""
+    if type(value) is int:
+        if not 0 <= value < len(options):
+            last = len(options) - 1
+            raise DataError(f"{place}: {name!r} is {value}, but the {len(options)} options are counted from 0 to {last}")
+        if list(options) != list(ascii_uppercase[: len(options)]):
+            raise DataError(f"{place}: {name!r} is {value}, but the options are called {', '.join(options)}; name one as text")
+        return list(options.values())[value]
     answer = as_text(place, name, value).strip()
     named = {text for letter, text in options.items() if answer in (letter, text)}
     if len(named) != 1:
@@ -170,7 +204,10 @@ def _turns(place: str, name: str, value: Any) -> list[Message]:
 def _output(place: str, name: str, value: Any, kind: TaskKind) -> str:
     if kind == "extraction" and isinstance(value, dict):
         value = json.dumps(value, ensure_ascii=False)
+    if kind == "classification" and type(value) is int:
+        raise DataError(f"{place}: {name!r} is the number {value}, not a label's name; write the names into the file as text")
     text = as_text(place, name, value)
+    text = text.strip() if kind == "classification" else text
     if not text.strip():
         raise DataError(f"{place}: {name!r} is empty; each row needs the right answer: fill in or delete the row")
     found = parsed(text) if kind == "extraction" else {}

@@ -149,7 +149,7 @@ class RowsData(Section):
     kind: Literal["rows"]
     path: Text
     hub: HubRows | None
-    task: Literal["extraction", "text", "choice", "summary"]
+    task: Literal["extraction", "text", "choice", "classification", "summary", "translation"]
     system: str
     columns: NamedColumns
     also: list[FurtherTask]

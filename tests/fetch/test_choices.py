@@ -57,7 +57,13 @@ def test_question_has_lettered_options_and_complete_answers(tmp_path: Path, opti
 
 BAD: list[tuple[str, Any, str, str]] = [
     ("not JSON", "A or B", "A", "'options' is not JSON"),
-    ("texts alone", ["x", "y"], "A", "'options' must be an object like"),
+    ("texts and numbers", ["x", 2], "A", "'options' must be an object like"),
+    ("an index from 1", ["x", "y"], 2, "'answer_idx' is 2, but the 2 options are counted from 0 to 1"),
+    ("an index below 0", ["x", "y"], -1, "counted from 0 to 1"),
+    ("an index of other names", {"1": "x", "2": "y"}, 1, "the options are called 1, 2; name one as text"),
+    ("true", ["x", "y"], True, "'answer_idx' must be text"),
+    ("a text that is a letter", ["B", "y"], "B", "names 2 of the options"),
+    ("more labels than texts", {"text": ["x", "y"], "label": ["A", "B", "C"]}, "A", "has 2 texts, but 3 labels"),
     ("a number", 7, "A", "'options' must be an object like"),
     ("empty", {}, "A", "'options' must be an object like"),
     ("one option", {"A": "x"}, "A", "2 to 26 options"),
@@ -147,3 +153,17 @@ def test_authored_conversations_can_mix_two_tasks() -> None:
     assert (mixed["valid"], mixed["test"]) == (alone["valid"], alone["test"])
     assert mixed["train"][::2] == alone["train"]
     assert len(alone["valid"]) >= 2 * 3  # half of the rows are set apart, and prompts show three
+
+
+ARC = {"text": ["Ampicillin", "Nitrofurantoin"], "label": ["1", "2"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [(["Ampicillin", "Nitrofurantoin"], value) for value in (1, "B", "Nitrofurantoin")] + [(ARC, "2"), (DRUGS, 1)],
+    ids=["MMLU index", "MMLU letter", "MMLU text", "ARC", "object and index"],
+)
+def test_published_forms_of_options_are_read(tmp_path: Path, options: Any, answer: Any) -> None:
+    (task,) = read(tmp_path, [asked(options, answer)])["train"]
+    assert task.output == "The correct answer is Nitrofurantoin."
+    assert task.choices[:2] == ("The correct answer is Ampicillin.", "The correct answer is Nitrofurantoin.")

@@ -3,9 +3,11 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stages.errors import DataError
 from stages.fetch import rows
 from stages.records import Message, Task
 from tests.fixtures.own_rows import ASKED, CHAT, GROUPED, jsonl, questions, read, save, settings
@@ -142,3 +144,34 @@ def test_exact_repetitions_are_kept_once_and_counted(tmp_path: Path, caplog: pyt
     with caplog.at_level(logging.WARNING):
         assert [task.output for task in read(jsonl(tmp_path, again))][-2:] == ["answer 4", "another answer"]
     assert "mine.jsonl: 3 rows left out" in caplog.text
+
+
+LABELLED = [{"input": f"text {number}", "output": ("good", "bad ", "unclear")[number % 3]} for number in range(30)]
+
+
+def test_labels_of_the_data_are_the_choices_of_every_row(tmp_path: Path) -> None:
+    found = rows.tasks(settings(jsonl(tmp_path, LABELLED), ASKED, task="classification", valid=0.2, test=0.3), seed=1)
+    every = [task for tasks in found.values() for task in tasks]
+    assert {(task.kind, task.choices) for task in every} == {("classification", ("bad", "good", "unclear"))}
+    assert all(task.output in task.choices for task in every)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["x", "x"], "every row has the label 'x'"),
+        (["Good", "bad", "good"], "the labels 'Good' and 'good' differ only in case"),
+        ([str(number) for number in range(40)], "40 different labels in 40 rows are no classes; set data.task=text"),
+        (["good", 1], "mine.jsonl:2: 'output' is the number 1, not a label's name"),
+        (["good", " "], "mine.jsonl:2: 'output' is empty"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(tmp_path: Path, labels: list[Any], expected: str) -> None:
+    path = jsonl(tmp_path, [{"input": f"text {number}", "output": label} for number, label in enumerate(labels)])
+    with pytest.raises(DataError, match=expected):
+        read(path, task="classification")
+
+
+def test_translation_of_own_rows_is_scored_as_one(tmp_path: Path) -> None:
+    (task,) = read(jsonl(tmp_path, [{"input": "Haus", "output": "house"}]), task="translation")
+    assert (task.kind, task.output) == ("translation", "house")
