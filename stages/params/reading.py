@@ -126,11 +126,11 @@ def _explain(error: dict[str, Any], values: Any) -> list[str]:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return [f"{key}: {line}" if key else line for line in message.splitlines()]
-    hint = (
-        f"; write [{shown(key, error['input'])}]"
-        if error["type"] == "list_type" and not isinstance(error["input"], dict)
-        else ""
-    )
+    hint = ""
+    if error["type"] == "string_type" and isinstance(error["input"], bool):
+        hint = "; YAML reads an unquoted yes, no, on, off, true or false as a truth value: quote it"
+    elif error["type"] == "list_type" and not isinstance(error["input"], dict):
+        hint = f"; write [{shown(key, error['input'])}]"
     if isinstance(error["input"], str) and "expected" in error.get("ctx", {}):
         allowed = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
         close = difflib.get_close_matches(error["input"], allowed, n=1)

@@ -11,6 +11,18 @@ from stages.params.sources import Data, Model
 from stages.params.synthesis import Synthesis, Teacher
 from stages.params.training import PROMPTS, WHOLE, Adapter, Format, Lora, Quantization, Replay, Train
 
+# The metrics that an answer of each task has, as stages/evaluate gives them; of extraction also <field>_exact.
+CHOSEN = ("accuracy", "logprob_accuracy", "logprob_accuracy_norm")
+METRICS = {
+    "extraction": ("field_exact", "record_exact", "json_valid", "schema_valid"),
+    "text": ("exact_match", "token_f1", "rouge_l", "answered", "declined"),
+    "choice": CHOSEN,
+    "classification": CHOSEN,
+    "summary": ("rouge_1", "rouge_2", "rouge_l", "rouge_lsum", "rouge_s"),
+    "translation": ("sentence_chrf", "sentence_bleu"),
+}
+KINDS = {"complaints": ["extraction"], "documents": ["text"], "graph": ["choice", "text"]}  # tasks by data.kind
+
 
 class Params(Section):
     schema_: Annotated[Literal["valid"], Field(alias="schema")]
@@ -67,9 +79,21 @@ class Params(Section):
                 f"synthesis.budget.max_usd with teacher.kind = {self.teacher.kind}: its price is 0, so it would never run "
                 "out; set teacher.price or synthesis.budget.max_tokens"
             )
+        mistakes += self._headline()
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
+
+    def _headline(self) -> list[str]:
+        """Return a line if no answer of this task can have the headline; metrics of the hub have names not known here."""
+        metric, data = self.report.headline.partition("@")[0], self.data
+        kinds = [data.task] if data.kind == "rows" else KINDS[data.kind]
+        names = [*dict.fromkeys(name for kind in kinds for name in METRICS[kind]), "stop_rate"]
+        is_field = "extraction" in kinds and metric.endswith("_exact")
+        if metric in names or is_field or self.evaluate.extra:
+            return []
+        what = f"data.task = {data.task}" if data.kind == "rows" else f"data.kind = {data.kind}"
+        return [f"report.headline = {self.report.headline}: {what} has no such metric; there are {', '.join(names)}"]
 
     def _costs_money(self) -> bool:
         price = getattr(self.teacher, "price", None)

@@ -78,6 +78,20 @@ from tests.fixtures.schema import ADALORA, COLUMNS, DOCUMENTS, HUB, PREFIX, ROWS
         ({"data": ROWS | {"columns": COLUMNS | {"output": None}}}, ["data.columns", "output together with"]),
         ({"data": ROWS | {"task": "choice"}}, ["data", "task: choice and columns.options go together"]),
         ({"data": ROWS | {"columns": COLUMNS | {"options": "o"}}}, ["data", "task: choice and columns.options go together"]),
+        (
+            {"data": ROWS, "synthesis.methods": ["none"], "report.headline": "field_exact"},
+            ["report.headline = field_exact", "data.task = text", "token_f1"],
+        ),
+        (
+            {"data": ROWS, "synthesis.methods": ["none"], "report.headline": "rouge_1@hard"},
+            ["report.headline = rouge_1@hard", "data.task = text"],
+        ),
+        (
+            {"data": ROWS | {"task": "translation"}, "synthesis.methods": ["none"], "report.headline": "bleu"},
+            ["report.headline = bleu", "sentence_bleu"],
+        ),
+        ({"data": DOCUMENTS, **SELF_QA, "report.headline": "accuracy"}, ["report.headline", "data.kind = documents"]),
+        ({"report.headline": "token_f1"}, ["report.headline = token_f1", "data.kind = complaints", "field_exact"]),
         ({"data": ROWS | {"orders": 2}}, ["data", "orders = 2 with task = text", "set it to 0"]),
         (
             {"data": ROWS | {"columns": dict.fromkeys(COLUMNS) | {"messages": "m"}, "also": [{"system": "s", "output": "o"}]}},

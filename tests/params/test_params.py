@@ -58,6 +58,10 @@ def test_committed_params_are_valid() -> None:
             {"data": ROWS | {"columns": COLUMNS | {"outptu": "a"}}},
             "data.columns.outptu = 'a': unknown key; did you mean output",
         ),
+        (
+            {"data": ROWS | {"columns": {"input": "q", "output": False}}},
+            "data.columns.output = False: input should be a valid string; YAML",
+        ),
         ({"data": ROWS | {"vaild": 0.1}}, "data.vaild = 0.1: unknown key; did you mean valid?"),
     ],
 )

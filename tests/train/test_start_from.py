@@ -25,7 +25,14 @@ def test_chats_continue_from_an_adapter_of_documents(furnish, weights, tmp_path,
 
     asked = []
     monkeypatch.setattr("peft.utils.other.file_exists", lambda *names: asked.append(names))
-    data = ["data=handbook", "synthesis=self_qa", "quantization=none", "lora.r=4", "train.max_steps=2"]
+    data = [
+        "data=handbook",
+        "synthesis=self_qa",
+        "report.headline=token_f1",
+        "quantization=none",
+        "lora.r=4",
+        "train.max_steps=2",
+    ]
     root = furnish(tmp_path / "root", *data, "train.objective=continued_pretraining", "train.learning_rate=0.05")
     texts = [Document(text=f"Office {n} opens at {n}. " * 4, kind="document", source=f"{n}.md") for n in range(24)]
     records.write(root / "data/raw/documents.jsonl", texts)
