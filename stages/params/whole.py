@@ -21,6 +21,7 @@ METRICS = {
     "summary": ("rouge_1", "rouge_2", "rouge_l", "rouge_lsum", "rouge_s"),
     "translation": ("sentence_chrf", "sentence_bleu"),
 }
+STYLE = ("stop_rate", "length_in_band", "required_phrases", "no_forbidden_phrases")  # of every task
 KINDS = {"complaints": ["extraction"], "documents": ["text"], "graph": ["choice", "text"]}  # tasks by data.kind
 
 
@@ -88,7 +89,7 @@ class Params(Section):
         """Return a line if no answer of this task can have the headline; metrics of the hub have names not known here."""
         metric, data = self.report.headline.partition("@")[0], self.data
         kinds = [data.task] if data.kind == "rows" else KINDS[data.kind]
-        names = [*dict.fromkeys(name for kind in kinds for name in METRICS[kind]), "stop_rate"]
+        names = [*dict.fromkeys(name for kind in kinds for name in METRICS[kind]), *STYLE]
         is_field = "extraction" in kinds and metric.endswith("_exact")
         if metric in names or is_field or self.evaluate.extra:
             return []

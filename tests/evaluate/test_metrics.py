@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from stages.evaluate import metrics
+from stages.params import whole
 from stages.records import Style
 
 KINDS = {
@@ -79,3 +80,15 @@ def test_a_style_asks_only_for_what_it_names(style: Style, answer: str, expected
     scores, _ = metrics.score(*item("text", "x", answer, style=style))
     names = {"length_in_band", "required_phrases", "no_forbidden_phrases"}
     assert {name: scores[name] for name in names & scores.keys()} == expected
+
+
+@pytest.mark.parametrize("kind", whole.METRICS)
+def test_headlines_that_are_accepted_are_those_of_the_task(kind: str, item: Any) -> None:
+    """A metric is known to validate if an answer of this task has it; here one whose choices have likelihoods."""
+    reference = KINDS[kind][0]
+    more = {"choices": ("yes", "no"), "choice_logprobs": (-1.0, -2.0), "choice_tokens": (1, 1)} if reference == "yes" else {}
+    known = set(metrics.score(*item(kind, reference, reference, **more))[0])
+    if kind == "text":
+        known |= set(metrics.score(*item(kind, reference, reference, slices=("unanswerable",)))[0])
+    named = {name for name in known if not (kind == "extraction" and name.endswith("_exact"))} - {"stop_rate"}
+    assert named <= set(whole.METRICS[kind]) <= known

@@ -245,5 +245,7 @@ def test_value_is_kept_in_the_file_that_sets_it_last(
     shutil.copytree(compose.ROOT / "conf", tmp_path / "conf")
     monkeypatch.setattr(compose, "ROOT", tmp_path)
     (compose.ROOT / "conf/data/mine.yaml").write_text("defaults: [rows]\npath: a.csv\nvalid: 0.2\n")
-    there = params.parse(compose.text(["data=mine", "synthesis=none", "name=complaints"]).encode(), "conf/")
+    there = params.parse(
+        compose.text(["data=mine", "synthesis=none", "name=complaints", "report.headline=token_f1"]).encode(), "conf/"
+    )
     assert compose._home(f"data.{key}", dict(params.flatten(there))) == f"conf/data/{home}"
