@@ -1,8 +1,7 @@
 """Plant copies, paraphrases and shared forms, and count which rows format removes: python bench/overlap.py [pairs] [seed]
 
-Each pair is a held-out question and a train row: a copy (as it is, in other case and punctuation, within a longer text, as an
-earlier turn, or in an answer), a paraphrase (every sixth word replaced, or its sentences in another order), or a row of its own
-that shares only form: the preamble of the prompt, a list of options, a closing phrase. Prints the share removed of each kind.
+Each pair is a held-out question and a train row. The row is a copy, a paraphrase, or a row of its own that shares only form:
+the preamble of the prompt, a list of options or a closing phrase. Prints the share of rows removed, by kind.
 """
 
 import json

@@ -79,7 +79,7 @@ def _with_labels(path: Path, splits: dict[str, list[Task]]) -> dict[str, list[Ta
     if len(labels) < 2:
         raise DataError(f"{path}: every row has the label {labels[0]!r}; a classification needs two labels")
     if len(labels) > max(26, len(every) / 2):
-        raise DataError(f"{path}: {len(labels)} different labels in {len(every)} rows are no classes; set data.task=text")
+        raise DataError(f"{path}: {len(labels)} different labels in {len(every)} rows are not classes; set data.task=text")
 
     def closed(task: Task) -> Task:
         is_open = task.kind != "classification"  # one of data.also
@@ -159,12 +159,12 @@ def _further(place: str, row: Mapping[str, Any], task: Task, data: NamedRows) ->
 
 
 def _from_messages(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[str, Any]:
-    name, beside = data.columns.messages or "", data.columns.system
+    name, prompt_column = data.columns.messages or "", data.columns.system
     turns = _turns(place, name, row[name])
-    system = as_text(place, beside, row.get(beside)) if beside else ""
+    system = as_text(place, prompt_column, row.get(prompt_column)) if prompt_column else ""
     if turns and turns[0].role == "system":
         if system.strip():
-            raise DataError(f"{place}: a system prompt in {beside!r} and another one in {name!r}; keep one of them")
+            raise DataError(f"{place}: a system prompt in {prompt_column!r} and another one in {name!r}; keep one of them")
         system = turns.pop(0).content
     if not turns or turns[-1].role != "assistant":
         raise DataError(f"{place}: {name!r} must end with an assistant turn: the right answer")

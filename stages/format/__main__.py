@@ -33,7 +33,7 @@ def main() -> None:
     if not train:
         counts = _listed({source: len(tasks) for source, tasks in {"authored": authored, **made}.items()})
         raise DataError(
-            f"format: no training rows are left of {counts}; removed as overlapping: {_listed(removed)}; if they are no "
+            f"format: no training rows are left of {counts}; removed as overlapping: {_listed(removed)}; if they are not "
             "copies of validation or test rows, raise format.overlap_ngram or set it to null"
         )
     if warned := overlap.warning(removed, len(rows), p.format.overlap_ngram):

@@ -161,7 +161,7 @@ def test_labels_of_the_data_are_the_choices_of_every_row(tmp_path: Path) -> None
     [
         (["x", "x"], "every row has the label 'x'"),
         (["Good", "bad", "good"], "the labels 'Good' and 'good' differ only in case"),
-        ([str(number) for number in range(40)], "40 different labels in 40 rows are no classes; set data.task=text"),
+        ([str(number) for number in range(40)], "40 different labels in 40 rows are not classes; set data.task=text"),
         (["good", 1], "mine.jsonl:2: 'output' is the number 1, not a label's name"),
         (["good", " "], "mine.jsonl:2: 'output' is empty"),
     ],

@@ -1,4 +1,4 @@
-"""Training rows that repeat a held-out one are found; what rows share by form is no repetition (from public bug reports)."""
+"""Training rows that repeat a held-out one are found; form that rows share does not count (from public bug reports)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What texts are told apart by, and what is ignored: A5 of public bug reports, and the like in other scripts."""
+"""Which differences between texts count and which are ignored, in many scripts; some are from public bug reports."""
 
 from typing import Any
 

@@ -54,7 +54,7 @@ NOT_OURS = (
 
 
 @pytest.mark.parametrize("name", NOT_OURS)
-@pytest.mark.parametrize("content", ["", "{}", "my only copy", "2024 measurements of ours"])
+@pytest.mark.parametrize("content", ["", "{}", "my only copy", "2024 measurements, by hand"])
 def test_files_that_others_wrote_are_left_alone(root, capsys, name, content) -> None:
     path = old(root / name, content)
     assert printed(capsys, fix=True) == ["nothing to fix"]
