@@ -133,7 +133,7 @@ def test_unusable_model_folder_is_refused_by_name(mine, spoil, message):
         ("tokenizer.json", "{", "its config, tokenizer or chat template cannot be used"),
         ("tokenizer.json", "{}", "its config, tokenizer or chat template cannot be used"),
         ("config.json", "{", "its config, tokenizer or chat template cannot be used"),
-        ("chat_template.jinja", "{{ bad jinja {% ", "its config, tokenizer or chat template cannot be used"),
+        ("chat_template.jinja", "{{ bad jinja {% ", "its chat template cannot write the chat"),
         ("chat_template.jinja", "", "this model has no chat template"),
     ],
 )
