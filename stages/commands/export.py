@@ -86,6 +86,8 @@ def _export(p: Params, runtime: Runtime, adapter: Path, split: Path, card: Path,
         )
     own = adapter.resolve() in [stored.adapter_of(seed).resolve() for seed in p.seeds]
     copies = {"README.md": card, "params.yaml": params.PARAMS} if own else {}
+    if own:
+        outputs.require_of_run(card)
     _store(merged, copies, check, output)
     print(json.dumps(asdict(check), indent=2))
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from stages.errors import DataError
+from stages.files import file_hash, read_yaml
 
 PREDICTIONS = Path("data/predictions")
 
@@ -11,6 +12,15 @@ def require(*paths: Path) -> None:
     """Raise DataError unless all of these files and folders exist."""
     if missing := [path for path in paths if not path.exists()]:
         raise DataError(f"{missing[0]}: no such file; run `dvc repro` first")
+
+
+def require_of_run(path: Path) -> None:
+    """Raise DataError if dvc.lock has another hash for a file of the report: `make experiment` may have left its own there."""
+    lock = Path("dvc.lock")
+    stages = (read_yaml(lock.read_bytes(), str(lock)) or {}).get("stages", {}) if lock.is_file() else {}
+    known = {out.get("path"): out.get("md5") for stage in stages.values() for out in stage.get("outs", [])}
+    if path.is_file() and known.get(path.as_posix(), file_hash(path, "md5")) != file_hash(path, "md5"):
+        raise DataError(f"{path}: belongs to another run than dvc.lock and models/; run `dvc repro`, which writes it again")
 
 
 def answers_of(system: str) -> Path:

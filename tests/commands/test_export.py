@@ -38,6 +38,22 @@ def logits(model):
         return model(input_ids=torch.arange(3, 100)[None]).logits.float()
 
 
+def test_card_of_another_run_is_not_exported(repository, adapter):
+    """An experiment of the same name leaves its report, while the weights are those of dvc.lock again."""
+    shutil.copytree(adapter, repository / "models/42/adapter", dirs_exist_ok=True)
+    entry = "    - path: reports/smoke/model_card.md\n      hash: md5\n      md5: {}\n      size: 9\n"
+    written = files.file_hash(repository / "reports/smoke/model_card.md", "md5")
+    for md5 in ("0" * 32, written):
+        (repository / "dvc.lock").write_text("schema: '2.0'\nstages:\n  report:\n    cmd: x\n    outs:\n" + entry.format(md5))
+        if md5 == written:
+            export.export(repository / "out", None)
+            assert (repository / "out/README.md").read_text() == "# A card\n"
+        else:
+            with pytest.raises(DataError, match=r"^reports/smoke/model_card\.md: belongs to another run than dvc\.lock"):
+                export.export(repository / "out", None)
+            assert not (repository / "out").exists()
+
+
 def test_exported_folder_is_merged_model_tokenizer_and_check(repository, adapter, weights, capsys):
     capsys.readouterr()
     export.export(repository / "out", adapter)
