@@ -245,6 +245,14 @@ def test_second_experiment_stops_and_changes_nothing(experiments) -> None:
     assert Path("params.yaml").read_text() == Path("dvc.lock").read_text() == "default"
 
 
+def test_experiment_next_to_a_running_dvc_never_takes_the_lock(experiments, tmp_path) -> None:
+    """A stage of that DVC would see the lock and stop too, so that both commands end."""
+    files.write_json(tmp_path / clone.DVC / "rwlock", {"write": {"/x": {"pid": os.getpid(), "cmd": "dvc repro"}}})
+    _, printed = experiments("smoke").communicate(timeout=60)
+    assert printed.startswith(f"error: .dvc/tmp: process {os.getpid()} (dvc repro) runs in this clone")
+    assert not locks.path_of(tmp_path / locks.EXPERIMENT).exists()
+
+
 def test_killed_experiment_frees_the_clone_with_its_children(experiments) -> None:
     first = experiments("smoke")
     wait_for("started")

@@ -40,6 +40,8 @@ def refuse_running() -> None:
 def main() -> None:
     """Take the clone for the experiment NAME and become COMMAND."""
     name, *command = sys.argv[1:]
+    locks.refuse_experiment()
+    refuse_running()  # before the lock too: DVC's stages would stop at a lock that is held for this check alone
     lock = locks.take(locks.EXPERIMENT, f"make experiment NAME={name}")
     refuse_running()
     os.set_inheritable(lock.fileno(), True)
