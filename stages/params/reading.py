@@ -21,7 +21,8 @@ PARAMS = Path("params.yaml")
 MOST_BYTES = 200_000  # of params.yaml, which has some 10,000; the YAML reader takes seconds for a megabyte
 # scheme://user@, scheme://user:password@ (a slash may be in the password; after a port it is the path), ?key=
 PASSWORD = re.compile(
-    r"(?i)\w://(?:[^\s/@]+@|[^\s/@:]+:(?!\d*(?:/|$))[^\s@]*@|[^\s?]*\?(?:\S*&)?[\w-]*(?:key|token|secret|password|signature|sig)=)"
+    r"(?i)\w://(?:[^\s/@]{1,500}@|[^\s/@:]{1,500}:(?!\d*(?:/|$))[^\s@]{0,500}@"
+    r"|[^\s?]{0,500}\?(?:\S{0,500}&)?[\w-]{0,50}(?:key|token|secret|password|signature|sig)=)"
 )
 REFUSED_ADDRESS = "holds an address with a user, a password or a key, which git would keep; leave them out"
 S = TypeVar("S", bound=BaseModel)
