@@ -83,7 +83,7 @@ def _below_heading(source: str, title: str, text: str, subject: str | None, spel
 
 
 def _folder(data: DocumentsData) -> Iterator[tuple[str, str, str]]:
-    """Yield id, title and text of each .md and .txt file below `documents/`, and of each row of a .csv file."""
+    """Yield id, title and text of each .md and .txt file below `documents/`, and of each row of a .csv or .tsv file."""
     folder = Path(data.path) / "documents"
     outside = set(files.links_out(folder))
     for path in sorted(folder.rglob("*")):
@@ -91,14 +91,17 @@ def _folder(data: DocumentsData) -> Iterator[tuple[str, str, str]]:
         try:
             if path in outside:
                 raise Unreadable("a link that leads out of documents/ or nowhere; put a copy of the file there")
-            if path.suffix.lower() in (".md", ".txt", ".csv"):
+            if path.suffix.lower() in (".md", ".txt", ".csv", ".tsv"):
                 _require_file(path)
             if path.suffix.lower() in (".md", ".txt"):
                 yield name, *_text(path)
-            elif path.suffix.lower() == ".csv":
+            elif path.suffix.lower() in (".csv", ".tsv"):
                 yield from _table(path, name)
-        except (DataError, Unreadable) as error:
-            log.warning("%s: left out: %s", name, str(error).removeprefix(f"{path}: "))
+        except Unreadable as error:
+            log.warning("%s: left out: %s", name, error)
+        except DataError as error:
+            line, _, why = str(error).removeprefix(str(path)).partition(": ")
+            log.warning("%s%s: left out: %s", name, line, why)
 
 
 def _require_file(path: Path) -> None:
@@ -123,12 +126,10 @@ def _table(path: Path, name: str) -> Iterator[tuple[str, str, str]]:
     The first cell names its row; rows without a name are left out. Rows of subject, relation and object are the facts of a
     graph; they give one document per subject.
     """
-    filled = [(place, row) for place, row in cells(path) if any(map(str.strip, row))]
+    filled = [(place.replace(str(path), name, 1), row) for place, row in cells(path) if any(map(str.strip, row))]
     if not filled:
         raise Unreadable("empty")
     header, rows = [cell.strip() for cell in filled[0][1]], filled[1:]
-    if len(header) == 1 and (found := re.search("[;\t]", header[0])):
-        raise Unreadable(f"separated by {found[0]!r}: save it with commas")
     if [cell.casefold() for cell in header[:3]] == ["subject", "relation", "object"]:
         yield from _facts(rows, name)
         return

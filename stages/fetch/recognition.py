@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from stages.errors import DataError
 from stages.fetch import hub, table
-from stages.fetch.table import Row, loads
+from stages.fetch.formats import loads
+from stages.fetch.table import Row
 from stages.params import Columns, RowsData
 
 FIRST = 100  # rows that are looked at

@@ -10,8 +10,9 @@ from typing import Any
 
 from stages.errors import DataError
 from stages.fetch import choices
+from stages.fetch.formats import kind_of, loads, refuse_deep
 from stages.fetch.recognition import NamedRows, Opened, opened
-from stages.fetch.table import as_text, kind_of, loads, refuse_deep
+from stages.fetch.table import as_text
 from stages.params import RowsData
 from stages.records import Message, Role, Task, TaskKind
 from stages.text.objects import parsed

@@ -22,7 +22,7 @@ EXTRACTION = {"task": "extraction"}
 
 BAD_FILES: list[tuple[str, str, str | bytes, dict[str, str], dict[str, Any], str, str]] = [
     # what is wrong, file, content, columns, other settings, place, hint
-    ("another suffix", "mine.xlsx", b"PK", ASKED, {}, "mine.xlsx: ", ".csv, .json (a list of objects) or .jsonl"),
+    ("another suffix", "mine.xlsx", b"PK", ASKED, {}, "mine.xlsx: ", ".csv, .tsv, .json (a list of objects) or .jsonl"),
     ("empty", "mine.csv", "", ASKED, {}, "mine.csv: ", "the file is empty"),
     ("only blank lines", "mine.jsonl", "\ufeff\r\n\r\n", ASKED, {}, "mine.jsonl: ", "the file is empty"),
     ("only blank cells", "mine.csv", ",,\n", ASKED, {}, "mine.csv: ", "no column 'input'"),
@@ -38,7 +38,15 @@ BAD_FILES: list[tuple[str, str, str | bytes, dict[str, str], dict[str, Any], str
         "mine.csv:3: not UTF-8",
         "save the file as UTF-8",
     ),
-    ("UTF-16", "mine.csv", "input,output\na,b\n".encode("utf-16"), ASKED, {}, "mine.csv:1: not UTF-8", "Excel: CSV UTF-8"),
+    (
+        "UTF-16",
+        "mine.csv",
+        "input,output\na,b\n".encode("utf-16"),
+        ASKED,
+        {},
+        "mine.csv: the file is UTF-16",
+        "Excel: CSV UTF-8",
+    ),
     ("NUL byte", "mine.jsonl", OK + "\0\n", ASKED, {}, "mine.jsonl:2: ", "a NUL byte"),
     (
         "column missing",
@@ -68,7 +76,7 @@ BAD_FILES: list[tuple[str, str, str | bytes, dict[str, str], dict[str, Any], str
         "mine.jsonl:2: ",
         'an object like {"input": "…", "output": "…"}, got a list',
     ),
-    ("JSON broken", "mine.json", '[\n{"input": "a"},\n}', ASKED, {}, "mine.json:3: not JSON", "at column 1"),
+    ("JSON broken", "mine.json", f"[\n{OK.strip()},\n}}", ASKED, {}, "mine.json:3: not JSON", "at column 1"),
     ("JSONL called JSON", "mine.json", OK + OK, ASKED, {}, "mine.json:2: not JSON", ".jsonl"),
     ("object on top", "mine.json", '{"data": []}', ASKED, {}, "mine.json: ", "a list of objects, got an object"),
     ("text in the list", "mine.json", f'[{OK}, "b"]', ASKED, {}, "mine.json: row 2: ", "got text"),

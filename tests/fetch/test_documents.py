@@ -73,6 +73,12 @@ def test_table_gives_one_document_per_row(folder: Path) -> None:
     assert "plans.csv:3" not in found
 
 
+@pytest.mark.parametrize("name", ["plans.csv", "plans.tsv"])
+def test_table_with_tabs_is_read(folder: Path, name: str) -> None:
+    (folder / "documents" / name).write_text("plan\tfee\nBlue\t$1,000\n", encoding="utf-8")
+    assert texts(folder)[f"{name}:1"] == "# Blue\nThe fee of Blue is $1,000."
+
+
 def test_graph_gives_one_document_per_subject(folder: Path) -> None:
     facts = "subject,relation,object,source\nFlu,sign,fever,x\nCold,sign,cough,x\nFlu,cause,virus,x\nFlu,sign,,x\n"
     facts += "流感,症状,发热,x\n"
@@ -112,8 +118,14 @@ def test_rows_without_a_name_are_left_out_and_counted(folder: Path, caplog: pyte
         ("b.md", b" \r\n", "empty"),
         ("b.csv", b"", "empty"),
         ("b.csv", b",,\n , ,\n", "b.csv: left out: empty"),
-        ("b.csv", b"plan;fee\nBlue;$1\n", "b.csv: left out: separated by ';': save it with commas"),
-        ("b.csv", b"plan\tfee\nBlue\t$1,000\n", r"b.csv: left out: separated by '\t': save it with commas"),
+        ("b.csv", b"plan;fee\nBlue;$1\n", "b.csv:1: left out: separated by ';'; save it with commas"),
+        (
+            "b.csv",
+            b"plan,fee\nBlue,$1\n\xef\xbb\xbfplan,fee\nRed,$2\n",
+            "b.csv:3: left out: a second byte order mark; two exports",
+        ),
+        ("b.csv", b"plan,fee\nBlue,$1\nplan,fee\nRed,$2\n", "b.csv:3: left out: the header again; two exports"),
+        ("b.csv", b"PK\x03\x04", "b.csv: left out: the file is a zip archive"),
     ],
 )
 def test_bad_document_is_left_out_with_a_warning(
