@@ -98,7 +98,7 @@ def test_blank_in_a_header_is_named(tmp_path: Path, header: str) -> None:
         (b"%PDF-1.7\n", "a PDF"),
         (b"PAR1\x15\x04", "Parquet"),
         (b"SQLite format 3\0", "a database"),
-        (gzip.compress(CSV.encode()), "compressed with gzip"),
+        (gzip.compress(CSV.encode(), mtime=0), "compressed with gzip"),
         (CSV.encode("utf-16"), "UTF-16 and not UTF-8"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS; run `git lfs pull`"),
         (b"\n <!DOCTYPE HTML>\n<title>Sign in</title>", "a web page"),
