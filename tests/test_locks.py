@@ -253,6 +253,22 @@ def test_experiment_next_to_a_running_dvc_never_takes_the_lock(experiments, tmp_
     assert not locks.path_of(tmp_path / locks.EXPERIMENT).exists()
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_experiment_waits_for_a_dvc_that_its_lock_stops(monkeypatch, ends) -> None:
+    """A DVC that started at the same moment stops at the lock; if the experiment stopped too, nobody would go on."""
+    monkeypatch.setattr(clone, "PATIENCE", 1.0)
+    clone.DVC.mkdir(parents=True)
+    files.write_json(clone.DVC / "rwlock", {"write": {"/x": {"pid": os.getpid(), "cmd": "dvc repro"}}})
+    monkeypatch.setattr(time, "sleep", lambda _: (clone.DVC / "rwlock").unlink(missing_ok=True) if ends else None)
+    with locks.take(locks.EXPERIMENT) as file:
+        file.flush()
+        monkeypatch.setenv(locks.OWNER, str(os.getpid()))
+        with suppress(DataError), clone.without_experiment():
+            assert ends
+            return
+        assert not ends
+
+
 def test_killed_experiment_frees_the_clone_with_its_children(experiments) -> None:
     first = experiments("smoke")
     wait_for("started")
