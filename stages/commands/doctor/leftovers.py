@@ -32,7 +32,12 @@ def half_written(root: Path, busy: bool) -> Iterator[Finding]:
                 problem = f"answers of a `tunetrail predict` that was interrupted {days:.0f} days ago"
                 yield Finding("warning", str(path), problem, "delete it unless you resume")
         elif (match := PART.fullmatch(path.name)) and not alive(int(match[1])) and age(path) > OLD:
-            yield deleted("warning", path, "half-written by a process that ended")
+            if path.parent == root:  # a user's own file may have such a name there: .draft.2024.part
+                yield Finding(
+                    "warning", str(path), "perhaps half-written by a process that ended", "delete it if it is not yours"
+                )
+            else:
+                yield deleted("warning", path, "half-written by a process that ended")
     for path in _hidden(root, "lock"):
         if _is_lock(path) and not held(path):
             yield deleted("warning", path, "lock of a command that was killed")

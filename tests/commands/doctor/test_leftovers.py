@@ -114,3 +114,11 @@ def test_weights_in_a_folder_of_the_user_are_never_deleted(root, capsys, manifes
     (own / "config.json").write_text("{}", encoding="utf-8")
     lines = printed(capsys, fix=True)
     assert lines[0].startswith(f"error: {own}: config.json") and (own / "config.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("make", [old, old_folder])
+def test_half_written_file_next_to_params_is_left_to_the_user(root, capsys, make) -> None:
+    path = make(root / f".draft.{DEAD}.part", "my only copy") if make is old else make(root / f".draft.{DEAD}.part")
+    (line,) = [line for line in printed(capsys, fix=True) if "draft" in line]
+    assert line.endswith("perhaps half-written by a process that ended; delete it if it is not yours")
+    assert path.exists()
