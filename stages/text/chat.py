@@ -167,7 +167,7 @@ def _divided(tokenizer: "PreTrainedTokenizerBase", role: Role, text: str) -> str
     normalized = _normalized(tokenizer, text)
     if normalized != text and len(pattern.findall(normalized)) > len(pattern.findall(text)):
         text = normalized
-    return pattern.sub(lambda found: UNKNOWN if found[1] else found[0] + BREAK, text)
+    return pattern.sub(lambda found: (UNKNOWN if found[1] else found[0]) + BREAK, text)  # a normalizer may drop UNKNOWN
 
 
 def _normalized(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
