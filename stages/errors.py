@@ -5,8 +5,8 @@ import re
 RUN = re.compile(r"\S+")  # a URL has no blanks
 # Names a parameter that may hold a secret, also in a part of its dotted key; "author" and "max_tokens" do not.
 SECRET = re.compile(
-    r"(?i)(?:(?:key|token)s?(?:[_-]?(?:id|env|value|pem|file|\d+))*|base_url|dsn|headers?)$"
-    r"|secret|passw(?:or)?d|passphrase|pwd|cookie|bearer|credential|signature|private_?key|auth(?!or(?:ed|s)?$)"
+    r"(?i)(?:(?:key|token)s?(?:[_-]?(?:id|env|value|pem|file|b(?:ase)?64|v?\d+))*|base_url|dsn|headers?)$"
+    r"|secret|passw(?:or)?d|passphrase|pwd|cookie|bearer|credential|signature|private_?key|webhook|connection_?str|auth(?!or(?:ed|s)?$)"
 )
 COUNTED = re.compile(r"_tokens$")
 

@@ -1,6 +1,7 @@
 """The base class of every section of the schema (strict, frozen, closed), and types that several sections share."""
 
 from typing import Annotated
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -16,3 +17,12 @@ Package = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+==[A-Za-z0-
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+def unescaped(text: str) -> str:
+    """Return a text without the escapes of a URL, nor the escapes of escapes: %2540 is @."""
+    for _ in range(5):
+        if (plain := unquote(text)) == text:
+            break
+        text = plain
+    return text

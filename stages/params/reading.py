@@ -14,15 +14,16 @@ from pydantic.fields import FieldInfo
 from stages import locks
 from stages.errors import DataError, shown
 from stages.files import read_yaml
+from stages.params.base import unescaped
 from stages.params.results import Runtime
 from stages.params.whole import Params
 
 PARAMS = Path("params.yaml")
 MOST_BYTES = 200_000  # of params.yaml, which has some 10,000; the YAML reader takes seconds for a megabyte
-# scheme://user@, scheme://user:password@ (a slash may be in the password; after a port it is the path), ?key=
+# scheme://user@, scheme://user:password@ (a slash may be in the password; after a port it is the path), ?key=, #key=
 PASSWORD = re.compile(
     r"(?i)\w://(?:[^\s/@]{1,500}@|[^\s/@:]{1,500}:(?!\d*(?:/|$))[^\s@]{0,500}@"
-    r"|[^\s?]{0,500}\?(?:\S{0,500}&)?[\w-]{0,50}(?:key|token|secret|password|signature|sig)=)"
+    r"|\S{0,500}[?#;&](?:[\w-]{0,50}(?:key|token|secret|passw(?:or)?d|pwd|signature|sig|auth(?:orization)?)|code)=)"
 )
 REFUSED_ADDRESS = "holds an address with a user, a password or a key, which git would keep; leave them out"
 S = TypeVar("S", bound=BaseModel)
@@ -46,7 +47,7 @@ def check(values: Any) -> Params:
 def _holds_password(key: str, value: Any) -> bool:
     """Return whether a text, or one in a list, holds an address with a password; that of a teacher is checked elsewhere."""
     texts = value if isinstance(value, list) else [value]
-    return key != "teacher.base_url" and any(isinstance(text, str) and PASSWORD.search(text) for text in texts)
+    return key != "teacher.base_url" and any(isinstance(text, str) and PASSWORD.search(unescaped(text)) for text in texts)
 
 
 def load(path: Path = PARAMS) -> dict[str, Any]:

@@ -2,15 +2,15 @@
 
 import re
 from typing import Annotated, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from stages.params.base import Count, Fraction, Positive, Section, Sha256, Text
+from stages.params.base import Count, Fraction, Positive, Section, Sha256, Text, unescaped
 from stages.params.sources import Model
 
 # Of an address without user, query and key: what begins one of them, also where an escape wrote it, and usual forms of a key.
-SECRET_PART = re.compile(r"[@?#;=&\s\\]|(?<![A-Za-z])(?:sk|pk|gsk|hf|ghp|xai|nvapi)[-_]\w{8,}")
+SECRET_PART = re.compile(r"[@?#;=&\s\\]|(?<![A-Za-z])(?:(?:sk|pk|gsk|hf|ghp|xai|nvapi)[-_]\w{8,}|eyJ\w)")
 
 
 class Sampling(Section):
@@ -29,7 +29,7 @@ def _without_secrets(url: str) -> str:
         known = parts.hostname and parts.port != 0  # raises ValueError if it is not a number
     except ValueError:
         known = False
-    if not known or not url.isprintable() or SECRET_PART.search(unquote(url)):
+    if not known or not url.isprintable() or SECRET_PART.search(unescaped(url)):
         raise ValueError(
             "must be scheme, host, port and path, without user, password or query, which git would keep; "
             "put the key into an environment variable and its name into teacher.api_key_env"

@@ -178,6 +178,7 @@ def save(values: dict[str, Any]) -> None:
 NAMES = ("api_key", "apikey", "key", "access_key", "private_key", "secret_key", "client-secret", "token", "tokens")
 NAMES += ("password", "passwd", "pwd", "auth", "proxy_auth", "Authorization", "cookie", "key2", "api_key_1", "accessKeyId")
 NAMES += ("private_key_pem", "secret_access", "client_secret_value", "dsn", "signature", "extra_headers", "tokenValue")
+NAMES += ("apiKeyV2", "key_b64", "token_base64", "webhook_url", "connection_string")
 VALUES = (["s3cret"], {"value": "s3cret"}, [{"value": ["s3cret"]}], 12345, 12345.5)
 
 
@@ -206,6 +207,8 @@ VALUES = (["s3cret"], {"value": "s3cret"}, [{"value": ["s3cret"]}], 12345, 12345
         {"base_url": "http://example.org/%3Fapi_key=s3cret"},
         {"base_url": "http://example.org/v1&api_key=s3cret"},
         {"base_url": "http://example.org/v1/key=s3cret"},
+        {"base_url": "http://me%253As3cret%2540example.org/v1"},
+        {"base_url": "http://example.org/v1/eyJhbGciOiJub25lIn0.s3cret"},
         {"base_url": "http://example.org/v1/sk-s3cret0123456789"},
         {"base_url": ["http://me:s3cret@example.org"]},
         {"model": ["http://me:a@s3cret@example.org"]},
@@ -234,6 +237,13 @@ def test_secret_in_a_parameter_is_refused_and_not_shown(change: dict[str, Any]) 
         "https://example.org/x?token=s3cret",
         "https://example.org/x?a=1&api_key=s3cret",
         "see https://example.org/x?X-Amz-Signature=s3cret",
+        "https://me%3As3cret%40example.org/x",
+        "https://me%253As3cret%2540example.org/x",
+        "https://example.org/x#token=s3cret",
+        "https://example.org/x;token=s3cret",
+        "https://example.org/x?auth=s3cret",
+        "https://example.org/back?code=s3cret",
+        "https://example.org/x?a=1&amp;pwd=s3cret",
     ],
 )
 def test_secret_in_any_address_is_refused(address: str) -> None:
@@ -242,7 +252,15 @@ def test_secret_in_any_address_is_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["https://example.org:8080/@user", "https://example.org/x?page=2", "https://example.org/@me/x", "me@example.org"]
+    "address",
+    [
+        "https://example.org:8080/@user",
+        "https://example.org/x?page=2",
+        "https://example.org/x?barcode=2&author=me",
+        "https://example.org/%C3%A9t%C3%A9",
+        "https://example.org/@me/x",
+        "me@example.org",
+    ],
 )
 def test_ordinary_address_is_accepted(address: str) -> None:
     assert params.check(with_changes({"model": HUB | {"license": address}})).model.license == address
