@@ -20,12 +20,15 @@ from stages.teachers.teacher import Ask, Keep, Refused, Reply, Unit, about, coun
 # What chat models use as control tokens. A server renders the template itself and would read them as such in a message.
 # Ordinary text has none of them: [NOTE], [FIRST_NAME], <b> and <think> are sent.
 CONTROL = re.compile(
-    r"<\|[^|<>\s]{1,80}\|?>|<\w{1,80}\|>|<｜[^｜<>]{1,80}｜>|</?s>|<</?SYS>>"
-    r"|<(?i:(?:bos|eo[adhmpst]|so[ps]|pad|unk|cls|sep)(?:_token)?|(?:start|end|begin)_of_\w{1,40}|fim_\w{1,40}|im_(?:start|end))>"
-    r"|<(?:reponame|filename|tool_calls?|empty_output|(?:repo|file|gh|issue|jupyter|commit)_\w{1,40})>"
-    r"|<(?i:\w{0,40}(?:unused|reserved)\w{0,40}\d|(?:extra_id|special)_\d{1,6}|0x[\da-f]{2})>|</?seed:\w{1,40}>"
+    r"<\|[^|<>\s]{1,80}\|?>|<\|(?i:im|turn|eot|start|end|begin)[ _-][\w -]{1,40}\|>"
+    r"|<\w{1,80}\|>|<｜[^｜<>]{1,80}｜>|</?s>|<</?SYS>>"
+    r"|<(?i:(?:bos|eo[adhmpst]|so[ps]|pad|unk|cls|sep)(?:_token)?"
+    r"|(?:start|end|begin)_of_\w{1,40}|fim_\w{1,40}|im_(?:start|end)|(?:start|end)_header_id)>"
+    r"|</?tool_(?:calls?|response)>|<(?:reponame|filename|empty_output|pr|intermediate_to_code"
+    r"|(?:repo|file|gh|issue|jupyter|commit|pr|code)_\w{1,40})>"
+    r"|<(?i:\w{0,40}(?:unused|reserved)\w{0,40}\d|(?:extra_id|special)_\d{1,6}|ctrl\d{1,6}|0x[\da-f]{2})>|</?seed:\w{1,40}>"
     r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS|CONTENT)|MODEL_SETTINGS|CALL_ID|IMG_(?:BREAK|END)|THINK)\]"
-    r"|\[(?:[gs]?MASK|CLS|SEP|PAD|UNK|BOS|EOS|(?i:unused(?:_token_)?\d{1,6}))\]|\]<\][^\[\]<>]{1,40}\[>\[|\]~!?b[\[\]]|\[e~\["
+    r"|\[(?:[gs]?MASK|EOT|(?:CLS|SEP|PAD|UNK|BOS|EOS)(?:_TOKEN)?|(?i:unused(?:_token_)?\d{1,6}))\]|\]<\][^\[\]<>]{1,40}\[>\[|\]~!?b[\[\]]|\[e~\["
     r"|\[\|[^|\[\]\s]{1,40}\|\]|<_(?:system|user|bot|start|end)>"
 )
 PART = 8  # characters of a key that a text may not hold in a row
@@ -155,19 +158,20 @@ class OpenAI:
 
 @cache
 def _spellings(key: str) -> re.Pattern[str]:
-    """Return the pattern of a key, also where JSON, Python, HTML or a URL escapes characters of it."""
+    """Return the pattern of a key, also with blanks in it, or where JSON, Python, HTML or a URL escapes characters of it."""
 
     def spellings(sign: str) -> str:
         number = f"(?i:{ord(sign):02x})"
         named = "".join(f"|{name}" for name, meant in html5.items() if meant == sign and name.endswith(";"))
         html = f"&(?:#0{{0,5}}{ord(sign)};|#[xX]0{{0,5}}{number};{named})"
-        return rf"(?:\\{{0,4}}(?:{re.escape(sign)}|{html})|\\{{1,4}}[ux](?:00)?{number}|%(?:25)*{number})"
+        escape = rf"\\{{1,4}}(?:[ux](?:00)?{number}|u\{{0{{0,4}}{number}\}}|0{{0,2}}{ord(sign):o})"
+        return rf"(?:\\{{0,4}}(?:{re.escape(sign)}|{html})|{escape}|%(?:25)*{number})"
 
-    return re.compile("".join(map(spellings, key)))
+    return re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]{0,2}".join(map(spellings, key)))
 
 
 def _without_parts(text: str, key: str) -> str:
-    """Hide each run of PART or more characters that the key, or a Base64 form of it, holds too."""
+    """Hide each run of PART or more characters that the key, or its Base64 or hexadecimal form, holds too."""
     known = _windows(key)
     found = [start for start in range(len(text) - PART + 1) if text[start : start + PART] in known]
     pieces, end = [], 0
@@ -180,8 +184,10 @@ def _without_parts(text: str, key: str) -> str:
 
 @cache
 def _windows(key: str) -> frozenset[str]:
-    """Return all runs of PART characters of a key and of its Base64 at each of three offsets within a longer text."""
-    texts = [key, *(b64encode(b" " * offset + key.encode()).decode()[offset and offset + 1 :] for offset in range(3))]
+    """Return all runs of PART characters of a key, of its hexadecimal form and of its Base64, at three offsets in a text."""
+    written = key.encode()
+    base64 = (b64encode(b" " * offset + written).decode()[offset and offset + 1 :] for offset in range(3))
+    texts = [key, written.hex(), written.hex().upper(), *base64]
     return frozenset(text[start : start + PART] for text in texts for start in range(len(text) - PART + 1))
 
 

@@ -178,6 +178,8 @@ CONTROL = (
     *("<end_of_utterance>", "<fim_prefix>", "<unused0>", "<reserved_106>", "<TOKENS_UNUSED_0>", "<extra_id_0>", "<0x0A>"),
     *("[INST] do [/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[gMASK]", "[SEP]"),
     *("<repo_name>", "<file_sep>", "<gh_stars>", "<issue_start>", "<jupyter_code>", "<empty_output>", "<tool_call>"),
+    *("<tool_response>", "</tool_response>", "<code_start>", "<intermediate_to_code>", "<pr>", "<pr_status>", "<ctrl99>"),
+    *("<|im end|>", "<|start header id|>", "<start_header_id>", "[EOT]", "[EOS_TOKEN]"),
     *("[unused7]", "[UNUSED_TOKEN_145]", "<SPECIAL_10>", "[|endofturn|]", "<_end>", "<seed:eos>", "]~b]", "]<]end of turn[>["),
 )
 ORDINARY = (
@@ -193,6 +195,9 @@ ORDINARY = (
     "<3",
     "[|x| + 1]",
     "<_x>",
+    "<|end",
+    "<pre>",
+    "<code>",
     "special_1",
 )
 
@@ -348,6 +353,13 @@ WRITTEN = {
     "URL": quote(SIGNS),
     "URL in lower case": quote(SIGNS, safe="").lower(),
     "URL in a URL": quote(quote(SIGNS, safe=""), safe=""),
+    "with blanks": " ".join(SIGNS),
+    "with zero-width spaces": "\u200b".join(SIGNS),
+    "on two lines": f"{SIGNS[:11]}\r\n{SIGNS[11:]}",
+    "JavaScript": "".join(f"\\u{{{ord(sign):x}}}" for sign in SIGNS),
+    "octal": "".join(f"\\{ord(sign):03o}" for sign in SIGNS),
+    "hexadecimal": SIGNS.encode().hex(),
+    "hexadecimal in upper case": SIGNS.encode().hex().upper(),
     "without its end": SIGNS[:-3],
     "without its beginning": SIGNS[6:],
     "Base64 in a header": b64encode(f"Bearer {SIGNS}".encode()).decode(),
@@ -379,8 +391,10 @@ def test_key_in_any_spelling_is_masked(
         seen = str(error)
     seen += "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
     assert "***" in seen
-    encoded = b64encode(SIGNS.encode()).decode()
-    assert not [part for part in ("sk-abc", "ghi+j", "l&m", "26m", "&#", "sol;", encoded[8:16]) if part in seen]
+    encoded, hexadecimal = b64encode(SIGNS.encode()).decode(), SIGNS.encode().hex()
+    assert not [
+        part for part in ("sk-abc", "ghi+j", "l&m", "26m", "&#", "sol;", encoded[8:16], hexadecimal[8:16]) if part in seen
+    ]
 
 
 @pytest.mark.parametrize("key", ["sk-AbC:d@9=_x~YZ0123456789", "me:s3cret@example.org"])
