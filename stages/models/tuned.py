@@ -72,13 +72,19 @@ def _in_input_dtype(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output
 
 def with_adapter(base: PreTrainedModel, folder: Path, is_trainable: bool = False) -> PeftModel:
     """Return the base with a stored adapter; raise DataError if the adapter is damaged or belongs to another base."""
-    adapter_config(folder)
+    config = adapter_config(folder)
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():
         raise DataError(f"{folder}: has no adapter_model.safetensors; name a complete copy")
     try:
         with safe_open(weights, framework="np") as tensors:
             stored = set(tensors.keys())
+            longest = max((size for name in stored for size in tensors.get_slice(name).get_shape()), default=0)
+        ranks = [config.get("r"), config.get("init_r"), *(config.get("rank_pattern") or {}).values()]
+        if any(isinstance(rank, int) and rank > longest for rank in ranks):  # PEFT would allocate that many rows
+            raise DataError(
+                f"{folder}: its adapter_config.json has a rank that none of its weights has; name an undamaged copy"
+            )
         model = PeftModel.from_pretrained(base, folder, is_trainable=is_trainable)
     except SafetensorError as error:
         raise DataError(f"{weights}: damaged: {error}") from None

@@ -112,6 +112,17 @@ def _of_unknown_type(folder: Path) -> None:
     config.write_text(config.read_text(encoding="utf-8").replace('"LORA"', '"NOPE"'), encoding="utf-8")
 
 
+def _of_vast_rank(folder: Path) -> None:
+    config = folder / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text(encoding="utf-8")) | {"r": 10**6}), encoding="utf-8")
+
+
+def _of_one_vast_rank(folder: Path) -> None:
+    config = folder / "adapter_config.json"
+    changed = json.loads(config.read_text(encoding="utf-8")) | {"rank_pattern": {"q_proj": 10**6}}
+    config.write_text(json.dumps(changed), encoding="utf-8")
+
+
 def _of_another_depth(folder: Path) -> None:
     weights = folder / "adapter_model.safetensors"
     tensors = load_file(weights)
@@ -129,6 +140,8 @@ def _of_another_width(folder: Path) -> None:
         (_without_weights, "has no adapter_model.safetensors"),
         (_cut_short, "damaged"),
         (_of_unknown_type, "not an adapter for this base model"),
+        (_of_vast_rank, "has a rank that none of its weights has"),
+        (_of_one_vast_rank, "has a rank that none of its weights has"),
         (_of_another_depth, "belongs to another"),
         (_of_another_width, "size mismatch"),
     ],
