@@ -170,6 +170,11 @@ def links_out(folder: Path) -> list[Path]:
     return [path for path in links if not path.exists() or not Path(os.path.realpath(path)).is_relative_to(inside)]
 
 
+def pipes(folder: Path) -> list[Path]:
+    """Return what is neither a file nor a folder below a folder: reading a named pipe or a device may never end."""
+    return [path for path in sorted(folder.rglob("*")) if path.exists() and not path.is_file() and not path.is_dir()]
+
+
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

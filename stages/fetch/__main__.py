@@ -68,9 +68,8 @@ def _refuse_links(folder: Path) -> None:
     for path in files.links_out(folder):
         if "documents" not in path.relative_to(folder).parts[:-1]:
             raise DataError(f"{path}: a link that leads out of {folder} or nowhere; put a copy of the file there")
-    for path in sorted(folder.glob("**/*")):
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise DataError(f"{path}: a named pipe or a device, which is not read; put a file there")
+    for path in files.pipes(folder):
+        raise DataError(f"{path}: a named pipe or a device, which is not read; put a file there")
 
 
 def _require_chats(manifest: Manifest) -> None:

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 
 from stages import wheel
 from stages.errors import DataError, reason
-from stages.files import file_hash, links_out
+from stages.files import file_hash, links_out, pipes
 from stages.models.manifest import MANIFEST, File, Manifest, parameters
 from stages.models.stored import check_folder, refuse_adapter
 from stages.models.templates import TEMPLATES
@@ -163,3 +163,5 @@ def _refuse_links(folder: Path) -> None:
     for path in links_out(folder):
         if path.suffix != ".safetensors" and not Path(os.path.realpath(path)).is_relative_to(blobs):
             raise DataError(f"model.path: {path}: a link that leads out of {folder} or nowhere; put a copy of the file there")
+    for path in pipes(folder):
+        raise DataError(f"model.path: {path}: a named pipe or a device, which is not read; put a file there")

@@ -171,7 +171,7 @@ def _divided(tokenizer: "PreTrainedTokenizerBase", role: Role, text: str) -> str
 
 
 def _normalized(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
-    """Return the text in which the tokenizer looks for the added tokens that it normalises: full-width ＜|end|＞ can be one."""
+    """Return the text in which the tokenizer looks for the added tokens that it normalizes: full-width ＜|end|＞ can be one."""
     return str(tokenizer.normalizer.normalize_str(text)) if tokenizer.normalizer else text
 
 

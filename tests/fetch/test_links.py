@@ -84,6 +84,13 @@ def test_link_of_a_model_that_leads_nowhere_useful_is_refused(model: Path, named
         sources._refuse_links(model)
 
 
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer.json", "model.safetensors"])
+def test_named_pipe_in_a_model_folder_is_refused(model: Path, name: str) -> None:
+    os.mkfifo(model / name)
+    with pytest.raises(DataError, match=rf"^model\.path: .*{name}: a named pipe or a device, which is not read"):
+        sources._refuse_links(model)
+
+
 def test_weights_and_blobs_of_a_model_may_be_links(model: Path, tmp_path: Path) -> None:
     blob, weights = model.parent.parent / "blobs/abc", tmp_path / "disk/model.safetensors"
     for path in (blob, weights):
