@@ -11,7 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from stages.errors import DataError
 from stages.files import lines, write_text
@@ -25,12 +33,18 @@ Tokens = Annotated[int, Field(ge=0, lt=MOST_TOKENS)]
 
 
 class Message(BaseModel):
-    """One turn of a chat."""
+    """One turn of a chat; fields with their default value are not stored. A turn that is not `trained` is only context."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: Role
     content: str
+    trained: bool = True
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {name: value for name, value in serialize(self).items() if getattr(self, name) != fields[name].default}
 
 
 class Record(BaseModel):

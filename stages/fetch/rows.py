@@ -9,19 +9,15 @@ from string import ascii_uppercase
 from typing import Any
 
 from stages.errors import DataError
-from stages.fetch import choices
+from stages.fetch import choices, turns
 from stages.fetch.formats import kind_of, loads, refuse_deep
 from stages.fetch.recognition import NamedRows, Opened, opened
 from stages.fetch.table import as_text
 from stages.params import RowsData
-from stages.records import Message, Role, Task, TaskKind
+from stages.records import Task, TaskKind
 from stages.text.objects import parsed
 
-MESSAGES_LIKE = 'a list like [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
 OPTIONS_LIKE = 'an object like {"A": "…", "B": "…"}, a list of texts, or a list of pairs like ["A", "…"]'
-
-# What ShareGPT calls the roles; its other speakers, such as observation, are refused.
-SPEAKERS: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 log = logging.getLogger(__name__)
 
@@ -161,45 +157,17 @@ def _further(place: str, row: Mapping[str, Any], task: Task, data: NamedRows) ->
 
 def _from_messages(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[str, Any]:
     name, prompt_column = data.columns.messages or "", data.columns.system
-    turns = _turns(place, name, row[name])
+    chat = turns.read(place, name, row[name])
     system = as_text(place, prompt_column, row.get(prompt_column)) if prompt_column else ""
-    if turns and turns[0].role == "system":
+    if chat and chat[0].role == "system":
         if system.strip():
             raise DataError(f"{place}: a system prompt in {prompt_column!r} and another one in {name!r}; keep one of them")
-        system = turns.pop(0).content
-    if not turns or turns[-1].role != "assistant":
+        system = chat.pop(0).content
+    if not chat or chat[-1].role != "assistant":
         raise DataError(f"{place}: {name!r} must end with an assistant turn: the right answer")
-    *history, user, assistant = turns
+    *history, user, assistant = chat
     output = _output(place, name, assistant.content, data.task)
     return {"system": system, "history": tuple(history), "instruction": "", "input": user.content, "output": output}
-
-
-def _turns(place: str, name: str, value: Any) -> list[Message]:
-    """Return an optional system turn, then alternating user and assistant turns, none of them blank."""
-    try:
-        turns = loads(value) if isinstance(value, str) else value
-    except ValueError as error:
-        raise DataError(f"{place}: {name!r} is not JSON: {error}; write {MESSAGES_LIKE}") from None
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-        raise DataError(f"{place}: {name!r} must be {MESSAGES_LIKE}, got {kind_of(turns)}")
-    found: list[Message] = []
-    for number, turn in enumerate(turns, start=1):
-        before = found[-1].role if found else None
-        role: Role = "assistant" if before == "user" else "user"
-        says, text = ("from", "value") if "from" in turn else ("role", "content")
-        given = turn.get(says)
-        known = SPEAKERS.get(given, "") if says == "from" and isinstance(given, str) else given
-        if known == "system" and not found:
-            role = "system"
-        if known != role:
-            wanted = repr(role) if says == "role" else f"one of {', '.join(w for w, r in SPEAKERS.items() if r == role)}"
-            got = repr(str(given)[:40])
-            raise DataError(f"{place}: {name}[{number}].{says} must be {wanted}, got {got}; user and assistant take turns")
-        content = as_text(place, f"{name}[{number}].{text}", turn.get(text))
-        if role != "system" and not content.strip():
-            raise DataError(f"{place}: {name}[{number}].{text} is empty; fill in or delete the row")
-        found.append(Message(role=role, content=content))
-    return found
 
 
 def _output(place: str, name: str, value: Any, kind: TaskKind) -> str:

@@ -55,7 +55,7 @@ class Encoded:
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[Encoded]:
-    """Encode a chat; only assistant turns and their end tokens are supervised.
+    """Encode a chat; only trained assistant turns and their end tokens are supervised.
 
     Return one sequence, or several if the template rewrites earlier turns (Qwen3 drops their thinking). In that case no
     single sequence shows each turn as the model will see it.
@@ -63,7 +63,7 @@ def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) ->
     sequences: list[Encoded] = []
     written, turns = None, _turns(tokenizer, messages)
     for position, message in enumerate(messages):
-        if message.role != "assistant":
+        if message.role != "assistant" or not message.trained:
             continue
         prompt, answer = _prompt_and_answer(tokenizer, turns[: position + 1])
         if tokenizer.encoder_decoder:

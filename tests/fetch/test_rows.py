@@ -63,7 +63,7 @@ def test_default_system_prompt_fills_empty_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
 def test_messages_become_system_history_input_and_output(tmp_path: Path, suffix: str) -> None:
     turns = [("system", "Be kind."), ("user", "你好"), ("assistant", "您好"), ("user", "Who?"), ("assistant", "Me")]
-    messages = json.dumps([{"role": role, "content": content, "name": "x"} for role, content in turns], ensure_ascii=False)
+    messages = json.dumps([{"role": role, "content": content} for role, content in turns], ensure_ascii=False)
     quoted = messages.replace('"', '""')
     content = f'{{"messages": {messages}}}\n' if suffix == "jsonl" else f'messages\n"{quoted}"\n'
     (task,) = read(save(tmp_path, f"mine.{suffix}", content), CHAT, system="unused")

@@ -146,6 +146,15 @@ def test_the_end_of_turn_and_the_end_of_text_stop_an_answer(tokenizer, template)
     assert chat.stop_ids(other) == [0, 2]
 
 
+def test_untrained_turn_is_only_context(tokenizer, template):
+    untrained = Message(role="assistant", content="no", trained=False)
+    turns = [USER("a"), untrained, USER("b"), ASSISTANT("yes")]
+    (sequence,) = chat.encode(tokenizer, turns)
+    assert [text for text, trained in pieces(tokenizer, sequence) if trained] == ["yes<|im_end|>"]
+    assert sequence.input_ids[: -sequence.supervised] == chat.prompt_ids(tokenizer, turns[:-1])
+    assert len(chat.encode(template(FORGETFUL), turns)) == 1
+
+
 def test_rendering_hash_depends_on_the_template(tokenizer, template):
     assert chat.rendering_hash(tokenizer) == chat.rendering_hash(template(tokenizer.chat_template))
     assert chat.rendering_hash(tokenizer) != chat.rendering_hash(template("{# other #}" + tokenizer.chat_template))
