@@ -74,7 +74,11 @@ class Funnel(Figures):
 
 
 class SplitAudit(Figures):
-    """Rows of a split as the model sees them; `end_supervised` is the share whose end token is trained on."""
+    """Rows of a split as the model sees them; `end_supervised` is the share whose end token is trained on.
+
+    `lost`: rows with an answer that the tokenizer does not give back; `unknown`: rows with an unknown token in an answer, which
+    train and valid leave out; `unknown_prompts`: remaining rows with one in a prompt.
+    """
 
     rows: int
     tokens: int
@@ -84,6 +88,9 @@ class SplitAudit(Figures):
     dropped: int
     duplicates: int
     control_tokens: int
+    lost: int
+    unknown: int
+    unknown_prompts: int
     end_supervised: float
 
 

@@ -11,6 +11,7 @@ from stages.models.manifest import read_manifest
 from stages.records import Document, Example, Task
 from stages.text.chat import rendering_hash
 from stages.text.passages import cut
+from stages.text.prompts import shown
 
 RAW, SYNTHETIC, REPLAY, FORMATTED = map(Path, ("data/raw", "data/synthetic", "data/replay.jsonl", "data/formatted"))
 
@@ -18,7 +19,15 @@ RAW, SYNTHETIC, REPLAY, FORMATTED = map(Path, ("data/raw", "data/synthetic", "da
 def main() -> None:
     from stages.models.tokenizer import load_tokenizer
 
-    p = params.read("seed", "synthesis.methods", "synthesis.self_qa.passage", "format", "replay.fraction", "predict.shots")
+    p = params.read(
+        "seed",
+        "synthesis.methods",
+        "synthesis.self_qa.passage",
+        "format",
+        "replay.fraction",
+        "predict.shots",
+        "predict.max_new_tokens",
+    )
     raw = {split: list(records.read(RAW / f"{split}.jsonl", Task)) for split in ("train", "valid", "test")}
     made: dict[str, list[Task]] = {
         method: list(records.read(SYNTHETIC / method / "tasks.jsonl", Task)) for method in p.synthesis.methods
@@ -41,6 +50,8 @@ def main() -> None:
     splits["train"] += chats.replayed(list(records.read(REPLAY, Example)), len(train), p.replay.fraction, p.seed)
     tokenizer = load_tokenizer(sources.ensure(read_manifest()))
     fitted, audits = audit.fit(splits, tokenizer, p.format)
+    asked, examples = fitted["valid"] + fitted["test"], chats.examples(shots[: max(p.predict.shots)])
+    audit.require_room(asked, shown(examples), tokenizer, p.predict.max_new_tokens)
     origin = {"authored": len(authored)} | {method: len(tasks) for method, tasks in made.items()}
     if p.replay.fraction:
         origin["replayed"] = len(splits["train"]) - len(train)
@@ -50,17 +61,19 @@ def main() -> None:
         for document in records.read(RAW / "documents.jsonl", Document)
         for passage in cut(document, p.synthesis.self_qa.passage)
     ]
-    shown = retrieval.with_passages(fitted["valid"] + fitted["test"], passages)
+    with_passages = retrieval.with_passages(asked, passages)
 
     for split, examples in fitted.items():
         records.write(FORMATTED / f"{split}.jsonl", examples)
     records.write(FORMATTED / "shots.jsonl", chats.examples(shots))
     records.write(FORMATTED / "general.jsonl", chats.examples(list(records.read(RAW / "general.jsonl", Task))))
-    records.write(FORMATTED / "passages.jsonl", shown)
+    records.write(FORMATTED / "passages.jsonl", with_passages)
     rendering = rendering_hash(tokenizer)
     figures.write(FORMATTED / "audit.json", figures.Audit(splits=audits, rendering=rendering, overlap=removed, origin=origin))
     files.write_text(FORMATTED / "trained_on.txt", audit.trained_on(fitted["train"][:5], tokenizer))
     print(f"{len(fitted['train'])} training rows from {_listed(origin)}; removed as overlapping: {_listed(removed)}")
+    if dropped := {split: audits[split].dropped for split in audits if audits[split].dropped}:
+        print(f"dropped as longer than format.max_length = {p.format.max_length}: {_listed(dropped)}")
 
 
 def _listed(counts: dict[str, int]) -> str:

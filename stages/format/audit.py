@@ -1,4 +1,4 @@
-"""Audit of the training data: lengths, supervised tokens, truncated and dropped rows, answers that end."""
+"""Audit of the training data: lengths, supervised tokens, truncated and dropped rows, answers that end and can be written."""
 
 import logging
 from collections.abc import Sequence
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from stages.errors import DataError
 from stages.figures import SplitAudit
 from stages.params import Format
-from stages.records import Example
-from stages.text import chat
+from stages.records import Example, Message
+from stages.text import chat, comparing
+from stages.text.prompts import with_shots
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,14 +21,15 @@ log = logging.getLogger(__name__)
 def fit(
     splits: dict[str, list[Example]], tokenizer: "PreTrainedTokenizerBase", limits: Format
 ) -> tuple[dict[str, list[Example]], dict[str, SplitAudit]]:
-    """Apply the policy for overlong rows to train and valid, and count; test rows are never dropped.
+    """Apply the policies for overlong rows and unknown tokens to train and valid, and count; test rows are never dropped.
 
-    Raise DataError if the policy is `fail` and a row is too long, if no train row is left, or if a row trains on nothing.
+    Raise DataError if the policy is `fail` and a row is too long, if no train row is left, if a row trains on nothing or on an
+    answer without an end, or if the tokenizer loses a larger share of the answers than limits.max_lost.
     """
     fitted, figures = {}, {}
     for split, examples in splits.items():
         policy = "keep" if split == "test" else limits.overlong
-        fitted[split], figures[split] = _fit_split(split, examples, tokenizer, limits.max_length, policy)
+        fitted[split], figures[split] = _fit_split(split, examples, tokenizer, limits, policy)
     if not fitted["train"]:
         raise DataError(
             f"format: no train rows left of {len(splits['train'])} (dropped as longer than format.max_length = "
@@ -37,39 +39,44 @@ def fit(
 
 
 def _fit_split(
-    split: str, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase", max_length: int, policy: str
+    split: str, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase", limits: Format, policy: str
 ) -> tuple[list[Example], SplitAudit]:
     kept, tokens, supervised, longest, ends, cut, dropped, control = [], 0, 0, 0, 0, 0, 0, 0
-    stops = set(chat.stop_ids(tokenizer))
+    lost: list[tuple[str, str]] = []
+    unknown, unknown_prompts = 0, 0
+    stops, max_length = set(chat.stop_ids(tokenizer)), limits.max_length
     for example in examples:
         sequences = chat.encode(tokenizer, example.messages)
         longest = max(longest, *(sequence.length for sequence in sequences))
+        row = f"format: {split} row {example.id} (source {example.source})"
         if any(sequence.length > max_length for sequence in sequences):
             if policy == "fail":
-                raise DataError(
-                    f"format: {split} row {example.id} (source {example.source}) exceeds format.max_length = {max_length}; "
-                    "raise it or choose format.overlong=drop"
-                )
+                raise DataError(f"{row} exceeds format.max_length = {max_length}; raise it or choose format.overlong=drop")
             if policy == "drop":
                 dropped += 1
                 continue
-            if policy == "truncate":
-                cut += 1
-                sequences = [chat.truncated(sequence, max_length) for sequence in sequences]
+        _refuse_endless(row, sequences, stops, tokenizer)
+        lost += _lost(example, sequences, tokenizer)[:1]
+        is_unknown = {tokenizer.unknown} & {label for sequence in sequences for label in sequence.labels}
+        unknown += bool(is_unknown)
+        if is_unknown and policy != "keep":
+            continue
+        if policy == "truncate" and any(sequence.length > max_length for sequence in sequences):
+            cut += 1
+            sequences = [chat.truncated(sequence, max_length) for sequence in sequences]
         if not sum(sequence.supervised for sequence in sequences):
             raise DataError(
-                f"format: {split} row {example.id} (source {example.source}) would train on nothing: its prompt alone fills "
-                f"format.max_length = {max_length}; raise it or choose format.overlong=drop"
+                f"{row} would train on nothing: its prompt alone fills format.max_length = {max_length}; raise it or choose "
+                "format.overlong=drop"
             )
+        _refuse_unread(row, sequences, tokenizer)
         kept.append(example)
         control += chat.has_control_tokens(tokenizer, example.messages)
+        unknown_prompts += any(tokenizer.unknown in sequence.input_ids for sequence in sequences) and not is_unknown
         tokens += sum(len(sequence.input_ids) for sequence in sequences)
         supervised += sum(sequence.supervised for sequence in sequences)
         ends += all(sequence.labels[-1] in stops for sequence in sequences)
-    if control:
-        log.warning(
-            "%s: %d of %d rows hold control tokens of the model as text; they are encoded as text", split, control, len(kept)
-        )
+    _warn(split, control, lost, unknown, unknown_prompts, len(examples) - dropped, limits.max_lost)
     distinct = len({(example.messages, example.kind) for example in kept})
     return kept, SplitAudit(
         rows=len(kept),
@@ -80,8 +87,96 @@ def _fit_split(
         dropped=dropped,
         duplicates=len(kept) - distinct,
         control_tokens=control,
+        lost=len(lost),
+        unknown=unknown,
+        unknown_prompts=unknown_prompts,
         end_supervised=round(ends / len(kept), 6) if kept else 0.0,
     )
+
+
+def _lost(example: Example, sequences: Sequence[chat.Encoded], tokenizer: "PreTrainedTokenizerBase") -> list[tuple[str, str]]:
+    """Return the trained answers that are other texts once encoded and decoded as predictions are, with those texts.
+
+    White space does not count, nor does what scores ignore, such as the kind of quotes.
+    """
+    answers = [turn.content for turn in example.messages if turn.role == "assistant" and turn.trained]
+    given = (tokenizer.decode(ids[:-1], skip_special_tokens=True) for sequence in sequences for ids in sequence.answers)
+    pairs = [(answer, str(text)) for answer, text in zip(answers, given, strict=True)]
+    return [
+        (answer, text)
+        for answer, text in pairs
+        if answer.split() != text.split() and comparing.verbatim(answer) != comparing.verbatim(text)
+    ]
+
+
+def _refuse_endless(row: str, sequences: Sequence[chat.Encoded], stops: set[int], tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Raise DataError if a turn ends with another token than an answer does: the model would learn not to stop."""
+    for end in (ids[-1] for sequence in sequences for ids in sequence.answers):
+        if end not in stops:
+            wrong, right = (tokenizer.convert_ids_to_tokens(ids) for ids in (end, sorted(stops)))
+            raise DataError(
+                f"{row}: the chat template ends its answer with {wrong!r}, but ends others with {' or '.join(right)}, so the "
+                "model would not learn to stop; leave such rows out or name a template in model.chat_template"
+            )
+
+
+def _refuse_unread(row: str, sequences: Sequence[chat.Encoded], tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Raise DataError if a row is longer than the model can read, or has a token that the model lacks."""
+    length = max(sequence.length for sequence in sequences)
+    if tokenizer.positions and length > tokenizer.positions:
+        raise DataError(
+            f"{row} has {length} tokens, but the model reads {tokenizer.positions} (max_position_embeddings); leave it out, "
+            f"choose another model or, unless it is a test row, set format.max_length={tokenizer.positions}"
+        )
+    most = max(token for sequence in sequences for token in (*sequence.input_ids, *sequence.labels))
+    if tokenizer.embeddings and most >= tokenizer.embeddings:
+        raise DataError(
+            f"{row} has the token {tokenizer.convert_ids_to_tokens(most)!r} of number {most}, but the model has "
+            f"{tokenizer.embeddings} tokens; the tokenizer belongs to another model or was extended without it"
+        )
+
+
+def require_room(
+    examples: Sequence[Example], shots: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", max_new_tokens: int
+) -> None:
+    """Raise DataError if the longest prompt after these examples leaves no room in the model for an answer."""
+    if not tokenizer.positions or not examples:
+        return
+    sizes = ((len(chat.prompt_ids(tokenizer, example.prompt)), example) for example in examples)
+    longest = max(sizes, key=lambda sized: sized[0])[1]
+    prompt = len(chat.prompt_ids(tokenizer, with_shots(longest.prompt, shots)))
+    room = tokenizer.positions - (0 if tokenizer.encoder_decoder else max_new_tokens)
+    if prompt > room or max_new_tokens > tokenizer.positions:
+        examples_too = f", with {sum(turn.role == 'assistant' for turn in shots)} examples (predict.shots)" if shots else ""
+        raise DataError(
+            f"format: the prompt of row {longest.id} (source {longest.source}) has {prompt} tokens{examples_too}, but the "
+            f"model reads {max(room, 0)} besides predict.max_new_tokens = {max_new_tokens}; lower these, shorten the row or "
+            "choose another model"
+        )
+
+
+def _warn(
+    split: str, control: int, lost: Sequence[tuple[str, str]], unknown: int, unknown_prompts: int, rows: int, max_lost: float
+) -> None:
+    """Report what the tokenizer makes of the texts; raise DataError if it loses too many answers."""
+    if control:
+        log.warning(
+            "%s: %d of %d rows hold control tokens of the model as text; they are encoded as text", split, control, rows
+        )
+    if unknown_prompts:
+        log.warning(
+            "%s: %d of %d rows have unknown tokens in the prompt, which the model cannot read", split, unknown_prompts, rows
+        )
+    if lost:
+        answer, text = lost[0]
+        left_out = f", {unknown} of them with unknown tokens" + (", which were left out" if split != "test" else "")
+        what = (
+            f"{split}: the tokenizer cannot write {len(lost)} of {rows} answers{left_out if unknown else ''}, e.g. "
+            f"{answer[:60]!r} becomes {text[:60]!r}"
+        )
+        if len(lost) > max_lost * rows:
+            raise DataError(f"format: {what}; choose another model, change these rows or raise format.max_lost = {max_lost:g}")
+        log.warning("%s", what)
 
 
 def trained_on(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> str:

@@ -10,13 +10,25 @@ from stages.text import chat
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Return the tokenizer with a pad token and what chat.py reads: `encoder_decoder`, `normalizer`, patterns in `control`."""
+    """Return the tokenizer with an end and a pad token, and with what belongs to its model.
+
+    chat.py reads `encoder_decoder`, `normalizer`, `unknown` (the id of what stands for text that it cannot write) and the
+    patterns in `control`, the audit `positions` and `embeddings`: how long a text (None: any) and how many different tokens
+    the model can read.
+    """
     tokenizer = pretrained.tokenizer(folder)
+    config = pretrained.config(folder)
+    tokenizer.encoder_decoder = config.is_encoder_decoder
+    text = config.get_text_config(decoder=True)
+    tokenizer.positions, tokenizer.embeddings = getattr(text, "max_position_embeddings", None), getattr(text, "vocab_size", None)
+    tokenizer.normalizer = _normalizer(tokenizer)
+    others = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)  # GPT-2's <unk> is its end
+    tokenizer.unknown = None if tokenizer.unk_token_id in others else tokenizer.unk_token_id
+    tokenizer.control = chat.control_patterns(tokenizer)
+    if tokenizer.eos_token is None:  # then a text ends as an answer in the chat template does
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(chat.stop_ids(tokenizer)[0])
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.encoder_decoder = pretrained.config(folder).is_encoder_decoder
-    tokenizer.normalizer = _normalizer(tokenizer)
-    tokenizer.control = chat.control_patterns(tokenizer)
     return tokenizer
 
 

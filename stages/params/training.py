@@ -12,6 +12,7 @@ class Format(Section):
     max_length: Positive
     overlong: Literal["drop", "truncate", "fail"]
     overlap_ngram: Positive | None
+    max_lost: Fraction
     shots: Count
 
 

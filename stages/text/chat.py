@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from stages.errors import DataError, reason
@@ -52,6 +53,12 @@ class Encoded:
     @property
     def supervised(self) -> int:
         return sum(label != IGNORE for label in self.labels)
+
+    @property
+    def answers(self) -> list[list[int]]:
+        """Return the tokens of each turn that is trained on, with its end."""
+        runs = groupby(self.labels, key=lambda label: label != IGNORE)
+        return [list(labels) for is_trained, labels in runs if is_trained]
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[Encoded]:
@@ -231,7 +238,10 @@ def _time_limit(what: str) -> Iterator[None]:
 
 
 def rendering_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Return sha256 of a probe chat as text and ids; equal hashes mean that two stages render alike."""
+    """Return sha256 of a probe chat as text and ids; equal hashes mean that two stages render alike.
+
+    The probe has no system turn if the template refuses one.
+    """
     probe = [
         Message(role="system", content="s"),
         Message(role="user", content="Ünï 你好"),
@@ -239,7 +249,11 @@ def rendering_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
         Message(role="user", content="2"),
         Message(role="assistant", content="3"),
     ]
-    seen = [(sequence.input_ids, sequence.labels) for sequence in encode(tokenizer, probe)]
+    try:
+        sequences = encode(tokenizer, probe)
+    except DataError:
+        sequences = encode(tokenizer, probe[1:])
+    seen = [(sequence.input_ids, sequence.labels) for sequence in sequences]
     return hashlib.sha256(repr((tokenizer.chat_template, seen)).encode()).hexdigest()
 
 
@@ -249,13 +263,22 @@ def _prompt_and_answer(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[st
     if not whole.startswith(prompt):
         raise DataError(f"{tokenizer.name_or_path}: the chat template writes an answer differently from what it prompts for")
     answer = whole.removeprefix(prompt).rstrip()
-    end = str(tokenizer.eos_token)
-    return prompt, answer if _ends_with_special(tokenizer, answer) else answer + end
+    if not _ends(tokenizer, answer):
+        if not tokenizer.eos_token:
+            raise DataError(
+                f"{tokenizer.name_or_path}: no answer would end: the chat template ends none with a control token, and the "
+                "tokenizer has no eos_token; set it in tokenizer_config.json or name a template in model.chat_template"
+            )
+        answer += str(tokenizer.eos_token)
+    return prompt, answer
 
 
-def _ends_with_special(tokenizer: "PreTrainedTokenizerBase", text: str) -> bool:
-    ids = _ids(tokenizer, text)
-    return bool(ids) and ids[-1] in tokenizer.all_special_ids + list(tokenizer.added_tokens_decoder)
+def _ends(tokenizer: "PreTrainedTokenizerBase", answer: str) -> bool:
+    """Return whether an answer ends with a control token; an unknown token is none, nor is </think> or <b>."""
+    ids = _ids(tokenizer, answer)
+    if not ids or ids[-1] == tokenizer.unknown:
+        return False
+    return bool(tokenizer.control["assistant"].match(str(tokenizer.convert_ids_to_tokens(ids[-1]))))
 
 
 def _extend(tokenizer: "PreTrainedTokenizerBase", sequence: Encoded, text: str, supervised: bool) -> None:

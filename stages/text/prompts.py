@@ -1,6 +1,6 @@
 """The messages before an answer: a task's question, and the few-shot examples of a base system."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -21,8 +21,12 @@ def question(task: Task) -> tuple[Message, ...]:
 def shots_of(system: str) -> list[Message]:
     """Return the example turns of a system such as base_3shot; others have none."""
     count = int(system.removeprefix("base_").removesuffix("shot")) if system.endswith("shot") else 0
-    chosen = islice(read(SHOTS, Example), count) if count else ()
-    return [message for example in chosen for message in example.messages if message.role != "system"]
+    return shown(islice(read(SHOTS, Example), count)) if count else []
+
+
+def shown(examples: Iterable[Example]) -> list[Message]:
+    """Return the turns of examples for a prompt, which has a system turn of its own."""
+    return [message for example in examples for message in example.messages if message.role != "system"]
 
 
 def with_shots(prompt: Sequence[Message], shots: Sequence[Message]) -> list[Message]:

@@ -17,7 +17,7 @@ def row(question: str, answer: str, *earlier: str) -> Example:
 
 
 def limits(max_length: int, overlong: str = "drop") -> Format:
-    return Format(authored=True, max_length=max_length, overlong=overlong, overlap_ngram=None, shots=0)
+    return Format(authored=True, max_length=max_length, overlong=overlong, overlap_ngram=None, max_lost=0.05, shots=0)
 
 
 def length(tokenizer, example: Example) -> int:
@@ -38,6 +38,9 @@ def test_counts_are_those_of_the_rows(tokenizer):
         "dropped": 0,
         "duplicates": 1,
         "control_tokens": 0,
+        "lost": 0,
+        "unknown": 0,
+        "unknown_prompts": 0,
         "end_supervised": 1.0,
     }
     assert figures["test"].rows == 0
