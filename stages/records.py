@@ -27,19 +27,38 @@ from stages.files import lines, write_text
 TaskKind = Literal["extraction", "text", "choice", "classification", "summary", "translation"]
 # Slices that metrics use: items whose right answer is to decline; texts without a question; requests to refuse.
 UNANSWERABLE, PLAIN_TEXT, HARM = "unanswerable", "plain_text", "harm"
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "developer", "user", "assistant", "tool"]
 MOST_TOKENS = 2**53  # of one request; a price multiplies them, and a float holds no larger integer exactly
 Tokens = Annotated[int, Field(ge=0, lt=MOST_TOKENS)]
 
 
+class ToolCall(BaseModel):
+    """A call of a tool; `arguments` are a JSON object as text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    arguments: str
+    id: str = ""
+
+
 class Message(BaseModel):
-    """One turn of a chat; fields with their default value are not stored. A turn that is not `trained` is only context."""
+    """One turn of a chat; fields with their default value are not stored.
+
+    A turn that is not `trained` is only context. `tools`, a JSON list as text, describes on the first turn what the chat may
+    call. `name` and `tool_call_id` belong to the answer of a tool.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: Role
     content: str
     trained: bool = True
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tools: str = ""
+    name: str = ""
+    tool_call_id: str = ""
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -101,7 +120,8 @@ class Task(Record):
     """A question and the right answer, before any model's format.
 
     `source` defines the clusters of standard errors (layout, document, entity or row). `slices` name the hard
-    features of the row. `choices` are all possible answers to a closed question, including the right one.
+    features of the row. `choices` are all possible answers to a closed question, including the right one. A chat may call
+    `tools`; `tool_calls` belong to the right answer. Instruction and input are empty if a tool's answer comes last.
     """
 
     prefix: ClassVar[str] = "task"
@@ -116,10 +136,15 @@ class Task(Record):
     slices: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     style: Style | None = None
+    tools: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 class Example(Record):
-    """A chat for training or testing a model; the last message is the reference answer."""
+    """A chat for training or testing a model; the last message is the reference answer.
+
+    `written` is the reference as the model writes it, where that is more than its text: calls of tools.
+    """
 
     prefix: ClassVar[str] = "ex"
 
@@ -129,6 +154,7 @@ class Example(Record):
     slices: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     style: Style | None = None
+    written: str = ""
 
     @property
     def prompt(self) -> tuple[Message, ...]:
@@ -136,7 +162,7 @@ class Example(Record):
 
     @property
     def reference(self) -> str:
-        return self.messages[-1].content
+        return self.written or self.messages[-1].content
 
 
 class Call(Record):

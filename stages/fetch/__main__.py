@@ -1,15 +1,17 @@
 """fetch: the base model's manifest and the raw records of each split."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from stages import files, params, records, stage
 from stages.errors import DataError, reason
-from stages.fetch import authored, documents, general, graph, hub, recognition, rows, seeds
+from stages.fetch import authored, documents, general, graph, hub, recognition, rows, seeds, template
 from stages.models import sources
 from stages.models.manifest import MANIFEST, Manifest
-from stages.records import Document, Fact
+from stages.records import Document, Fact, Task
 from stages.terminal import visible
 from stages.text import chat
+from stages.text.prompts import answered
 
 RAW, SEEDS = Path("data/raw"), Path("data/authored/self_instruct/seeds.jsonl")
 
@@ -42,7 +44,7 @@ def main() -> None:
         manifest = sources.fetch(p.model)  # slowest, so last: a mistake in the data shows at once
     except sources.HubUnreachable as error:
         raise DataError(f"{error}; {hub.instead(name)}") from None
-    _require_chats(manifest)
+    _require_chats(manifest, [task for tasks in splits.values() for task in tasks])
 
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
@@ -72,13 +74,15 @@ def _refuse_links(folder: Path) -> None:
         raise DataError(f"{path}: a named pipe or a device, which is not read; put a file there")
 
 
-def _require_chats(manifest: Manifest) -> None:
-    """Raise DataError unless tokenizer and chat template work; of the weights only headers were checked."""
+def _require_chats(manifest: Manifest, tasks: Sequence[Task]) -> None:
+    """Raise DataError unless tokenizer and chat template work, and write the rows; of the weights only headers were checked."""
     from stages.models.tokenizer import load_tokenizer
 
     folder = sources.ensure(manifest)
     try:
-        chat.rendering_hash(load_tokenizer(folder))
+        tokenizer = load_tokenizer(folder)
+        chat.rendering_hash(tokenizer)
+        template.require_written(tokenizer, map(answered, tasks))
     except DataError:
         raise
     except Exception as error:  # tokenizers (Rust) and templates raise nothing more precise

@@ -39,6 +39,7 @@ NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
     PAIRS: {"output": ("chosen",), "rejected": ("rejected",)},
 }
 OPTIONAL: dict[str, dict[str, tuple[str, ...]]] = {
+    OPENAI: {"tools": ("tools",)},
     "Alpaca": {"input": ("input", "context")},
     "question/answer": {"instruction": ("context", "passage")},
     PAIRS: {"input": ("prompt",)},

@@ -55,7 +55,8 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, l
 def _task(place: str, row: Mapping[str, Any], data: NamedRows) -> tuple[str, Task]:
     """Return the key that decides the split, and the task."""
     asked = _from_messages(place, row, data) if data.columns.messages else _from_columns(place, row, data)
-    system = asked["system"] if asked["system"].strip() else data.system
+    has_developer = any(turn.role == "developer" for turn in asked["history"])
+    system = asked["system"] if asked["system"].strip() else "" if has_developer else data.system
     # The default prompt is the same for all rows; trying another one must not reshuffle the splits.
     own_system = system if system != data.system else ""
     prompt = [own_system, *(turn.content for turn in asked["history"]), asked["instruction"], asked["input"]]
@@ -159,15 +160,32 @@ def _from_messages(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[
     name, prompt_column = data.columns.messages or "", data.columns.system
     chat = turns.read(place, name, row[name])
     system = as_text(place, prompt_column, row.get(prompt_column)) if prompt_column else ""
+    if chat and chat[0].role in ("system", "developer") and system.strip():
+        raise DataError(f"{place}: a system prompt in {prompt_column!r} and another one in {name!r}; keep one of them")
     if chat and chat[0].role == "system":
-        if system.strip():
-            raise DataError(f"{place}: a system prompt in {prompt_column!r} and another one in {name!r}; keep one of them")
         system = chat.pop(0).content
     if not chat or chat[-1].role != "assistant":
         raise DataError(f"{place}: {name!r} must end with an assistant turn: the right answer")
-    *history, user, assistant = chat
-    output = _output(place, name, assistant.content, data.task)
-    return {"system": system, "history": tuple(history), "instruction": "", "input": user.content, "output": output}
+    *history, answer = chat
+    question = history.pop().content if history[-1].role == "user" else ""
+    if answer.tool_calls and data.task != "text":
+        raise DataError(
+            f"{place}: {name!r} ends with calls of tools, which data.task = {data.task} cannot score; set it to text"
+        )
+    if answer.reasoning:
+        raise DataError(
+            f"{place}: {name}[{len(chat)}] is the right answer and has thoughts, which would be scored; delete them"
+        )
+    given = data.columns.tools
+    return {
+        "system": system,
+        "history": tuple(history),
+        "instruction": "",
+        "input": question,
+        "output": answer.content if answer.tool_calls else _output(place, name, answer.content, data.task),
+        "tool_calls": answer.tool_calls,
+        "tools": turns.tools(place, given, row.get(given)) if given else "",
+    }
 
 
 def _output(place: str, name: str, value: Any, kind: TaskKind) -> str:

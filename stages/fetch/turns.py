@@ -1,37 +1,50 @@
-"""Read the turns of a chat in a column: the messages of OpenAI's format, or those of ShareGPT."""
+"""Read the turns of a chat in a column: the messages of OpenAI's format, with calls of tools, or those of ShareGPT."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from stages.errors import DataError
 from stages.fetch.formats import kind_of, loads
 from stages.fetch.table import as_text
-from stages.records import Message, Role
+from stages.records import Message, Role, ToolCall
 
 MESSAGES_LIKE = 'a list like [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
+CALLS_LIKE = 'a list like [{"type": "function", "function": {"name": "…", "arguments": {}}}]'
+TOOLS_LIKE = 'a list like [{"type": "function", "function": {"name": "…", "parameters": {}}}]'
 # What ShareGPT calls the roles; its other speakers, such as observation, are refused.
 SPEAKERS: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 TRAINED: dict[str, dict[Any, bool]] = {"weight": {0: False, 1: True}, "train": {False: False, True: True}}
+REASONING = ("reasoning_content", "reasoning", "thinking")  # names of one thing
+FURTHER: dict[Role, tuple[str, ...]] = {  # keys of OpenAI's messages by role
+    "assistant": (*REASONING, "tool_calls"),
+    "tool": ("name", "tool_call_id"),
+}
 
 
 def read(place: str, name: str, value: Any) -> list[Message]:
-    """Return an optional system turn, then alternating user and assistant turns, none of them blank."""
-    try:
-        turns = loads(value) if isinstance(value, str) else value
-    except ValueError as error:
-        raise DataError(f"{place}: {name!r} is not JSON: {error}; write {MESSAGES_LIKE}") from None
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-        raise DataError(f"{place}: {name!r} must be {MESSAGES_LIKE}, got {kind_of(turns)}")
+    """Return an optional system or developer turn, then alternating user and assistant turns, none of them blank.
+
+    Where the assistant calls tools, their answers stand before its next turn.
+    """
+    turns = _objects(f"{place}: {name!r}", value, MESSAGES_LIKE)
     found: list[Message] = []
     for number, turn in enumerate(turns, start=1):
         where = f"{place}: {name}[{number}]"
         says, text = ("from", "value") if "from" in turn else ("role", "content")
-        role = _role(where, says, turn, found[-1].role if found else None)
+        role = _role(where, says, turn, found[-1] if found else None)
         content = as_text(place, f"{name}[{number}].{text}", turn.get(text))
-        if role != "system" and not content.strip():
+        further = FURTHER.get(role, ()) if says == "role" else ()
+        _refuse_unknown(where, turn, (says, text, *TRAINED, *further))
+        message = Message(
+            role=role,
+            content=content,
+            trained=_trained(where, turn, role),
+            **_further(place, f"{name}[{number}]", turn, further),
+        )
+        if role != "system" and not content.strip() and not message.tool_calls:
             raise DataError(f"{where}.{text} is empty; fill in or delete the row")
-        _refuse_unknown(where, turn, (says, text, *TRAINED))
-        found.append(Message(role=role, content=content, trained=_trained(where, turn, role)))
+        found.append(message)
     if found and not found[-1].trained:
         raise DataError(
             f"{place}: {name}[{len(found)}] is not to be trained on, but the last turn is the right answer; delete the turns "
@@ -40,17 +53,48 @@ def read(place: str, name: str, value: Any) -> list[Message]:
     return found
 
 
-def _role(where: str, says: str, turn: Mapping[str, Any], before: Role | None) -> Role:
-    """Return the role of a turn; raise DataError unless it may follow the role of the turn before."""
-    role: Role = "assistant" if before == "user" else "user"
+def tools(place: str, name: str, value: Any) -> str:
+    """Return the descriptions of tools as a JSON list; "" for none."""
+    if value in (None, "", []):
+        return ""
+    found = [{"type": "function"} | _function(tool) for tool in _objects(f"{place}: {name!r}", value, TOOLS_LIKE)]
+    for number, function in enumerate((tool["function"] for tool in found), start=1):
+        if not (isinstance(function, dict) and isinstance(function.get("name"), str) and function["name"]):
+            raise DataError(f"{place}: {name}[{number}] has no name; {name!r} must be {TOOLS_LIKE}")
+    return as_text(place, name, json.dumps(found, ensure_ascii=False))
+
+
+def _objects(what: str, value: Any, like: str) -> list[dict[str, Any]]:
+    """Return a list of objects, which may be given as JSON text."""
+    try:
+        found = loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise DataError(f"{what} is not JSON: {error}; write {like}") from None
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise DataError(f"{what} must be {like}, got {kind_of(found)}")
+    return found
+
+
+def _role(where: str, says: str, turn: Mapping[str, Any], before: Message | None) -> Role:
+    """Return the role of a turn; raise DataError unless it may follow the turn before."""
+    allowed: tuple[Role, ...] = ("user",)
+    if before is None:
+        allowed = ("user", "system", "developer") if says == "role" else ("user", "system")
+    elif before.role == "user":
+        allowed = ("assistant",)
+    elif before.tool_calls:
+        allowed = ("tool",)
+    elif before.role == "tool":
+        allowed = ("assistant", "tool")
     given = turn.get(says)
     known = SPEAKERS.get(given, "") if says == "from" and isinstance(given, str) else given
-    if known == "system" and before is None:
-        role = "system"
-    if known != role:
-        wanted = repr(role) if says == "role" else f"one of {', '.join(w for w, r in SPEAKERS.items() if r == role)}"
-        raise DataError(f"{where}.{says} must be {wanted}, got {str(given)[:40]!r}; user and assistant take turns")
-    return role
+    if role := next((role for role in allowed if role == known), None):
+        return role
+    wanted = repr(allowed[0]) if says == "role" else f"one of {', '.join(w for w, r in SPEAKERS.items() if r == allowed[0])}"
+    rule = "tools answer the calls" if before and before.tool_calls else "user and assistant take turns"
+    if known == "tool":
+        rule += "; a tool's turn follows an assistant's turn with tool_calls"
+    raise DataError(f"{where}.{says} must be {wanted}, got {str(given)[:40]!r}; {rule}")
 
 
 def _refuse_unknown(where: str, turn: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -72,3 +116,43 @@ def _trained(where: str, turn: Mapping[str, Any], role: Role) -> bool:
     if len(set(map(bool, given.values()))) > 1:
         raise DataError(f"{where}: weight and train disagree; keep one of them")
     return role != "assistant" or all(given.values())
+
+
+def _further(place: str, where: str, turn: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the fields of a message that these keys of its turn give."""
+    texts = {name: as_text(place, f"{where}.{name}", turn.get(name)) for name in names if name != "tool_calls"}
+    thoughts = {texts.pop(name) for name in REASONING if name in texts} - {""}
+    if len(thoughts) > 1:
+        raise DataError(f"{place}: {where}: {' and '.join(n for n in REASONING if turn.get(n))} differ; keep one of them")
+    found: dict[str, Any] = {**texts, **({"reasoning": thoughts.pop()} if thoughts else {})}
+    if "tool_calls" in names and turn.get("tool_calls"):
+        calls = _objects(f"{place}: {where}.tool_calls", turn["tool_calls"], CALLS_LIKE)
+        found["tool_calls"] = tuple(_call(place, f"{where}.tool_calls[{n}]", call) for n, call in enumerate(calls, start=1))
+    return found
+
+
+def _call(place: str, where: str, given: dict[str, Any]) -> ToolCall:
+    call = _function(given)
+    function = call["function"] if isinstance(call["function"], dict) else {}
+    _refuse_unknown(f"{place}: {where}", call, ("id", "type", "index", "function"))
+    _refuse_unknown(f"{place}: {where}.function", function, ("name", "arguments"))
+    name = as_text(place, f"{where}.function.name", function.get("name"))
+    if not name or call.get("type", "function") not in (None, "function"):
+        raise DataError(f"{place}: {where} must be a call of a function, {CALLS_LIKE}")
+    arguments = function.get("arguments")
+    try:
+        arguments = (loads(arguments) if isinstance(arguments, str) and arguments.strip() else arguments) or {}
+    except ValueError as error:
+        raise DataError(f"{place}: {where}.function.arguments is not JSON: {error}; write an object") from None
+    if not isinstance(arguments, dict):
+        raise DataError(f"{place}: {where}.function.arguments must be an object, got {kind_of(arguments)}")
+    text = as_text(place, f"{where}.function.arguments", json.dumps(arguments, ensure_ascii=False))
+    return ToolCall(name=name, arguments=text, id=as_text(place, f"{where}.id", call.get("id")))
+
+
+def _function(given: dict[str, Any]) -> dict[str, Any]:
+    """Return a tool or a call as OpenAI has it; others write the function alone."""
+    if "function" in given:
+        return given
+    inner = {key: value for key, value in given.items() if key not in ("id", "type")}
+    return {key: given[key] for key in ("id", "type") if key in given} | {"function": inner}

@@ -70,7 +70,7 @@ def _fit_split(
                 "format.overlong=drop"
             )
         _refuse_unread(row, sequences, tokenizer)
-        kept.append(example)
+        kept.append(_written(example, tokenizer))
         control += chat.has_control_tokens(tokenizer, example.messages)
         unknown_prompts += any(tokenizer.unknown in sequence.input_ids for sequence in sequences) and not is_unknown
         tokens += sum(len(sequence.input_ids) for sequence in sequences)
@@ -97,16 +97,34 @@ def _fit_split(
 def _lost(example: Example, sequences: Sequence[chat.Encoded], tokenizer: "PreTrainedTokenizerBase") -> list[tuple[str, str]]:
     """Return the trained answers that are other texts once encoded and decoded as predictions are, with those texts.
 
-    White space does not count, nor does what scores ignore, such as the kind of quotes.
+    White space does not count, nor does what scores ignore, such as the kind of quotes. A template writes more than the text of
+    an answer that calls tools or has thoughts.
     """
-    answers = [turn.content for turn in example.messages if turn.role == "assistant" and turn.trained]
-    given = (tokenizer.decode(ids[:-1], skip_special_tokens=True) for sequence in sequences for ids in sequence.answers)
-    pairs = [(answer, str(text)) for answer, text in zip(answers, given, strict=True)]
+    turns = [turn for turn in example.messages if turn.role == "assistant" and turn.trained]
+    given = (ids for sequence in sequences for ids in sequence.answers)
+    pairs = [
+        (turn.content, _decoded(ids, tokenizer))
+        for turn, ids in zip(turns, given, strict=True)
+        if not (turn.tool_calls or turn.reasoning)
+    ]
     return [
         (answer, text)
         for answer, text in pairs
         if answer.split() != text.split() and comparing.verbatim(answer) != comparing.verbatim(text)
     ]
+
+
+def _decoded(answer: Sequence[int], tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Return an answer as the text of a prediction, without its end token."""
+    return str(tokenizer.decode(answer[:-1], skip_special_tokens=True))
+
+
+def _written(example: Example, tokenizer: "PreTrainedTokenizerBase") -> Example:
+    """Return a row whose answer calls tools with that answer as the model writes it, which scores compare with."""
+    if not example.messages[-1].tool_calls:
+        return example
+    text = _decoded(chat.answer_ids(tokenizer, example.messages), tokenizer).strip()
+    return Example.model_validate(example.model_dump(exclude={"id"}) | {"written": text})
 
 
 def _refuse_endless(row: str, sequences: Sequence[chat.Encoded], stops: set[int], tokenizer: "PreTrainedTokenizerBase") -> None:

@@ -4,8 +4,8 @@ import random
 from collections.abc import Sequence
 
 from stages.errors import DataError
-from stages.records import Example, Message, Task
-from stages.text.prompts import question
+from stages.records import Example, Task
+from stages.text.prompts import answered
 
 MORE_ROWS = {  # how to get more validation rows, by data.kind
     "complaints": "raise data.rows.valid",
@@ -22,7 +22,7 @@ def examples(tasks: Sequence[Task]) -> list[Example]:
 def example(task: Task) -> Example:
     return Example(
         kind=task.kind,
-        messages=(*question(task), Message(role="assistant", content=task.output)),
+        messages=answered(task),
         source=task.source,
         slices=task.slices,
         choices=task.choices,

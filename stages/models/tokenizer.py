@@ -20,7 +20,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     config = pretrained.config(folder)
     tokenizer.encoder_decoder = config.is_encoder_decoder
     text = config.get_text_config(decoder=True)
-    tokenizer.positions, tokenizer.embeddings = getattr(text, "max_position_embeddings", None), getattr(text, "vocab_size", None)
+    tokenizer.positions = getattr(text, "max_position_embeddings", None)
+    tokenizer.embeddings = getattr(text, "vocab_size", None)
     tokenizer.normalizer = _normalizer(tokenizer)
     others = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)  # GPT-2's <unk> is its end
     tokenizer.unknown = None if tokenizer.unk_token_id in others else tokenizer.unk_token_id

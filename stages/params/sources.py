@@ -103,10 +103,11 @@ class HubRows(Section):
 class Columns(Section):
     """Names of the columns: either `messages`, or `output` with `input`, `instruction` or both.
 
-    A field that is null or left out has no column. `options` is for multiple-choice questions.
+    A field that is null or left out has no column. `options` is for multiple-choice questions, `tools` for messages.
     """
 
     messages: str | None = None
+    tools: str | None = None
     system: str | None = None
     instruction: str | None = None
     input: str | None = None
@@ -118,6 +119,8 @@ class Columns(Section):
     def _one_shape(self) -> Self:
         if self.messages and any((self.instruction, self.input, self.output, self.options)):
             raise ValueError("messages already contain input and output; set those columns to null")
+        if self.tools and not self.messages:
+            raise ValueError("tools are for the column messages, which calls them; name it, or set tools to null")
         if not self.messages and not (self.output and (self.instruction or self.input)):
             raise ValueError("name either messages, or output together with instruction or input")
         return self

@@ -12,7 +12,7 @@ from rapidfuzz.distance import LCSseq
 
 from stages.files import printable
 from stages.formatting import clip
-from stages.records import Example, Prediction
+from stages.records import Example, Message, Prediction
 from stages.report.summary import Table
 from stages.text.objects import parsed, same
 
@@ -55,13 +55,18 @@ def compare(example: Example, base: Prediction, tuned: Prediction) -> dict[str, 
         "id": example.id,
         "source": example.source,
         "slices": example.slices,
-        "prompt": [(turn.role, printable(turn.content)) for turn in example.prompt if turn.role != "system"],
+        "prompt": [(turn.role, printable(_said(turn))) for turn in example.prompt if turn.role != "system"],
         "reference": _clipped(reference),
         "stopped": {"base": base.stopped, "tuned": tuned.stopped},
         "fields": _fields(expected, objects) if expected else None,
         "unparsed": {side: _clipped(text) for side, text in answers.items() if expected and objects[side] is None},
         "words": None if expected else {side: marked(_clipped(text), _clipped(reference)) for side, text in answers.items()},
     }
+
+
+def _said(turn: Message) -> str:
+    """Return the text of a turn and the tools that it calls."""
+    return "\n".join(filter(None, [turn.content, *(f"{call.name}({call.arguments})" for call in turn.tool_calls)]))
 
 
 def _fields(expected: dict[str, Any], objects: dict[str, dict[str, Any] | None]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ by BREAK and encoded as the text it is, so it ends no turn.
 """
 
 import hashlib
+import json
 import re
 import signal
 import threading
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 from stages.errors import DataError, reason
 from stages.records import Message, Role
@@ -24,6 +25,7 @@ from stages.records import Message, Role
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+Turn = dict[str, Any]
 IGNORE = -100
 BREAK, UNKNOWN = "\ufdd0", "\ufffd"  # a Unicode noncharacter that divides tokens; what stands for a character without text
 # Added tokens of some models that are text all the same: runs of blanks, words, and tags of HTML (Gemma).
@@ -130,8 +132,7 @@ def control_patterns(tokenizer: "PreTrainedTokenizerBase") -> dict[Role, re.Patt
     tags = {found[1] for token in added if token.startswith("</") and (found := TAG.fullmatch(token))}
     own = {token for token in added if (found := TAG.fullmatch(token)) and found[1] in tags}
     return {
-        "system": _beginnings(special | added),
-        "user": _beginnings(special | added),
+        **dict.fromkeys(get_args(Role), _beginnings(special | added)),
         "assistant": _beginnings(special | (added - own)),
     }
 
@@ -151,21 +152,53 @@ def has_control_tokens(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[
     return any(
         tokenizer.control[message.role].search(text)
         for message in messages
-        for text in (message.content, _normalized(tokenizer, message.content))
+        for part in (message.content, message.reasoning, *(call.arguments for call in message.tool_calls))
+        for text in (part, _normalized(tokenizer, part))
     )
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], answer_next: bool) -> str:
-    """Render the chat with the model's own template, without thinking and with a fixed date.
+    """Render the chat with the model's own template, with a fixed date, and without thinking before the next answer.
 
     BREAK divides control tokens within messages.
     """
     return _rendered(tokenizer, _turns(tokenizer, messages), answer_next)
 
 
-def _turns(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[dict[str, str]]:
+def _turns(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[Turn]:
     """Return the messages as a template sees them."""
-    return [{"role": turn.role, "content": _divided(tokenizer, turn.role, turn.content)} for turn in messages]
+    return [
+        {"role": turn.role, "content": _divided(tokenizer, turn.role, turn.content)} | _further(tokenizer, turn)
+        for turn in messages
+    ]
+
+
+def _further(tokenizer: "PreTrainedTokenizerBase", turn: Message) -> Turn:
+    """Return the keys of a turn besides role and content. Its thoughts have the names that templates give them."""
+    found: Turn = {name: _data(tokenizer, getattr(turn, name)) for name in ("name", "tool_call_id") if getattr(turn, name)}
+    if turn.reasoning:
+        found |= dict.fromkeys(("reasoning_content", "reasoning", "thinking"), _data(tokenizer, turn.reasoning))
+    if turn.tool_calls:
+        found["tool_calls"] = [
+            {
+                "type": "function",
+                **({"id": _data(tokenizer, call.id)} if call.id else {}),
+                "function": _data(tokenizer, {"name": call.name, "arguments": json.loads(call.arguments)}),
+            }
+            for call in turn.tool_calls
+        ]
+    if turn.tools:
+        found["tools"] = _data(tokenizer, json.loads(turn.tools))
+    return found
+
+
+def _data(tokenizer: "PreTrainedTokenizerBase", value: Any) -> Any:
+    """Return a value with its control tokens divided, as those of a user's text."""
+    if isinstance(value, str):
+        return _divided(tokenizer, "user", value)
+    if isinstance(value, dict):
+        return {_data(tokenizer, key): _data(tokenizer, item) for key, item in value.items()}
+    return [_data(tokenizer, item) for item in value] if isinstance(value, list) else value
 
 
 def _divided(tokenizer: "PreTrainedTokenizerBase", role: Role, text: str) -> str:
@@ -182,7 +215,7 @@ def _normalized(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
     return str(tokenizer.normalizer.normalize_str(text)) if tokenizer.normalizer else text
 
 
-def _rendered(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]], answer_next: bool) -> str:
+def _rendered(tokenizer: "PreTrainedTokenizerBase", turns: list[Turn], answer_next: bool, thinking: bool = False) -> str:
     if not tokenizer.chat_template:
         raise DataError(
             f"{tokenizer.name_or_path}: this model has no chat template; choose an instruct model, name one in "
@@ -190,6 +223,9 @@ def _rendered(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]],
         )
     from transformers.utils.chat_template_utils import _compile_jinja_template  # caches templates; runs them in a sandbox
 
+    tools = next((turn["tools"] for turn in reversed(turns) if "tools" in turn), None)  # examples have tools of their own
+    if tools:
+        turns = [{key: value for key, value in turn.items() if key != "tools"} for turn in turns]
     # apply_chat_template copies every turn at each call, which takes six times as long. These turns are plain text already.
     with _time_limit(f"{tokenizer.name_or_path}: its chat template runs for more than {TEMPLATE_SECONDS:g} s"):
         try:
@@ -197,10 +233,10 @@ def _rendered(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]],
             text = template.render(
                 **tokenizer.special_tokens_map,
                 messages=turns,
-                tools=None,
+                tools=tools,
                 documents=None,
                 add_generation_prompt=answer_next,
-                enable_thinking=False,
+                enable_thinking=thinking,
                 date_string=FIXED_DATE,
             )
         except Exception as error:  # what a template computes can raise anything
@@ -257,9 +293,11 @@ def rendering_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
     return hashlib.sha256(repr((tokenizer.chat_template, seen)).encode()).hexdigest()
 
 
-def _prompt_and_answer(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]]) -> tuple[str, str]:
+def _prompt_and_answer(tokenizer: "PreTrainedTokenizerBase", turns: list[Turn]) -> tuple[str, str]:
     """Return the last turn as the template writes it, with its end token and without white space after it, after its prompt."""
-    prompt, whole = _rendered(tokenizer, turns[:-1], answer_next=True), _rendered(tokenizer, turns, answer_next=False)
+    thinking = "reasoning" in turns[-1]
+    prompt = _rendered(tokenizer, turns[:-1], answer_next=True, thinking=thinking)
+    whole = _rendered(tokenizer, turns, answer_next=False, thinking=thinking)
     if not whole.startswith(prompt):
         raise DataError(f"{tokenizer.name_or_path}: the chat template writes an answer differently from what it prompts for")
     answer = whole.removeprefix(prompt).rstrip()

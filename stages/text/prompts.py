@@ -9,13 +9,23 @@ from stages.records import PLAIN_TEXT, Example, Message, Task, read
 SHOTS = Path("data/formatted/shots.jsonl")
 
 
+OPENING = ("system", "developer")  # roles of a turn that precedes examples too
+
+
 def question(task: Task) -> tuple[Message, ...]:
     """Return all messages before the answer, none for a plain text; a line end joins instruction and input, as in Alpaca."""
     if PLAIN_TEXT in task.slices:
         return ()
-    system = (Message(role="system", content=task.system),) if task.system else ()
+    system = [Message(role="system", content=task.system)] if task.system else []
     asked = "\n".join(part for part in (task.instruction, task.input) if part)
-    return (*system, *task.history, Message(role="user", content=asked))
+    last = [Message(role="user", content=asked)] if asked or not task.history else []
+    first, *others = [*system, *task.history, *last]
+    return (first.model_copy(update={"tools": task.tools}) if task.tools else first, *others)
+
+
+def answered(task: Task) -> tuple[Message, ...]:
+    """Return the question and the right answer."""
+    return (*question(task), Message(role="assistant", content=task.output, tool_calls=task.tool_calls))
 
 
 def shots_of(system: str) -> list[Message]:
@@ -26,10 +36,10 @@ def shots_of(system: str) -> list[Message]:
 
 def shown(examples: Iterable[Example]) -> list[Message]:
     """Return the turns of examples for a prompt, which has a system turn of its own."""
-    return [message for example in examples for message in example.messages if message.role != "system"]
+    return [message for example in examples for message in example.messages if message.role not in OPENING]
 
 
 def with_shots(prompt: Sequence[Message], shots: Sequence[Message]) -> list[Message]:
     """Insert earlier questions and answers between the system prompt and the question."""
-    system = [message for message in prompt[:1] if message.role == "system"]
+    system = [message for message in prompt[:1] if message.role in OPENING]
     return [*system, *shots, *prompt[len(system) :]]

@@ -27,6 +27,7 @@ SHAPES: list[tuple[str, dict[str, Any], tuple[str, str, str, str], list[str]]] =
     ("Alpaca", {"instruction": "i", "context": "q", "response": "a", "category": "c"}, ("", "i", "q", "a"), ["category"]),
     ("Alpaca", {"Instruction": "i", " Output": "a"}, ("", "i", "", "a"), []),
     ("input/output", {"id": "7", "input": "q", "output": "a"}, ("", "", "q", "a"), ["id"]),
+    ("OpenAI messages", {"messages": CHAT, "tools": "[]", "id": "7"}, ("", "", "q", "a"), ["id"]),
     ("ShareGPT", {"id": "7", "conversations": SHAREGPT}, ("", "", "q", "a"), ["id"]),
     ("ShareGPT", {"conversations": json.dumps(SHAREGPT)}, ("", "", "q", "a"), []),
     ("ShareGPT", {"system": "s", "tools": "[]", "conversations": SHAREGPT}, ("s", "", "q", "a"), ["tools"]),

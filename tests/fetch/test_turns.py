@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from stages.errors import DataError
-from stages.records import Message, Task
+from stages.records import Message, Task, ToolCall
+from stages.text.prompts import answered, question
 from tests.fixtures.own_rows import CHAT, jsonl, read
 
 Turn = dict[str, Any]
@@ -98,3 +99,120 @@ def test_keys_that_hold_nothing_are_no_loss(tmp_path: Path) -> None:
 def test_turn_that_is_trained_on_is_stored_as_before(tmp_path: Path) -> None:
     (turn, *_) = task(tmp_path, openai({}, {"weight": 1}, {}, {})).history
     assert json.loads(turn.model_dump_json()) == {"role": "user", "content": "turn 0"}
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rom"}'}}
+ASKED = {"role": "user", "content": "Is it warm in Rom?"}
+CALLING = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+TOLD = {"role": "tool", "tool_call_id": "c1", "content": "21"}
+ANSWERED = {"role": "assistant", "content": "Yes, 21 degrees."}
+WEATHER = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+
+
+def called(arguments: Any = '{"city": "Rom"}', **changes: Any) -> Turn:
+    return CALLING | {"tool_calls": [CALL | {"function": {"name": "weather", "arguments": arguments}} | changes]}
+
+
+def test_calls_of_tools_and_their_answers_are_read(tmp_path: Path) -> None:
+    found = task(tmp_path, [{"role": "system", "content": "s"}, ASKED, CALLING, TOLD, TOLD, ANSWERED])
+    call = ToolCall(name="weather", arguments='{"city": "Rom"}', id="c1")
+    told = Message(role="tool", content="21", tool_call_id="c1")
+    asked = Message(role="user", content="Is it warm in Rom?")
+    calling = Message(role="assistant", content="", tool_calls=(call,))
+    assert (found.system, found.history, found.input) == ("s", (asked, calling, told, told), "")
+    assert question(found)[1:] == found.history
+    assert answered(found)[-1] == Message(role="assistant", content="Yes, 21 degrees.")
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        called({"city": "Rom"}),
+        called('{"city":"Rom"}'),
+        called(index=0),
+        called(type=None),
+        CALLING | {"tool_calls": json.dumps([CALL])},
+        CALLING | {"tool_calls": [{"id": "c1", "name": "weather", "arguments": {"city": "Rom"}}]},
+        CALLING | {"content": "", "refusal": None, "reasoning_content": None},
+    ],
+)
+def test_call_in_another_spelling_is_the_same_call(tmp_path: Path, turn: Turn) -> None:
+    assert task(tmp_path, [ASKED, turn]) == task(tmp_path, [ASKED, CALLING])
+    assert task(tmp_path, [ASKED, turn]).tool_calls[0].arguments == '{"city": "Rom"}'
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
+def test_thoughts_have_several_names(tmp_path: Path, key: str) -> None:
+    (_, turn) = task(tmp_path, openai({}, {key: "hm"}, {}, {})).history
+    assert turn == Message(role="assistant", content="turn 1", reasoning="hm")
+
+
+def test_developer_turn_replaces_the_system_prompt(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, [{"messages": [{"role": "developer", "content": "Be brief."}, *openai({}, {})]}])
+    (found,) = read(path, CHAT, system="unused")
+    assert (found.system, found.history) == ("", (Message(role="developer", content="Be brief."),))
+
+
+@pytest.mark.parametrize("given", [[WEATHER], [{"type": "function", "function": WEATHER}], json.dumps([WEATHER])])
+def test_tools_of_a_row_stand_on_its_first_turn(tmp_path: Path, given: Any) -> None:
+    path = jsonl(tmp_path, [{"messages": [ASKED, CALLING], "tools": given}, {"messages": openai({}, {}), "tools": None}])
+    first, second = read(path, {**CHAT, "tools": "tools"})
+    assert json.loads(question(first)[0].tools) == [{"type": "function", "function": WEATHER}]
+    assert question(second)[0].tools == ""
+
+
+CALLS_REFUSED: list[tuple[str, list[Turn], str]] = [
+    ("no answer of the tool", [ASKED, CALLING, ASKED, ANSWERED], "messages[3].role must be 'tool', got 'user'; tools answer"),
+    (
+        "no call",
+        [ASKED, ANSWERED, TOLD, ANSWERED],
+        "messages[3].role must be 'user', got 'tool'; user and assistant take turns; a",
+    ),
+    ("tool at first", [TOLD, ANSWERED], "messages[1].role must be 'user', got 'tool'"),
+    ("late developer", [ASKED, ANSWERED, {"role": "developer", "content": "x"}], "messages[3].role must be 'user', got 'devel"),
+    ("ends with a tool", [ASKED, CALLING, TOLD], "'messages' must end with an assistant turn"),
+    ("calls of a user", [ASKED | {"tool_calls": [CALL]}, ANSWERED], "messages[1] has 'tool_calls', which would be lost"),
+    ("text of a call", [ASKED, CALLING | {"tool_calls": "weather()"}], "messages[2].tool_calls is not JSON"),
+    ("one object", [ASKED, CALLING | {"tool_calls": CALL}], "messages[2].tool_calls must be a list like [{"),
+    (
+        "arguments as a list",
+        [ASKED, called("[1]")],
+        "messages[2].tool_calls[1].function.arguments must be an object, got a list",
+    ),
+    ("arguments as a text", [ASKED, called("city: Rom")], "messages[2].tool_calls[1].function.arguments is not JSON"),
+    ("no name", [ASKED, called(function={"arguments": {}})], "messages[2].tool_calls[1] must be a call of a function"),
+    ("another type", [ASKED, called(type="web_search")], "messages[2].tool_calls[1] must be a call of a function"),
+    ("another key", [ASKED, called(output="21")], "messages[2].tool_calls[1] has 'output', which would be lost"),
+    ("half a character", [ASKED, called('{"a": "\\ud83d"}')], "'messages[2].tool_calls[1].function.arguments' holds"),
+    ("object of a tool", [ASKED, CALLING, TOLD | {"content": {"t": 21}}, ANSWERED], "'messages[3].content' must be text"),
+    ("two thoughts", openai({}, {"reasoning": "a", "thinking": "b"}, {}, {}), "messages[2]: reasoning and thinking differ"),
+    ("thoughts of a user", openai({"thinking": "b"}, {}), "messages[1] has 'thinking', which would be lost"),
+]
+
+
+@pytest.mark.parametrize(("turns", "hint"), [case[1:] for case in CALLS_REFUSED], ids=[case[0] for case in CALLS_REFUSED])
+def test_bad_call_is_refused_by_its_place(tmp_path: Path, turns: list[Turn], hint: str) -> None:
+    with pytest.raises(DataError) as refusal:
+        task(tmp_path, turns)
+    assert f"mine.jsonl:1: {hint}" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ({}, "'tools' must be a list like"),
+        ("weather", "'tools' is not JSON"),
+        (["weather"], "'tools' must be a list like"),
+        ([{"type": "web_search"}], "tools[1] has no name"),
+        ([{"type": "function", "function": "weather"}], "tools[1] has no name"),
+    ],
+)
+def test_bad_tools_are_refused(tmp_path: Path, given: Any, hint: str) -> None:
+    with pytest.raises(DataError) as refusal:
+        read(jsonl(tmp_path, [{"messages": openai({}, {}), "tools": given}]), {**CHAT, "tools": "tools"})
+    assert f"mine.jsonl:1: {hint}" in str(refusal.value)
+
+
+def test_calls_are_no_answer_of_other_tasks(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"ends with calls of tools, which data\.task = extraction cannot score"):
+        read(jsonl(tmp_path, [{"messages": [ASKED, CALLING]}]), CHAT, task="extraction")

@@ -1,0 +1,77 @@
+"""Examine whether a model's chat template writes all that the rows hold, by rendering a row of each shape."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from stages.errors import DataError
+from stages.records import Message
+from stages.text import chat
+from stages.text.prompts import OPENING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MARK = "Marker7"  # stands for a text of the row; looks like a word, so that no template changes it
+TOOLS = json.dumps([{"type": "function", "function": {"name": MARK, "description": MARK, "parameters": {"type": "object"}}}])
+REMEDY = {
+    "system": "set data.system to '' and delete the system prompts of rows, or name a template in model.chat_template",
+    "developer": "call that role system",
+}
+CHOOSE = "leave such rows out, choose another model or name a template in model.chat_template"
+
+
+def require_written(tokenizer: "PreTrainedTokenizerBase", chats: Iterable[Sequence[Message]]) -> None:
+    """Raise DataError that names what of a chat the template refuses or leaves out."""
+    seen = set()
+    for messages in chats:
+        shape = tuple((m.role, m.trained, bool(m.reasoning), len(m.tool_calls), bool(m.tools)) for m in messages)
+        if shape not in seen:
+            seen.add(shape)
+            _examine(tokenizer, messages)
+
+
+def _examine(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> None:
+    try:
+        chat.encode(tokenizer, messages)
+    except DataError as error:
+        role = messages[0].role
+        if role in OPENING and _can_write(tokenizer, messages[1:]):
+            why = str(error).partition("; leave")[0]
+            raise DataError(f"{why}, but it can without the {role} turn; {REMEDY[role]}") from None
+        raise
+    for what, marked, remedy in _marked(messages):
+        if MARK not in chat.render(tokenizer, marked, answer_next=False):
+            last = next((m.content for m in reversed(messages) if m.role == "user"), "")
+            raise DataError(
+                f"{tokenizer.name_or_path}: its chat template does not write {what}, as in the chat with the question "
+                f"{last[:60]!r}; {remedy}"
+            )
+
+
+def _can_write(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> bool:
+    try:
+        chat.encode(tokenizer, messages)
+    except DataError:
+        return False
+    return True
+
+
+def _marked(messages: Sequence[Message]) -> Iterator[tuple[str, list[Message], str]]:
+    """Yield the parts of a chat, each with the chat in which a mark stands for it, and what to do where it is missing."""
+
+    def changed(place: int, **fields: Any) -> list[Message]:
+        return [m.model_copy(update=fields) if n == place else m for n, m in enumerate(messages)]
+
+    first_of_role = {m.role: place for place, m in reversed(list(enumerate(messages))) if m.content}
+    for role, place in first_of_role.items():
+        yield f"turns of the role {role}", changed(place, content=MARK), REMEDY.get(role, CHOOSE)
+    for place, m in enumerate(messages):
+        if m.reasoning:  # of earlier answers it may be left out
+            yield "reasoning_content", changed(place, reasoning=MARK)[: place + 1], CHOOSE
+        if m.tool_calls:
+            for fields in ({"name": MARK}, {"arguments": json.dumps({"text": MARK})}):
+                calls = tuple(call.model_copy(update=fields) for call in m.tool_calls)
+                yield "tool_calls", changed(place, tool_calls=calls), CHOOSE
+        if m.tools:
+            yield "the column of tools", changed(place, tools=TOOLS), CHOOSE

@@ -1,0 +1,128 @@
+"""Whether a chat template writes what rows hold, tried on published templates."""
+
+from pathlib import Path
+
+import pytest
+import trl
+
+from stages.errors import DataError
+from stages.fetch.template import require_written
+from stages.format import audit
+from stages.params import Format
+from stages.records import Example, Message, ToolCall
+from stages.text import chat
+
+pytestmark = pytest.mark.model
+
+PUBLISHED = Path(trl.__path__[0]) / "chat_templates"
+CITY = '{"type": "object", "properties": {"city": {"type": "string", "description": "c"}}, "required": ["city"]}'
+TOOLS = f'[{{"type": "function", "function": {{"name": "weather", "description": "d", "parameters": {CITY}}}}}]'
+CALL = ToolCall(name="weather", arguments='{"city": "Rom"}', id="abcdefghi")
+
+
+def turn(role: str, content: str = "x", **more) -> Message:
+    return Message.model_validate({"role": role, "content": content} | more)
+
+
+TOLD = turn("tool", "21", name="weather", tool_call_id="abcdefghi")
+CALLED = turn("assistant", "", tool_calls=(CALL,))
+CHATS = {
+    "plain": [turn("user"), turn("assistant")],
+    "system": [turn("system"), turn("user"), turn("assistant")],
+    "developer": [turn("developer"), turn("user"), turn("assistant")],
+    "thoughts": [turn("user"), turn("assistant", reasoning="hm"), turn("user"), turn("assistant")],
+    "tools": [turn("user", tools=TOOLS), CALLED, TOLD, turn("assistant")],
+    "two calls": [turn("user", tools=TOOLS), turn("assistant", "", tool_calls=(CALL, CALL)), TOLD, TOLD, turn("assistant")],
+    "call at last": [turn("user", tools=TOOLS), CALLED],
+    "untrained": [turn("user"), turn("assistant", trained=False), turn("user"), turn("assistant")],
+}
+ALL = set(CHATS)
+WRITTEN = {
+    "qwen3": ALL - {"developer"},
+    "qwen2_5": ALL - {"developer", "thoughts"},
+    "qwen3_instruct_2507": ALL - {"developer", "thoughts"},
+    "gptoss": ALL,
+    "llama3_1": ALL - {"thoughts", "two calls"},
+    "gemma": {"plain", "untrained"},
+    "gemma3": {"plain", "untrained", "system"},
+    "gemma4": ALL - {"thoughts"},
+    "phi3": {"plain", "untrained", "system"},
+    "cohere": {"plain", "untrained", "system"},
+    "glm4moe": ALL - {"developer"},
+    "lfm2_v2": ALL - {"thoughts"},
+}
+
+
+def published(template, name: str):
+    return template((PUBLISHED / f"{name}.jinja").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_published_template_writes_these_chats(template, name):
+    tokenizer, written = published(template, name), set()
+    for what, messages in CHATS.items():
+        try:
+            require_written(tokenizer, [messages])
+            written.add(what)
+        except DataError as error:
+            assert "\n" not in str(error)
+    assert written == WRITTEN[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "reason"),
+    [
+        ("gemma", "system", r"\(System role not supported\), but it can without the system turn; set data\.system to ''"),
+        ("qwen3", "developer", "does not write turns of the role developer, .*; call that role system"),
+        ("qwen2_5", "thoughts", "does not write reasoning_content, as in the chat with the question 'x'; leave such rows out"),
+        ("llama3_1", "two calls", r"only supports single tool-calls at once"),
+        ("phi3", "call at last", "does not write tool_calls|does not write the column of tools"),
+    ],
+)
+def test_reason_is_named(template, name, what, reason):
+    with pytest.raises(DataError, match=reason):
+        require_written(published(template, name), [CHATS["plain"], CHATS[what]])
+
+
+def test_template_that_ignores_a_role_or_arguments_is_refused(template):
+    deaf = (
+        "{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+        "{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    with pytest.raises(DataError, match="does not write turns of the role system"):
+        require_written(template(deaf), [CHATS["system"]])
+    with pytest.raises(DataError, match="does not write tool_calls"):
+        require_written(template(deaf), [[turn("user"), CALLED]])
+
+
+def test_control_tokens_of_a_call_are_text(template):
+    tokenizer = published(template, "qwen3")
+    hostile = '{"city": "<|im_end|>", "<|im_start|>": ["<|im_end|>"]}'
+    messages = [
+        turn("user", tools=TOOLS.replace("weather", "<|im_end|>")),
+        CALLED.model_copy(update={"tool_calls": (ToolCall(name="<|im_end|>", arguments=hostile, id="<|im_end|>"),)}),
+    ]
+    (sequence,) = chat.encode(tokenizer, messages)
+    (harmless,) = chat.encode(tokenizer, [turn("user", tools=TOOLS), CALLED])
+    assert sum(token in (1, 2) for token in sequence.input_ids) == sum(token in (1, 2) for token in harmless.input_ids)
+    assert '"<|im_start|>": ["<|im_end|>"]' in tokenizer.decode(sequence.input_ids)
+    assert chat.has_control_tokens(tokenizer, messages[1:])
+
+
+def test_thoughts_are_trained_on_where_the_template_writes_them(template):
+    tokenizer = published(template, "qwen3")
+    first, second = chat.encode(tokenizer, CHATS["thoughts"])
+    assert tokenizer.decode(first.answers[0]) == "<think>\nhm\n</think>\n\nx<|im_end|>"
+    assert tokenizer.decode(second.answers[0]) == "x<|im_end|>"
+    assert "hm" not in tokenizer.decode(second.input_ids)
+
+
+def test_call_as_the_answer_is_scored_as_the_model_writes_it(template):
+    tokenizer = published(template, "qwen3")
+    limits = Format(authored=True, max_length=9999, overlong="fail", overlap_ngram=None, max_lost=0.0, shots=0)
+    (row,) = audit.fit({"train": [Example(kind="text", messages=tuple(CHATS["call at last"]), source="s")]}, tokenizer, limits)[
+        0
+    ]["train"]
+    assert row.reference == '<tool_call>\n{"name": "weather", "arguments": {"city": "Rom"}}\n</tool_call>'
+    assert Example.model_validate_json(row.model_dump_json(exclude_defaults=True)) == row
