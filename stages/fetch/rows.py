@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from string import ascii_uppercase
@@ -14,10 +15,13 @@ from stages.fetch.formats import kind_of, loads, refuse_deep
 from stages.fetch.recognition import NamedRows, Opened, opened
 from stages.fetch.table import as_text
 from stages.params import RowsData
-from stages.records import Task, TaskKind
+from stages.records import Message, Task, TaskKind
+from stages.text.conversations import beginning
 from stages.text.objects import parsed
 
 OPTIONS_LIKE = 'an object like {"A": "…", "B": "…"}, a list of texts, or a list of pairs like ["A", "…"]'
+
+MANY, LARGE = 20, 0.1  # rows with one prompt, and their share of all, that are warned of
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +29,15 @@ log = logging.getLogger(__name__)
 def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, list[Task]]:
     """Return the rows of `data`, already opened or not, as tasks by split, in their order.
 
-    A row's split depends only on the seed and on its group (without one, its prompt). An added row moves no other row, and
-    another `data.valid` leaves the test rows. Raise DataError for values that cannot be a row and for an empty split.
+    A row's split depends only on the seed and on its group (without one, its prompt; of a chat, the beginning). An added
+    row moves no other row, and another `data.valid` leaves the test rows. Raise DataError for values that cannot be a row
+    and for an empty split.
     """
     table = table or opened(data)
     data, path = table.data, table.path
     splits: dict[str, list[Task]] = {"train": [], "valid": [], "test": []}
     seen: set[str] = set()
+    alike = Counter[str]()  # rows by the key of their split
     repeated = 0
     for place, row in table.rows:
         key, task = _task(place, row, data)
@@ -39,6 +45,7 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, l
             repeated += 1
             continue
         seen.add(task.id)
+        alike[key] += 1
         split = _split(key, data, seed)
         if task.choices:
             splits[split] += choices.asked(place, task, data.orders, max(data.orders, 1) if split == "test" else 1, seed)
@@ -48,6 +55,12 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, l
             splits[split] += _further(place, row, task, data)
     if repeated:
         log.warning("%s: %d rows left out, each an exact repetition of an earlier one", path, repeated)
+    most = max(alike.values(), default=0)
+    if not data.columns.group and most >= MANY and most > LARGE * len(seen):
+        log.warning(
+            "%s: %d of %d rows begin with the same prompt, so they are in one split; to divide them, name data.columns.group",
+            *(path, most, len(seen)),
+        )
     _refuse_empty(path, splits, data)
     return _with_labels(path, splits) if data.task == "classification" else splits
 
@@ -59,7 +72,8 @@ def _task(place: str, row: Mapping[str, Any], data: NamedRows) -> tuple[str, Tas
     system = asked["system"] if asked["system"].strip() else "" if has_developer else data.system
     # The default prompt is the same for all rows; trying another one must not reshuffle the splits.
     own_system = system if system != data.system else ""
-    prompt = [own_system, *(turn.content for turn in asked["history"]), asked["instruction"], asked["input"]]
+    turns = beginning([*asked["history"], Message(role="user", content=asked["input"])])
+    prompt = [own_system, asked["instruction"], *(turn.content for turn in turns)]
     group = _group(place, row, data.columns.group)
     key = group or " ".join(" ".join(prompt).lower().split())
     source = group or f"row-{hashlib.sha256(key.encode()).hexdigest()[:12]}"

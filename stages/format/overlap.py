@@ -11,6 +11,7 @@ from itertools import groupby
 
 from stages.records import Task
 from stages.text.comparing import content
+from stages.text.conversations import beginning
 from stages.text.words import tokens
 
 Run = tuple[str, ...]
@@ -82,9 +83,10 @@ def _telling(train: Sequence[Task], held_out: Sequence[Task], ngram: int) -> set
 
 
 def _prompts(task: Task) -> Iterator[Run]:
-    """Yield each prompt that the row answers: those of earlier turns too."""
+    """Yield each prompt that the row answers: those of earlier turns too, unless they are a mere greeting."""
+    telling = len(beginning(task.history))
     for place, turn in enumerate(task.history):
-        if turn.role == "assistant":
+        if turn.role == "assistant" and place >= telling:
             yield content(" ".join(earlier.content for earlier in task.history[:place]))
     yield _joined(task, len(task.history))
 

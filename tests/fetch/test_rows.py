@@ -2,6 +2,8 @@
 
 import json
 import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,53 @@ def test_equal_prompts_stay_in_one_split(tmp_path: Path) -> None:
     sources = [{task.source for task in tasks} for tasks in found.values()]
     assert sum(map(len, sources)) == len(set.union(*sources)) == 200
     assert all(source.startswith("row-") and len(source) == 16 for source in set.union(*sources))
+
+
+def unrolled(turns: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a row for each answer of a conversation: the turns up to it."""
+    chat = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(turns)]
+    return [{"messages": chat[:end]} for end in range(2, len(chat) + 1, 2)]
+
+
+# Turns of conversation n; those before a conversation can be told from others are rows of their own.
+OPENINGS: dict[str, Callable[[int], list[str]]] = {
+    "question": lambda n: [f"Where is parcel {n}?", "In depot 3.", "And when?", "Today.", "Thanks", "Welcome"],
+    "greeting": lambda n: ["Hi!", "Hello.", f"Where is parcel {n}?", "In depot 3.", "And when?", "Today."],
+    "greetings": lambda n: ["Hi!", "Hello.", "Hey", "Yes?", f"Parcel {n}", "In depot 3.", "And when?", "Today."],
+    "arithmetic": lambda n: [f"{n} + 2 =", str(n + 2), "times 3?", str(3 * n + 6)],
+    "Chinese": lambda n: [f"包裹{n}在哪里？", "三号仓库", "什么时候到？", "今天"],
+    "Chinese greeting": lambda n: ["你好", "您好！", f"包裹{n}在哪里？", "三号仓库", "什么时候到？", "今天"],
+    "Hindi": lambda n: [f"पार्सल {n} कहाँ है?", "डिपो 3 में", "और कब?", "आज"],
+    "code": lambda n: [f"x{n} = [] + []", "ok", f"x{n}.append(1)", "ok", f"print(x{n})", "[1]"],
+    "long": lambda n: [f"Note {n}: " + "the lift hums " * 300, "ok", "Why?", "It is worn."],
+    "case": lambda n: [f"Where IS  parcel\n{n}?", "In depot 3.", "And when?", "Today."],
+}
+
+
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
+def test_unrolled_conversations_stay_in_one_split(tmp_path: Path, opening: Callable[[int], list[str]]) -> None:
+    greetings = [text for text in opening(1)[::2] if text in ("Hi!", "Hey", "你好")]
+    every = [row for n in range(60) for row in unrolled(opening(n))]
+    found = rows.tasks(settings(jsonl(tmp_path, every), CHAT, valid=0.2, test=0.3), seed=1)
+    own = Counter(task.source for tasks in found.values() for task in tasks)
+    sources = [{task.source for task in tasks} for tasks in found.values()]
+    assert sum(map(len, sources)) == len(set.union(*sources))
+    assert {n for n in own.values() if n > 1} == {len(opening(1)) // 2 - len(greetings)}
+    assert {task.input for tasks in found.values() for task in tasks if own[task.source] == 1} == set(greetings)
+
+
+@pytest.mark.parametrize(("first", "warned"), [("How can you help me?", True), ("Hi", False)])
+def test_first_turn_of_many_rows_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, first: str, warned: bool
+) -> None:
+    alike = [row for n in range(60) for row in unrolled([first, "Yes.", f"Where is parcel {n}?", "In depot 3."])]
+    with caplog.at_level(logging.WARNING):
+        read(jsonl(tmp_path, alike), CHAT)
+    assert ("61 of 61 rows begin with the same prompt, so they are in one split" in caplog.text) == warned
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        read(jsonl(tmp_path, [row | {"who": "all"} for row in alike]), {**CHAT, "group": "who"})
+    assert "same prompt" not in caplog.text
 
 
 def test_exact_repetitions_are_kept_once_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

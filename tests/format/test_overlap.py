@@ -139,6 +139,14 @@ def test_conversations_unrolled_into_rows_are_found() -> None:
     assert overlap.remove([task("Thanks", history=(*first, *turns(second, "On day 3.")))], [long], None)[1]["equal"] == 1
 
 
+def test_greeting_in_an_earlier_turn_is_no_copy_of_a_greeting() -> None:
+    chats = [task(f"My lift {n} hums.", history=turns("Hi there!", "Hello.")) for n in range(3)]
+    assert overlap.remove(chats, [task("Hi there")], None) == (chats, {"equal": 0, "ngram": 0})
+    assert overlap.remove([task("hi there!")], [task("Hi there")], None)[1]["equal"] == 1
+    longer = [task("Today.", history=(*chat.history, *turns(chat.input, "Since when?"))) for chat in chats]
+    assert overlap.remove(longer, chats[:1], None) == (longer[1:], {"equal": 1, "ngram": 0})
+
+
 @pytest.mark.parametrize("rows", [9, 10, 11])
 def test_removal_of_many_rows_is_warned_of(rows: int) -> None:
     warned = overlap.warning({"equal": 0, "ngram": 1}, rows, 10)
