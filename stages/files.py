@@ -100,13 +100,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    write_parts(path, (text,))
+
+
+def write_parts(path: Path, parts: Iterable[str]) -> None:
     """Write next to the file, then rename: a killed or failed run leaves the old file or none, never a partial one."""
     require_regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("w", encoding="utf-8", errors="replace", newline="\n") as file:  # a file name may be no UTF-8
-            file.write(text)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from stages.errors import DataError
-from stages.files import lines, write_text
+from stages.files import lines, write_parts
 
 TaskKind = Literal["extraction", "text", "choice", "classification", "summary", "translation"]
 # Slices that metrics use: items whose right answer is to decline; texts without a question; requests to refuse.
@@ -251,11 +251,9 @@ def read(path: Path, model: type[M]) -> Iterator[M]:
         yield parsed(line, model, f"{path}:{number}")
 
 
-def write(path: Path, records: Iterable[Record]) -> int:
-    """Write records as JSON Lines, all or none, and return their number."""
-    rows = [record.model_dump_json(exclude_defaults=True) for record in records]
-    write_text(path, "".join(row + "\n" for row in rows))
-    return len(rows)
+def write(path: Path, records: Iterable[Record]) -> None:
+    """Write records as JSON Lines, all or none, with one of them in memory."""
+    write_parts(path, (record.model_dump_json(exclude_defaults=True) + "\n" for record in records))
 
 
 def aligned(path: Path, examples: Sequence[Example]) -> list[Prediction]:

@@ -45,7 +45,7 @@ def test_records_are_read_as_written(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "tasks.jsonl"
     odd = TASK.model_copy(update={"input": 'line\nend\r\n "quoted" \u2028\u2029\x85 \t \\', "id": ""})
     tasks = [TASK, Task(**odd.model_dump())]
-    assert records.write(path, tasks) == 2
+    records.write(path, tasks)
     assert list(records.read(path, Task)) == tasks
     assert "你好" in path.read_text(encoding="utf-8")
 

@@ -1,6 +1,6 @@
 """fetch: the base model's manifest and the raw records of each split."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from stages import files, params, records, stage
@@ -24,6 +24,7 @@ def main() -> None:
     texts: dict[str, list[Document]] = {}
     facts: dict[str, list[Fact]] = {}
     whole: list[Document] = []
+    splits: Mapping[str, Collection[Task]]
     hub_json: dict[str, str] | None = None
     table: recognition.Opened | None = None
     if p.data.kind == "complaints":

@@ -16,6 +16,7 @@ from stages.fetch.recognition import NamedRows, Opened, opened
 from stages.fetch.table import as_text
 from stages.params import RowsData
 from stages.records import Message, Task, TaskKind
+from stages.spool import Spool
 from stages.text.conversations import beginning
 from stages.text.objects import parsed
 
@@ -26,7 +27,7 @@ MANY, LARGE = 20, 0.1  # rows with one prompt, and their share of all, that are 
 log = logging.getLogger(__name__)
 
 
-def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, list[Task]]:
+def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, Spool[Task]]:
     """Return the rows of `data`, already opened or not, as tasks by split, in their order.
 
     A row's split depends only on the seed and on its group (without one, its prompt; of a chat, the beginning). An added
@@ -35,24 +36,26 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, l
     """
     table = table or opened(data)
     data, path = table.data, table.path
-    splits: dict[str, list[Task]] = {"train": [], "valid": [], "test": []}
-    seen: set[str] = set()
-    alike = Counter[str]()  # rows by the key of their split
+    splits = {split: Spool(Task) for split in ("train", "valid", "test")}
+    seen: set[int] = set()  # hashes, since a million rows take a tenth of the memory of their ids
+    alike = Counter[int]()  # rows by the key of their split
+    labels = Counter[str]()
     repeated = 0
     for place, row in table.rows:
         key, task = _task(place, row, data)
-        if task.id in seen:
+        if hash(task.id) in seen:
             repeated += 1
             continue
-        seen.add(task.id)
-        alike[key] += 1
+        seen.add(hash(task.id))
+        alike[hash(key)] += 1
         split = _split(key, data, seed)
+        asked = [task]
         if task.choices:
-            splits[split] += choices.asked(place, task, data.orders, max(data.orders, 1) if split == "test" else 1, seed)
-        else:
-            splits[split].append(task)
-        if split == "train":
-            splits[split] += _further(place, row, task, data)
+            asked = choices.asked(place, task, data.orders, max(data.orders, 1) if split == "test" else 1, seed)
+        if task.kind == "classification":
+            labels[task.output] += 1
+        for each in (*asked, *(_further(place, row, task, data) if split == "train" else ())):
+            splits[split].append(each)
     if repeated:
         log.warning("%s: %d rows left out, each an exact repetition of an earlier one", path, repeated)
     most = max(alike.values(), default=0)
@@ -61,8 +64,8 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, l
             "%s: %d of %d rows begin with the same prompt, so they are in one split; to divide them, name data.columns.group",
             *(path, most, len(seen)),
         )
-    _refuse_empty(path, splits, data)
-    return _with_labels(path, splits) if data.task == "classification" else splits
+    _refuse_empty(path, splits, data, len(alike))
+    return _with_labels(path, splits, labels) if data.task == "classification" else splits
 
 
 def _task(place: str, row: Mapping[str, Any], data: NamedRows) -> tuple[str, Task]:
@@ -80,24 +83,23 @@ def _task(place: str, row: Mapping[str, Any], data: NamedRows) -> tuple[str, Tas
     return key, Task(kind=data.task, source=source, **asked | {"system": system})
 
 
-def _with_labels(path: Path, splits: dict[str, list[Task]]) -> dict[str, list[Task]]:
+def _with_labels(path: Path, splits: dict[str, Spool[Task]], counts: Counter[str]) -> dict[str, Spool[Task]]:
     """Return the tasks with all labels of the data, in alphabetical order, as the choices of each classification."""
-    every = [task for tasks in splits.values() for task in tasks if task.kind == "classification"]
-    labels = sorted({task.output for task in every})
+    labels = sorted(counts)
     folded = {" ".join(label.lower().split()): label for label in labels}
     if alike := [label for label in labels if folded[" ".join(label.lower().split())] != label]:
         other = folded[" ".join(alike[0].lower().split())]
         raise DataError(f"{path}: the labels {alike[0]!r} and {other!r} differ only in case or white space; write one of them")
     if len(labels) < 2:
         raise DataError(f"{path}: every row has the label {labels[0]!r}; a classification needs two labels")
-    if len(labels) > max(26, len(every) / 2):
-        raise DataError(f"{path}: {len(labels)} different labels in {len(every)} rows are not classes; set data.task=text")
+    if len(labels) > max(26, counts.total() / 2):
+        raise DataError(f"{path}: {len(labels)} different labels in {counts.total()} rows are not classes; set data.task=text")
 
     def closed(task: Task) -> Task:
         is_open = task.kind != "classification"  # one of data.also
         return task if is_open else Task.model_validate(task.model_dump(exclude={"id"}) | {"choices": tuple(labels)})
 
-    return {split: [closed(task) for task in tasks] for split, tasks in splits.items()}
+    return {split: Spool(Task, map(closed, tasks)) for split, tasks in splits.items()}
 
 
 def _from_columns(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[str, Any]:
@@ -238,14 +240,14 @@ def _split(key: str, data: NamedRows, seed: int) -> str:
     return "test" if share < data.test else "valid" if share < data.test + data.valid else "train"
 
 
-def _refuse_empty(path: Path, splits: dict[str, list[Task]], data: NamedRows) -> None:
-    sources = [task.source for split in splits.values() for task in split]
-    if not sources:
+def _refuse_empty(path: Path, splits: dict[str, Spool[Task]], data: NamedRows, keys: int) -> None:
+    rows = sum(map(len, splits.values()))
+    if not rows:
         raise DataError(f"{path}: no rows in it, only a header or an empty list; add rows")
     wanted = {"train": 1 - data.valid - data.test, "valid": data.valid, "test": data.test}
     for name, fraction in wanted.items():
         if fraction > 0 and not splits[name]:
-            there = f"{len(sources)} rows with {len(set(sources))} different {'groups' if data.columns.group else 'prompts'}"
+            there = f"{rows} rows with {keys} different {'groups' if data.columns.group else 'prompts'}"
             raise DataError(
                 f"{path}: {name} is {fraction:g} of {there}, but it got none; add rows or change data.valid, data.test"
             )

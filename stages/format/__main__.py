@@ -1,6 +1,8 @@
 """format: chats of every split, without train rows that overlap valid or test, and an audit of the training data."""
 
 import sys
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 
 from stages import figures, files, params, records, stage
@@ -9,6 +11,7 @@ from stages.format import audit, chats, overlap, retrieval
 from stages.models import sources
 from stages.models.manifest import read_manifest
 from stages.records import Document, Example, Task
+from stages.spool import Again
 from stages.text.chat import rendering_hash
 from stages.text.passages import cut
 from stages.text.prompts import shown
@@ -28,33 +31,37 @@ def main() -> None:
         "predict.shots",
         "predict.max_new_tokens",
     )
-    raw = {split: list(records.read(RAW / f"{split}.jsonl", Task)) for split in ("train", "valid", "test")}
+    raw = {split: Again(partial(records.read, RAW / f"{split}.jsonl", Task)) for split in ("train", "valid", "test")}
     made: dict[str, list[Task]] = {
         method: list(records.read(SYNTHETIC / method / "tasks.jsonl", Task)) for method in p.synthesis.methods
     }
-    authored = raw["train"] if p.format.authored else []
-    shots, valid = chats.set_apart(raw["valid"], p.format.shots, p.seed)
+    possible = list(raw["valid"])
+    shots, valid = chats.set_apart(possible, p.format.shots, p.seed)
     kind = params.check_file().data.kind  # only for a message, so dvc.yaml does not list it
-    chats.require_shots(max(p.predict.shots), len(shots), len(raw["valid"]), kind)
-    rows = authored + [task for tasks in made.values() for task in tasks]
-    train, removed = overlap.remove(rows, valid + shots + raw["test"], p.format.overlap_ngram)
-    splits = {name: chats.examples(tasks) for name, tasks in (("train", train), ("valid", valid), ("test", raw["test"]))}
-    if not train:
-        counts = _listed({source: len(tasks) for source, tasks in {"authored": authored, **made}.items()})
+    chats.require_shots(max(p.predict.shots), len(shots), len(possible), kind)
+    rows = Again(lambda: chain(raw["train"] if p.format.authored else (), *made.values()))
+    reasons = list(overlap.reasons(rows, Again(lambda: chain(raw["valid"], raw["test"])), p.format.overlap_ngram))
+    removed = {reason: reasons.count(reason) for reason in ("equal", "ngram")}
+    origin = {method: len(tasks) for method, tasks in made.items()}
+    origin = {"authored": len(reasons) - sum(origin.values()), **origin}
+    kept = reasons.count(None)
+    if not kept:
         raise DataError(
-            f"format: no training rows are left of {counts}; removed as overlapping: {_listed(removed)}; if they are not "
-            "copies of validation or test rows, raise format.overlap_ngram or set it to null"
+            f"format: no training rows are left of {_listed(origin)}; removed as overlapping: {_listed(removed)}; if they are "
+            "not copies of validation or test rows, raise format.overlap_ngram or set it to null"
         )
-    if warned := overlap.warning(removed, len(rows), p.format.overlap_ngram):
+    if warned := overlap.warning(removed, len(reasons), p.format.overlap_ngram):
         print(warned, file=sys.stderr)
-    splits["train"] += chats.replayed(list(records.read(REPLAY, Example)), len(train), p.replay.fraction, p.seed)
+    replayed = chats.replayed(list(records.read(REPLAY, Example)), kept, p.replay.fraction, p.seed)
+    if p.replay.fraction:
+        origin["replayed"] = len(replayed)
+    train = (task for task, reason in zip(rows, reasons, strict=True) if reason is None)
+    splits = {name: chats.examples(tasks) for name, tasks in (("train", train), ("valid", valid), ("test", raw["test"]))}
+    splits["train"] = chain(splits["train"], replayed)
     tokenizer = load_tokenizer(sources.ensure(read_manifest()))
     fitted, audits = audit.fit(splits, tokenizer, p.format)
-    asked, examples = fitted["valid"] + fitted["test"], chats.examples(shots[: max(p.predict.shots)])
-    audit.require_room(asked, shown(examples), tokenizer, p.predict.max_new_tokens)
-    origin = {"authored": len(authored)} | {method: len(tasks) for method, tasks in made.items()}
-    if p.replay.fraction:
-        origin["replayed"] = len(splits["train"]) - len(train)
+    asked = Again(lambda: chain(fitted["valid"], fitted["test"]))
+    audit.require_room(asked, shown(chats.examples(shots[: max(p.predict.shots)])), tokenizer, p.predict.max_new_tokens)
 
     passages = [
         passage
@@ -66,11 +73,11 @@ def main() -> None:
     for split, examples in fitted.items():
         records.write(FORMATTED / f"{split}.jsonl", examples)
     records.write(FORMATTED / "shots.jsonl", chats.examples(shots))
-    records.write(FORMATTED / "general.jsonl", chats.examples(list(records.read(RAW / "general.jsonl", Task))))
+    records.write(FORMATTED / "general.jsonl", chats.examples(records.read(RAW / "general.jsonl", Task)))
     records.write(FORMATTED / "passages.jsonl", with_passages)
     rendering = rendering_hash(tokenizer)
     figures.write(FORMATTED / "audit.json", figures.Audit(splits=audits, rendering=rendering, overlap=removed, origin=origin))
-    files.write_text(FORMATTED / "trained_on.txt", audit.trained_on(fitted["train"][:5], tokenizer))
+    files.write_text(FORMATTED / "trained_on.txt", audit.trained_on(islice(fitted["train"], 5), tokenizer))
     print(f"{len(fitted['train'])} training rows from {_listed(origin)}; removed as overlapping: {_listed(removed)}")
     if dropped := {split: audits[split].dropped for split in audits if audits[split].dropped}:
         print(f"dropped as longer than format.max_length = {p.format.max_length}: {_listed(dropped)}")

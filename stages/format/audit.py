@@ -1,13 +1,14 @@
 """Audit of the training data: lengths, supervised tokens, truncated and dropped rows, answers that end and can be written."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from stages.errors import DataError
 from stages.figures import SplitAudit
 from stages.params import Format
 from stages.records import Example, Message
+from stages.spool import Spool
 from stages.text import chat, comparing
 from stages.text.prompts import with_shots
 
@@ -19,8 +20,8 @@ log = logging.getLogger(__name__)
 
 
 def fit(
-    splits: dict[str, list[Example]], tokenizer: "PreTrainedTokenizerBase", limits: Format
-) -> tuple[dict[str, list[Example]], dict[str, SplitAudit]]:
+    splits: Mapping[str, Iterable[Example]], tokenizer: "PreTrainedTokenizerBase", limits: Format
+) -> tuple[dict[str, Spool[Example]], dict[str, SplitAudit]]:
     """Apply the policies for overlong rows and unknown tokens to train and valid, and count; test rows are never dropped.
 
     Raise DataError if the policy is `fail` and a row is too long, if no train row is left, if a row trains on nothing or on an
@@ -32,18 +33,19 @@ def fit(
         fitted[split], figures[split] = _fit_split(split, examples, tokenizer, limits, policy)
     if not fitted["train"]:
         raise DataError(
-            f"format: no train rows left of {len(splits['train'])} (dropped as longer than format.max_length = "
+            f"format: no train rows left of {figures['train'].dropped} (dropped as longer than format.max_length = "
             f"{limits.max_length}, or removed as overlapping); raise it, set format.overlap_ngram=null or add data"
         )
     return fitted, figures
 
 
 def _fit_split(
-    split: str, examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase", limits: Format, policy: str
-) -> tuple[list[Example], SplitAudit]:
-    kept, tokens, supervised, longest, ends, cut, dropped, control = [], 0, 0, 0, 0, 0, 0, 0
-    lost: list[tuple[str, str]] = []
-    unknown, unknown_prompts = 0, 0
+    split: str, examples: Iterable[Example], tokenizer: "PreTrainedTokenizerBase", limits: Format, policy: str
+) -> tuple[Spool[Example], SplitAudit]:
+    kept, distinct = Spool(Example), set[int]()
+    tokens, supervised, longest, ends, cut, dropped, control = 0, 0, 0, 0, 0, 0, 0
+    first_lost: tuple[str, str] | None = None
+    lost, unknown, unknown_prompts = 0, 0, 0
     stops, max_length = set(chat.stop_ids(tokenizer)), limits.max_length
     for example in examples:
         sequences = chat.encode(tokenizer, example.messages)
@@ -56,7 +58,8 @@ def _fit_split(
                 dropped += 1
                 continue
         _refuse_endless(row, sequences, stops, tokenizer)
-        lost += _lost(example, sequences, tokenizer)[:1]
+        if changed := _lost(example, sequences, tokenizer):
+            lost, first_lost = lost + 1, first_lost or changed[0]
         is_unknown = {tokenizer.unknown} & {label for sequence in sequences for label in sequence.labels}
         unknown += bool(is_unknown)
         if is_unknown and policy != "keep":
@@ -71,27 +74,28 @@ def _fit_split(
             )
         _refuse_unread(row, sequences, tokenizer)
         kept.append(_written(example, tokenizer))
+        distinct.add(hash((example.messages, example.kind)))
         control += chat.has_control_tokens(tokenizer, example.messages)
         unknown_prompts += any(tokenizer.unknown in sequence.input_ids for sequence in sequences) and not is_unknown
         tokens += sum(len(sequence.input_ids) for sequence in sequences)
         supervised += sum(sequence.supervised for sequence in sequences)
         ends += all(sequence.labels[-1] in stops for sequence in sequences)
-    _warn(split, control, lost, unknown, unknown_prompts, len(examples) - dropped, limits.max_lost)
-    distinct = len({(example.messages, example.kind) for example in kept})
-    return kept, SplitAudit(
+    found = SplitAudit(
         rows=len(kept),
         tokens=tokens,
         supervised_tokens=supervised,
         longest=longest,
         truncated=cut,
         dropped=dropped,
-        duplicates=len(kept) - distinct,
+        duplicates=len(kept) - len(distinct),
         control_tokens=control,
-        lost=len(lost),
+        lost=lost,
         unknown=unknown,
         unknown_prompts=unknown_prompts,
         end_supervised=round(ends / len(kept), 6) if kept else 0.0,
     )
+    _warn(split, found, first_lost, limits.max_lost)
+    return kept, found
 
 
 def _lost(example: Example, sequences: Sequence[chat.Encoded], tokenizer: "PreTrainedTokenizerBase") -> list[tuple[str, str]]:
@@ -155,13 +159,15 @@ def _refuse_unread(row: str, sequences: Sequence[chat.Encoded], tokenizer: "PreT
 
 
 def require_room(
-    examples: Sequence[Example], shots: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", max_new_tokens: int
+    examples: Iterable[Example], shots: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", max_new_tokens: int
 ) -> None:
     """Raise DataError if the longest prompt after these examples leaves no room in the model for an answer."""
-    if not tokenizer.positions or not examples:
+    if not tokenizer.positions:
         return
     sizes = ((len(chat.prompt_ids(tokenizer, example.prompt)), example) for example in examples)
-    longest = max(sizes, key=lambda sized: sized[0])[1]
+    longest = max(sizes, key=lambda sized: sized[0], default=(0, None))[1]
+    if not longest:
+        return
     prompt = len(chat.prompt_ids(tokenizer, with_shots(longest.prompt, shots)))
     room = tokenizer.positions - (0 if tokenizer.encoder_decoder else max_new_tokens)
     if prompt > room or max_new_tokens > tokenizer.positions:
@@ -173,31 +179,28 @@ def require_room(
         )
 
 
-def _warn(
-    split: str, control: int, lost: Sequence[tuple[str, str]], unknown: int, unknown_prompts: int, rows: int, max_lost: float
-) -> None:
+def _warn(split: str, audit: SplitAudit, first_lost: tuple[str, str] | None, max_lost: float) -> None:
     """Report what the tokenizer makes of the texts; raise DataError if it loses too many answers."""
-    if control:
+    rows = audit.rows + (audit.unknown if split != "test" else 0)
+    if control := audit.control_tokens:
         log.warning(
             "%s: %d of %d rows hold control tokens of the model as text; they are encoded as text", split, control, rows
         )
-    if unknown_prompts:
-        log.warning(
-            "%s: %d of %d rows have unknown tokens in the prompt, which the model cannot read", split, unknown_prompts, rows
-        )
-    if lost:
-        answer, text = lost[0]
-        left_out = f", {unknown} of them with unknown tokens" + (", which were left out" if split != "test" else "")
+    if unread := audit.unknown_prompts:
+        log.warning("%s: %d of %d rows have unknown tokens in the prompt, which the model cannot read", split, unread, rows)
+    if first_lost:
+        answer, text = first_lost
+        left_out = f", {audit.unknown} of them with unknown tokens" + (", which were left out" if split != "test" else "")
         what = (
-            f"{split}: the tokenizer cannot write {len(lost)} of {rows} answers{left_out if unknown else ''}, e.g. "
+            f"{split}: the tokenizer cannot write {audit.lost} of {rows} answers{left_out if audit.unknown else ''}, e.g. "
             f"{answer[:60]!r} becomes {text[:60]!r}"
         )
-        if len(lost) > max_lost * rows:
+        if audit.lost > max_lost * rows:
             raise DataError(f"format: {what}; choose another model, change these rows or raise format.max_lost = {max_lost:g}")
         log.warning("%s", what)
 
 
-def trained_on(examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase") -> str:
+def trained_on(examples: Iterable[Example], tokenizer: "PreTrainedTokenizerBase") -> str:
     """Return a few examples as the model sees them; ⟦ and ⟧ enclose the text that is trained on."""
     pages = []
     for example in examples:

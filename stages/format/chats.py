@@ -1,7 +1,7 @@
 """Turn tasks into chats: system prompt, earlier turns, the question, and the reference answer as the last message."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from stages.errors import DataError
 from stages.records import Example, Task
@@ -15,8 +15,8 @@ MORE_ROWS = {  # how to get more validation rows, by data.kind
 }
 
 
-def examples(tasks: Sequence[Task]) -> list[Example]:
-    return [example(task) for task in tasks]
+def examples(tasks: Iterable[Task]) -> Iterator[Example]:
+    return map(example, tasks)
 
 
 def example(task: Task) -> Example:

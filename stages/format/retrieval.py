@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from stages.records import Document, Example, Message
 from stages.text.words import tokens
@@ -10,7 +10,7 @@ from stages.text.words import tokens
 K1, B = 1.2, 0.75  # the usual constants (Robertson and Zaragoza 2009, The Probabilistic Relevance Framework, section 3.4)
 
 
-def with_passages(examples: Sequence[Example], passages: Sequence[Document]) -> list[Example]:
+def with_passages(examples: Iterable[Example], passages: Sequence[Document]) -> list[Example]:
     """Return the questions, each with its best passage below; the first parent is the original, by which it is scored."""
     index = BM25(passages)
     found = []

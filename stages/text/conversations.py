@@ -12,7 +12,7 @@ def beginning(turns: Sequence[Message]) -> Sequence[Message]:
     """Return the first turns, as many as it takes until the user has said TELLING words; all if that never happens."""
     words = 0
     for number, turn in enumerate(turns[:-1], start=1):
-        words += len(content(turn.content)) if turn.role == "user" else 0
+        words += len(content.__wrapped__(turn.content)) if turn.role == "user" else 0
         if words >= TELLING:
             return turns[:number]
     return turns

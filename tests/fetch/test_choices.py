@@ -31,7 +31,7 @@ def read(folder: Path, values: list[dict[str, Any]], suffix: str = "jsonl", **ch
         path.write_text("".join(json.dumps(row) + "\n" for row in values), encoding="utf-8")
     settings = {"kind": "rows", "path": str(path), "hub": None, "task": "choice", "system": "", "columns": COLUMNS, "also": []}
     data = RowsData.model_validate(settings | {"orders": 0, "valid": 0.0, "test": 0.0} | changes)
-    return rows.tasks(data, seed=1)
+    return {split: list(tasks) for split, tasks in rows.tasks(data, seed=1).items()}
 
 
 def asked(options: Any, answer: str = "B", question: str = "Which drug?") -> dict[str, Any]:
@@ -132,7 +132,8 @@ def test_missing_column_of_a_further_task_is_named(tmp_path: Path) -> None:
 def authored(*overrides: str) -> tuple[RowsData, dict[str, list[Task]]]:
     data = params.check(compose.composed(*overrides)).data
     assert isinstance(data, RowsData)
-    return data, rows.tasks(data.model_copy(update={"path": str(compose.ROOT / data.path)}), seed=42)
+    found = rows.tasks(data.model_copy(update={"path": str(compose.ROOT / data.path)}), seed=42)
+    return data, {split: list(tasks) for split, tasks in found.items()}
 
 
 def test_authored_medical_questions_are_balanced() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from stages.errors import DataError
-from stages.fetch import formats, rows, table
-from tests.fixtures.own_rows import ASKED, read, save, settings
+from stages.fetch import formats, table
+from tests.fixtures.own_rows import ASKED, read, save
 
 ROW = '{"input": "a", "output": "b"}'
 CSV = "input,output\r\nWhich tray holds lot 1?,tray 3\r\n"
@@ -203,5 +203,5 @@ def test_rows_are_read_as_a_stream(tmp_path: Path, name: str) -> None:
 
 
 def test_old_mac_line_ends_are_read(tmp_path: Path) -> None:
-    found = rows.tasks(settings(save(tmp_path, "mine.csv", 'input,output\ra,"b\rc"\rd,e\r'), ASKED), seed=1)["train"]
+    found = read(save(tmp_path, "mine.csv", 'input,output\ra,"b\rc"\rd,e\r'))
     assert [(task.input, task.output) for task in found] == [("a", "b\nc"), ("d", "e")]

@@ -17,7 +17,7 @@ SHAREGPT = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
 
 def recognised(folder: Path, values: list[dict[str, Any]], **changes: Any) -> tuple[recognition.Opened, list[Task]]:
     table = recognition.opened(settings(jsonl(folder, values), "auto", **changes))
-    return table, rows.tasks(table.data, 1, table)["train"]
+    return table, list(rows.tasks(table.data, 1, table)["train"])
 
 
 # shape, row, (system, instruction, input, output), further columns

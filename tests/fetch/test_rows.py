@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_splits_have_their_shares_and_keep_the_order(tmp_path: Path) -> None:
     found = rows.tasks(settings(jsonl(tmp_path, questions(2000)), ASKED, valid=0.1, test=0.2), seed=1)
     assert {split: round(len(tasks) / 2000, 1) for split, tasks in found.items()} == {"train": 0.7, "valid": 0.1, "test": 0.2}
     for tasks in found.values():
-        assert tasks == sorted(tasks, key=lambda task: int(task.input.split()[1]))
+        assert list(tasks) == sorted(tasks, key=lambda task: int(task.input.split()[1]))
 
 
 def test_other_settings_move_no_test_row(tmp_path: Path) -> None:
@@ -193,6 +194,18 @@ def test_exact_repetitions_are_kept_once_and_counted(tmp_path: Path, caplog: pyt
     with caplog.at_level(logging.WARNING):
         assert [task.output for task in read(jsonl(tmp_path, again))][-2:] == ["answer 4", "another answer"]
     assert "mine.jsonl: 3 rows left out" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["text", "classification"])
+def test_rows_are_not_kept_in_memory(tmp_path: Path, kind: str) -> None:
+    path = jsonl(tmp_path, [{"input": f"{n} " + "x " * 5000, "output": f"answer {n % 3}"} for n in range(1000)])
+    tracemalloc.start()
+    try:
+        found = rows.tasks(settings(path, ASKED, task=kind, valid=0.1, test=0.2), seed=1)
+        assert sum(1 for tasks in found.values() for _ in tasks) == 1000
+        assert tracemalloc.get_traced_memory()[1] < path.stat().st_size / 4
+    finally:
+        tracemalloc.stop()
 
 
 LABELLED = [{"input": f"text {number}", "output": ("good", "bad ", "unclear")[number % 3]} for number in range(30)]

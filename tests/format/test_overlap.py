@@ -1,5 +1,8 @@
 """Training rows that repeat a held-out one are found; form that rows share does not count (from public bug reports)."""
 
+import random
+import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -7,10 +10,18 @@ import pytest
 from stages.fetch.choices import asked
 from stages.format import overlap
 from stages.records import Message, Task
+from stages.spool import Again
 
 
 def task(input: str = "", output: str = "right", **more: Any) -> Task:
     return Task(**{"kind": "text", "input": input, "output": output, "source": f"row {input}"} | more)
+
+
+def remove(train: list[Task], held_out: list[Task], ngram: int | None) -> tuple[list[Task], dict[str, int]]:
+    """Return the rows that are kept, and how many are removed for each reason."""
+    reasons = list(overlap.reasons(train, held_out, ngram))
+    kept = [row for row, reason in zip(train, reasons, strict=True) if reason is None]
+    return kept, {reason: reasons.count(reason) for reason in ("equal", "ngram")}
 
 
 def turns(*contents: str) -> tuple[Message, ...]:
@@ -42,22 +53,22 @@ def test_train_row_that_repeats_a_held_out_one_is_removed(
     train: str, held_out: str, ngram: int | None, reason: str | None
 ) -> None:
     row = task(train, output="train answer")
-    kept, removed = overlap.remove([row], [task(held_out)], ngram)
+    kept, removed = remove([row], [task(held_out)], ngram)
     assert removed == {"equal": 0, "ngram": 0} | ({reason: 1} if reason else {})
     assert kept == ([] if reason else [row])
 
 
 def test_removed_rows_are_counted_once() -> None:
     train = [task("a b c"), task(f"x {LONG}"), task("d e f"), task(LONG), task("g h i")]
-    kept, removed = overlap.remove(train, [task(LONG)], 10)
+    kept, removed = remove(train, [task(LONG)], 10)
     assert kept == [train[0], train[2], train[4]]
     assert removed == {"equal": 1, "ngram": 1}
 
 
 def test_shared_instruction_does_not_count_as_overlap() -> None:
     train, test = task("Is it late?", instruction=LONG), task("Is it broken?", instruction=LONG)
-    assert overlap.remove([train], [test], 10) == ([train], {"equal": 0, "ngram": 0})
-    assert overlap.remove([task(instruction=LONG)], [task(instruction=f"{LONG} eleven")], 10)[1]["ngram"] == 1
+    assert remove([train], [test], 10) == ([train], {"equal": 0, "ngram": 0})
+    assert remove([task(instruction=LONG)], [task(instruction=f"{LONG} eleven")], 10)[1]["ngram"] == 1
 
 
 def test_conversations_with_equal_last_turns_differ() -> None:
@@ -65,8 +76,8 @@ def test_conversations_with_equal_last_turns_differ() -> None:
         task("Thanks!", history=turns("Where is it?", "Here.")),
         task("Thanks!", history=turns("Who are you?", "A bot.")),
     )
-    assert overlap.remove([train], [test], 10) == ([train], {"equal": 0, "ngram": 0})
-    assert overlap.remove([test], [test], 10)[1]["equal"] == 1
+    assert remove([train], [test], 10) == ([train], {"equal": 0, "ngram": 0})
+    assert remove([test], [test], 10)[1]["equal"] == 1
 
 
 def halves(rows: list[Task]) -> tuple[list[Task], list[Task]]:
@@ -100,7 +111,7 @@ FORMS = {
 @pytest.mark.parametrize("rows", FORMS.values(), ids=FORMS)
 def test_rows_that_share_form_are_kept(rows: list[Task]) -> None:
     train, held_out = halves(rows)
-    assert overlap.remove(train, held_out, 10) == (train, {"equal": 0, "ngram": 0})
+    assert remove(train, held_out, 10) == (train, {"equal": 0, "ngram": 0})
 
 
 QUESTION = "Why did the green lift of house nine stop twice on Monday while the other one went on?"
@@ -119,7 +130,7 @@ COPIES = {
 def test_copy_of_a_question_is_found_next_to_form(copy: Task, others: int) -> None:
     train = [task(f"{PREAMBLE}The bell {n} rings.") for n in range(others)]
     held_out = [task(f"{PREAMBLE}The lift {n} hums.") for n in range(others)] + [task(PREAMBLE + QUESTION)]
-    kept, removed = overlap.remove([*train, copy], held_out, 10)
+    kept, removed = remove([*train, copy], held_out, 10)
     assert kept == train and sum(removed.values()) == 1
 
 
@@ -127,7 +138,7 @@ def test_short_question_within_form_is_found() -> None:
     copied = options(3)
     reordered = copied.model_copy(update={"input": copied.input.replace("A. yes\nB. no", "A. no\nB. yes")})
     train = [*(options(number) for number in range(100, 150)), reordered]
-    kept, removed = overlap.remove(train, [options(number) for number in range(50)], 10)
+    kept, removed = remove(train, [options(number) for number in range(50)], 10)
     assert kept == train[:-1] and removed == {"equal": 0, "ngram": 1}
 
 
@@ -135,16 +146,33 @@ def test_conversations_unrolled_into_rows_are_found() -> None:
     first, second = turns("My parcel is number 7919, where is it?", "In depot 31."), "And when will it leave?"
     short = task(first[0].content, output="In depot 31.")
     long = task(second, history=first)
-    assert overlap.remove([long], [short], 10)[1]["equal"] == 1
-    assert overlap.remove([task("Thanks", history=(*first, *turns(second, "On day 3.")))], [long], None)[1]["equal"] == 1
+    assert remove([long], [short], 10)[1]["equal"] == 1
+    assert remove([task("Thanks", history=(*first, *turns(second, "On day 3.")))], [long], None)[1]["equal"] == 1
 
 
 def test_greeting_in_an_earlier_turn_is_no_copy_of_a_greeting() -> None:
     chats = [task(f"My lift {n} hums.", history=turns("Hi there!", "Hello.")) for n in range(3)]
-    assert overlap.remove(chats, [task("Hi there")], None) == (chats, {"equal": 0, "ngram": 0})
-    assert overlap.remove([task("hi there!")], [task("Hi there")], None)[1]["equal"] == 1
+    assert remove(chats, [task("Hi there")], None) == (chats, {"equal": 0, "ngram": 0})
+    assert remove([task("hi there!")], [task("Hi there")], None)[1]["equal"] == 1
     longer = [task("Today.", history=(*chat.history, *turns(chat.input, "Since when?"))) for chat in chats]
-    assert overlap.remove(longer, chats[:1], None) == (longer[1:], {"equal": 1, "ngram": 0})
+    assert remove(longer, chats[:1], None) == (longer[1:], {"equal": 1, "ngram": 0})
+
+
+def test_texts_are_not_kept_in_memory() -> None:
+    words = [f"word{n}" for n in range(50)]
+
+    def rows(first: int) -> Iterator[Task]:
+        for n in range(first, first + 300):
+            generator = random.Random(n)
+            yield task(" ".join(generator.choices(words, k=1000)))
+
+    list(overlap.reasons([task("a")], [task("b")], 10))
+    tracemalloc.start()
+    try:
+        assert set(overlap.reasons(Again(lambda: rows(0)), Again(lambda: rows(300)), 10)) == {None}
+        assert tracemalloc.get_traced_memory()[1] < 60 * 300_000  # bytes per word of the held-out rows
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("rows", [9, 10, 11])
