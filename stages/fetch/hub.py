@@ -42,8 +42,8 @@ def download(hub: HubRows, name: str) -> Path:
     return Path(folder)
 
 
-def rows(hub: HubRows, folder: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the rows of the split, each with its place; raise DataError without a table or such a split.
+def rows(hub: HubRows, folder: Path, split: str) -> Iterator[tuple[str, Any]]:
+    """Yield the rows of a split, each with its place; raise DataError without a table or such a split.
 
     The card of a data set is not trusted: a path in it that leads out of the folder is refused, and so are columns whose
     values datasets would read from files or addresses, such as images.
@@ -56,18 +56,17 @@ def rows(hub: HubRows, folder: Path) -> Iterator[tuple[str, Any]]:
             builder = load_dataset_builder(str(folder), cache_dir=converted)
             _check_files(hub, folder, builder.config.data_files or {})
             builder.download_and_prepare()
-            table = builder.as_dataset(split=hub.split)
+            table = builder.as_dataset(split=split)
         except DataError:
             raise
         except Exception as error:  # a card or a file that is not a data set can make datasets raise anything
-            raise DataError(
-                f"data.hub.split = {hub.split}: cannot be read from {hub.repo} ({reason(error)}); set another"
-            ) from None
+            key = "data.hub.split" if hub.split else "data.splits"
+            raise DataError(f"{key} = {split}: cannot be read from {hub.repo} ({reason(error)}); set another") from None
         for name, feature in table.features.items():
             if not _is_text(feature):
                 raise DataError(f"{hub.repo}: column {name!r} holds files such as images; only text is read")
         for number, row in enumerate(table, start=1):
-            yield f"{hub.repo}, {hub.split}: row {number}", row
+            yield f"{hub.repo}, {split}: row {number}", row
 
 
 def _is_text(feature: Any) -> bool:

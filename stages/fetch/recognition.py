@@ -57,14 +57,14 @@ class NamedRows(RowsData):
 
 @dataclass(frozen=True)
 class Opened:
-    """The rows of a table; `shape` is empty where the user named the columns.
+    """The rows of a table by published split, under "" those that are divided; `shape` is empty if the user named the columns.
 
     `further` names the columns that are not read, of the rows so far.
     """
 
     data: NamedRows
     path: Path
-    rows: Iterator[Row]
+    rows: Mapping[str, Iterator[Row]]
     shape: str
     further: Mapping[str, None]
 
@@ -80,20 +80,27 @@ class Opened:
 
 
 def opened(data: RowsData, snapshot: Path | None = None) -> Opened:
-    """Open `data.path`, or `data.hub` in its `snapshot`; raise DataError if `auto` finds no shape in it or several."""
+    """Open `data.path`, or `data.hub` in its `snapshot`; raise DataError if `auto` finds no shape in it or several.
+
+    Of published splits the first, train, decides what is recognised.
+    """
+    parts = {split: name for split, name in data.splits if name} if data.splits else {"": ""}
+    (split, name), *others = parts.items()
     if data.hub and snapshot:
         path = Path(data.hub.repo)
-        values = hub.rows(data.hub, snapshot)
+        values = hub.rows(data.hub, snapshot, name or data.hub.split or "")
         first = list(islice(values, FIRST))
         named, shape = _named(path, data, [value for _, value in first if isinstance(value, dict)])
-        rows = table.objects(path, read_columns(named), chain(first, values))
+        found = {split: chain(first, values)} | {other: hub.rows(data.hub, snapshot, name) for other, name in others}
+        rows = {split: table.objects(path, read_columns(named), values) for split, values in found.items()}
     else:
         path = Path(data.path)
-        first = list(islice(table.read(path, {}), FIRST))
-        named, shape = _named(path, data, [row for _, row in first])
-        rows = table.read(path, read_columns(named))
+        if data.splits and not path.is_dir():
+            raise DataError(f"{path}: not a folder with {', '.join(parts.values())}, which data.splits names; set data.path")
+        named, shape = _named(path / name, data, [row for _, row in islice(table.read(path / name, {}), FIRST)])
+        rows = {split: table.read(path / name, read_columns(named)) for split, name in parts.items()}
     further: dict[str, None] = {}
-    return Opened(named, path, _watched(rows, named, shape, further), shape, further)
+    return Opened(named, path, {split: _watched(part, named, shape, further) for split, part in rows.items()}, shape, further)
 
 
 def _watched(rows: Iterator[Row], data: NamedRows, shape: str, further: dict[str, None]) -> Iterator[Row]:

@@ -31,8 +31,8 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, S
     """Return the rows of `data`, already opened or not, as tasks by split, in their order.
 
     A row's split depends only on the seed and on its group (without one, its prompt; of a chat, the beginning). An added
-    row moves no other row, and another `data.valid` leaves the test rows. Raise DataError for values that cannot be a row
-    and for an empty split.
+    row moves no other row, and another `data.valid` leaves the test rows. A published split is what it is. Raise DataError
+    for values that cannot be a row and for an empty split.
     """
     table = table or opened(data)
     data, path = table.data, table.path
@@ -41,14 +41,16 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, S
     alike = Counter[int]()  # rows by the key of their split
     labels = Counter[str]()
     repeated = 0
-    for place, row in table.rows:
+    for published, (place, row) in ((split, row) for split, rows in table.rows.items() for row in rows):
         key, task = _task(place, row, data)
-        if hash(task.id) in seen:
+        if hash((published, task.id)) in seen:
             repeated += 1
             continue
-        seen.add(hash(task.id))
-        alike[hash(key)] += 1
-        split = _split(key, data, seed)
+        seen.add(hash((published, task.id)))
+        split = published
+        if split in ("", "train"):
+            split = _split(key, data.shares, seed)
+            alike[hash(key)] += 1
         asked = [task]
         if task.choices:
             asked = choices.asked(place, task, data.orders, max(data.orders, 1) if split == "test" else 1, seed)
@@ -58,11 +60,11 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, S
             splits[split].append(each)
     if repeated:
         log.warning("%s: %d rows left out, each an exact repetition of an earlier one", path, repeated)
-    most = max(alike.values(), default=0)
-    if not data.columns.group and most >= MANY and most > LARGE * len(seen):
+    most, divided = max(alike.values(), default=0), alike.total()
+    if not data.columns.group and data.shares["train"] < 1 and most >= MANY and most > LARGE * divided:
         log.warning(
             "%s: %d of %d rows begin with the same prompt, so they are in one split; to divide them, name data.columns.group",
-            *(path, most, len(seen)),
+            *(path, most, divided),
         )
     _refuse_empty(path, splits, data, len(alike))
     return _with_labels(path, splits, labels) if data.task == "classification" else splits
@@ -235,19 +237,21 @@ def _group(place: str, row: Mapping[str, Any], name: str | None) -> str:
     return group
 
 
-def _split(key: str, data: NamedRows, seed: int) -> str:
-    share = int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()[:13], 16) / 16**13  # 52 bits: exact in a float
-    return "test" if share < data.test else "valid" if share < data.test + data.valid else "train"
+def _split(key: str, shares: Mapping[str, float], seed: int) -> str:
+    drawn = int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()[:13], 16) / 16**13  # 52 bits: exact in a float
+    return "test" if drawn < shares["test"] else "valid" if drawn < shares["test"] + shares["valid"] else "train"
 
 
 def _refuse_empty(path: Path, splits: dict[str, Spool[Task]], data: NamedRows, keys: int) -> None:
     rows = sum(map(len, splits.values()))
     if not rows:
         raise DataError(f"{path}: no rows in it, only a header or an empty list; add rows")
-    wanted = {"train": 1 - data.valid - data.test, "valid": data.valid, "test": data.test}
-    for name, fraction in wanted.items():
-        if fraction > 0 and not splits[name]:
+    published = dict(data.splits or ())
+    for name, tasks in splits.items():
+        if published.get(name) and not tasks:
+            raise DataError(f"{path}: data.splits.{name} = {published[name]} has no rows; name another, or null")
+        if data.shares[name] and not tasks:
             there = f"{rows} rows with {keys} different {'groups' if data.columns.group else 'prompts'}"
             raise DataError(
-                f"{path}: {name} is {fraction:g} of {there}, but it got none; add rows or change data.valid, data.test"
+                f"{path}: {name} is {data.shares[name]:g} of {there}, but it got none; add rows or change data.valid, data.test"
             )

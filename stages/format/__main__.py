@@ -35,7 +35,7 @@ def main() -> None:
     made: dict[str, list[Task]] = {
         method: list(records.read(SYNTHETIC / method / "tasks.jsonl", Task)) for method in p.synthesis.methods
     }
-    possible = list(raw["valid"])
+    possible = overlap.apart(raw["valid"], raw["test"])
     shots, valid = chats.set_apart(possible, p.format.shots, p.seed)
     kind = params.check_file().data.kind  # only for a message, so dvc.yaml does not list it
     chats.require_shots(max(p.predict.shots), len(shots), len(possible), kind)
@@ -50,6 +50,8 @@ def main() -> None:
             f"format: no training rows are left of {_listed(origin)}; removed as overlapping: {_listed(removed)}; if they are "
             "not copies of validation or test rows, raise format.overlap_ngram or set it to null"
         )
+    if left_out := sum(1 for _ in raw["valid"]) - len(possible):
+        print(f"warning: {left_out} validation rows repeat the prompt of a test row and were left out", file=sys.stderr)
     if warned := overlap.warning(removed, len(reasons), p.format.overlap_ngram):
         print(warned, file=sys.stderr)
     replayed = chats.replayed(list(records.read(REPLAY, Example)), kept, p.replay.fraction, p.seed)

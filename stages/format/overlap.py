@@ -45,6 +45,11 @@ def reasons(train: Iterable[Task], held_out: Iterable[Task], ngram: int | None) 
             yield None
 
 
+def apart(valid: Iterable[Task], test: Iterable[Task]) -> list[Task]:
+    """Return the validation rows without copies of test rows, which as examples in a prompt would give answers away."""
+    return [task for task, reason in zip(valid, reasons(valid, test, None), strict=True) if reason is None]
+
+
 def warning(removed: dict[str, int], rows: int, ngram: int | None) -> str | None:
     """Return a warning if more rows were removed than are likely to be copies."""
     if removed["ngram"] <= WARN * rows:

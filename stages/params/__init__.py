@@ -20,6 +20,7 @@ from stages.params.sources import (
     Items,
     Model,
     PathModel,
+    PublishedSplits,
     RandomModel,
     RowsData,
     Splits,

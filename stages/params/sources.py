@@ -1,6 +1,7 @@
 """Sections for the base model and the data."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, model_validator
@@ -93,11 +94,22 @@ class ComplaintsData(Section):
 
 
 class HubRows(Section):
-    """A split of a data set on the Hugging Face hub; `revision` may be a branch, whose commit data/raw/hub.json records."""
+    """A data set on the Hugging Face hub; `revision` may be a branch, whose commit data/raw/hub.json records.
+
+    `split` is the split to read, null if data.splits names those to read.
+    """
 
     repo: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: Text
-    split: Name
+    split: Name | None
+
+
+class PublishedSplits(Section):
+    """Files in data.path, or splits of the hub, that hold a split each; null: made of rows of `train`."""
+
+    train: Text
+    valid: Text | None
+    test: Text | None
 
 
 class Columns(Section):
@@ -145,6 +157,8 @@ class FurtherTask(Section):
 class RowsData(Section):
     """Your own rows from a CSV, JSON or JSONL file, or from the hub; without a hub `path` replaces it.
 
+    With `splits`, `path` is a folder with a file for each, and the shares `valid` and `test` apply to those it leaves out.
+
     `orders` is the number of orders of its options in which a test question is asked; a training row gets one random order.
     0: all orders are as in the file.
     """
@@ -152,6 +166,7 @@ class RowsData(Section):
     kind: Literal["rows"]
     path: Text
     hub: HubRows | None
+    splits: PublishedSplits | None
     task: Literal["extraction", "text", "choice", "classification", "summary", "translation"]
     system: str
     columns: NamedColumns
@@ -176,8 +191,29 @@ class RowsData(Section):
         return self
 
     @model_validator(mode="after")
+    def _splits_are_named_once(self) -> Self:
+        if self.hub and bool(self.hub.split) == bool(self.splits):
+            raise ValueError(
+                "name either hub.split, which is divided, or the published splits in splits; set the other to null"
+            )
+        named = [name for _, name in self.splits or () if name]
+        if len(set(named)) < len(named):
+            raise ValueError(
+                f"splits: {', '.join(named)}: each split needs its own rows; set valid or test to null to divide train"
+            )
+        if not self.hub and (outside := [name for name in named if Path(name).is_absolute() or ".." in Path(name).parts]):
+            raise ValueError(f"splits: {outside[0]}: not in the folder path; name a file in it")
+        return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Return the shares of the rows that are divided by split; a published split has none."""
+        of = {name: 0.0 if self.splits and getattr(self.splits, name) else getattr(self, name) for name in ("valid", "test")}
+        return {"train": 1 - sum(of.values()), **of}
+
+    @model_validator(mode="after")
     def _something_to_train_on(self) -> Self:
-        if self.valid + self.test >= 1:
+        if self.shares["train"] <= 0:
             raise ValueError("valid + test leave nothing to train on; their sum must be below 1")
         return self
 

@@ -34,6 +34,8 @@ def _require_sources(checked: params.Params) -> None:
     named = {"data.path": checked.data.path, "retention.path": checked.retention.path}
     if checked.train.start_from:
         named["train.start_from"] = checked.train.start_from
+    if checked.data.kind == "rows" and checked.data.splits and not checked.data.hub and Path(checked.data.path).exists():
+        named |= {f"data.splits.{split}": str(Path(checked.data.path) / name) for split, name in checked.data.splits if name}
     missing = [f"{key}: {path}: no such file or folder; set {key}" for key, path in named.items() if not Path(path).exists()]
     if missing:
         raise DataError("\n".join(missing))

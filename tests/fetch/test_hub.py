@@ -109,7 +109,7 @@ def table_of(folder: Path, card: str = "", name: str = "train.jsonl", begin: str
         (snapshot / name).write_text(json.dumps(row_of("inside")) + "\n")
     if card:
         (snapshot / "README.md").write_text(f"{begin}{card}---\n# Questions\n", encoding="utf-8", newline="")
-    return [row for _, row in hub.rows(HubRows(repo="acme/q", revision="main", split="train"), snapshot)]
+    return [row for _, row in hub.rows(HubRows(repo="acme/q", revision="main", split="train"), snapshot, "train")]
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_damaged_data_set_is_refused_with_one_line(tmp_path: Path, name: str, co
     (snapshot / "train.jsonl").write_text(json.dumps(row_of("inside")) + "\n")
     (snapshot / name).write_text(content)
     with pytest.raises(DataError, match=r"^data\.hub\.split = train: cannot be read from acme/q \([^\n]*\); set another$"):
-        list(hub.rows(HubRows(repo="acme/q", revision="main", split="train"), snapshot))
+        list(hub.rows(HubRows(repo="acme/q", revision="main", split="train"), snapshot, "train"))
 
 
 @pytest.mark.parametrize(

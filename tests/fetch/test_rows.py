@@ -5,6 +5,7 @@ import logging
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -180,12 +181,12 @@ def test_first_turn_of_many_rows_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, first: str, warned: bool
 ) -> None:
     alike = [row for n in range(60) for row in unrolled([first, "Yes.", f"Where is parcel {n}?", "In depot 3."])]
-    with caplog.at_level(logging.WARNING):
-        read(jsonl(tmp_path, alike), CHAT)
+    with caplog.at_level(logging.WARNING), suppress(DataError):  # one of the two splits gets no row
+        read(jsonl(tmp_path, alike), CHAT, valid=0.5)
     assert ("61 of 61 rows begin with the same prompt, so they are in one split" in caplog.text) == warned
     caplog.clear()
-    with caplog.at_level(logging.WARNING):
-        read(jsonl(tmp_path, [row | {"who": "all"} for row in alike]), {**CHAT, "group": "who"})
+    with caplog.at_level(logging.WARNING), suppress(DataError):
+        read(jsonl(tmp_path, [row | {"who": "all"} for row in alike]), {**CHAT, "group": "who"}, valid=0.5)
     assert "same prompt" not in caplog.text
 
 

@@ -175,6 +175,12 @@ def test_texts_are_not_kept_in_memory() -> None:
         tracemalloc.stop()
 
 
+def test_validation_rows_with_a_prompt_of_the_test_are_left_out() -> None:
+    valid = [task("Where is lot 1?"), task(f"Lot 2? {LONG}"), task("And then?", history=turns("where is lot 1", "Here."))]
+    assert overlap.apart(valid, [task("where is lot 1"), task(f"Lot 3? {LONG}")]) == valid[1:2]
+    assert overlap.apart(valid, []) == valid
+
+
 @pytest.mark.parametrize("rows", [9, 10, 11])
 def test_removal_of_many_rows_is_warned_of(rows: int) -> None:
     warned = overlap.warning({"equal": 0, "ngram": 1}, rows, 10)
