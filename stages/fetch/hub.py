@@ -20,6 +20,7 @@ CONFIGURED = {"config_name", "data_files", "data_dir", "default", "description",
 SIGNS = {"sep", "delimiter", "quotechar", "escapechar"}  # options that may be one sign
 OUTSIDE = re.compile(r"^[/~\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|::|://")  # in a path: absolute, upwards, chained or a URL
 EXPERIMENTS = Path("conf/experiment")
+MOST_CONFIGS = 50  # that a message lists
 
 
 def instead(name: str) -> str:
@@ -53,7 +54,8 @@ def rows(hub: HubRows, folder: Path, split: str) -> Iterator[tuple[str, Any]]:
     _check_cards(hub, folder)
     with tempfile.TemporaryDirectory() as converted:
         try:
-            builder = load_dataset_builder(str(folder), cache_dir=converted)
+            _require_config(hub, folder)
+            builder = load_dataset_builder(str(folder), hub.config, cache_dir=converted)
             _check_files(hub, folder, builder.config.data_files or {})
             builder.download_and_prepare()
             table = builder.as_dataset(split=split)
@@ -65,8 +67,32 @@ def rows(hub: HubRows, folder: Path, split: str) -> Iterator[tuple[str, Any]]:
         for name, feature in table.features.items():
             if not _is_text(feature):
                 raise DataError(f"{hub.repo}: column {name!r} holds files such as images; only text is read")
+        labels = {name: feature for name, feature in table.features.items() if _has_names(feature)}
         for number, row in enumerate(table, start=1):
-            yield f"{hub.repo}, {split}: row {number}", row
+            named = {name: _name(feature, row[name]) for name, feature in labels.items()}
+            yield f"{hub.repo}, {split}: row {number}", row | named
+
+
+def _require_config(hub: HubRows, folder: Path) -> None:
+    """Raise DataError unless `config` names a configuration of the data set, or is null and the data set names a default."""
+    from datasets import get_dataset_config_names, get_dataset_default_config_name
+
+    names = get_dataset_config_names(str(folder))
+    if (hub.config or get_dataset_default_config_name(str(folder))) not in names:
+        listed = ", ".join(names[:MOST_CONFIGS]) + (f" and {len(names) - MOST_CONFIGS} more" if names[MOST_CONFIGS:] else "")
+        raise DataError(f"data.hub.config = {hub.config or 'null'}: {hub.repo} has the configurations {listed}; set one")
+
+
+def _has_names(feature: Any) -> bool:
+    """Return whether a column holds labels with names; names that are numbers themselves are none."""
+    import datasets
+
+    return isinstance(feature, datasets.ClassLabel) and not all(name.isdecimal() for name in feature.names)
+
+
+def _name(feature: Any, value: int | None) -> str | None:
+    """Return a label's name; None for -1, which marks a row without a label."""
+    return None if value is None or value < 0 else str(feature.names[value])
 
 
 def _is_text(feature: Any) -> bool:

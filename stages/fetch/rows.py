@@ -96,6 +96,8 @@ def _with_labels(path: Path, splits: dict[str, Spool[Task]], counts: Counter[str
         raise DataError(f"{path}: every row has the label {labels[0]!r}; a classification needs two labels")
     if len(labels) > max(26, counts.total() / 2):
         raise DataError(f"{path}: {len(labels)} different labels in {counts.total()} rows are not classes; set data.task=text")
+    if all(label.removeprefix("-").isdecimal() for label in labels):
+        log.warning("%s: the labels are %s; if they stand for names, set data.labels", path, ", ".join(labels))
 
     def closed(task: Task) -> Task:
         is_open = task.kind != "classification"  # one of data.also
@@ -115,7 +117,7 @@ def _from_columns(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[s
     if columns.options:
         options = _options(place, columns.options, row[columns.options])
         return asked | {"history": (), "output": _right(place, name, row[name], options), "choices": tuple(options.values())}
-    return asked | {"history": (), "output": _output(place, name, row[name], data.task)}
+    return asked | {"history": (), "output": _output(place, name, _named(place, name, row[name], data.labels), data.task)}
 
 
 def _options(place: str, name: str, value: Any) -> dict[str, str]:
@@ -200,17 +202,30 @@ def _from_messages(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[
         "history": tuple(history),
         "instruction": "",
         "input": question,
-        "output": answer.content if answer.tool_calls else _output(place, name, answer.content, data.task),
+        "output": answer.content
+        if answer.tool_calls
+        else _output(place, name, _named(place, name, answer.content, data.labels), data.task),
         "tool_calls": answer.tool_calls,
         "tools": turns.tools(place, given, row.get(given)) if given else "",
     }
 
 
+def _named(place: str, name: str, value: Any, labels: Mapping[str, str] | None) -> Any:
+    """Return the name of a label that is given as a number or code; without `labels` the value is the name."""
+    if labels is None:
+        return value
+    code = json.dumps(value) if type(value) in (int, bool) else as_text(place, name, value).strip()
+    if code not in labels:
+        raise DataError(f"{place}: {name!r} is {code[:40]!r}, but data.labels names {', '.join(labels)}; name it there")
+    return labels[code]
+
+
 def _output(place: str, name: str, value: Any, kind: TaskKind) -> str:
     if kind == "extraction" and isinstance(value, dict):
         value = json.dumps(value, ensure_ascii=False)
-    if kind == "classification" and type(value) is int:
-        raise DataError(f"{place}: {name!r} is the number {value}, not a label's name; write the names into the file as text")
+    if kind == "classification" and type(value) in (int, bool):
+        code = json.dumps(value)
+        raise DataError(f"{place}: {name!r} is {code}, not a label's name; set data.labels, e.g. {{0: negative, 1: positive}}")
     text = as_text(place, name, value)
     text = text.strip() if kind == "classification" else text
     if not text.strip():

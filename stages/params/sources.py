@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from stages.params.base import Count, Fraction, Name, Package, Positive, Section, Sha256, Text
 
@@ -97,10 +97,12 @@ class HubRows(Section):
     """A data set on the Hugging Face hub; `revision` may be a branch, whose commit data/raw/hub.json records.
 
     `split` is the split to read, null if data.splits names those to read.
+    `config` names one of its configurations (subsets); null or left out: it has one, or names its default.
     """
 
     repo: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: Text
+    config: Text | None = None
     split: Name | None
 
 
@@ -147,6 +149,9 @@ NamedColumns = Annotated[
 ]  # auto: recognised by stages/fetch/recognition.py
 
 
+Code = Annotated[str, BeforeValidator(lambda key: str(key).lower() if type(key) in (int, bool) else key)]  # as YAML reads 0
+
+
 class FurtherTask(Section):
     """A further task on the training rows: its system prompt, and the column with its answers."""
 
@@ -158,7 +163,7 @@ class RowsData(Section):
     """Your own rows from a CSV, JSON or JSONL file, or from the hub; without a hub `path` replaces it.
 
     With `splits`, `path` is a folder with a file for each, and the shares `valid` and `test` apply to those it leaves out.
-
+    `labels` gives the name of each label that the file holds as a number or a code, as `id2label` of a model does.
     `orders` is the number of orders of its options in which a test question is asked; a training row gets one random order.
     0: all orders are as in the file.
     """
@@ -170,6 +175,7 @@ class RowsData(Section):
     task: Literal["extraction", "text", "choice", "classification", "summary", "translation"]
     system: str
     columns: NamedColumns
+    labels: Annotated[dict[Code, Text], Field(min_length=2)] | None
     also: list[FurtherTask]
     orders: Count
     valid: Fraction
@@ -184,6 +190,8 @@ class RowsData(Section):
             )
         if self.orders and self.task != "choice":
             raise ValueError(f"orders = {self.orders} with task = {self.task}: only task: choice has options; set it to 0")
+        if self.labels and self.task != "classification":
+            raise ValueError(f"labels with task = {self.task}: only task: classification has labels; set it to null")
         if self.also and named and named.messages:
             raise ValueError(
                 "also asks further tasks about the column `input`, which is not used with columns.messages; set it to []"

@@ -65,7 +65,7 @@ def test_split_is_read_at_a_commit_without_downloading_code(endpoint: str, fetch
     run = fetched(endpoint, "data.valid=0.2", "data.test=0.2")
     assert run.returncode == 0, run.stderr
     pinned = json.loads((tmp_path / "data/raw/hub.json").read_text(encoding="utf-8"))
-    assert pinned == {"repo": "acme/questions", "revision": COMMIT, "split": "train"}
+    assert pinned == {"repo": "acme/questions", "revision": COMMIT, "config": None, "split": "train"}
     tasks = [task for split in ("train", "valid", "test") for task in records.read(tmp_path / f"data/raw/{split}.jsonl", Task)]
     assert len({task.source for task in tasks}) == len(ROWS)
     assert [task for task in tasks if len(task.choices) == 3] == [task for task in tasks if "third" in task.input]
@@ -101,7 +101,7 @@ def row_of(text: str) -> dict[str, str]:
     return {"question": text, "answer": "yes"}
 
 
-def table_of(folder: Path, card: str = "", name: str = "train.jsonl", begin: str = "---\n") -> list[Any]:
+def table_of(folder: Path, card: str = "", name: str = "train.jsonl", begin: str = "---\n", **changes: str) -> list[Any]:
     """Return the rows of a snapshot in the layout of the hub's cache, with a card."""
     snapshot = folder / "hub/datasets--acme--q/snapshots" / COMMIT
     snapshot.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,8 @@ def table_of(folder: Path, card: str = "", name: str = "train.jsonl", begin: str
         (snapshot / name).write_text(json.dumps(row_of("inside")) + "\n")
     if card:
         (snapshot / "README.md").write_text(f"{begin}{card}---\n# Questions\n", encoding="utf-8", newline="")
-    return [row for _, row in hub.rows(HubRows(repo="acme/q", revision="main", split="train"), snapshot, "train")]
+    wanted = HubRows.model_validate({"repo": "acme/q", "revision": "main", "split": "train"} | changes)
+    return [row for _, row in hub.rows(wanted, snapshot, "train")]
 
 
 @pytest.fixture
@@ -269,3 +270,78 @@ def test_column_of_images_is_refused(secret: Path, tmp_path: Path) -> None:
     card = "dataset_info:\n  features:\n  - name: question\n    dtype: image\n  - name: answer\n    dtype: string\n"
     with pytest.raises(DataError, match="column 'question' holds files such as images"):
         table_of(tmp_path, card)
+
+
+CONFIGS = """\
+configs:
+- {config_name: easy, data_files: easy.jsonl%s}
+- {config_name: 20231101.simple, data_files: hard.jsonl}
+"""
+
+
+def configured(folder: Path, default: str = "", **changes: str) -> list[Any]:
+    """Return the rows of a data set with two configurations of a row each, whose questions are their names."""
+    snapshot = folder / "hub/datasets--acme--q/snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "hard.jsonl").write_text(json.dumps(row_of("hard")) + "\n")
+    (snapshot / "easy.jsonl").write_text(json.dumps(row_of("easy")) + "\n")
+    return table_of(folder, CONFIGS % default, "easy.jsonl", **changes)
+
+
+@pytest.mark.parametrize(("config", "question"), [("easy", "easy"), ("20231101.simple", "hard")])
+def test_configuration_is_read_by_name(tmp_path: Path, config: str, question: str) -> None:
+    assert configured(tmp_path, config=config) == [row_of(question)]
+
+
+def test_configuration_that_the_card_calls_default_is_read(tmp_path: Path) -> None:
+    assert configured(tmp_path, ", default: true") == [row_of("easy")]
+
+
+@pytest.mark.parametrize("changes", [{}, {"config": "hard"}])
+def test_refused_configuration_lists_those_there_are(tmp_path: Path, changes: dict[str, str]) -> None:
+    chosen = changes.get("config", "null")
+    listed = rf"^data\.hub\.config = {chosen}: acme/q has the configurations easy, 20231101\.simple; set one$"
+    with pytest.raises(DataError, match=listed):
+        configured(tmp_path, **changes)
+
+
+def test_configuration_of_a_data_set_without_any_is_refused(tmp_path: Path) -> None:
+    assert table_of(tmp_path, config="default") == [row_of("inside")]
+    with pytest.raises(DataError, match=r"^data\.hub\.config = en: acme/q has the configurations default; set one$"):
+        table_of(tmp_path, config="en")
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "expected"),
+    [
+        (["negative", "positive"], [0, 1, 0], ["negative", "positive", "negative"]),
+        (["negative", "positive"], [1, -1, None], ["positive", None, None]),
+        (["A", "B", "C", "D"], [3], ["D"]),
+        (["0", "1"], [1], [1]),
+        (["1", "2", "3"], [0], [0]),
+    ],
+    ids=["names", "rows without a label", "letters of options", "own numbers", "other numbers"],
+)
+def test_label_of_a_parquet_table_has_its_name(
+    tmp_path: Path, names: list[str], values: list[int | None], expected: list[Any]
+) -> None:
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
+    columns = {"text": [str(number) for number in range(len(values))], "label": values}
+    snapshot = tmp_path / "hub/datasets--acme--q/snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    Dataset.from_dict(columns, features=features).to_parquet(snapshot / "train.parquet")
+    assert [row["label"] for row in table_of(tmp_path, name="train.parquet")] == expected
+
+
+def test_label_has_the_name_in_the_card(tmp_path: Path) -> None:
+    (tmp_path / "hub/datasets--acme--q/snapshots" / COMMIT).mkdir(parents=True)
+    (tmp_path / "hub/datasets--acme--q/snapshots" / COMMIT / "train.csv").write_text("text,label\na,1\n")
+    card = """\
+dataset_info:
+  features:
+  - {name: text, dtype: string}
+  - {name: label, dtype: {class_label: {names: {'0': ham, '1': spam}}}}
+"""
+    assert table_of(tmp_path, card, "train.csv") == [{"text": "a", "label": "spam"}]

@@ -225,7 +225,8 @@ def test_labels_of_the_data_are_the_choices_of_every_row(tmp_path: Path) -> None
         (["x", "x"], "every row has the label 'x'"),
         (["Good", "bad", "good"], "the labels 'Good' and 'good' differ only in case"),
         ([str(number) for number in range(40)], "40 different labels in 40 rows are not classes; set data.task=text"),
-        (["good", 1], "mine.jsonl:2: 'output' is the number 1, not a label's name"),
+        (["good", 1], "mine.jsonl:2: 'output' is 1, not a label's name; set data.labels"),
+        ([True, False], "mine.jsonl:1: 'output' is true, not a label's name; set data.labels"),
         (["good", " "], "mine.jsonl:2: 'output' is empty"),
     ],
 )
@@ -233,6 +234,56 @@ def test_labels_that_are_no_classes_are_refused(tmp_path: Path, labels: list[Any
     path = jsonl(tmp_path, [{"input": f"text {number}", "output": label} for number, label in enumerate(labels)])
     with pytest.raises(DataError, match=expected):
         read(path, task="classification")
+
+
+NAMES = {"0": "negative", "1": "positive"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "labels", "expected"),
+    [
+        ("mine.jsonl", '{"input": "a", "output": 0}\n{"input": "b", "output": 1}\n', NAMES, ["negative", "positive"]),
+        ("mine.csv", "input,output\na,0\nb, 1 \n", NAMES, ["negative", "positive"]),
+        ("mine.jsonl", '{"input": "a", "output": -1}\n{"input": "b", "output": 1}\n', {-1: "no", 1: "yes"}, ["no", "yes"]),
+        ("mine.csv", "input,output\na,B-ORG\nb,O\n", {"O": "none", "B-ORG": "company"}, ["company", "none"]),
+        (
+            "mine.jsonl",
+            '{"input": "a", "output": true}\n{"input": "b", "output": false}\n',
+            {True: "t", False: "f"},
+            ["t", "f"],
+        ),
+        ("mine.tsv", "input\toutput\na\t1.0\nb\t2.0\n", {"1.0": "bad", "2.0": "good"}, ["bad", "good"]),
+        ("mine.csv", "input,output\na,1\nb,2\nc,5\n", {1: "bad", 2: "bad", 5: "good"}, ["bad", "bad", "good"]),
+    ],
+    ids=["numbers", "digits in CSV", "from -1", "codes", "truth values", "digits of pandas", "several codes of one class"],
+)
+def test_codes_get_the_names_of_their_labels(
+    tmp_path: Path, name: str, content: str, labels: dict[Any, str], expected: list[str]
+) -> None:
+    tasks = read(save(tmp_path, name, content), task="classification", labels=labels)
+    assert [task.output for task in tasks] == expected
+    assert {task.choices for task in tasks} == {tuple(sorted({*expected}))}
+
+
+def test_label_of_a_chat_gets_its_name(tmp_path: Path) -> None:
+    chats = [[{"role": "user", "content": text}, {"role": "assistant", "content": label}] for text, label in ("a0", "b1")]
+    path = jsonl(tmp_path, [{"messages": chat} for chat in chats])
+    assert [task.output for task in read(path, CHAT, task="classification", labels=NAMES)] == ["negative", "positive"]
+
+
+@pytest.mark.parametrize("label", [2, "negative", "", 0.0, None])
+def test_label_without_a_name_is_refused(tmp_path: Path, label: Any) -> None:
+    path = jsonl(tmp_path, [{"input": "a", "output": 0}, {"input": "b", "output": label}])
+    with pytest.raises(DataError, match=r"mine\.jsonl:2: 'output' (is '.*', but data\.labels names 0, 1|must be text)"):
+        read(path, task="classification", labels=NAMES)
+
+
+def test_labels_that_are_digits_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    read(save(tmp_path, "mine.csv", "input,output\na,0\nb,1\n"), task="classification")
+    assert "mine.csv: the labels are 0, 1; if they stand for names, set data.labels" in caplog.text
+    caplog.clear()
+    read(jsonl(tmp_path, LABELLED), task="classification")
+    assert caplog.text == ""
 
 
 def test_translation_of_own_rows_is_scored_as_one(tmp_path: Path) -> None:

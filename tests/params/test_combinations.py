@@ -92,6 +92,7 @@ from tests.fixtures.schema import ADALORA, COLUMNS, DOCUMENTS, HUB, PREFIX, ROWS
         ),
         ({"data": DOCUMENTS, **SELF_QA, "report.headline": "accuracy"}, ["report.headline", "data.kind = documents"]),
         ({"report.headline": "token_f1"}, ["report.headline = token_f1", "data.kind = complaints", "field_exact"]),
+        ({"data": ROWS | {"labels": {0: "no", 1: "yes"}}}, ["data", "labels with task = text", "set it to null"]),
         ({"data": ROWS | {"orders": 2}}, ["data", "orders = 2 with task = text", "set it to 0"]),
         (
             {"data": ROWS | {"columns": dict.fromkeys(COLUMNS) | {"messages": "m"}, "also": [{"system": "s", "output": "o"}]}},
