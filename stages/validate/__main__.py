@@ -36,9 +36,32 @@ def _require_sources(checked: params.Params) -> None:
         named["train.start_from"] = checked.train.start_from
     if checked.data.kind == "rows" and checked.data.splits and not checked.data.hub and Path(checked.data.path).exists():
         named |= {f"data.splits.{split}": str(Path(checked.data.path) / name) for split, name in checked.data.splits if name}
-    missing = [f"{key}: {path}: no such file or folder; set {key}" for key, path in named.items() if not Path(path).exists()]
-    if missing:
-        raise DataError("\n".join(missing))
+    if lacking := [f"{key}: {line}" for key, path in named.items() if (line := _lacking(key, Path(path)))]:
+        raise DataError("\n".join(lacking))
+
+
+def _lacking(key: str, path: Path) -> str:
+    """Return what is wrong with a source, empty if nothing.
+
+    With --queue and --temp, DVC runs in a copy of what git and DVC track; DVC_ROOT is the clone where it was started.
+    """
+    clone = Path(os.environ.get("DVC_ROOT", "."))
+    elsewhere = clone.resolve() != Path.cwd().resolve() and not path.is_absolute()
+    if elsewhere and (lost := sorted(_files(clone, path) - _files(Path(), path))):
+        first = lost[0]
+        own = [place for place in (first, *first.parents) if (clone / f"{place}.dvc").is_file()]
+        own += [path] if path.is_relative_to("data/own") else []
+        how = f"`dvc add {own[0]}`, then `git add {own[0]}.dvc`" if own else f"`git add {first}`"
+        which = f"and {len(lost) - 1} more are" if lost[1:] else "is"
+        return f"{first}: {which} not in git, and with --queue or --temp DVC sees only what is; run {how}"
+    return "" if path.exists() else f"{path}: no such file or folder; set {key}"
+
+
+def _files(root: Path, place: Path) -> set[Path]:
+    """Return the files of a place in `root`, a file or a folder, relative to `root` and without hidden ones."""
+    paths = (root / place).rglob("*") if (root / place).is_dir() else [root / place]
+    files = {path.relative_to(root) for path in paths if path.is_file()}
+    return {path for path in files if not any(part.startswith(".") for part in path.parts)}
 
 
 def _require_start(start_from: str | None, whole: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.params import compose
-from tests.fixtures.smoke import SMOKE
+from tests.fixtures.smoke import SMOKE, cloned
 
 pytestmark = pytest.mark.e2e
 
@@ -45,6 +45,16 @@ def test_rows_added_to_dvc_survive_checkout_and_gc(tmp_path: Path) -> None:
     assert own.read_text(encoding="utf-8") == rows
     kept = subprocess.run(["git", "status", "--porcelain", "data"], cwd=root, capture_output=True, text=True).stdout
     assert kept == "?? data/own/\n"
+
+
+def test_rows_outside_git_are_named_where_an_experiment_has_its_own_folder(tmp_path: Path) -> None:
+    copy = cloned(tmp_path)
+    (copy.root / "conf/data/mine.yaml").write_text(MINE, encoding="utf-8")
+    (copy.root / "data/authored/mine.csv").write_text("instruction,input,output\nSay.,Why?,So.\n", encoding="utf-8")
+    refused = copy.dvc(*SMOKE, "--temp", "-S", "data=mine", "-S", "synthesis=none", "-S", "report.headline=token_f1")
+    assert refused.status != 0
+    assert "error: data.path: data/authored/mine.csv: is not in git" in refused.text
+    assert "run `git add data/authored/mine.csv`" in refused.text
 
 
 def test_missing_rows_fail_in_validate_by_parameter(smoked):

@@ -1,12 +1,14 @@
 """The validate stage: an adapter or model to continue from is checked before anything runs."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stages.errors import DataError
-from stages.validate.__main__ import MOST, _require_start, _summarised
+from stages.validate.__main__ import MOST, _lacking, _require_start, _summarised
 
 
 def test_adapter_of_loftq_is_refused(tmp_path: Path) -> None:
@@ -51,3 +53,50 @@ def test_many_differences_from_conf_are_one_line() -> None:
     assert _summarised(few) == few
     (line,) = _summarised([*few, "params.yaml: name = mine"])
     assert "differs in 6 keys" in line and "`tunetrail compose --check`" in line
+
+
+@pytest.fixture
+def queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that makes these files in a clone, and some of them where DVC runs a queued experiment of it."""
+    clone, copy = tmp_path / "clone", tmp_path / "clone/.dvc/tmp/exps/standalone/tmp1"
+
+    def make(names: str, tracked: str = "") -> None:
+        for root, listed in ((clone, names), (copy, tracked)):
+            root.mkdir(parents=True, exist_ok=True)
+            for name in listed.split():
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                (root / name).touch()
+        monkeypatch.chdir(copy)
+        monkeypatch.setenv("DVC_ROOT", str(clone))
+
+    return make
+
+
+NOT_IN_GIT = "not in git, and with --queue or --temp DVC sees only what is; run"
+LACKING = [
+    ("a file", "data/my.csv", "data/my.csv", "", f"data/my.csv: is {NOT_IN_GIT} `git add data/my.csv`"),
+    ("a file of a folder", "docs", "docs/a.md docs/b.md", "docs/a.md", f"docs/b.md: is {NOT_IN_GIT} `git add docs/b.md`"),
+    ("several", "docs", "docs/a.md docs/b/c.md", "", f"docs/a.md: and 1 more are {NOT_IN_GIT} `git add docs/a.md`"),
+    ("of DVC", "my.csv", "my.csv my.csv.dvc", "", f"my.csv: is {NOT_IN_GIT} `dvc add my.csv`, then `git add my.csv.dvc`"),
+    ("a folder of DVC", "own", "own/a.md own.dvc", "", f"own/a.md: is {NOT_IN_GIT} `dvc add own`, then `git add own.dvc`"),
+    (
+        "not added yet",
+        "data/own/my.csv",
+        "data/own/my.csv",
+        "",
+        f"data/own/my.csv: is {NOT_IN_GIT} `dvc add data/own/my.csv`, then `git add data/own/my.csv.dvc`",
+    ),
+    ("nowhere", "my.csv", "", "", "my.csv: no such file or folder; set data.path"),
+    ("all there", "docs", "docs/a.md docs/.DS_Store docs/.cache/x", "docs/a.md", ""),
+]
+
+
+@pytest.mark.parametrize(("path", "names", "tracked", "line"), [c[1:] for c in LACKING], ids=[c[0] for c in LACKING])
+def test_queued_experiment_names_what_git_lacks(queued: Any, path: str, names: str, tracked: str, line: str) -> None:
+    queued(names, tracked)
+    assert _lacking("data.path", Path(path)) == line
+
+
+def test_absolute_path_is_the_same_file_in_a_queued_experiment(queued: Any, tmp_path: Path) -> None:
+    queued("my.csv")
+    assert _lacking("data.path", tmp_path / "clone/my.csv") == ""
