@@ -66,6 +66,14 @@ def parser() -> argparse.ArgumentParser:
 
     _command(commands, "plan", "plan.command.show", "show what a run costs: requests to a teacher, memory and time; sends none")
 
+    shown = _command(commands, "show", "show.show", "show rows as the model sees them, what is trained on, and their audit")
+    chosen = shown.add_mutually_exclusive_group()
+    text = "train (default), valid, test, or the shots for prompts of the base model"
+    chosen.add_argument("split", nargs="?", choices=("train", "valid", "test", "shots"), default="train", help=text)
+    text = "one row of any split, also one that was left out; a unique beginning of its id, or of its task's, suffices"
+    chosen.add_argument("--id", help=text)
+    shown.add_argument("-n", type=COUNT, default=5, dest="count", metavar="ROWS", help="number of rows (default 5)")
+
     trace = _command(commands, "trace", "trace.show", "show the examples, passages, facts and requests behind a result")
     trace.add_argument("id", help="id of any record, e.g. from reports/<name>/items.jsonl; a unique beginning suffices")
 

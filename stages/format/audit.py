@@ -10,6 +10,7 @@ from stages.params import Format
 from stages.records import Example, Message
 from stages.spool import Spool
 from stages.text import chat, comparing
+from stages.text.marking import marked, pieces
 from stages.text.prompts import with_shots
 
 if TYPE_CHECKING:
@@ -205,18 +206,5 @@ def trained_on(examples: Iterable[Example], tokenizer: "PreTrainedTokenizerBase"
     pages = []
     for example in examples:
         for sequence in chat.encode(tokenizer, example.messages):
-            pages.append(f"# {example.id}\n{_marked(sequence, tokenizer)}\n")
+            pages.append(f"# {example.id}\n{marked(pieces(sequence, tokenizer))}\n")
     return "\n".join(pages)
-
-
-def _marked(sequence: chat.Encoded, tokenizer: "PreTrainedTokenizerBase") -> str:
-    if sequence.apart:
-        return f"{tokenizer.decode(sequence.input_ids)}⟦{tokenizer.decode(sequence.labels)}⟧"
-    parts, start = [], 0
-    flags = [label != chat.IGNORE for label in sequence.labels]
-    for end in range(1, len(flags) + 1):
-        if end == len(flags) or flags[end] != flags[start]:
-            text = str(tokenizer.decode(sequence.input_ids[start:end]))
-            parts.append(f"⟦{text}⟧" if flags[start] else text)
-            start = end
-    return "".join(parts)

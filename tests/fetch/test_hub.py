@@ -280,7 +280,7 @@ configs:
 
 
 def configured(folder: Path, default: str = "", **changes: str) -> list[Any]:
-    """Return the rows of a data set with two configurations of a row each, whose questions are their names."""
+    """Return the rows of a data set with two configurations; the question of each names it."""
     snapshot = folder / "hub/datasets--acme--q/snapshots" / COMMIT
     snapshot.mkdir(parents=True)
     (snapshot / "hard.jsonl").write_text(json.dumps(row_of("hard")) + "\n")
