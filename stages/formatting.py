@@ -25,6 +25,9 @@ METRICS = {
     "accuracy": ("accuracy", "the answer written names the right choice"),
     "logprob_accuracy": ("log-likelihood accuracy", "the right choice is the likeliest as a whole"),
     "logprob_accuracy_norm": ("log-likelihood accuracy by token", "the right choice is the likeliest by its mean token"),
+    "length_in_band": ("length in band", "the answer has the number of words that its row asks for"),
+    "required_phrases": ("required phrases", "the answer has every phrase that its row requires"),
+    "no_forbidden_phrases": ("no forbidden phrases", "the answer has no phrase that its row forbids"),
     "stop_rate": ("stopped by itself", "the answer ended before the limit of new tokens"),
 }
 MINUS, SPACE = "\u2212", "\u202f"  # a true minus sign and a narrow no-break space

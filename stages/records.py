@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    StringConstraints,
     ValidationError,
     model_serializer,
     model_validator,
@@ -30,6 +31,7 @@ UNANSWERABLE, PLAIN_TEXT, HARM = "unanswerable", "plain_text", "harm"
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 MOST_TOKENS = 2**53  # of one request; a price multiplies them, and a float holds no larger integer exactly
 Tokens = Annotated[int, Field(ge=0, lt=MOST_TOKENS)]
+Phrase = Annotated[str, StringConstraints(pattern=r"\S")]
 
 
 class ToolCall(BaseModel):
@@ -110,10 +112,18 @@ class Style(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min_words: int | None = None
-    max_words: int | None = None
-    required: tuple[str, ...] = ()
-    forbidden: tuple[str, ...] = ()
+    min_words: Annotated[int, Field(ge=0)] | None = None
+    max_words: Annotated[int, Field(ge=1)] | None = None
+    required: tuple[Phrase, ...] = ()
+    forbidden: tuple[Phrase, ...] = ()
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Self:
+        if self.max_words is not None and (self.min_words or 0) > self.max_words:
+            raise ValueError(f"min_words = {self.min_words} is above max_words = {self.max_words}")
+        if both := {phrase.casefold() for phrase in self.required} & {phrase.casefold() for phrase in self.forbidden}:
+            raise ValueError(f"{sorted(both)[0]!r} is both required and forbidden")
+        return self
 
 
 class Task(Record):

@@ -9,18 +9,21 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from pydantic import ValidationError
+
 from stages.errors import DataError
 from stages.fetch import choices, turns
 from stages.fetch.formats import kind_of, loads, refuse_deep
 from stages.fetch.recognition import NamedRows, Opened, opened
 from stages.fetch.table import as_text
 from stages.params import RowsData
-from stages.records import Message, Task, TaskKind
+from stages.records import Message, Style, Task, TaskKind, first_problem
 from stages.spool import Spool
 from stages.text.conversations import beginning
 from stages.text.objects import parsed
 
 OPTIONS_LIKE = 'an object like {"A": "…", "B": "…"}, a list of texts, or a list of pairs like ["A", "…"]'
+STYLE_LIKE = 'an object like {"min_words": 5, "max_words": 40, "required": ["…"], "forbidden": ["…"]}'
 
 MANY, LARGE = 20, 0.1  # rows with one prompt, and their share of all, that are warned of
 
@@ -82,7 +85,8 @@ def _task(place: str, row: Mapping[str, Any], data: NamedRows) -> tuple[str, Tas
     group = _group(place, row, data.columns.group)
     key = group or " ".join(" ".join(prompt).lower().split())
     source = group or f"row-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-    return key, Task(kind=data.task, source=source, **asked | {"system": system})
+    style = _style(place, data.columns.style, row.get(data.columns.style)) if data.columns.style else None
+    return key, Task(kind=data.task, source=source, style=style, **asked | {"system": system})
 
 
 def _with_labels(path: Path, splits: dict[str, Spool[Task]], counts: Counter[str]) -> dict[str, Spool[Task]]:
@@ -156,7 +160,8 @@ def _right(place: str, name: str, value: Any, options: dict[str, str]) -> str:
     named = {text for letter, text in options.items() if answer in (letter, text)}
     if len(named) != 1:
         raise DataError(
-            f"{place}: {name!r} is {answer[:40]!r}, which names {len(named)} of the options {', '.join(options)}; name one"
+            f"{place}: {name!r} is {answer[:40]!r}, which names {len(named)} of the options {', '.join(options)}; give the "
+            "letter or the text of one, or a JSON number that counts from 0"
         )
     return named.pop()
 
@@ -239,6 +244,24 @@ def _output(place: str, name: str, value: Any, kind: TaskKind) -> str:
         raise DataError(f"{place}: {name!r} is {error}; flatten it") from None
     as_text(place, name, json.dumps(found, ensure_ascii=False))  # refuses half a pair, also where it is written as \ud83d
     return text
+
+
+def _style(place: str, name: str, value: Any) -> Style | None:
+    """Return what an object or its JSON asks of the form of the answer; in a table of the hub every row has all keys."""
+    try:
+        found = loads(value) if isinstance(value, str) and value.strip() else value
+    except ValueError as error:
+        raise DataError(f"{place}: {name!r} is not JSON: {error}; write {STYLE_LIKE}") from None
+    if not found:
+        return None
+    if not isinstance(found, dict):
+        raise DataError(f"{place}: {name!r} must be {STYLE_LIKE}, got {kind_of(found)}")
+    given = json.dumps({key: demand for key, demand in found.items() if demand is not None}, ensure_ascii=False)
+    try:
+        return Style.model_validate_json(as_text(place, name, given), strict=True)
+    except ValidationError as error:
+        why = first_problem(error).removeprefix("Value error, ")
+        raise DataError(f"{place}: {name!r}: {why}; write {STYLE_LIKE}") from None
 
 
 def _group(place: str, row: Mapping[str, Any], name: str | None) -> str:

@@ -117,7 +117,8 @@ class PublishedSplits(Section):
 class Columns(Section):
     """Names of the columns: either `messages`, or `output` with `input`, `instruction` or both.
 
-    A field that is null or left out has no column. `options` is for multiple-choice questions, `tools` for messages.
+    A field that is null or left out has no column. `options` is for multiple-choice questions, `tools` for messages, `style`
+    for the length and the phrases of an answer.
     """
 
     messages: str | None = None
@@ -128,6 +129,7 @@ class Columns(Section):
     output: str | None = None
     options: str | None = None
     group: str | None = None
+    style: str | None = None
 
     @model_validator(mode="after")
     def _one_shape(self) -> Self:

@@ -74,6 +74,7 @@ BAD: list[tuple[str, Any, str, str]] = [
     ("a number as text", {"A": "x", "B": 2}, "A", "'options' must be text"),
     ("no such letter", {"A": "x", "B": "y"}, "C", "'answer_idx' is 'C', which names 0 of the options A, B"),
     ("a letter that is another's text", {"A": "B", "B": "y"}, "B", "names 2 of the options A, B"),
+    ("an index as text", ["x", "y"], "1", "names 0 of the options A, B; give the letter or the text of one"),
     ("blank", {"A": "x", "B": "y"}, " ", "names 0 of the options"),
 ]
 

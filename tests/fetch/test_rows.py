@@ -13,7 +13,7 @@ import pytest
 
 from stages.errors import DataError
 from stages.fetch import rows
-from stages.records import Message, Task
+from stages.records import Message, Style, Task
 from tests.fixtures.own_rows import ASKED, CHAT, GROUPED, jsonl, questions, read, save, settings
 
 THREE = [
@@ -234,6 +234,60 @@ def test_labels_that_are_no_classes_are_refused(tmp_path: Path, labels: list[Any
     path = jsonl(tmp_path, [{"input": f"text {number}", "output": label} for number, label in enumerate(labels)])
     with pytest.raises(DataError, match=expected):
         read(path, task="classification")
+
+
+STYLED = {**ASKED, "style": "form"}
+
+
+@pytest.mark.parametrize(
+    ("form", "style"),
+    [
+        ({"max_words": 40}, Style(max_words=40)),
+        ({"min_words": 5, "max_words": 5, "required": ["Ünï"]}, Style(min_words=5, max_words=5, required=("Ünï",))),
+        ({"min_words": None, "max_words": 9, "required": None, "forbidden": ["a b"]}, Style(max_words=9, forbidden=("a b",))),
+        ('{"required": ["x", "y"]}', Style(required=("x", "y"))),
+        (None, None),
+        ("", None),
+        ({}, None),
+    ],
+)
+def test_style_of_a_row_is_read(tmp_path: Path, form: Any, style: Style | None) -> None:
+    (task,) = read(jsonl(tmp_path, [{"input": "q", "output": "a", "form": form}]), STYLED)
+    assert task.style == style
+
+
+def test_style_in_a_table_and_beside_a_chat_is_read(tmp_path: Path) -> None:
+    table = 'input,output,form\nq,a,"{""max_words"": 3}"\nr,b,\n'
+    assert [task.style for task in read(save(tmp_path, "mine.csv", table), STYLED)] == [Style(max_words=3), None]
+    chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    path = jsonl(tmp_path, [{"messages": chat, "form": {"max_words": 3}}, {"messages": [*chat, *chat]}])
+    assert [task.style for task in read(path, {**CHAT, "style": "form"})] == [Style(max_words=3), None]
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ({"words": 3}, "words: Extra inputs are not permitted"),
+        ({"max_words": "3"}, "max_words: Input should be a valid integer"),
+        ({"max_words": True}, "max_words: Input should be a valid integer"),
+        ({"max_words": 0}, "max_words: Input should be greater"),
+        ({"min_words": -1}, "min_words: Input should be greater"),
+        ({"min_words": 9, "max_words": 3}, "min_words = 9 is above max_words = 3"),
+        ({"required": "sorry"}, "required: Input should be a valid"),
+        ({"required": [" "]}, "required.0: String should match"),
+        ({"required": ["Sorry"], "forbidden": ["sorry"]}, "'sorry' is both required and forbidden"),
+        (["max_words", 3], "must be an object like"),
+        ("short", "is not JSON"),
+        ({"required": ["\ud83d"]}, r"holds \u0000 or half of a surrogate pair"),
+    ],
+)
+def test_style_that_cannot_be_met_or_read_is_refused(tmp_path: Path, form: Any, expected: str) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps({"input": "q", "output": "a", "form": form}) + "\n", encoding="utf-8")
+    with pytest.raises(DataError) as refusal:
+        read(path, STYLED)
+    assert str(refusal.value).startswith(f"{path}:1: 'form'")
+    assert expected in str(refusal.value)
 
 
 NAMES = {"0": "negative", "1": "positive"}
