@@ -73,6 +73,19 @@ class Funnel(Figures):
     figures: MethodFigures
 
 
+class Recognised(Figures):
+    """Columns of the user's rows by the field that they are read as, and `further` ones; `shape` is null if they were named."""
+
+    shape: str | None
+    columns: dict[str, str]
+    further: list[str]
+
+    def __str__(self) -> str:
+        read = ", ".join(f"{name} as {field}" for field, name in self.columns.items())
+        how = f"recognised as {self.shape}, " if self.shape else ""
+        return f"{how}reads {read}" + (f"; not read: {', '.join(self.further)}" if self.further else "")
+
+
 class SplitAudit(Figures):
     """Rows of a split as the model sees them; `end_supervised` is the share whose end token is trained on.
 

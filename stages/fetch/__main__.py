@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from stages import files, params, records, stage
+from stages import figures, files, params, records, stage
 from stages.errors import DataError, reason
 from stages.fetch import authored, documents, general, graph, hub, recognition, rows, seeds, template
 from stages.models import sources
@@ -58,12 +58,12 @@ def main() -> None:
     if hub_json:
         files.write_json(RAW / "hub.json", hub_json)
     if table:
-        files.write_json(RAW / "columns.json", table.meaning)
+        figures.write(RAW / "columns.json", table.meaning)
     files.write_text(MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     counts = ", ".join(f"{len(tasks)} {split}" for split, tasks in splits.items())
     print(f"{manifest.model.name}: {manifest.parameters:,} parameters; rows: {counts}")
     if table:
-        print(visible(f"{table.path}: {table}"))
+        print(visible(f"{table.path}: {table.meaning}"))
 
 
 def _refuse_links(folder: Path) -> None:

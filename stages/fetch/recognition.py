@@ -15,6 +15,7 @@ from stages.errors import DataError
 from stages.fetch import hub, table
 from stages.fetch.formats import loads
 from stages.fetch.table import Row
+from stages.figures import Recognised
 from stages.params import Columns, RowsData
 
 FIRST = 100  # rows that are looked at
@@ -68,15 +69,10 @@ class Opened:
     shape: str
     further: Mapping[str, None]
 
-    def __str__(self) -> str:
-        read = ", ".join(f"{name} as {field}" for field, name in read_columns(self.data).items())
-        how = f"recognised as {self.shape}, " if self.shape else ""
-        return f"{how}reads {read}" + (f"; not read: {', '.join(self.further)}" if self.further else "")
-
     @property
-    def meaning(self) -> dict[str, Any]:
-        """What data/raw/columns.json holds."""
-        return {"shape": self.shape or None, "columns": read_columns(self.data), "further": list(self.further)}
+    def meaning(self) -> Recognised:
+        """Return what data/raw/columns.json holds."""
+        return Recognised(shape=self.shape or None, columns=read_columns(self.data), further=list(self.further))
 
 
 def opened(data: RowsData, snapshot: Path | None = None) -> Opened:

@@ -20,10 +20,11 @@ COSTS: dict[str, type[figures.Cost]] = {
     "train": figures.TrainingCost,
     "predict": figures.PredictionCost,
 }
-DATA, HUB = Path("data"), Path("data/raw/hub.json")
+DATA, HUB, COLUMNS = Path("data"), Path("data/raw/hub.json"), Path("data/raw/columns.json")
 AUDITS = DATA / "authored" / "audits"
 TRAINED_WITH = ("adapter", "lora", "quantization", "train")  # sections of the model card
-SOURCE = ("kind", "path", "locale", "hub.repo", "hub.revision", "documents.package", "facts.package")  # its keys below data
+# Keys below data in the model card.
+SOURCE = ("kind", "path", "locale", *("hub.repo", "hub.config", "hub.revision"), "documents.package", "facts.package")
 NEAREST = 2  # training examples shown with a before/after example
 ALWAYS = ("none", "synthesize_none", "base_passage", "predict_base_passage")  # written even if not requested
 
@@ -129,6 +130,7 @@ def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str]
         agreement={seed: figures.read(path, figures.Agreement) for seed, path in agreement.items()},
         costs={step: figures.read(path, COSTS[step.partition("_")[0]]) for step, path in costs.items()},
         base=figures.read(MANIFEST, Manifest),
+        columns=figures.read(COLUMNS, figures.Recognised) if COLUMNS.is_file() else None,
     )
 
 

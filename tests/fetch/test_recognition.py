@@ -8,6 +8,7 @@ import pytest
 
 from stages.errors import DataError
 from stages.fetch import recognition, rows
+from stages.figures import Recognised
 from stages.records import Task
 from tests.fixtures.own_rows import ASKED, jsonl, save, settings
 
@@ -49,7 +50,7 @@ def test_shape_is_recognised(
     tmp_path: Path, shape: str, row: dict[str, Any], expected: tuple[str, ...], further: list[str]
 ) -> None:
     table, (task,) = recognised(tmp_path, [row])
-    assert (table.shape, table.meaning["further"]) == (shape, further)
+    assert (table.shape, table.meaning.further) == (shape, further)
     assert (task.system, task.instruction, task.input, task.output) == expected
 
 
@@ -57,7 +58,7 @@ def test_options_are_recognised_and_the_letter_is_preferred(tmp_path: Path) -> N
     row = {"question": "q", "options": {"A": "x", "B": "y"}, "answer": "y", "answer_idx": "B"}
     table, (task,) = recognised(tmp_path, [row], task="choice")
     columns = {"input": "question", "options": "options", "output": "answer_idx"}
-    assert table.meaning == {"shape": "question/options/answer", "columns": columns, "further": ["answer"]}
+    assert table.meaning == Recognised(shape="question/options/answer", columns=columns, further=["answer"])
     assert task.output == "The correct answer is y."
 
 
@@ -109,5 +110,5 @@ def test_named_columns_are_not_recognised(tmp_path: Path) -> None:
     path = jsonl(tmp_path, [{"input": "q", "output": "a", "text": "t", "label": "l"}])
     table = recognition.opened(settings(path, ASKED))
     rows.tasks(table.data, 1, table)
-    assert table.meaning == {"shape": None, "columns": ASKED, "further": ["text", "label"]}
-    assert str(table) == "reads input as input, output as output; not read: text, label"
+    assert table.meaning == Recognised(shape=None, columns=ASKED, further=["text", "label"])
+    assert str(table.meaning) == "reads input as input, output as output; not read: text, label"

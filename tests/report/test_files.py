@@ -49,6 +49,21 @@ def test_model_card_names_sources_and_intervals(inputs: Any, run: Any) -> None:
     assert re.search(r"\| fields exact \| [\d.]+ \([\d.]+–[\d.]+\) \| [\d.]+ \([\d.]+–[\d.]+\) \|", card)
 
 
+def test_report_names_what_was_recognised_in_the_columns(inputs: Any, run: Any) -> None:
+    found = {"shape": "text/label", "columns": {"input": "<b>text", "output": "label"}, "further": ["id"]}
+    inputs.json("data/raw/columns.json", found)
+    folder = run(inputs)
+    line = "The file of rows: recognised as text/label, reads %s as input, label as output; not read: id."
+    assert line % "&lt;b&gt;text" in (folder / "index.html").read_text(encoding="utf-8")
+    assert line % "&lt;b&gt;text" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_report_of_other_data_has_no_columns(inputs: Any, run: Any) -> None:
+    folder = run(inputs)
+    assert "The file of rows" not in (folder / "index.html").read_text(encoding="utf-8")
+    assert "The file of rows" not in (folder / "report.md").read_text(encoding="utf-8")
+
+
 def test_an_answer_with_half_a_surrogate_pair_can_be_written(inputs: Any, run: Any) -> None:
     for system in inputs.systems:
         inputs.answers[system] = ['{"name": "\\ud800", "address": 1, "email": {"a": []}, "question": null}'] * len(
@@ -121,6 +136,7 @@ def test_values_from_data_cannot_mark_up_the_markdown(inputs: Any, run: Any, att
     inputs.json(
         "data/synthetic/self_instruct/funnel.json", {**funnel, "method": attack, "stages": [{"stage": attack, "count": 1}]}
     )
+    inputs.json("data/raw/columns.json", {"shape": attack, "columns": {"input": attack}, "further": [attack]})
     folder = run(inputs)
     report, card = ((folder / name).read_text(encoding="utf-8") for name in ("report.md", "model_card.md"))
     headings, linked = effects(report)
