@@ -122,7 +122,8 @@ def _audited(split: str, example: Example, run: Run) -> tuple[list[chat.Encoded]
         notes.append(f"longer than format.max_length = {limit:,}: {POLICIES[policy]}")
         sequences = [chat.truncated(sequence, limit) for sequence in sequences] if policy == "truncate" else sequences
     elif split.startswith(LEFT_OUT):
-        notes.append(f"overlapping: has the prompt, or {run.limits.overlap_ngram} words in a row, of a held-out row")
+        run_of = f" or {run.limits.overlap_ngram} words in sequence" if run.limits.overlap_ngram else ""
+        notes.append(f"overlapping: has the prompt{run_of} of a held-out row")
     if chat.has_control_tokens(run.tokenizer, example.messages):
         notes.append("holds control tokens of the model, encoded as text")
     if not all(sequence.labels[-1] in chat.stop_ids(run.tokenizer) for sequence in sequences):

@@ -18,7 +18,15 @@ from tests.fixtures.own_rows import jsonl
 pytestmark = pytest.mark.model
 
 Show = Callable[..., str]
-OWN = ("data=rows", "data.path=mine.jsonl", "data.valid=0.2", "data.test=0.2", "report.headline=token_f1", "name=mine")
+OWN = (
+    "synthesis=none",
+    "data=rows",
+    "data.path=mine.jsonl",
+    "data.valid=0.2",
+    "data.test=0.2",
+    "report.headline=token_f1",
+    "name=mine",
+)
 PLAIN = [{"question": f"Which tray holds lot {n}?", "answer": f"tray {n * 7}"} for n in range(40)]
 HOSTILE = "\x1b[31m red \x9b2J\r\u202e ⟦mark⟧ \ud7ff"
 
@@ -108,7 +116,11 @@ def test_rows_left_out_are_listed_with_their_reason(shown: Callable[..., Show]) 
     assert not {*listed} & {*kept.values()}
     for question in raw.keys() - kept.keys():
         row = run(id=raw[question])
-        reason = "longer than format.max_length = 200: dropped" if "long lot" in question else "overlapping: has the prompt, "
+        reason = (
+            "longer than format.max_length = 200: dropped"
+            if "long lot" in question
+            else "overlapping: has the prompt or 10 words in sequence of "
+        )
         assert re.match(r"# ex-\w+: left out of train, ", row)
         assert row.splitlines()[1].startswith(f"# {reason}")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from stages.params import compose
-from tests.fixtures.smoke import SMOKE, cloned
+from tests.fixtures.smoke import SMOKE, Clone, cloned
+from tests.fixtures.ten_files import grown, shapes
 
 pytestmark = pytest.mark.e2e
 
@@ -45,6 +46,25 @@ def test_rows_added_to_dvc_survive_checkout_and_gc(tmp_path: Path) -> None:
     assert own.read_text(encoding="utf-8") == rows
     kept = subprocess.run(["git", "status", "--porcelain", "data"], cwd=root, capture_output=True, text=True).stdout
     assert kept == "?? data/own/\n"
+
+
+def test_shape_of_the_guide_runs_to_the_report(smoked: Clone) -> None:
+    """Numbers as labels, which the experiment names."""
+    (shape,) = [shape for shape in shapes() if shape.name == "mood"]
+    root = smoked.root
+    (root / shape.path).parent.mkdir(parents=True, exist_ok=True)
+    (root / shape.path).write_text(grown(shape), encoding="utf-8")
+    (root / "conf/experiment/mood.yaml").write_text(shape.experiment, encoding="utf-8")
+    assert smoked.dvc("add", shape.path).status == 0
+    run = smoked.dvc("exp", "run", "-S", "experiment=[smoke,mood]")
+    assert run.status == 0, run.text
+    report = (root / "reports/mood/report.md").read_text(encoding="utf-8")
+    assert "The file of rows: recognised as text/label, reads text as input, label as output." in report
+    metrics = smoked.json("reports/mood/details.json")
+    assert metrics["tuned"]["n"] == len((root / "data/formatted/test.jsonl").read_text(encoding="utf-8").splitlines())
+    assert {"accuracy", "macro_f1", "logprob_accuracy"} <= metrics["tuned"].keys()
+    shown = smoked.tunetrail("show", "valid", "-n", "1")
+    assert re.search(r"<\|im_start\|>assistant\n⟦(complaint|praise)<\|im_end\|>⟧\n", shown.text)
 
 
 def test_rows_outside_git_are_named_where_an_experiment_has_its_own_folder(tmp_path: Path) -> None:
