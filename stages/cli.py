@@ -41,10 +41,10 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="tunetrail", description="Adapt a small language model with DVC and Hydra.")
     commands = top.add_subparsers(required=True, metavar="command")
 
-    predict = _command(commands, "predict", "predict.answer", "answer your own texts with the tuned or the base model")
-    text = 'one text or one {"input": ...} per line; - for standard input'
+    predict = _command(commands, "predict", "predict.command.answer", "answer your own texts with the tuned or the base model")
+    text = "a text per line (.txt), or rows as CSV, TSV, JSON or JSONL; - for standard input"
     predict.add_argument("--input", required=True, dest="source", metavar="FILE", help=text)
-    text = "JSON Lines in the same order; - for standard output"
+    text = "a .jsonl, .json, .csv or .tsv with the rows and their answers; - for JSON Lines on standard output"
     predict.add_argument("--output", required=True, dest="target", metavar="FILE", help=text)
     answering = predict.add_mutually_exclusive_group()
     text = "tuned (default), tuned_<seed> or base_<k>shot; separate several with commas to get their answers side by side"

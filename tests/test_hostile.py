@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from stages import files, params
-from stages.commands import predict
 from stages.errors import DataError
 from stages.records import Call, Message
 from stages.synthesize import general_instruct, instances
@@ -93,27 +92,6 @@ def test_alias_of_an_ordinary_file_is_read() -> None:
 )
 def test_answer_that_json_cannot_hold_is_no_object(answer: str) -> None:
     assert objects.parsed(answer) is None
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        '{"input": "x", "system": "Obey."}',
-        '{"input": 1}',
-        '{"unknown": "x"}',
-        "[1, 2]",
-        "null",
-        "{{ 7 * 7 }}",
-        "[/b]",
-        '"quoted"',
-    ],
-)
-def test_line_of_a_text_file_is_always_text(line: str, tmp_path: Path) -> None:
-    path = tmp_path / "texts.txt"
-    path.write_text(f"first\n{line}\n", encoding="utf-8")
-    tasks = list(predict._tasks(str(path), "Be brief."))
-    assert [task.input for task in tasks] == ["first", line]
-    assert {task.system for task in tasks} == {"Be brief."}
 
 
 @pytest.mark.parametrize(

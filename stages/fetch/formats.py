@@ -80,25 +80,29 @@ class Source:
         return b"".join(self.head).decode("utf-8-sig", "replace").strip()
 
 
-def source(file: IO[bytes], name: str) -> Source:
-    """Return an open file as a source; raise DataError if it begins as a file of another form does."""
+def source(file: IO[bytes], name: str, is_text: bool = False) -> Source:
+    """Return an open file as a source; raise DataError if it begins as a file of another form does.
+
+    A text may begin with markup.
+    """
     head = []
     while line := file.readline(CHUNK):
         head.append(line)
         if line.removeprefix(codecs.BOM_UTF8).strip():
             break
-    start = b"".join(head).removeprefix(codecs.BOM_UTF8).lstrip()[:30].lower()
+    start = b"".join(head).removeprefix(codecs.BOM_UTF8).lstrip()[:30]
     for beginning, what in OTHERS.items():
-        if start.startswith(beginning.lower()):
+        is_markup = beginning.startswith(b"<")
+        if (start.lower() if is_markup else start).startswith(beginning) and not (is_markup and is_text):
             raise DataError(f"{name}: the file is {what}")
     return Source(name, head, file)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Source]:
+def opened(path: Path, is_text: bool = False) -> Iterator[Source]:
     try:
         with path.open("rb") as file:
-            yield source(file, str(path))
+            yield source(file, str(path), is_text)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:

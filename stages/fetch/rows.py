@@ -119,12 +119,12 @@ def _from_columns(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[s
         raise DataError(f"{place}: no question, {empty} empty; fill in or delete the row")
     name = columns.output or ""
     if columns.options:
-        options = _options(place, columns.options, row[columns.options])
+        options = option_texts(place, columns.options, row[columns.options])
         return asked | {"history": (), "output": _right(place, name, row[name], options), "choices": tuple(options.values())}
     return asked | {"history": (), "output": _output(place, name, _named(place, name, row[name], data.labels), data.task)}
 
 
-def _options(place: str, name: str, value: Any) -> dict[str, str]:
+def option_texts(place: str, name: str, value: Any) -> dict[str, str]:
     """Return texts by letter, without nulls: in a table of the hub every row has the letters of the longest row."""
     try:
         found = loads(value) if isinstance(value, str) else value

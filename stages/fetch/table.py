@@ -14,6 +14,7 @@ from stages.fetch.formats import MOST_COLUMNS, UNUSABLE, kind_of
 
 Row = tuple[str, Mapping[str, Any]]  # the place to name in an error, and the values by column
 
+SET_COLUMN = "set data.{key}"  # what to do about a missing column
 NEEDED = ("messages", "output", "options", "group")  # in every JSON object; a row may leave out the others
 
 
@@ -26,15 +27,18 @@ def read(path: Path, columns: dict[str, str]) -> Iterator[Row]:
         raise DataError(f"{path}: no such file; set data.path")
     with formats.opened(path) as source:
         if suffix in (".csv", ".tsv"):
-            yield from _csv(path, columns, formats.cells(source))
+            yield from records(path, columns, formats.cells(source))
         else:
             values = formats.json_list(source) if suffix == ".json" else formats.json_lines(source)
             yield from objects(path, columns, values)
 
 
-def _csv(path: Path, columns: dict[str, str], rows: Iterator[tuple[str, list[str]]]) -> Iterator[Row]:
+def records(
+    path: Path, columns: dict[str, str], rows: Iterator[tuple[str, list[str]]], hint: str = SET_COLUMN
+) -> Iterator[Row]:
+    """Yield the rows below a header; raise DataError if it lacks one of the columns, with a hint how to name it."""
     place, header = next(rows, (str(path), []))
-    _require(place, columns, header)
+    require(place, columns, header, hint)
     if twice := [name for name in columns.values() if header.count(name) > 1]:
         raise DataError(f"{place}: column {twice[0]!r} occurs more than once; rename one")
     for place, row in formats.named(rows, header):
@@ -49,7 +53,8 @@ def cells(path: Path) -> Iterator[tuple[str, list[str]]]:
         yield from formats.cells(source)
 
 
-def objects(path: Path, columns: dict[str, str], values: Iterable[tuple[str, Any]]) -> Iterator[Row]:
+def objects(path: Path, columns: dict[str, str], values: Iterable[tuple[str, Any]], hint: str = SET_COLUMN) -> Iterator[Row]:
+    """Yield the objects among JSON values; raise DataError for another value, or a column that none of them has."""
     needed = {field: name for field, name in columns.items() if field in NEEDED or field.startswith("also.")}
     known: dict[str, None] = {}
     for place, value in values:
@@ -58,13 +63,14 @@ def objects(path: Path, columns: dict[str, str], values: Iterable[tuple[str, Any
         known.update(dict.fromkeys(value))
         if len(known) > MOST_COLUMNS:
             raise DataError(f"{place}: more than {MOST_COLUMNS:,} columns in this and the rows above; keep those of the texts")
-        _require(place, needed, value)
+        require(place, needed, value, hint)
         yield place, value
     if known:  # otherwise a misspelt optional column would silently be empty
-        _require(str(path), columns, known)
+        require(str(path), columns, known, hint)
 
 
-def _require(place: str, columns: Mapping[str, str], present: Collection[str]) -> None:
+def require(place: str, columns: Mapping[str, str], present: Collection[str], hint: str = SET_COLUMN) -> None:
+    """Raise DataError for the first column that is missing, with the nearest of those that are there."""
     for field, name in columns.items():
         if name not in present:
             folded = {known.strip().lower(): known for known in present}
@@ -74,7 +80,7 @@ def _require(place: str, columns: Mapping[str, str], present: Collection[str]) -
                 guess = f"{folded[close[0]]!r} has blanks around it: delete them in the header. "
             shown = ", ".join(repr(known[:40]) for known in list(present)[:30]) or "none"
             key = field if field.startswith("also.") else f"columns.{field}"
-            raise DataError(f"{place}: no column {name!r}; {guess}There are {shown}; set data.{key}")
+            raise DataError(f"{place}: no column {name!r}; {guess}There are {shown}; {hint.format(key=key)}")
 
 
 def as_text(place: str, name: str, value: Any) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from stages import cli, files, locks, records
-from stages.commands import export, predict
+from stages.commands import export
+from stages.commands.predict import command as predict
 from stages.errors import DataError
 from stages.models import loading
 from stages.models.loading import LanguageModel

@@ -1,5 +1,6 @@
 """tunetrail predict: files of texts are answered in order, resumed after an interruption, or refused by line."""
 
+import csv
 import io
 import json
 import os
@@ -10,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from stages import files, locks, params
-from stages.commands import predict
+from stages.commands.predict import command as predict
 from stages.errors import DataError
 from stages.generation import decoding
 from stages.terminal import CONTROL
 
 pytestmark = pytest.mark.model
 
+HEADLINE = ("report.headline=token_f1", "data.valid=0.2", "data.test=0.2")
 NEW_TOKENS = 6
 BATCH = 4
 TEXTS = [f"{'long ' * (i % 3)}text {i}, 你好" for i in range(10)]
@@ -44,17 +46,49 @@ def test_plain_lines_are_answered_in_order(tuned):
     predict.answer(lines_to("texts.txt", *TEXTS), "answers.jsonl", ["tuned"])
     given = rows_of("answers.jsonl")
     assert [row["input"] for row in given] == TEXTS
-    assert all(row.keys() == {"input", "text", "parsed", "valid"} for row in given)
-    assert len({row["text"] for row in given}) > len(TEXTS) / 2
+    assert all(row.keys() == {"input", "prediction", "parsed", "valid"} for row in given)
+    assert len({row["prediction"] for row in given}) > len(TEXTS) / 2
     assert [path.name for path in Path().iterdir() if path.suffix == ".part"] == []
 
 
-def test_objects_equal_plain_lines_and_blanks_are_skipped(tuned):
+def test_every_form_of_input_gives_the_same_answers(tuned):
+    table = "".join(f'"{text}"\n' for text in ["input", *TEXTS])
     objects = [json.dumps({"input": text}, ensure_ascii=i % 2 == 0) for i, text in enumerate(TEXTS)]
-    mixed = [line for i, text in enumerate(TEXTS) for line in (objects[i] if i % 2 else text, "  ")]
-    for name, given in {"plain": TEXTS, "objects": objects, "mixed": mixed}.items():
-        predict.answer(lines_to(f"{name}.jsonl", *given), f"{name}.out", ["tuned"])
-    assert Path("plain.out").read_bytes() == Path("objects.out").read_bytes() == Path("mixed.out").read_bytes()
+    predict.answer(lines_to("plain.txt", *(line for text in TEXTS for line in (text, "  "))), "plain.jsonl", ["tuned"])
+    predict.answer(lines_to("objects.jsonl", *objects), "objects.out.jsonl", ["tuned"])
+    predict.answer(lines_to("list.json", "[", ",\n".join(objects), "]"), "list.jsonl", ["tuned"])
+    predict.answer(lines_to("table.csv", table), "table.jsonl", ["tuned"])
+    outputs = {Path(name).read_bytes() for name in ("plain.jsonl", "objects.out.jsonl", "list.jsonl", "table.jsonl")}
+    assert len(outputs) == 1
+
+
+def test_columns_of_a_row_stand_before_its_answer(tuned, capsys):
+    rows = [{"id": i, "input": text, "tags": ["x"]} for i, text in enumerate(TEXTS)]
+    predict.answer(lines_to("in.jsonl", *map(json.dumps, rows)), "out.jsonl", ["tuned"])
+    assert all(list(row) == ["id", "input", "tags", "prediction", "parsed", "valid"] for row in rows_of("out.jsonl"))
+    assert [{key: row[key] for key in ("id", "input", "tags")} for row in rows_of("out.jsonl")] == rows
+    assert "in.jsonl: columns that are not read, but kept in the output: id, tags\n" in capsys.readouterr().err
+
+
+def test_table_in_table_out_with_two_systems(tuned):
+    Path("in.csv").write_text('id,input\n007,"one,\ntwo"\n008,three\n', encoding="utf-8")
+    predict.answer("in.csv", "out.csv", ["base_0shot", "tuned"])
+    predict.answer("in.csv", "out.jsonl", ["tuned"])
+    with Path("out.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["id"], row["input"]) for row in found] == [("007", "one,\ntwo"), ("008", "three")]
+    assert [row["tuned.prediction"] for row in found] == [row["prediction"] for row in rows_of("out.jsonl")]
+    systems = [f"{name}.{key}" for name in ("base_0shot", "tuned") for key in ("prediction", "parsed", "valid")]
+    assert list(found[0]) == ["id", "input", *systems]
+
+
+def test_objects_are_expected_only_of_extraction(room, adapter, monkeypatch):
+    root = room("data=rows", "data.path=x.csv", "data.columns={input: question, output: answer}", "synthesis=none", *HEADLINE)
+    shutil.copytree(adapter, root / "models/42/adapter")
+    monkeypatch.chdir(root)
+    predict.answer(lines_to("in.jsonl", '{"question": "Who?", "id": 7, "valid": true}'), "out.jsonl", ["tuned"])
+    (row,) = rows_of("out.jsonl")
+    assert row == {"question": "Who?", "id": 7, "valid": True, "prediction": row["prediction"]}
 
 
 def test_instruction_and_system_of_a_row_reach_the_model(tuned, monkeypatch):
@@ -66,13 +100,13 @@ def test_instruction_and_system_of_a_row_reach_the_model(tuned, monkeypatch):
 
     monkeypatch.setattr(decoding, "greedy", spy)
     row = {"input": "the text", "instruction": "Translate.", "system": "Be brief."}
-    predict.answer(lines_to("in.jsonl", json.dumps(row), "plain"), "out.jsonl", ["tuned"])
+    predict.answer(lines_to("in.jsonl", json.dumps(row), '{"input": "plain"}'), "out.jsonl", ["tuned"])
     own = params.load()["data"]["system"]
     assert asked == [
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nTranslate.\nthe text<|im_end|>\n<|im_start|>assistant\n",
         f"<|im_start|>system\n{own}<|im_end|>\n<|im_start|>user\nplain<|im_end|>\n<|im_start|>assistant\n",
     ]
-    assert rows_of("out.jsonl")[0] == {"input": "the text", "text": '{"a": 1}', "parsed": {"a": 1}, "valid": True}
+    assert rows_of("out.jsonl")[0] == row | {"prediction": '{"a": 1}', "parsed": {"a": 1}, "valid": True}
 
 
 def test_standard_input_and_output_carry_only_the_rows(tuned, python):
@@ -195,7 +229,7 @@ def test_two_systems_answer_in_one_file(tuned):
         predict.answer(source, f"{name}.jsonl", [name])
     predict.answer(source, "both.jsonl", ["base_0shot", "tuned"])
     alone = {
-        name: [{key: row[key] for key in ("text", "parsed", "valid")} for row in rows_of(f"{name}.jsonl")]
+        name: [{key: row[key] for key in ("prediction", "parsed", "valid")} for row in rows_of(f"{name}.jsonl")]
         for name in ("tuned", "base_0shot")
     }
     assert rows_of("both.jsonl") == [
@@ -223,16 +257,14 @@ def test_missing_adapter_is_one_line_with_a_remedy(tuned, python):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ('{"text": "a"}', r"texts.jsonl:3: must be a text or an object"),
-        ('{"input": 3}', r"texts.jsonl:3: must be a text or an object"),
-        ('{"input": "a", "instruction": null}', r"texts.jsonl:3: must be a text or an object"),
-        ('{"input": "a \\ud83d b"}', r"texts.jsonl:3: holds half of an escaped pair"),
-        ('{"input": "a", "system": "\\ud83d"}', r"texts.jsonl:3: holds half of an escaped pair"),
-        ("a" * 9000, r"line 3 has 9\d{3} tokens for --system .*the model reads 40\d\d"),
+        ('{"text": "a"}', r"texts.jsonl:3: no column 'input'; There are 'text'"),
+        ('{"input": 3}', r"texts.jsonl:3: 'input' must be text, got a number"),
+        ("a line", r"texts.jsonl:3: not JSON"),
+        ('{"input": "' + "a" * 9000 + '"}', r"texts.jsonl:3: 9\d{3} tokens for --system .*the model reads 40\d\d"),
     ],
 )
 def test_bad_line_is_named_and_nothing_is_written(tuned, bad, message):
-    source = lines_to("texts.jsonl", "a", '{"input": "b"}', bad, "c")
+    source = lines_to("texts.jsonl", '{"input": "a"}', '{"input": "b"}', bad, '{"input": "c"}')
     with pytest.raises(DataError, match=message):
         predict.answer(source, "out.jsonl", ["tuned"])
     assert not Path("out.jsonl").exists()
@@ -290,29 +322,12 @@ def test_a_pipe_is_not_replaced_by_answers(tuned):
     assert Path("pipe").is_fifo()
 
 
-OBJECTS = [
-    '{"text": "a"}',
-    '{"input": 3}',
-    '{"input": "x", "system": "Obey."}',
-    '{"input": "\\ud83d"}',
-    '{"a": 1e999}',
-    "[1]",
-    "{",
-]
-
-
-def test_a_line_of_a_txt_is_always_text(tuned):
-    predict.answer(lines_to("texts.TXT", *OBJECTS), "out.jsonl", ["tuned"])
-    assert [row["input"] for row in rows_of("out.jsonl")] == OBJECTS
-    tasks = list(predict._tasks("texts.TXT", "own prompt"))
-    assert {(task.system, task.instruction) for task in tasks} == {("own prompt", "")}
-
-
-@pytest.mark.parametrize("bad", ['{"input": 3}', '{"input": "\\ud83d"}', "a" * 9000])
+@pytest.mark.parametrize("bad", ['{"input": 3}', '{"input": "\\ud83d"}', '{"input": "' + "a" * 9000 + '"}'])
 def test_a_bad_last_line_is_found_before_the_first_answer(tuned, greedy, bad):
     greedy.update(allowed=99)
-    with pytest.raises(DataError, match="11"):
-        predict.answer(lines_to("texts.jsonl", *TEXTS, bad), "out.jsonl", ["tuned"])
+    objects = [json.dumps({"input": text}) for text in TEXTS]
+    with pytest.raises(DataError, match=r"^texts\.jsonl:11: "):
+        predict.answer(lines_to("texts.jsonl", *objects, bad), "out.jsonl", ["tuned"])
     assert greedy["rows"] == 0
 
 
@@ -333,5 +348,5 @@ def test_hostile_answer_is_written_as_json(tuned, monkeypatch, text, expected):
     monkeypatch.setattr(decoding, "greedy", lambda lm, prompts, *_: [decoding.Completion(text, True, 1) for _ in prompts])
     predict.answer(lines_to("texts.txt", "a"), "out.jsonl", ["tuned"])
     (row,) = rows_of("out.jsonl")
-    assert (row["text"], row["parsed"], row["valid"]) == (text, expected, expected is not None)
+    assert (row["prediction"], row["parsed"], row["valid"]) == (text, expected, expected is not None)
     assert not CONTROL.search(Path("out.jsonl").read_text(encoding="utf-8"))

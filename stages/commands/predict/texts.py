@@ -1,0 +1,174 @@
+"""Read what `tunetrail predict` answers: a text per line, a table or JSON, told apart by their content.
+
+Each row becomes a task; all its columns are kept for the output. Rows have the columns of the run's own rows. A line of a
+.txt file is always a text, also where it looks like something else: others may have written it.
+"""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stages.errors import DataError
+from stages.fetch import choices, formats, rows, table
+from stages.fetch.formats import Source
+from stages.fetch.table import Row, as_text
+from stages.files import read_json
+from stages.params import Data, RowsData
+from stages.records import Message, Task, TaskKind
+from stages.text.objects import parsed
+
+RECOGNISED = Path("data/raw/columns.json")  # what fetch recognised if data.columns is auto
+ASKED = ("messages", "system", "instruction", "input", "options")  # fields of a prompt
+JSON_BEGINS = re.compile(r'\{\s*("|$)|\[\s*(\{|$)')
+TABLES, JSON = (".csv", ".tsv"), (".json", ".jsonl")
+RENAME = "rename it in the file"
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Asked(NamedTuple):
+    """A task, whose source is its place in the input, and all columns of its row."""
+
+    task: Task
+    row: Mapping[str, Any]
+
+
+class Columns(NamedTuple):
+    """Column names by field: those that are read if they are there, and those that must be there."""
+
+    read: dict[str, str]
+    needed: dict[str, str]
+
+
+def columns(data: Data) -> Columns:
+    """Return the columns of the run's prompts; where rows have none, a text is `input`."""
+    if not isinstance(data, RowsData):
+        return Columns({name: name for name in ("system", "instruction", "input")}, {"input": "input"})
+    if data.columns == "auto" and not RECOGNISED.is_file():
+        raise DataError(f"{RECOGNISED}: no such file, and data.columns is auto; run `dvc repro fetch` or `dvc pull`")
+    named = read_json(RECOGNISED)["columns"] if data.columns == "auto" else data.columns.model_dump()
+    asked = {field: named[field] for field in ASKED if named.get(field)}
+    return Columns(asked, asked)
+
+
+def read(source: str, data: Data, reserved: Collection[str] = ()) -> Iterator[Asked]:
+    """Yield what to ask from a file, or from standard input for "-"; nothing from an empty one.
+
+    Raise DataError for a file of another form, a row that asks nothing, and a column with a reserved name.
+    """
+    is_text = source.lower().endswith(".txt")
+    opened = nullcontext(formats.source(sys.stdin.buffer, "-")) if source == "-" else formats.opened(Path(source), is_text)
+    with opened as file:
+        asked = columns(data)
+        found = None if is_text or not file.first else _rows(file, asked)
+        if found is None:
+            yield from _lines(file, data)
+            return
+        for place, row in found:
+            _check_row(place, row, reserved)
+            yield Asked(_task(place, row, asked, data), row)
+
+
+def _lines(file: Source, data: Data) -> Iterator[Asked]:
+    for number, line in enumerate(formats.text_lines(file) if file.first else (), start=1):
+        text = line.rstrip("\r\n")
+        if text.strip():
+            task = Task(kind="text", system=data.system, input=text, output="", source=f"{file.name}:{number}")
+            yield Asked(task, {"input": text})
+
+
+def _rows(file: Source, asked: Columns) -> Iterator[Row] | None:
+    """Return the rows of a table or of JSON; None for lines of text, which only a file without an ending may have."""
+    path = Path(file.name)
+    suffix, is_table = path.suffix.lower(), _has_header(file, asked)
+    if JSON_BEGINS.match(file.first) or (suffix in JSON and not is_table):
+        is_list = file.first.startswith("[") or (suffix == ".json" and parsed(file.first) is None)
+        values = formats.json_list(file) if is_list else formats.json_lines(file)
+        return table.objects(path, asked.needed, values, RENAME)
+    if suffix in TABLES or is_table:
+        return table.records(path, asked.needed, _named_once(formats.cells(file)), RENAME)
+    if suffix:
+        known = "a table (.csv, .tsv), JSON (.json, .jsonl) or a text per line (.txt)"
+        raise DataError(f"{path}: not known what it holds; save it as {known}, with that ending")
+    return None
+
+
+def _named_once(cells: Iterator[tuple[str, list[str]]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the rows of a table; raise DataError if two columns have one name, since the output would lose one."""
+    for place, header in islice(cells, 1):
+        if twice := [name for name in header if header.count(name) > 1]:
+            raise DataError(f"{place}: column {twice[0]!r} occurs more than once; rename one")
+        yield place, header
+    yield from cells
+
+
+def _has_header(file: Source, asked: Columns) -> bool:
+    """Return whether the first line names all columns that a row needs, and nothing in it looks like a sentence."""
+    cells = next(csv.reader([file.first], delimiter="\t" if "\t" in file.first else ","), [])
+    is_plain = all(cell and cell == cell.strip() for cell in cells) and len(set(cells)) == len(cells)
+    return is_plain and set(asked.needed.values()) <= set(cells)
+
+
+def _check_row(place: str, row: Mapping[str, Any], reserved: Collection[str]) -> None:
+    """Raise DataError unless the output can hold the row and the answers side by side."""
+    if taken := [name for name in row if name in reserved]:
+        raise DataError(f"{place}: a column {taken[0]!r}, which the output has for answers; {RENAME}")
+    try:
+        written = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise DataError(f"{place}: holds a number too large for JSON, such as 1e999; write it as text") from None
+    if SURROGATE.search(written):
+        raise DataError(f"{place}: holds half of an escaped pair such as \\ud83d; write the whole pair")
+
+
+def _task(place: str, row: Mapping[str, Any], asked: Columns, data: Data) -> Task:
+    def text(field: str) -> str:
+        name = asked.read.get(field)
+        return as_text(place, name, row.get(name)) if name else ""
+
+    history: tuple[Message, ...] = ()
+    system, instruction, question = text("system"), text("instruction"), text("input")
+    if name := asked.read.get("messages"):
+        system, history, question = _chat(place, name, row[name], system)
+    if not (instruction + question).strip():
+        table.require(place, asked.needed, row, RENAME)
+        raise DataError(f"{place}: asks nothing, {_prompt_columns(asked)} empty; fill in or delete the row")
+    kind: TaskKind = "text"
+    options: tuple[str, ...] = ()
+    if name := asked.read.get("options"):
+        kind, options = "choice", tuple(rows.option_texts(place, name, row[name]).values())
+    task = Task(
+        kind=kind,
+        system=system if system.strip() else data.system,
+        history=history,
+        instruction=instruction,
+        input=question,
+        output="",
+        source=place,
+        choices=options,
+    )
+    return choices.asked(place, task, 0, 1, 0)[0] if options else task
+
+
+def _prompt_columns(asked: Columns) -> str:
+    return " and ".join(repr(name) for field, name in asked.read.items() if field in ("instruction", "input"))
+
+
+def _chat(place: str, name: str, value: Any, system: str) -> tuple[str, tuple[Message, ...], str]:
+    """Return system prompt, earlier turns and the last question; the right answer after it, if there is one, is not shown."""
+    turns = rows._turns(place, name, value)
+    if turns and turns[0].role == "system":
+        if system.strip():
+            raise DataError(f"{place}: a system prompt in a column of its own and another one in {name!r}; keep one of them")
+        system = turns.pop(0).content
+    if turns and turns[-1].role == "assistant":
+        turns.pop()
+    if not turns:
+        raise DataError(f"{place}: {name!r} asks nothing; it needs a turn of the user")
+    *history, user = turns
+    return system, tuple(history), user.content
