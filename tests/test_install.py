@@ -48,7 +48,8 @@ def test_torch_is_pinned_alone_by_version() -> None:
 
 def test_lock_holds_all_that_tunetrail_needs() -> None:
     project = PROJECT["project"]
-    waiting = [*project["dependencies"], *project["optional-dependencies"]["dev"], "setuptools"]
+    extras = project["optional-dependencies"]
+    waiting = [*project["dependencies"], *extras["dev"], *extras["documents"], "setuptools"]
     needed = set()
     while waiting:
         requirement = Requirement(waiting.pop())
@@ -59,12 +60,13 @@ def test_lock_holds_all_that_tunetrail_needs() -> None:
         needed.add(name)
         with suppress(PackageNotFoundError):
             waiting += requires(name) or []
-    assert needed - {"torch"} <= {canonicalize_name(name) for name, _ in PINNED.findall(LOCK)}
+    assert needed - {"torch", "tunetrail"} <= {canonicalize_name(name) for name, _ in PINNED.findall(LOCK)}
 
 
 def test_every_imported_package_is_declared() -> None:
-    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["dependencies"]}
-    declared.add("lm-eval")  # an extra, imported by one command
+    extras = PROJECT["project"]["optional-dependencies"]
+    lines = [*PROJECT["project"]["dependencies"], *extras["documents"], *extras["lm-eval"]]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
     known, undeclared = packages_distributions(), set()
     for path in [*(ROOT / "stages").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

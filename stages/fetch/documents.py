@@ -8,7 +8,7 @@ import gzip
 import logging
 import re
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,11 +18,16 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from stages import files, wheel
 from stages.errors import DataError
+from stages.fetch import conversion
+from stages.fetch.conversion import Converted, Unreadable
 from stages.fetch.table import cells
 from stages.files import printable
 from stages.params import DocumentsData
 from stages.records import UNANSWERABLE, Document, Task, first_problem, parsed
 from stages.text.passages import is_cjk
+
+TEXTS, TABLES = (".md", ".markdown", ".txt"), (".csv", ".tsv")
+NAMED = 5  # of the files that are passed over
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +51,6 @@ class Entry(BaseModel):
     id: str
     title: str
     content: str
-
-
-class Unreadable(Exception):
-    """Why one document is left out."""
 
 
 def fetch(data: DocumentsData) -> tuple[list[Document], dict[str, list[Task]]]:
@@ -83,25 +84,58 @@ def _below_heading(source: str, title: str, text: str, subject: str | None, spel
 
 
 def _folder(data: DocumentsData) -> Iterator[tuple[str, str, str]]:
-    """Yield id, title and text of each .md and .txt file below `documents/`, and of each row of a .csv or .tsv file."""
+    """Yield id, title and text of each document below `documents/`: of each row of a table, and of each page of a PDF."""
     folder = Path(data.path) / "documents"
     outside = set(files.links_out(folder))
-    for path in sorted(folder.rglob("*")):
-        name = printable(path.relative_to(folder).as_posix())
+    paths = sorted(folder.rglob("*"))
+    foreign = [path for path in paths if path.suffix.lower() in conversion.LIBRARIES and path.is_file() and path not in outside]
+    converted = conversion.converted(foreign)
+    for path in paths:
+        name, suffix = printable(path.relative_to(folder).as_posix()), path.suffix.lower()
         try:
             if path in outside:
                 raise Unreadable("a link that leads out of documents/ or nowhere; put a copy of the file there")
-            if path.suffix.lower() in (".md", ".txt", ".csv", ".tsv"):
+            if suffix in (*TEXTS, *TABLES, *conversion.LIBRARIES):
                 _require_file(path)
-            if path.suffix.lower() in (".md", ".txt"):
+            if suffix in TEXTS:
                 yield name, *_text(path)
-            elif path.suffix.lower() in (".csv", ".tsv"):
+            elif suffix in TABLES:
                 yield from _table(path, name)
+            elif suffix in conversion.LIBRARIES:
+                yield from _parts(name, converted[path])
         except Unreadable as error:
             log.warning("%s: left out: %s", name, error)
         except DataError as error:
             line, _, why = str(error).removeprefix(str(path)).partition(": ")
             log.warning("%s%s: left out: %s", name, line, why)
+    _warn_of_others([path for path in paths if path.is_file() and not path.name.startswith(".")])
+
+
+def _warn_of_others(paths: Sequence[Path]) -> None:
+    """Name and count the files of forms that are not read."""
+    others = [path for path in paths if path.suffix.lower() not in (*TEXTS, *TABLES, *conversion.LIBRARIES)]
+    if not others:
+        return
+    counts = Counter(path.suffix.lower() or "without an ending" for path in others).most_common()
+    named = ", ".join(path.name for path in others[:NAMED]) + (", …" if len(others) > NAMED else "")
+    forms = ", ".join(f"{count} {form}" for form, count in counts)
+    log.warning("documents/: %d files left out, of forms that are not read: %s (%s)", len(others), forms, printable(named))
+
+
+def _parts(name: str, found: Converted | Unreadable) -> Iterator[tuple[str, str, str]]:
+    """Yield the text of a document, or of each page of one; its id ends in the number of the page."""
+    if isinstance(found, Unreadable):
+        raise found
+    filled = {label: text for label, text in found.parts.items() if text.strip()}
+    if not filled:
+        raise Unreadable("no text that can be read; a scan needs text recognition first" if "1" in found.parts else "empty")
+    if missing := [label for label in found.parts if label not in filled]:
+        pages = ", ".join(missing[:NAMED]) + (", …" if len(missing) > NAMED else "")
+        log.warning(
+            "%s: %d of %d pages left out, without text that can be read: %s", name, len(missing), len(found.parts), pages
+        )
+    for label, text in filled.items():
+        yield f"{name}:{label}" if label else name, found.title, text
 
 
 def _require_file(path: Path) -> None:
@@ -181,7 +215,9 @@ def _tasks(path: Path, data: DocumentsData, sources: set[str]) -> list[Task]:
 
 def _task(place: str, asked: AskedAboutDocument, data: DocumentsData, sources: set[str]) -> Task:
     if asked.source not in sources:
-        raise DataError(f"{place}: source {asked.source!r} is not a document; set data.include or correct the source")
+        parts = [source for source in sources if source.rpartition(":")[0] == asked.source]
+        hint = f"name one of its pages or rows, e.g. {min(parts)!r}" if parts else "set data.include or correct the source"
+        raise DataError(f"{place}: source {asked.source!r} is not a document; {hint}")
     if not asked.answerable and asked.answer != data.decline:
         raise DataError(f"{place}: what the documents do not answer must be answered by data.decline = {data.decline!r}")
     return Task(

@@ -229,7 +229,7 @@ class RowsData(Section):
 
 
 class FolderDocuments(Section):
-    """The .md, .txt and .csv files in `documents/` of data.path; an id is a file's path there, and the row of a table."""
+    """The files in `documents/` of data.path; an id is a file's path there, and the row of a table or the page of a PDF."""
 
     source: Literal["folder"]
 

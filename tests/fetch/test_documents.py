@@ -12,7 +12,9 @@ import pytest
 
 from stages.errors import DataError
 from stages.fetch import documents
-from stages.params import DocumentsData, FolderDocuments, WheelDocuments
+from stages.params import DocumentsData, FolderDocuments, Passage, WheelDocuments
+from stages.text import passages
+from tests.fixtures.office import docx, pdf
 
 DECLINE = "I do not know."
 WHEEL = WheelDocuments(source="wheel", package="bank==1", file="bank/documents.json.gz", sha256="0" * 64)
@@ -55,6 +57,7 @@ def texts(folder: Path, **how: Any) -> dict[str, str]:
         ("b.md", "\ufeff# Title\r\nBody".encode(), "# Title\nBody"),
         ("b.md", b"## Section\nBody", "# b\n## Section\nBody"),
         ("b.md", b"one line", "# b\none line"),
+        ("b.markdown", b"# Title\nBody", "# Title\nBody"),
         ("b.md", "# 账户\n月费为10元。".encode(), "# 账户\n月费为10元。"),
         ("b.MD", b"{{ 7*7 }} {% raw %}\0", "# b\n{{ 7*7 }} {% raw %}"),
     ],
@@ -138,7 +141,7 @@ def test_bad_document_is_left_out_with_a_warning(
     assert why in caplog.text
 
 
-@pytest.mark.parametrize("link", ["b.md", "b.csv", "sub/b.txt", "up.md", "dead.md", "loop.md", "folder"])
+@pytest.mark.parametrize("link", ["b.md", "b.csv", "b.pdf", "sub/b.txt", "up.md", "dead.md", "loop.md", "folder"])
 def test_link_out_of_the_folder_is_not_read(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture, link: str
 ) -> None:
@@ -169,6 +172,60 @@ def test_what_is_no_file_is_left_out(
     with caplog.at_level(logging.WARNING):
         assert list(texts(folder)) == ["a.md"]
     assert f"{name}: left out: not a file" in caplog.text
+
+
+def test_page_or_heading_stands_in_the_lineage_of_a_passage(folder: Path) -> None:
+    (folder / "documents" / "sub" / "rules.pdf").write_bytes(pdf(["Opens at 9."], ["Closes at 5."]))
+    (folder / "documents" / "fees.docx").write_bytes(docx(("heading1", "Fees"), ("heading2", "Cards"), ("", "$5 a year.")))
+    (folder / "documents" / "b.html").write_text("<h1>Loans</h1><h2>Cars</h2><p>3 %", encoding="utf-8")
+    found = [passage for one in documents.fetch(data(folder))[0] for passage in passages.cut(one, Passage(words=50, overlap=0))]
+    assert {passage.source: passage.text for passage in found if passage.source != "a.md"} == {
+        "b.html": "# Loans\n## Cars\n3 %",
+        "fees.docx": "# Fees\n## Cards\n$5 a year.",
+        "sub/rules.pdf:1": "# rules\nOpens at 9.",
+        "sub/rules.pdf:2": "# rules\nCloses at 5.",
+    }
+
+
+def test_pages_without_text_are_counted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "documents" / "rules.pdf").write_bytes(pdf(["Opens at 9."], [], ["Closes at 5."], []))
+    (folder / "documents" / "scan.pdf").write_bytes(pdf([]))
+    with caplog.at_level(logging.WARNING):
+        assert sorted(texts(folder)) == ["a.md", "rules.pdf:1", "rules.pdf:3"]
+    assert "rules.pdf: 2 of 4 pages left out, without text that can be read: 2, 4" in caplog.text
+    assert "scan.pdf: left out: no text that can be read; a scan needs text recognition first" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["b.pdf", "b.docx", "b.html"])
+def test_damaged_document_is_left_out(folder: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    (folder / "documents" / name).write_bytes(b"\xff\xff")
+    with caplog.at_level(logging.WARNING):
+        assert list(texts(folder)) == ["a.md"]
+    assert f"{name}: left out: " in caplog.text
+
+
+def test_what_is_passed_over_is_named_and_counted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.doc", "b.png", "c.PNG", "d.rst", "sub/e.epub", "LICENSE", ".DS_Store"):
+        (folder / "documents" / name).write_bytes(b"x")
+    with caplog.at_level(logging.WARNING):
+        assert list(texts(folder)) == ["a.md"]
+    forms = "2 .png, 1 without an ending, 1 .doc, 1 .rst, 1 .epub"
+    named = "LICENSE, a.doc, b.png, c.PNG, d.rst, …"
+    assert caplog.messages == [f"documents/: 6 files left out, of forms that are not read: {forms} ({named})"]
+
+
+def test_folder_without_other_files_warns_of_nothing(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    texts(folder)
+    assert caplog.messages == []
+
+
+def test_question_about_a_whole_pdf_is_told_its_pages(folder: Path) -> None:
+    (folder / "documents" / "rules.pdf").write_bytes(pdf(["Opens at 9."], ["Closes at 5."]))
+    (folder / "test.jsonl").write_text(question(source="rules.pdf"), encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"'rules\.pdf' is not a document; name one of its pages or rows, e\.g\. 'rules\.pdf:1'"
+    ):
+        documents.fetch(data(folder))
 
 
 def test_link_within_the_folder_is_read(folder: Path) -> None:

@@ -1,0 +1,143 @@
+"""Write the text of a PDF, a Word document or a web page to standard output, as JSON: title and parts, or why there is none.
+
+A program of its own, which stages.fetch.conversion starts for each file: the file may be hostile, so time and memory are
+limited. The parts of a PDF are its pages by number; other documents have one part, in Markdown.
+"""
+
+import codecs
+import json
+import re
+import resource
+import sys
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+LONGEST = 10_000_000  # characters of a document
+LIGATURES = re.compile("[\ufb00-\ufb06]")  # of a font, such as ﬁ
+UNSEEN = ["script", "style", "noscript", "template", "nav", "aside", "footer", "form", "svg", "iframe", "head"]
+MARKS = ["a", "img", "b", "strong", "i", "em"]  # whose text alone is kept
+TITLES = "p[style-name='Title'] => h1:fresh"
+
+
+class Unreadable(Exception):
+    """Why there is no text."""
+
+
+def main(name: str, seconds: str, memory: str) -> None:
+    limits = {resource.RLIMIT_AS: int(memory), resource.RLIMIT_CPU: int(seconds), resource.RLIMIT_FSIZE: 0}
+    for limit, most in limits.items():
+        hard = resource.getrlimit(limit)[1]
+        resource.setrlimit(limit, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    path = Path(name)
+    try:
+        title, parts = READERS[path.suffix.lower()](path)
+        if sum(len(text) for text in parts.values()) > LONGEST:
+            raise Unreadable(f"more than {LONGEST:,} characters; divide it")
+        found: dict[str, Any] = {"title": title.strip() or path.stem, "parts": parts}
+    except Unreadable as error:
+        found = {"error": str(error)}
+    except (MemoryError, RecursionError) as error:
+        found = {"error": "nested too deeply" if isinstance(error, RecursionError) else "needs too much memory"}
+    except Exception as error:  # a damaged file can make a library raise anything
+        found = {"error": f"damaged or of another form ({type(error).__name__})"}
+    sys.stdout.buffer.write(json.dumps(found).encode())
+
+
+def pdf(path: Path) -> tuple[str, dict[str, str]]:
+    from pypdf import PdfReader
+    from pypdf.errors import DependencyError
+
+    reader = PdfReader(path)
+    try:
+        is_locked = reader.is_encrypted and not reader.decrypt("")
+    except DependencyError:  # for AES
+        is_locked = True
+    if is_locked:
+        raise Unreadable("encrypted; save it without a password")
+    return path.stem, {str(number): _page(page) for number, page in enumerate(reader.pages, start=1)}
+
+
+def _page(page: Any) -> str:
+    """Return the text of a page, "" if it cannot be read: other pages may still be."""
+    try:
+        return _plain(page.extract_text())
+    except MemoryError:
+        raise
+    except Exception:  # as for documents
+        return ""
+
+
+def docx(path: Path) -> tuple[str, dict[str, str]]:
+    import mammoth
+    from bs4 import BeautifulSoup
+
+    with path.open("rb") as file:
+        page = mammoth.convert_to_html(
+            file, style_map=TITLES, include_embedded_style_map=False, convert_image=lambda _: [], external_file_access=False
+        )
+    return _markdown(BeautifulSoup(page.value, "lxml"))
+
+
+def html(path: Path) -> tuple[str, dict[str, str]]:
+    from bs4 import BeautifulSoup
+
+    soup = BeautifulSoup(_decoded(path.read_bytes()), "lxml")
+    title = soup.title.get_text() if soup.title else ""
+    for tag in soup(UNSEEN):
+        tag.decompose()
+    heading, parts = _markdown(soup.find("main") or soup)
+    return heading or " ".join(title.split()), parts
+
+
+def _decoded(raw: bytes) -> str:
+    from bs4.dammit import EncodingDetector
+
+    declared = EncodingDetector.find_declared_encoding(raw, is_html=True) or "utf-8"
+    if declared.lower() in ("iso-8859-1", "latin-1", "us-ascii", "ascii"):
+        declared = "windows-1252"  # as browsers read these
+    is_utf_16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    for encoding in ("utf-16",) if is_utf_16 else ("utf-8-sig", declared):
+        try:
+            return raw.decode(encoding)
+        except (UnicodeDecodeError, LookupError):
+            pass
+    raise Unreadable(f"not {declared.upper()}; save it as UTF-8")
+
+
+def _markdown(soup: Any) -> tuple[str, dict[str, str]]:
+    """Return the first heading of the highest level as the title, and the text; other headings stay below the title."""
+    from markdownify import MarkdownConverter
+
+    for link in soup("a"):
+        if not any(map(str.isalnum, link.get_text())):  # a sign to copy the link of a heading, such as ¶
+            link.decompose()
+    highest = soup.find_all("h1")
+    title = " ".join(highest[0].get_text().split()) if highest else ""
+    if highest:
+        highest[0].decompose()
+    if len(highest) > 1:
+        for level in range(5, 0, -1):
+            for tag in soup.find_all(f"h{level}"):
+                tag.name = f"h{level + 1}"
+    how: dict[str, Any] = {
+        "heading_style": "ATX",
+        "bullets": "-",
+        "strip": MARKS,
+        "escape_asterisks": False,
+        "escape_underscores": False,
+    }
+    return title, {"": _plain(MarkdownConverter(**how).convert_soup(soup))}
+
+
+def _plain(text: str) -> str:
+    """Return text without NUL, ligatures, no-break spaces, blanks at line ends and runs of blank lines."""
+    text = LIGATURES.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text).encode("utf-8", "replace").decode()
+    lines = [line.rstrip() for line in text.replace("\0", "").replace("\xa0", " ").splitlines()]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+
+
+READERS = {".pdf": pdf, ".docx": docx, ".html": html, ".htm": html}
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
