@@ -17,7 +17,7 @@ FOLDERS = ("scores.jsonl", "predictions", "formatted", "synthetic", "raw")  # fr
 TEXTS = (
     *("system", "source", "instruction", "input", "output"),  # of tasks
     *("subject", "relation", "object"),  # of facts
-    *("filter", "reason", "text", "scores"),  # of rejections, documents and answers, scores
+    *("filter", "reason", "text", "thoughts", "scores"),  # of rejections, documents and answers, calls, scores
 )
 SHOWN = 160  # characters of a text
 

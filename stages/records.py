@@ -176,7 +176,10 @@ class Example(Record):
 
 
 class Call(Record):
-    """One request to a teacher and its answer; `request` is its hash, by which a recorded answer is found."""
+    """One request to a teacher and its answer; `request` is its hash, by which a recorded answer is found.
+
+    `thoughts` are what the model wrote before its answer. `finish_reason` is the server's word for how the answer ended.
+    """
 
     prefix: ClassVar[str] = "call"
 
@@ -186,6 +189,8 @@ class Call(Record):
     stopped: bool
     prompt_tokens: Tokens
     new_tokens: Tokens
+    thoughts: str = ""
+    finish_reason: str = ""
 
 
 class Rejection(Record):

@@ -9,6 +9,8 @@ from stages.params import ReplayTeacher, Runtime
 from stages.records import Call, content_hash, read
 from stages.teachers.teacher import Ask, Keep, Reply, Unit
 
+ANSWER = {"text", "stopped", "prompt_tokens", "new_tokens", "thoughts", "finish_reason"}
+
 
 class Recording:
     """A recorded calls.jsonl; the parameters hold its sha256, so that another recording is another run."""
@@ -34,7 +36,7 @@ class Recording:
             )
         for number, call in enumerate(found):
             assert call is not None
-            keep(number, [Reply(**call.model_dump(include={"text", "stopped", "prompt_tokens", "new_tokens"}))])
+            keep(number, [Reply(**call.model_dump(include=ANSWER))])
 
     def usd(self, prompt_tokens: int, new_tokens: int) -> float:
         return 0.0

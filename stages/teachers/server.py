@@ -15,7 +15,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from stages.errors import DataError, reason
 from stages.files import printable
 from stages.params import OpenAITeacher, Runtime
-from stages.teachers.teacher import Ask, Keep, Refused, Reply, Unit, about, counted
+from stages.teachers import completions
+from stages.teachers.teacher import Ask, Keep, Refused, Reply, Unit
 
 # What chat models use as control tokens. A server renders the template itself and would read them as such in a message.
 # Ordinary text has none of them: [NOTE], [FIRST_NAME], <b> and <think> are sent.
@@ -140,16 +141,7 @@ class OpenAI:
             seed=seed % 2**31,
         )
         try:
-            body = raw.parse()
-            choice = body.choices[0]
-            text = self._masked(printable(choice.message.content or ""))  # filters reject an empty answer
-            return Reply(
-                text=text.strip(),
-                stopped=choice.finish_reason == "stop",
-                prompt_tokens=counted(getattr(body.usage, "prompt_tokens", None), ask.estimate),
-                new_tokens=counted(getattr(body.usage, "completion_tokens", None), about(text)),
-                retries=raw.retries_taken,
-            )
+            return completions.reply(raw.parse(), ask, lambda text: self._masked(printable(text)), raw.retries_taken)
         except (ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
             raise _Unusable(
                 f"the server sent no chat completion: {self._masked(raw.text)[:80]!r}", raw.retries_taken

@@ -24,6 +24,7 @@ from stages.figures import TeacherCost
 from stages.files import write_text
 from stages.params import Budget, Sampling
 from stages.records import MOST_TOKENS, Call, Message, content_hash
+from stages.teachers import answers
 from stages.text.words import CJK
 
 REFUSALS_AT_FIRST = 16  # refusals allowed before the first answer
@@ -71,7 +72,10 @@ Unit = Sequence[Ask]
 
 
 class Reply(BaseModel):
-    """The stored answer to one request; `seconds` last from sending to the answer, retries included."""
+    """The stored answer to one request; `seconds` last from sending to the answer, retries included.
+
+    `text` may begin with thoughts; `thoughts` are those that a server sends in a field of their own.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -79,6 +83,8 @@ class Reply(BaseModel):
     stopped: bool
     prompt_tokens: int
     new_tokens: int
+    thoughts: str = ""
+    finish_reason: str = ""
     retries: int = 0
     seconds: float = 0.0
 
@@ -197,6 +203,7 @@ class Teacher:
         path = self.stored(unit)
         if path in self.refused:
             empty: dict[str, Any] = {"text": "", "stopped": False, "prompt_tokens": 0, "new_tokens": 0}
+            empty["finish_reason"] = answers.REFUSED
             return [Call(messages=ask.messages, request=content_hash(ask.request), **empty) for ask in unit]
         try:
             replies = REPLIES.validate_json(path.read_bytes())
@@ -205,17 +212,20 @@ class Teacher:
             raise DataError(f"{path}: a damaged answer; delete this file and run again") from None
         self.retries += sum(reply.retries for reply in replies)
         self.seconds += sum(reply.seconds for reply in replies)
-        return [
-            Call(
-                messages=ask.messages,
-                request=content_hash(ask.request),
-                text=reply.text,
-                stopped=reply.stopped,
-                prompt_tokens=counted(reply.prompt_tokens, ask.estimate),
-                new_tokens=counted(reply.new_tokens, about(reply.text)),
-            )
-            for ask, reply in paired
-        ]
+        return [self._call(ask, reply) for ask, reply in paired]
+
+    def _call(self, ask: Ask, reply: Reply) -> Call:
+        thoughts, text = answers.separated(reply.text)
+        return Call(
+            messages=ask.messages,
+            request=content_hash(ask.request),
+            text=text,
+            stopped=reply.stopped,
+            prompt_tokens=counted(reply.prompt_tokens, ask.estimate),
+            new_tokens=counted(reply.new_tokens, about(reply.thoughts + reply.text)),
+            thoughts=answers.joined(reply.thoughts, thoughts),
+            finish_reason=reply.finish_reason,
+        )
 
     def _require_answers(self, at_first: int) -> None:
         answered = len(self.calls) - len(self.refused)

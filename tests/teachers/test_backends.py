@@ -17,89 +17,11 @@ import pytest
 
 from stages import files, records
 from stages.errors import DataError
-from stages.params import Budget, OpenAITeacher, Price, ReplayTeacher, Sampling
+from stages.params import Budget, ReplayTeacher
 from stages.records import Message
-from stages.teachers.backends import OpenAI, Recording
+from stages.teachers.backends import Recording
 from stages.teachers.teacher import Ask, Teacher
-
-SAMPLING = Sampling(temperature=0.7, top_p=0.5, presence_penalty=2.0, max_new_tokens=20)
-FREE = Budget(max_calls=None, max_tokens=None, max_usd=None)
-RUNTIME: Any = None  # neither backend uses it
-TIMEOUT = 2.0  # seconds
-
-
-def asks(count: int) -> list[Ask]:
-    return [Ask((Message(role="user", content=f"question {i}"),), SAMPLING) for i in range(count)]
-
-
-def completion(text: str, finish: str = "stop") -> dict[str, Any]:
-    return {
-        "id": "x",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "m",
-        "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
-    }
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
-    """Serve on loopback; `trouble` lists its first answers to each question: status, body, headers.
-
-    Status "slow" is an answer that comes too late, "cut" one whose connection breaks in the middle; `slept` is how long the
-    client waited before each retry.
-    """
-    state = SimpleNamespace(trouble={}, seen=[], keys=set(), slept=[])
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            question = body["messages"][-1]["content"]
-            state.seen.append(body)
-            state.keys.add(self.headers["Authorization"])
-            troubles = state.trouble.get(question, [])
-            status, content, headers = troubles.pop(0) if troubles else (200, json.dumps(completion(f"re: {question}")), {})
-            if status == "slow":
-                threading.Event().wait(2 * TIMEOUT)
-                self.close_connection = True
-                return
-            cut = status == "cut"
-            status = 200 if cut else status
-            self.send_response(status)
-            for name, value in {"Content-Type": "application/json", **headers}.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content.encode()) + 100 * cut))
-            self.end_headers()
-            self.close_connection = cut
-            self.wfile.write(content.encode())
-
-        def log_message(self, *_: Any) -> None: ...
-
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
-    state.url = f"http://127.0.0.1:{listening.server_port}/v1"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("time.sleep", state.slept.append)  # back-off of the client and of this package
-    yield state
-    listening.shutdown()
-    listening.server_close()
-
-
-def teacher(server: SimpleNamespace, budget: Budget = FREE, key: str | None = None, retries: int = 3) -> Teacher:
-    options = OpenAITeacher(
-        kind="openai",
-        base_url=server.url,
-        model="m",
-        api_key_env=key,
-        concurrency=4,
-        timeout_seconds=TIMEOUT,
-        max_retries=retries,
-        price=Price(usd_per_million_input=1.0, usd_per_million_output=2.0),
-    )
-    return Teacher(OpenAI(options, RUNTIME), budget, seed=1)
-
+from tests.fixtures.serving import FREE, RUNTIME, SAMPLING, asks, completion, teacher
 
 NO_CHOICES = json.dumps({**completion(""), "choices": []})
 

@@ -1,0 +1,65 @@
+"""What of a model's text is its answer: thoughts before it are separated, and what ended without an answer is named."""
+
+import re
+
+from stages.records import Call
+
+REFUSED = "refused"  # the `finish_reason` of a request that was never answered
+NAMES = "(?i:think|thinking|thoughts?|reasoning|seed:think)"
+# How models mark their thoughts: most; Magistral; Kimi; Command A; Gemma; gpt-oss.
+TAG = re.compile(
+    rf"(?P<open><{NAMES}>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|channel>thought|<\|channel\|>analysis<\|message\|>)|"
+    rf"</{NAMES}>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<channel\|>|<\|channel\|>final<\|message\|>"
+)
+FENCE = re.compile(r"```[\w-]{0,20}\s{0,20}\Z")
+WRAPPED = re.compile(r"<(answer|response)>(.*)</\1>", re.IGNORECASE | re.DOTALL)
+BEFORE = 80  # characters before a tag that decide whether it begins a line
+
+
+def separated(text: str) -> tuple[str, str]:
+    """Return the thoughts in a model's text, and the answer without them.
+
+    A tag at the start of its line opens thoughts, an end tag closes them. Without an end tag, all that follows are thoughts.
+    An end tag alone closes all that precedes it: chat templates may write the first tag into the prompt. A tag inside its
+    line, in quotes or in a fence is a mention and stays.
+    """
+    thoughts, pieces = [], []
+    start, inside, mentioned = 0, False, False
+    for tag in TAG.finditer(text):
+        before = text[max(start, tag.start() - BEFORE) : tag.start()]
+        if not tag["open"]:
+            if inside or not (mentioned or before.endswith(tuple("`'\"“‘"))):
+                thoughts.append(text[start : tag.start()])
+                start, inside = tag.end(), False
+            mentioned = False
+        elif not inside:
+            inside = not before.strip(" \t") or (before.rstrip(" \t").endswith("\n") and not FENCE.search(before))
+            mentioned = not inside
+            if inside:
+                pieces.append(text[start : tag.start()])
+                start = tag.end()
+    (thoughts if inside else pieces).append(text[start:])
+    if not thoughts:
+        return "", text
+    answer = "".join(pieces).strip()
+    wrapped = WRAPPED.fullmatch(answer)
+    return joined(*thoughts), wrapped[2].strip() if wrapped else answer
+
+
+def joined(*thoughts: str) -> str:
+    return "\n\n".join(filter(None, (one.strip() for one in thoughts)))
+
+
+def unfinished(call: Call) -> str | None:
+    """Return why a call holds no whole answer, or None."""
+    if call.finish_reason == REFUSED:
+        return "was refused by the server"
+    limit = not call.stopped and (not call.finish_reason or re.search("length|max|limit", call.finish_reason, re.IGNORECASE))
+    ended = f" (finish_reason {call.finish_reason!r})" if call.finish_reason else ""
+    if not call.text and call.thoughts:
+        return "is thoughts alone, which used up max_new_tokens" if limit else f"is thoughts alone, without an answer{ended}"
+    if not call.text:
+        return f"is empty{ended}"
+    if not call.stopped:
+        return "was cut off at max_new_tokens" if limit else f"was broken off by the server{ended}"
+    return None

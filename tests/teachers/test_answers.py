@@ -1,0 +1,82 @@
+"""Thoughts in a model's text are separated from its answer; a tag that the answer only mentions stays in it."""
+
+import time
+
+import pytest
+
+from stages.teachers.answers import separated
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>hm</think>Yes.",
+        "<think>\nhm\n</think>\n\nYes.",
+        "\n <think>\nhm\n</think>\nYes.\n",
+        "<THINK>hm</THINK>Yes.",
+        "<thinking>hm</thinking>\nYes.",
+        "<thought>hm</thought>Yes.",
+        "<reasoning>\nhm\n</reasoning>\n\nYes.",
+        "<seed:think>hm</seed:think>Yes.",
+        "[THINK]hm[/THINK]Yes.",
+        "◁think▷hm◁/think▷Yes.",
+        "<|START_THINKING|>hm<|END_THINKING|>Yes.",
+        "<|channel>thought\nhm<channel|>Yes.",
+        "hm\n</think>\n\nYes.",
+        "hm</think>Yes.",
+        "<think>hm</think><answer>Yes.</answer>",
+        "<think>hm</think>\n<answer>\nYes.\n</answer>",
+        "<think></think>\n<think>hm</think>Yes.",
+        "<think>hm</think>\nYes.\n<think>\n</think>",
+        "Yes.\n<think>hm</think>",
+    ],
+)
+def test_thoughts_are_separated_from_the_answer(text: str) -> None:
+    assert separated(text) == ("hm", "Yes.")
+
+
+@pytest.mark.parametrize(
+    ("text", "thoughts", "answer"),
+    [
+        ("<think>a</think><think>b</think>Yes.", "a\n\nb", "Yes."),
+        ("<think>a <think>b</think> c</think>Yes.", "a <think>b\n\nc", "Yes."),
+        ("<think>first 2\n</think>\n5\n</think>\nYes.", "first 2\n\n5", "Yes."),
+        ("<think>hm, and on it goes", "hm, and on it goes", ""),
+        ("<think>hm</think>", "hm", ""),
+        ("</think>Yes.", "", "Yes."),
+        ("Sure.\n<think>hm</think>\nYes.", "hm", "Sure.\n\nYes."),
+        ("<think>Use `</think>` here.", "Use `", "` here."),
+    ],
+)
+def test_thoughts_in_unusual_places(text: str, thoughts: str, answer: str) -> None:
+    assert separated(text) == (thoughts, answer)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Yes.",
+        " Yes.\n",
+        "",
+        "Use `<think>draft</think>` as an example.",
+        "The model writes <think> and </think> around its thoughts.",
+        "Its thoughts end with `</think>`.",
+        'They end with "</think>".',
+        "```xml\n<think>\nhm\n</think>\n```",
+        "<answer>Yes.</answer>",
+        "<thinker>hm</thinker>",
+        "I think: <b>yes</b>",
+        "[think] about it",
+    ],
+)
+def test_text_without_thoughts_stays_as_it_is(text: str) -> None:
+    assert separated(text) == ("", text)
+
+
+@pytest.mark.parametrize(
+    "unit", ["<think></think>", "<think>", "</think>", "a <think>", "\n<think>", "```\n<think>", "<answer>"]
+)
+def test_many_tags_take_linear_time(unit: str) -> None:
+    started = time.monotonic()
+    separated(unit * 100_000)
+    assert time.monotonic() - started < 5
