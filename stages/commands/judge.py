@@ -6,6 +6,8 @@ only if both verdicts agree. The report states how often they agreed and how oft
 
 import random
 import re
+import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import SupportsFloat, TypedDict
@@ -21,6 +23,7 @@ from stages.errors import DataError
 from stages.params import Sampling
 from stages.records import Call, Example, Message, Prediction, aligned, content_hash
 from stages.statistics import rate_interval
+from stages.teachers.answers import unfinished
 from stages.teachers.backends import backend
 from stages.teachers.teacher import Ask, Teacher, template
 from stages.terminal import visible
@@ -32,8 +35,10 @@ CRITERIA = ("relevance", "accuracy", "fluency")
 VERDICT = re.compile(
     r"^[^\w\n]*(?:final )?verdict\W*(?:answer )?(A|B|tie)(?:[^\w\n]*|[^\w\n(]*\(.*\)[^\w\n)]*)$", re.IGNORECASE | re.MULTILINE
 )
-MARK = r"^[^\w\n]*(?:\d\W+)?{}\W*(?<![-−])([1-5])(?:/5)?[^\w\n]*$"
-GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=256)
+MARK = re.compile(
+    rf"^[^\w\n]*(?:\d\W+)?({'|'.join(CRITERIA)})\W*(?<![-−])([1-5])(?:/5)?[^\w\n]*$", re.IGNORECASE | re.MULTILINE
+)
+GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=1024)  # with room for thoughts
 
 
 class Pairwise(TypedDict):
@@ -85,6 +90,14 @@ def judge(systems: Sequence[str] | None, rows: int) -> None:
         }
         files.write_json(path, judged)
     _show(verdicts, ratings, f"{len(chosen)} rows of the {p.predict.split} split")
+    if lost := [reason for call in teacher.calls if (reason := unfinished(call))]:
+        reason, count = Counter(lost).most_common(1)[0]
+        print(
+            visible(
+                f"warning: {len(lost)} of {len(teacher.calls)} replies are incomplete; {count} of them: the reply {reason}"
+            ),
+            file=sys.stderr,
+        )
     print(visible(f"written to {path}"))
 
 
@@ -165,9 +178,13 @@ def _verdict(call: Call | None) -> int | None:
 
 
 def _marks(call: Call | None) -> dict[str, int] | None:
-    matches = {name: re.search(MARK.format(name), call.text, re.I | re.M) for name in CRITERIA} if call else {}
-    marks = {name: int(match[1]) for name, match in matches.items() if match}
-    return marks if len(marks) == len(CRITERIA) else None
+    """Return the last marks; a criterion that is marked again begins another rating, and only a complete one counts."""
+    ratings: list[dict[str, int]] = [{}]
+    for name, mark in MARK.findall(call.text) if call else []:
+        if name.lower() in ratings[-1]:
+            ratings.append({})
+        ratings[-1][name.lower()] = int(mark)
+    return ratings[-1] if len(ratings[-1]) == len(CRITERIA) else None
 
 
 def _share(hits: Sequence[bool]) -> float | None:

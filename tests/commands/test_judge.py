@@ -14,6 +14,8 @@ from stages.commands import judge
 from stages.errors import DataError
 from stages.figures import TeacherCost
 from stages.records import Example, Message, Prediction
+from stages.teachers.teacher import Teacher
+from tests.fixtures.asking import FREE
 from tests.fixtures.scripted import Scripted
 
 ROWS = [
@@ -166,6 +168,57 @@ def test_a_rating_outside_the_scale_is_unusable(mark: str) -> None:
     assert judge.rubric(ROWS, answers("new", *"abcd"), teacher) == {"n": 0, "unusable": 4}
 
 
+RATING = "relevance: {}\naccuracy: {}\nfluency: {}\n"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        RATING.format(2, 2, 3) + RATING.format(5, 4, 5),
+        "Draft:\n" + RATING.format(2, 2, 3) + "No, better:\n" + RATING.format(5, 4, 5),
+        "relevance: 1\nHm, it does more.\n" + RATING.format(5, 4, 5),
+        "accuracy: 4\nrelevance: 2\n" + RATING.format(5, 4, 5),
+        RATING.format(5, 1, 1) + "fluency: 5\naccuracy: 4\nrelevance: 5",
+        RATING.format(5, 4, 5) + "All in all a good answer.",
+    ],
+)
+def test_final_marks_count_and_drafts_do_not(reply: str) -> None:
+    teacher: Any = Scripted(lambda prompt: reply)
+    assert judge.rubric(ROWS, answers("new", *"abcd"), teacher)["accuracy"] == 4.0
+    assert judge.rubric(ROWS, answers("new", *"abcd"), teacher)["relevance"] == 5.0
+
+
+@pytest.mark.parametrize(
+    "reply", [RATING.format(2, 2, 3) + "relevance: 5\naccuracy: 4", RATING.format(2, 2, 3) + "accuracy: 4"]
+)
+def test_drafted_marks_complete_no_unfinished_rating(reply: str) -> None:
+    teacher: Any = Scripted(lambda prompt: reply)
+    assert judge.rubric(ROWS, answers("new", *"abcd"), teacher) == {"n": 0, "unusable": 4}
+
+
+@pytest.mark.parametrize(
+    ("reply", "marks"),
+    [
+        (f"<think>\n{RATING.format(2, 2, 3)}</think>\n{RATING.format(5, 4, 5)}", {"relevance": 5, "accuracy": 4, "fluency": 5}),
+        (f"{RATING.format(2, 2, 3)}</think>\n{RATING.format(5, 4, 5)}", {"relevance": 5, "accuracy": 4, "fluency": 5}),
+        (f"<think>\n{RATING.format(2, 2, 3)}", None),
+        (f"<think>\n{RATING.format(2, 2, 3)}</think>\nThe answer is good.", None),
+    ],
+)
+def test_marks_in_thoughts_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reply: str, marks: dict[str, int] | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (call,) = Teacher(Scripted(lambda prompt: reply), FREE, seed=1).answer([judge._ask("judge_rubric", ROWS[0], ["x"])])
+    assert judge._marks(call) == marks
+
+
+def test_verdict_in_thoughts_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    teacher = Teacher(Scripted(lambda prompt: "<think>\nVerdict: A\n</think>\nVerdict: tie"), FREE, seed=1)
+    assert judge.pairwise(ROWS, answers("new", *"abcd"), answers("old", *"efgh"), teacher)["ties"] == 4
+
+
 def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the current folder one with the answers of two systems and a scripted teacher."""
     teacher = SimpleNamespace(model_dump=lambda: {"kind": "scripted"})
@@ -214,6 +267,14 @@ def test_command_prints_wins_and_ratings(tmp_path: Path, monkeypatch: pytest.Mon
     rated = [line.split() for line in printed.splitlines() if line.strip().startswith(("tuned_42", "base_3shot"))]
     assert rated == [["tuned_42", "5", "4", "3", "3", "0"], ["base_3shot", "5", "4", "3", "3", "0"]]
     assert printed.endswith("written to reports/n/judge.json\n")
+
+
+def test_command_warns_of_replies_without_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    prepare(tmp_path, monkeypatch)
+    monkeypatch.setattr(judge, "Teacher", lambda *given: Teacher(Scripted(lambda prompt: ("<think>hm", False)), FREE, seed=1))
+    judge.judge(None, rows=3)
+    warning = "warning: 12 of 12 replies are incomplete; 12 of them: the reply is thoughts alone, which used up max_new_tokens"
+    assert warning in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
