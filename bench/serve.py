@@ -64,6 +64,8 @@ def main() -> None:
             concurrency=1,
             timeout_seconds=300,
             max_retries=2,
+            limit_field="max_tokens",
+            omit=[],
             price=Price(usd_per_million_input=0.0, usd_per_million_output=0.0),
         )
         teacher = Teacher(OpenAI(options, runtime), Budget(max_calls=None, max_tokens=None, max_usd=None), p.seed)

@@ -50,8 +50,15 @@ class Price(Section):
     usd_per_million_output: Annotated[float, Field(ge=0)]
 
 
+LimitField = Literal["max_tokens", "max_completion_tokens"]
+OptionalField = Literal["seed", "temperature", "top_p", "presence_penalty"]
+
+
 class OpenAITeacher(Section):
-    """A server with OpenAI's chat completions; `api_key_env` names the variable with the key, null if none is needed."""
+    """A server with OpenAI's chat completions; `api_key_env` names the variable with the key, null if none is needed.
+
+    `limit_field` names the field of a request that holds max_new_tokens. The fields in `omit` are not sent.
+    """
 
     kind: Literal["openai"]
     base_url: Annotated[str, StringConstraints(pattern=r"^https?://"), AfterValidator(_without_secrets)]
@@ -60,6 +67,8 @@ class OpenAITeacher(Section):
     concurrency: Positive
     timeout_seconds: Annotated[float, Field(gt=0)]
     max_retries: Count
+    limit_field: LimitField
+    omit: list[OptionalField]
     price: Price
 
 

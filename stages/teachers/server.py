@@ -14,8 +14,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from stages.errors import DataError, reason
 from stages.files import printable
-from stages.params import OpenAITeacher, Runtime
-from stages.teachers import completions
+from stages.params import OpenAITeacher, Runtime, Sampling
+from stages.teachers import completions, refusals
 from stages.teachers.teacher import Ask, Keep, Refused, Reply, Unit
 
 # What chat models use as control tokens. A server renders the template itself and would read them as such in a message.
@@ -34,6 +34,7 @@ CONTROL = re.compile(
 )
 PART = 8  # characters of a key that a text may not hold in a row
 REFUSALS = (400, 413, 422)  # of one request, while others are answered
+LONGEST = 300  # characters of a server's words
 
 
 class OpenAI:
@@ -49,7 +50,9 @@ class OpenAI:
 
     def __init__(self, options: OpenAITeacher, runtime: Runtime) -> None:
         self.options = options
-        self.identity = {"model": options.model, "base_url": options.base_url.rstrip("/")}
+        self.identity: dict[str, Any] = {"model": options.model, "base_url": options.base_url.rstrip("/")}
+        if options.omit:  # otherwise answers stored before this option was there keep their names
+            self.identity["omit"] = sorted(set(options.omit))
 
     def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]:
         for start in range(0, len(asks), self.options.concurrency):
@@ -92,7 +95,20 @@ class OpenAI:
         return (prompt_tokens * price.usd_per_million_input + new_tokens * price.usd_per_million_output) / 1e6
 
     def _reason(self, error: Exception) -> str:
-        return reason(Exception(self._masked(str(error)))) if str(error) else reason(error)
+        """Return the server's words, without the key, and the option to change if they name one."""
+        import openai
+
+        if not isinstance(error, openai.APIStatusError):
+            return reason(Exception(self._masked(str(error)))) if str(error) else reason(error)
+        status, message = error.status_code, self._masked(refusals.words(error.response.text))
+        shown = reason(Exception(f"Error code: {status}" + (f" - {message[:LONGEST]}" if message else "")))
+        return "; ".join(filter(None, (shown, refusals.remedy(message, self.options))))
+
+    def _fields(self, sampling: Sampling, seed: int) -> dict[str, Any]:
+        """Return the sampling options that a request sends; the server's default applies to those left out."""
+        fields = sampling.model_dump(exclude={"max_new_tokens"}) | {"seed": seed % 2**31}
+        sent = {name: value for name, value in fields.items() if name not in self.options.omit}
+        return sent | {self.options.limit_field: sampling.max_new_tokens}
 
     def _masked(self, text: str) -> str:
         """Hide the key and long parts of it, which a server may send back; before a text is cut, or a part would remain."""
@@ -134,11 +150,7 @@ class OpenAI:
         raw = client.chat.completions.with_raw_response.create(
             model=self.options.model,
             messages=[message.model_dump() for message in ask.messages],
-            temperature=ask.sampling.temperature,
-            top_p=ask.sampling.top_p,
-            presence_penalty=ask.sampling.presence_penalty,
-            max_tokens=ask.sampling.max_new_tokens,
-            seed=seed % 2**31,
+            **self._fields(ask.sampling, seed),
         )
         try:
             return completions.reply(raw.parse(), ask, lambda text: self._masked(printable(text)), raw.retries_taken)
