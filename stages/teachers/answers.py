@@ -5,14 +5,26 @@ import re
 from stages.records import Call
 
 REFUSED = "refused"  # the `finish_reason` of a request that was never answered
-NAMES = "(?i:think|thinking|thoughts?|reasoning|seed:think)"
-# How models mark their thoughts: most; Magistral; Kimi; Command A; Gemma; gpt-oss.
+NAMES = r"(?i:(?:\w{1,20}[:_])?think|thinking|thoughts?|reasoning)"
+# How models mark their thoughts: most, LongCat and Seed included; Magistral; Kimi; Command A; Gemma; MedGemma; Apertus;
+# OpenThinker; gpt-oss, whose control tokens some servers remove, so that "analysis" and "assistantfinal" are left.
 TAG = re.compile(
-    rf"(?P<open><{NAMES}>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|channel>thought|<\|channel\|>analysis<\|message\|>)|"
-    rf"</{NAMES}>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<channel\|>|<\|channel\|>final<\|message\|>"
+    rf"(?P<open><{NAMES}>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|channel>thought|<unused94>thought|<\|inner_prefix\|>|"
+    r'<\|begin_of_thought\|>|<\|channel\|>(?:analysis|commentary)<\|message\|>|\Aanalysis(?=[A-Z"“]))|'
+    rf"</{NAMES}>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<channel\|>|<unused95>|<\|inner_suffix\|>|<\|end_of_thought\|>|"
+    r"(?:<\|end\|><\|start\|>assistant)?<\|channel\|>final<\|message\|>|(?<!\s)assistantfinal(?=\S)"
 )
 FENCE = re.compile(r"```[\w-]{0,20}\s{0,20}\Z")
-WRAPPED = re.compile(r"<(answer|response)>(.*)</\1>", re.IGNORECASE | re.DOTALL)
+WRAPPED = re.compile(
+    r"(?:<(answer|response|output)>|<\|(?:START_RESPONSE|begin_of_solution)\|>)(?P<inner>.*)"
+    r"(?:</\1>|<\|(?:END_RESPONSE|end_of_solution)\|>)",
+    re.IGNORECASE | re.DOTALL,
+)
+# Tokens that end a turn, which some servers leave in the text; `</s>` is also the end of HTML's <s>.
+END = re.compile(
+    r"(?:<\|(?:im_end|end|return|eo[tm]_id|endoftext|end_of_text|END_OF_TURN_TOKEN)\|>|<end_of_turn>|<turn\|>|\[\|endofturn\|\]|"
+    r"<｜end▁of▁sentence｜>|</s>)\s*\Z"
+)
 BEFORE = 80  # characters before a tag that decide whether it begins a line
 
 
@@ -21,8 +33,11 @@ def separated(text: str) -> tuple[str, str]:
 
     A tag at the start of its line opens thoughts, an end tag closes them. Without an end tag, all that follows are thoughts.
     An end tag alone closes all that precedes it: chat templates may write the first tag into the prompt. A tag inside its
-    line, in quotes or in a fence is a mention and stays.
+    line, in quotes or in a fence is a mention and stays. A token at the end that ends the turn is removed.
     """
+    end = END.search(text)
+    if end and not (end[0].startswith("</s>") and "<s>" in text):
+        text = text[: end.start()]
     thoughts, pieces = [], []
     start, inside, mentioned = 0, False, False
     for tag in TAG.finditer(text):
@@ -43,7 +58,7 @@ def separated(text: str) -> tuple[str, str]:
         return "", text
     answer = "".join(pieces).strip()
     wrapped = WRAPPED.fullmatch(answer)
-    return joined(*thoughts), wrapped[2].strip() if wrapped else answer
+    return joined(*thoughts), wrapped["inner"].strip() if wrapped else answer
 
 
 def joined(*thoughts: str) -> str:

@@ -30,7 +30,11 @@ def reply(body: Any, ask: Ask, clean: Callable[[str], str], retries: int) -> Rep
     text = clean(_text([part for part in parts if part not in inline])).strip()
     field = next(filter(None, (_text(getattr(message, name, None)) for name in THOUGHTS)), "")
     thoughts = clean(joined(field, _text(inline)))
+    if text == thoughts:  # some servers send unfinished thoughts as content too
+        text = ""
     word = clean(_text(reason.get("type") if isinstance(reason, dict) else reason))[:LONGEST_WORD]
+    if not text and getattr(message, "refusal", None):
+        word = "refusal"
     new_tokens = counted(getattr(body.usage, "completion_tokens", None), about(thoughts + text))
     return Reply(
         text=text,

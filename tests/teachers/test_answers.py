@@ -22,6 +22,15 @@ from stages.teachers.answers import separated
         "◁think▷hm◁/think▷Yes.",
         "<|START_THINKING|>hm<|END_THINKING|>Yes.",
         "<|channel>thought\nhm<channel|>Yes.",
+        "<longcat_think>hm</longcat_think>\nYes.",
+        "<unused94>thought\nhm<unused95>Yes.",
+        "<|inner_prefix|>hm<|inner_suffix|>Yes.",
+        "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Yes.<|return|>",
+        "<|channel|>commentary<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Yes.",
+        "<|START_THINKING|>hm<|END_THINKING|><|START_RESPONSE|>Yes.<|END_RESPONSE|>",
+        "<|begin_of_thought|>hm<|end_of_thought|>\n<|begin_of_solution|>Yes.<|end_of_solution|>",
+        "<thinking>hm</thinking>\n<output>Yes.</output>",
+        "<think>hm</think>Yes.<|im_end|>\n",
         "hm\n</think>\n\nYes.",
         "hm</think>Yes.",
         "<think>hm</think><answer>Yes.</answer>",
@@ -42,6 +51,9 @@ def test_thoughts_are_separated_from_the_answer(text: str) -> None:
         ("<think>a <think>b</think> c</think>Yes.", "a <think>b\n\nc", "Yes."),
         ("<think>first 2\n</think>\n5\n</think>\nYes.", "first 2\n\n5", "Yes."),
         ("<think>hm, and on it goes", "hm, and on it goes", ""),
+        ("analysisWe need it short.assistantfinalYes.", "We need it short.", "Yes."),
+        ("analysisWe need it short, and on", "We need it short, and on", ""),
+        ("assistantfinalYes.", "", "Yes."),
         ("<think>hm</think>", "hm", ""),
         ("</think>Yes.", "", "Yes."),
         ("Sure.\n<think>hm</think>\nYes.", "hm", "Sure.\n\nYes."),
@@ -64,6 +76,8 @@ def test_thoughts_in_unusual_places(text: str, thoughts: str, answer: str) -> No
         'They end with "</think>".',
         "```xml\n<think>\nhm\n</think>\n```",
         "<answer>Yes.</answer>",
+        "analysis of the costs: none",
+        "An assistantfinally wrote <s>no</s>",
         "<thinker>hm</thinker>",
         "I think: <b>yes</b>",
         "[think] about it",
@@ -74,7 +88,15 @@ def test_text_without_thoughts_stays_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["<think></think>", "<think>", "</think>", "a <think>", "\n<think>", "```\n<think>", "<answer>"]
+    "token", ["<|im_end|>", "<|eot_id|>", "<end_of_turn>\n", "<｜end▁of▁sentence｜>", "</s>", "[|endofturn|]"]
+)
+def test_token_that_ends_the_turn_is_removed(token: str) -> None:
+    assert separated(f"Yes.{token}") == ("", "Yes.")
+    assert separated(f"It is {token}, no?") == ("", f"It is {token}, no?")
+
+
+@pytest.mark.parametrize(
+    "unit", ["<think></think>", "<think>", "</think>", "a <think>", "\n<think>", "```\n<think>", "<answer>", "</s> "]
 )
 def test_many_tags_take_linear_time(unit: str) -> None:
     started = time.monotonic()
