@@ -7,7 +7,6 @@ only if both verdicts agree. The report states how often they agreed and how oft
 import random
 import re
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import SupportsFloat, TypedDict
@@ -23,7 +22,7 @@ from stages.errors import DataError
 from stages.params import Sampling
 from stages.records import Call, Example, Message, Prediction, aligned, content_hash
 from stages.statistics import rate_interval
-from stages.teachers.answers import unfinished
+from stages.teachers.answers import incomplete
 from stages.teachers.backends import backend
 from stages.teachers.teacher import Ask, Teacher, template
 from stages.terminal import visible
@@ -90,14 +89,8 @@ def judge(systems: Sequence[str] | None, rows: int) -> None:
         }
         files.write_json(path, judged)
     _show(verdicts, ratings, f"{len(chosen)} rows of the {p.predict.split} split")
-    if lost := [reason for call in teacher.calls if (reason := unfinished(call))]:
-        reason, count = Counter(lost).most_common(1)[0]
-        print(
-            visible(
-                f"warning: {len(lost)} of {len(teacher.calls)} replies are incomplete; {count} of them: the reply {reason}"
-            ),
-            file=sys.stderr,
-        )
+    if lost := incomplete(teacher.calls):
+        print(visible(f"warning: {lost}"), file=sys.stderr)
     print(visible(f"written to {path}"))
 
 

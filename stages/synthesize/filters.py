@@ -36,8 +36,9 @@ def length(text: str, low: int, high: int, by_spaces: bool = False) -> str | Non
     return None if low <= words <= high else f"{words} words, allowed are {low} to {high}"
 
 
-def finished(text: str, stopped: bool) -> str | None:
-    return None if stopped and text.endswith(tuple(".!?。！？")) else "does not end like a sentence"
+def finished(text: str, lost: str | None) -> str | None:
+    """Reject an answer that is not whole, for the reason that the teacher's reply has, and one that ends inside a sentence."""
+    return lost or (None if text.endswith(tuple(".!?。！？")) else "does not end like a sentence")
 
 
 def leftovers(text: str) -> str | None:

@@ -16,6 +16,7 @@ from stages.params import GeneralInstruct, Sampling
 from stages.records import Call, Document, Message, Rejection
 from stages.synthesize import diversity, filters, instances
 from stages.synthesize.made import Inputs, Made, steps
+from stages.teachers.answers import unfinished
 from stages.teachers.teacher import Ask, Teacher, template
 
 ITEM = re.compile(r"(?:^|\n)[ \t]*(\d{1,9})[ \t]?[.)．、）][ \t]*")
@@ -29,10 +30,13 @@ class Shown(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """An instruction from a teacher's list; its parents are the call and the demonstrations."""
+    """An instruction from a teacher's list; its parents are the call and the demonstrations.
+
+    `unfinished` is why the list is not whole. A reply without any instruction gives one without text.
+    """
 
     text: str
-    finished: bool
+    unfinished: str | None
     parents: tuple[str, ...]
 
 
@@ -89,15 +93,15 @@ def _list_asks(shown: Sequence[Sequence[Shown]], first: int, sampling: Sampling)
 
 def _candidates(calls: Sequence[Call | None], shown: Sequence[Sequence[Shown]]) -> list[Candidate]:
     return [
-        Candidate(text, finished, (call.id, *(one.id for one in some)))
+        Candidate(text, lost, (call.id, *(one.id for one in some)))
         for call, some in zip(calls, shown, strict=True)
         if call
-        for text, finished in listed(call, len(some))
+        for text, lost in listed(call, len(some)) or [("", unfinished(call) or "holds no instruction")]
     ]
 
 
-def listed(call: Call, shown: int) -> list[tuple[str, bool]]:
-    """Return the instructions of an answer that continues a list of `shown`, and whether the answer was finished.
+def listed(call: Call, shown: int) -> list[tuple[str, str | None]]:
+    """Return the instructions of an answer that continues a list of `shown`, and why the answer is not whole, or None.
 
     The paper stops the teacher at a blank line and at number 16. Here the answer ends at twice the number of demonstrations,
     and a blank line ends only an instruction, since chat models put blank lines between them. Text before a list that repeats
@@ -108,8 +112,8 @@ def listed(call: Call, shown: int) -> list[tuple[str, bool]]:
     if not items or items[0][0] != shown + 1:
         items = [(shown + 1, head), *items]
     texts = [re.sub(r"\s+", " ", text.strip().split("\n\n")[0]).strip() for number, text in items if number < 2 * shown]
-    finished = call.stopped or any(number >= 2 * shown for number, _ in items)
-    return [(text, finished) for text in texts if text]
+    lost = None if any(number >= 2 * shown for number, _ in items) else unfinished(call)
+    return [(text, lost) for text in texts if text]
 
 
 def _is_accepted(candidate: Candidate, made: Made, novelty: filters.Novelty, options: GeneralInstruct) -> bool:
@@ -117,7 +121,7 @@ def _is_accepted(candidate: Candidate, made: Made, novelty: filters.Novelty, opt
     text, chinese = candidate.text, "zh" in options.languages and filters.is_chinese(candidate.text)
     rules = options.rules.zh if chinese else options.rules.en
     judges: dict[str, Callable[[], str | None]] = {
-        "finished": lambda: None if candidate.finished else "the answer ran into the token limit",
+        "finished": lambda: candidate.unfinished,
         "length": lambda: filters.length(text, rules.min_words, rules.max_words, by_spaces=not chinese),
         "keywords": lambda: filters.keywords(text, rules.keywords),
         "prefix": lambda: filters.prefix(text, rules.prefixes),
@@ -125,7 +129,7 @@ def _is_accepted(candidate: Candidate, made: Made, novelty: filters.Novelty, opt
         "script": lambda: filters.script(text, options.languages),
         "novelty": lambda: novelty.check(text),
     }
-    reasons = ((name, judges[name]()) for name in options.filters)
+    reasons = ((name, judges[name]()) for name in (options.filters if text else ["finished"]))
     failed = next(((name, reason) for name, reason in reasons if reason), None)
     if failed:
         made.rejected.append(Rejection(text=text, filter=failed[0], reason=failed[1], parents=candidate.parents[:1]))
@@ -141,6 +145,13 @@ def _extend(made: Made, fresh: Sequence[Candidate], teacher: Teacher, options: G
     """
     asks = [_ask("classification", new.text, options.classification_sampling, follow_ups=1) for new in fresh]
     judged = [(new, call) for new, call in zip(fresh, teacher.answer(asks), strict=True) if call]
+    is_whole = len(judged) == len(fresh)
+    made.rejected += [
+        _without_instances(new, f"whether it is classification: the reply {unfinished(call)}", call)
+        for new, call in judged
+        if not call.text
+    ]
+    judged = [(new, call) for new, call in judged if call.text]
     closed = [call.text.strip().lower().startswith("yes") for _, call in judged]
     asks = [
         _ask("output_first" if is_closed else "input_first", new.text, options.instance_sampling, instances=options.instances)
@@ -159,11 +170,16 @@ def _extend(made: Made, fresh: Sequence[Candidate], teacher: Teacher, options: G
             made.kept.append(document)
             made.tasks += [instances.task(one, document, is_closed, answer.id) for one in passed]
         else:
-            reason = f"none of its {len(found)} instances passed" if found else "the answer holds no instance"
-            made.rejected.append(
-                Rejection(text=new.text, filter="instances", reason=reason, parents=(*parents[:1], *parents[-2:]))
-            )
-    return len(judged) == len(fresh) and None not in answers
+            lost = unfinished(answer)
+            none = f"the reply {lost}" if lost else "the answer holds no instance"
+            reason = f"none of its {len(found)} instances passed" if found else none
+            made.rejected.append(_without_instances(new, reason, call, answer))
+    return is_whole and None not in answers
+
+
+def _without_instances(new: Candidate, reason: str, *calls: Call) -> Rejection:
+    parents = (new.parents[0], *(call.id for call in calls))
+    return Rejection(text=new.text, filter="instances", reason=reason, parents=parents)
 
 
 def _ask(name: str, instruction: str, sampling: Sampling, follow_ups: int = 0, **values: int) -> Ask:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stages.params import GeneralInstruct, InstanceFilter
 from stages.records import Call, Document, Message, Rejection, Task
+from stages.teachers.answers import unfinished
 
 NEXT_TASK = re.compile(r"(?:^|\n)[ \t]*Task[ \t]*[:：]")
 LABEL = re.compile(r"(?:^|\n)[ \t]*Class label[ \t]*[:：][ \t]*", re.IGNORECASE)
@@ -17,19 +18,19 @@ TURN = re.compile(r"(?:^|\n)[ \t]*(User|Assistant)[ \t]*[:：]")
 
 @dataclass(frozen=True)
 class Instance:
-    """An input, which may be empty, and its output; the last one of an answer that was cut off is not finished."""
+    """An input, which may be empty, and its output; `unfinished` is why the last one of an answer is not whole."""
 
     input: str
     output: str
-    finished: bool
+    unfinished: str | None
 
 
 def read(call: Call, is_closed: bool) -> list[Instance]:
     """Return the instances of an answer, which ends where the teacher adds a task of its own."""
     text, *after = NEXT_TASK.split(call.text, maxsplit=1)
     pairs = _labelled(text) if is_closed else _examples(text)
-    finished = call.stopped or bool(after)
-    return [Instance(*pair, finished or number < len(pairs)) for number, pair in enumerate(pairs, start=1)]
+    lost = None if after else unfinished(call)
+    return [Instance(*pair, lost if number == len(pairs) else None) for number, pair in enumerate(pairs, start=1)]
 
 
 def _labelled(text: str) -> list[tuple[str, str]]:
@@ -72,7 +73,7 @@ def _judged(one: Instance, conflict: bool, repeated: bool, before: int, most: in
     """Return each filter's verdict and reason; `before` counts the kept instances before this one."""
     ends = (one.input[-1:], one.output[-1:])
     return {
-        "finished": (not one.finished, "the answer ran into the token limit"),
+        "finished": (one.unfinished is not None, f"the reply {one.unfinished}"),
         "echo": (one.input == one.output, "the output repeats the input"),
         "empty": (not one.output, "no output"),
         "colon": (":" in ends or "：" in ends, "input or output ends with a colon"),

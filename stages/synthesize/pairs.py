@@ -55,7 +55,10 @@ DENIAL = re.compile(r"\b(?:not|never|without|nor|cannot|none)\b|n['’]t\b|\bno\
 
 @dataclass(frozen=True)
 class QaPair:
-    """`generator` is "rules" or "teacher"; `calls` are the teacher's; `answer` and `again` are None before an answer."""
+    """`generator` is "rules" or "teacher"; `calls` are the teacher's; `answer` and `again` are None before an answer.
+
+    `unfinished` is why the last call holds no whole answer.
+    """
 
     passage: Document
     generator: str
@@ -63,6 +66,7 @@ class QaPair:
     answer: str | None = None
     again: str | None = None
     calls: tuple[str, ...] = ()
+    unfinished: str | None = None
 
     @cached_property
     def document(self) -> Document:
@@ -109,7 +113,8 @@ class Sieve:
 
     def _round_trip(self, pair: QaPair) -> str | None:
         agreement = f1(pair.answer or "", pair.again or "")
-        return f"token F1 {agreement:.2f} with the second answer {pair.again!r}" if agreement < self.min_f1 else None
+        lost = f", which {pair.unfinished}" if pair.unfinished else ""
+        return f"token F1 {agreement:.2f} with the second answer {pair.again!r}{lost}" if agreement < self.min_f1 else None
 
     def _duplicate(self, pair: QaPair) -> str | None:
         if key(pair.question) in self.asked:
@@ -120,8 +125,8 @@ class Sieve:
 
 def _parsed(pair: QaPair) -> str | None:
     if not pair.question.endswith(("?", "？")):
-        return "is not a question"
-    return "has no answer that ends" if pair.answer == "" else None
+        return pair.unfinished or "is not a question"
+    return pair.unfinished or "has no answer" if pair.answer == "" else None
 
 
 def self_contained(question: str, subject: set[str]) -> str | None:

@@ -14,6 +14,7 @@ from stages.records import Call, Document, Message, Rejection
 from stages.synthesize import diversity, filters, general_instruct
 from stages.synthesize.made import Inputs, Made
 from stages.tasks.complaints import Mix, compose
+from stages.teachers.answers import unfinished, unquoted
 from stages.teachers.teacher import Ask, Teacher, template
 
 
@@ -54,24 +55,27 @@ def _filtered(
     for call, demonstrations in zip(calls, shown, strict=True):
         if call is None:  # the budget ended before it
             continue
-        failed = _rejected_by(call, options, novelty)
+        text = unquoted(call.text)
+        failed = _rejected_by(text, unfinished(call), options, novelty)
         if failed:
-            made.rejected.append(Rejection(text=call.text, filter=failed[0], reason=failed[1], parents=(call.id,)))
+            made.rejected.append(Rejection(text=text, filter=failed[0], reason=failed[1], parents=(call.id,)))
         else:
-            novelty.add(call.text)
+            novelty.add(text)
             parents = (call.id, *(document.id for document in demonstrations))
-            made.kept.append(Document(text=call.text, kind="body", source="self_instruct", parents=parents))
+            made.kept.append(Document(text=text, kind="body", source="self_instruct", parents=parents))
     return made
 
 
-def _rejected_by(call: Call, options: ComplaintInstruct, novelty: filters.Novelty) -> tuple[str, str] | None:
-    """Return the first filter that throws the answer out, and why."""
+def _rejected_by(text: str, lost: str | None, options: ComplaintInstruct, novelty: filters.Novelty) -> tuple[str, str] | None:
+    """Return the first filter that throws the answer out, and why; `lost` is why it is not whole. An empty one never passes."""
+    if lost and not text:
+        return "finished", lost
     judges: dict[str, Callable[[], str | None]] = {
-        "finished": lambda: filters.finished(call.text, call.stopped),
-        "length": lambda: filters.length(call.text, options.min_words, options.max_words),
-        "leftovers": lambda: filters.leftovers(call.text),
-        "repetition": lambda: filters.repetition(call.text, options.max_repetition),
-        "novelty": lambda: novelty.check(call.text),
+        "finished": lambda: filters.finished(text, lost),
+        "length": lambda: filters.length(text, options.min_words, options.max_words),
+        "leftovers": lambda: filters.leftovers(text),
+        "repetition": lambda: filters.repetition(text, options.max_repetition),
+        "novelty": lambda: novelty.check(text),
     }
     reasons = ((name, judges[name]()) for name in options.filters)
     return next(((name, reason) for name, reason in reasons if reason), None)

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from stages.errors import DataError
 from stages.params import GraphData, SelfKG
-from stages.records import Call, Document, Fact, Message, Rejection, content_hash
+from stages.records import Document, Fact, Message, Rejection, content_hash
 from stages.synthesize.diversity import distinct_figures
 from stages.synthesize.made import Inputs, Made
 from stages.tasks.questions import INVENTING, WRONG, GraphQuestion, Wordings, choice, declining, open_ended, yes_no
+from stages.teachers.answers import unfinished, unquoted
 from stages.teachers.teacher import Ask, Teacher, template
 from stages.text.words import CJK
 
@@ -95,22 +96,28 @@ def _reworded(pairs: Sequence[GraphQuestion], teacher: Teacher, options: SelfKG)
     calls = teacher.answer([Ask(prompt(pair.ask), options.sampling) for pair in pairs])
     for pair, call in zip(pairs, calls, strict=True):
         if call:  # None: the budget ended before it
-            yield replace(pair, ask=call.text, parents=(*pair.parents, call.id)), _lost(pair, call, options.filters)
+            text = unquoted(call.text)
+            failure = _failure(pair, text, unfinished(call), options.filters)
+            yield replace(pair, ask=text, parents=(*pair.parents, call.id)), failure
 
 
-def _lost(pair: GraphQuestion, call: Call, filters: Sequence[str]) -> Failure | None:
-    """Return the first filter that the rewording fails: it must stay a question and keep entities, numbers and negation."""
+def _failure(pair: GraphQuestion, text: str, unfinished: str | None, filters: Sequence[str]) -> Failure | None:
+    """Return the first filter that the rewording fails: it must stay a question and keep entities, numbers and negation.
+
+    `unfinished` is why the reply is not whole; an empty one never passes.
+    """
     marks = "?？" if pair.ask.endswith(tuple("?？")) else "?.:？。："
     names = [name for name in pair.names if name in pair.ask]
-    lost = next((name for name in names if not _whole(name).search(call.text)), None)
-    whole = call.stopped and "\n" not in call.text and call.text.endswith(tuple(marks))
+    lost = next((name for name in names if not _whole(name).search(text)), None)
+    whole = "\n" not in text and text.endswith(tuple(marks))
     reasons = {
-        "finished": not whole and "no whole question",
+        "finished": unfinished or (not whole and "no whole question"),
         "entities_survived": lost and f"without {lost!r}",
-        "numbers_survived": Counter(NUMBER.findall(pair.ask)) != Counter(NUMBER.findall(call.text)) and "other numbers",
-        "negation_survived": _denies(pair.ask, names) != _denies(call.text, names) and "denies more or less",
+        "numbers_survived": Counter(NUMBER.findall(pair.ask)) != Counter(NUMBER.findall(text)) and "other numbers",
+        "negation_survived": _denies(pair.ask, names) != _denies(text, names) and "denies more or less",
     }
-    return next(((name, f"{reason}; was {pair.ask!r}") for name in filters if (reason := reasons.get(name))), None)
+    on = filters if text else ["finished"]
+    return next(((name, f"{reason}; was {pair.ask!r}") for name in on if (reason := reasons.get(name))), None)
 
 
 def _whole(name: str) -> re.Pattern[str]:

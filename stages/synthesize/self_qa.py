@@ -21,6 +21,7 @@ from stages.synthesize import rows, rules
 from stages.synthesize.diversity import distinct_figures
 from stages.synthesize.made import Inputs, Made
 from stages.synthesize.pairs import QaPair, Sieve
+from stages.teachers.answers import unfinished, unquoted
 from stages.teachers.teacher import Ask, Teacher, template
 from stages.text.passages import cut, headings, is_cjk
 
@@ -99,9 +100,9 @@ class Asker:
         ]
         asks = [Ask((_user(prompt),), self.options.question_sampling, follow_ups=2 * count) for prompt in prompts]
         return [
-            QaPair(passage, "teacher", NUMBER.sub("", line, count=1).strip(), calls=(call.id,))
+            QaPair(passage, "teacher", question, calls=(call.id,), unfinished=lost)
             for passage, call in self._answered(passages, asks)
-            for line in [line for line in call.text.splitlines() if line.strip()][:count]
+            for question, lost in _listed(call)[:count]
         ]
 
     def answers(self, pairs: Sequence[QaPair]) -> list[QaPair]:
@@ -111,7 +112,12 @@ class Asker:
         ]
         asks = [Ask((_user(prompt),), self.options.answer_sampling, follow_ups=1) for prompt in prompts]
         return [
-            replace(pair, answer=call.text.strip() if call.stopped else "", calls=(*pair.calls, call.id))
+            replace(
+                pair,
+                answer=unquoted(call.text.strip()) if call.stopped else "",
+                calls=(*pair.calls, call.id),
+                unfinished=unfinished(call),
+            )
             for pair, call in self._answered(pairs, asks)
         ]
 
@@ -119,11 +125,21 @@ class Asker:
         """Ask as the tuned model will be asked, question first and passage below: not the prompt of the first answer."""
         system = Message(role="system", content=self.data.system)
         asks = [Ask((system, _user(f"{pair.question}\n{pair.passage.text}")), self.options.answer_sampling) for pair in pairs]
-        return [replace(pair, again=call.text, calls=(*pair.calls, call.id)) for pair, call in self._answered(pairs, asks)]
+        return [
+            replace(pair, again=call.text, calls=(*pair.calls, call.id), unfinished=unfinished(call))
+            for pair, call in self._answered(pairs, asks)
+        ]
 
     def _answered(self, asked: Sequence[Any], asks: Sequence[Ask]) -> list[tuple[Any, Call]]:
         calls = self.teacher.answer(asks)
         return [(item, call) for item, call in zip(asked, calls, strict=True) if call is not None]
+
+
+def _listed(call: Call) -> list[tuple[str, str | None]]:
+    """Return the questions of a reply, one a line, and why the last one is not whole; one empty question if there is none."""
+    lines = [line for line in call.text.splitlines() if line.strip()] or [""]
+    questions = [unquoted(NUMBER.sub("", line, count=1).strip()) for line in lines]
+    return [*((question, None) for question in questions[:-1]), (questions[-1], unfinished(call))]
 
 
 def _user(prompt: str) -> Message:

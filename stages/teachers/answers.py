@@ -1,6 +1,8 @@
 """What of a model's text is its answer: thoughts before it are separated, and what ended without an answer is named."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 
 from stages.records import Call
 
@@ -25,6 +27,8 @@ END = re.compile(
     r"(?:<\|(?:im_end|end|return|eo[tm]_id|endoftext|end_of_text|END_OF_TURN_TOKEN)\|>|<end_of_turn>|<turn\|>|\[\|endofturn\|\]|"
     r"<｜end▁of▁sentence｜>|</s>)\s*\Z"
 )
+QUOTES = ('""', "“”", "„“", "„”", "«»", "»«", "「」", "『』", "‘’", "''")
+IN_WORD = re.compile(r"(?<=\w)['’](?=\w)")
 BEFORE = 80  # characters before a tag that decide whether it begins a line
 
 
@@ -65,6 +69,13 @@ def joined(*thoughts: str) -> str:
     return "\n\n".join(filter(None, (one.strip() for one in thoughts)))
 
 
+def unquoted(text: str) -> str:
+    """Return a text without quotation marks around all of it; marks around a part of it stay."""
+    marks, inner = text[:1] + text[-1:], text[1:-1].strip()
+    is_part = not set(marks).isdisjoint(IN_WORD.sub("", inner))
+    return inner if inner and marks in QUOTES and not is_part else text
+
+
 def unfinished(call: Call) -> str | None:
     """Return why a call holds no whole answer, or None."""
     if call.finish_reason == REFUSED:
@@ -78,3 +89,11 @@ def unfinished(call: Call) -> str | None:
     if not call.stopped:
         return "was cut off at max_new_tokens" if limit else f"was broken off by the server{ended}"
     return None
+
+
+def incomplete(calls: Sequence[Call]) -> str:
+    """Return how many replies hold no whole answer, and why most of them do not; "" if all do."""
+    if not (lost := [reason for call in calls if (reason := unfinished(call))]):
+        return ""
+    reason, count = Counter(lost).most_common(1)[0]
+    return f"{len(lost)} of {len(calls)} replies are incomplete; {count} of them: the reply {reason}"

@@ -43,7 +43,7 @@ GOOD = (
     ],
 )
 def test_finished_needs_a_sentence_end_by_the_teacher(text: str, stopped: bool, passes: bool) -> None:
-    assert (filters.finished(text, stopped) is None) == passes
+    assert (filters.finished(text, None if stopped else "was cut off") is None) == passes
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_authored_bodies_pass_the_filters() -> None:
         body.text: reason
         for body in BODIES
         for reason in (
-            filters.finished(body.text, True),
+            filters.finished(body.text, None),
             filters.length(body.text, 8, 60),
             filters.leftovers(body.text),
             filters.repetition(body.text, 0.2),
@@ -297,6 +297,32 @@ def test_useless_teacher_makes_no_rows(answers: list[tuple[str, bool]]) -> None:
     assert (made.kept, made.tasks, len(made.rejected)) == ([], [], 6)
     assert listed.stages[-1] == Step(stage="kept", count=0)
     assert listed.rows == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "filter", "reason"),
+    [
+        ((GOOD[0], False), "finished", "was cut off at max_new_tokens"),
+        (("", False), "finished", "is empty"),
+        (("", True), "finished", "is empty"),
+        (("No end", True), "finished", "does not end like a sentence"),
+        ((f"Thoughts.\n{GOOD[0]}", True), "leftovers", "has a line break"),
+    ],
+)
+def test_rejected_body_names_the_fault_of_the_reply(answer: tuple[str, bool], filter: str, reason: str) -> None:
+    made, _ = run([answer], calls=2)
+    assert [(one.filter, one.reason) for one in made.rejected] == [(filter, reason)] * 2
+
+
+def test_empty_body_never_passes() -> None:
+    options = options_for(calls=1, demonstrations=3, min_words=1, max_words=60, rows=1, filters=["leftovers"])
+    assert self_instruct._rejected_by("", "is empty", options, filters.Novelty([], 0.7)) == ("finished", "is empty")
+
+
+@pytest.mark.parametrize("marks", ['""', "“”", "„“", "«»", "「」", "''"])
+def test_quoted_body_is_kept_without_its_quotes(marks: str) -> None:
+    made, _ = run([(f"{marks[0]}{GOOD[0]}{marks[1]}", True)], calls=1)
+    assert [document.text for document in made.kept] == [GOOD[0]]
 
 
 def test_funnel_without_calls_counts_zero() -> None:

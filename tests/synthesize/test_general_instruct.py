@@ -34,7 +34,7 @@ def test_the_seeds_are_a_hundred_and_more_of_every_kind() -> None:
 def test_every_seed_passes_the_filters() -> None:
     novelty, refused = filters.Novelty([], DEFAULT.max_rouge_l), []
     for task in POOL:
-        made, candidate = Made(), general_instruct.Candidate(task.instruction, True, ("call",))
+        made, candidate = Made(), general_instruct.Candidate(task.instruction, None, ("call",))
         if not general_instruct._is_accepted(candidate, made, novelty, DEFAULT):
             refused.append((made.rejected[0].filter, made.rejected[0].reason, task.instruction))
     assert refused == []
@@ -218,7 +218,33 @@ def test_silent_teacher_ends_with_zero_counts() -> None:
     made = run(script([]), patience=3)
     listed = funnel("self_instruct", made, 3, "")
     assert (made.kept, made.tasks, made.figures["ended_by"]) == ([], [], "patience")
-    assert {step.count for step in listed.stages} == {0}
+    assert [step.count for step in listed.stages] == [3] + [0] * (len(listed.stages) - 1)
+    assert [(one.filter, one.reason) for one in made.rejected] == [("finished", "is empty")] * 3
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [("", "is empty"), ("Let me think", "was cut off at max_new_tokens"), ("16. One too many", "holds no instruction")],
+)
+def test_list_without_instructions_names_its_fault(reply: str, reason: str) -> None:
+    made = run(script([reply], cut_off=["think"]), filters=["novelty", "finished"])
+    assert [(one.filter, one.reason) for one in made.rejected] == [("finished", reason)]
+
+
+def test_list_without_text_never_passes() -> None:
+    made = run(script([""]), filters=["punctuation", "novelty"])
+    assert (made.kept, [one.reason for one in made.rejected]) == ([], ["is empty"])
+
+
+def test_silence_is_no_answer_to_whether_it_is_classification() -> None:
+    teacher = script([numbered(NEW[:2])], closed=[NEW[1]])
+    answer = teacher.reply
+    silent = f"Task: {NEW[0]}\nIs it classification?"
+    teacher.reply = lambda prompt: ("", True) if prompt.endswith(silent) else answer(prompt)
+    made = run(teacher, target=9)
+    assert [(one.filter, one.text, one.reason) for one in made.rejected if one.text == NEW[0]] == [
+        ("instances", NEW[0], "whether it is classification: the reply is empty")
+    ]
 
 
 def test_too_few_seeds_are_refused() -> None:

@@ -73,7 +73,22 @@ def test_last_instance_of_a_cut_off_answer_is_dropped() -> None:
     teacher = script([numbered(NEW[:1])], {NEW[0]: examples(("a", "whole"), ("b", "hal"))}, cut_off=["whole"])
     made = run(teacher)
     assert [task.output for task in made.tasks] == ["whole"]
-    assert [rejection.filter for rejection in made.rejected] == ["instance_finished"]
+    assert [(one.filter, one.reason) for one in made.rejected] == [
+        ("instance_finished", "the reply was cut off at max_new_tokens")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("", "the reply is empty"),
+        ("Let me think", "the reply was cut off at max_new_tokens"),
+        ("No idea.", "the answer holds no instance"),
+    ],
+)
+def test_reply_without_instances_names_its_fault(answer: str, reason: str) -> None:
+    made = run(script([numbered(NEW[:1])], {NEW[0]: answer}, cut_off=["think"]))
+    assert [(one.filter, one.reason) for one in made.rejected] == [("instances", reason)]
 
 
 def test_instruction_without_instances_is_never_shown() -> None:

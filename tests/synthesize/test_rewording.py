@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from stages.params import GraphData
-from stages.records import Call
 from stages.synthesize import self_kg
 from stages.synthesize.made import Made
 from stages.tasks.questions import GraphQuestion
@@ -70,6 +69,33 @@ def test_bad_rewording_is_rejected_by_its_filter(
 def test_a_rewording_keeps_whole_names_and_what_is_denied(
     asked: str, reworded: str, names: tuple[str, ...], filter: str | None
 ) -> None:
-    call = Call(messages=(), request="", text=reworded, stopped=True, prompt_tokens=1, new_tokens=1)
-    failure = self_kg._lost(GraphQuestion("yes_no", asked, "Yes.", names, ()), call, options().filters)
+    failure = self_kg._failure(GraphQuestion("yes_no", asked, "Yes.", names, ()), reworded, None, options().filters)
     assert (failure and failure[0]) == filter
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (lambda text: (text, False), "was cut off at max_new_tokens; was"),
+        (lambda text: ("", False), "is empty; was"),
+        (lambda text: (f"{text} Sure", True), "no whole question; was"),
+    ],
+)
+def test_rejected_rewording_names_the_fault_of_the_reply(data: GraphData, fetched: Fetched, reply: Any, reason: str) -> None:
+    made = synthesized(data, fetched, Scripted(reply), reword=3, templates=False, declining=0)
+    rejected = [one for one in made.rejected if one.filter == "finished"]
+    assert len(rejected) == 3 and all(one.reason.startswith(reason) for one in rejected)
+
+
+def test_empty_rewording_never_passes(data: GraphData, fetched: Fetched) -> None:
+    made = synthesized(data, fetched, Scripted(lambda _: ""), reword=3, templates=False, declining=0, filters=["duplicate"])
+    assert made.kept == []
+    assert [one.reason.split(";")[0] for one in made.rejected if one.filter == "finished"] == ["is empty"] * 3
+
+
+def test_quoted_rewording_is_kept_without_its_quotes(data: GraphData, fetched: Fetched) -> None:
+    def reply(asked: str) -> str:
+        return f"“Kindly say: {asked.removeprefix('Write this question in other words: ')}”"
+
+    made = synthesized(data, fetched, Scripted(reply), reword=3, templates=False, declining=0)
+    assert [task.instruction[:12] for task in made.tasks] == ["Kindly say: "] * 3

@@ -9,6 +9,7 @@ from stages.errors import DataError
 from stages.params import Shares
 from stages.synthesize.made import funnel
 from tests.fixtures.handbook import DATA, DECLINE, GOLD, SILVER, asked, document, many, plan_teacher, run, teacher
+from tests.fixtures.scripted import Answer
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +43,42 @@ def test_each_pair_filter_rejects_its_case() -> None:
     assert [pair.text for pair in made.kept] == ["What is the yearly fee of Plan 4?\n$4.50"]
     counts = [step.count for step in funnel("self_qa", made, 0, "").stages]
     assert counts == [6, 5, 4, 3, 2, 1, 1]
+
+
+QUESTION = "1. What is the yearly fee of Plan 0?"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "again", "filter", "reason"),
+    [
+        ("", "", "", "parsed", "is empty"),
+        ("1. What is the", "", "", "parsed", "is not a question"),
+        (("1. What is the", False), "", "", "parsed", "was cut off at max_new_tokens"),
+        (("", False), "", "", "parsed", "is empty"),
+        (QUESTION, "", "", "parsed", "is empty"),
+        (QUESTION, ("$0.50", False), "", "parsed", "was cut off at max_new_tokens"),
+        (QUESTION, "$0.50", ("", False), "round_trip", "token F1 0.00 with the second answer '', which is empty"),
+        (QUESTION, "$0.50", "no idea", "round_trip", "token F1 0.00 with the second answer 'no idea'"),
+    ],
+)
+def test_rejected_pair_names_the_fault_of_the_reply(
+    question: Answer, answer: Answer, again: Answer, filter: str, reason: str
+) -> None:
+    replies = {"question": question, "answer": answer, "again": again}
+    made = run(many(1), teacher(lambda sort, _: replies[sort]), generator="teacher")
+    assert [(one.filter, one.reason) for one in made.rejected] == [(filter, reason)]
+
+
+def test_whole_questions_of_a_cut_reply_are_used() -> None:
+    reply = {"question": (f"{QUESTION}\n2. What is the", False), "answer": "$0.50", "again": "$0.50"}
+    made = run(many(1), teacher(lambda sort, _: reply[sort]), generator="teacher")
+    assert (len(made.kept), [one.reason for one in made.rejected]) == (1, ["was cut off at max_new_tokens"])
+
+
+def test_quotes_around_questions_and_answers_are_removed() -> None:
+    reply = {"question": '1. "What is the yearly fee of Plan 0?"', "answer": "“$0.50”", "again": '"$0.50"'}
+    made = run(many(1), teacher(lambda sort, _: reply[sort]), generator="teacher")
+    assert asked(made) == {"What is the yearly fee of Plan 0?": "$0.50"}
 
 
 @pytest.mark.parametrize(

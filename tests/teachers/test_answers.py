@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from stages.teachers.answers import separated
+from stages.teachers.answers import separated, unquoted
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,43 @@ def test_many_tags_take_linear_time(unit: str) -> None:
     started = time.monotonic()
     separated(unit * 100_000)
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"Yes, it is."', "Yes, it is."),
+        ("“Yes.”", "Yes."),
+        ("„Ja.“", "Ja."),
+        ("„Tak.”", "Tak."),
+        ("«Oui.»", "Oui."),
+        ("« Oui. »", "Oui."),
+        ("»Ja.«", "Ja."),
+        ("「はい。」", "はい。"),
+        ("『好。』", "好。"),
+        ("‘Yes.’", "Yes."),
+        ("'I don't know.'", "I don't know."),
+        ("‘I don’t know.’", "I don’t know."),
+    ],
+)
+def test_quotes_around_a_text_are_removed(text: str, expected: str) -> None:
+    assert unquoted(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'She said "no" and left.',
+        '"No" and "yes" are "answers"',
+        '"No," he said, "never."',
+        "“A” or “B”",
+        '"',
+        '""',
+        '"No',
+        "«No”",
+        "'the boys' book'",
+        "",
+    ],
+)
+def test_quotes_around_a_part_stay(text: str) -> None:
+    assert unquoted(text) == text
