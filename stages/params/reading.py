@@ -121,6 +121,8 @@ def _explain(error: dict[str, Any], values: Any) -> list[str]:
         error |= {"msg": f"input should be one of {expected}"} if expected else {"type": "missing"}
     key = ".".join(map(str, loc))
     if error["type"] == "extra_forbidden":
+        if owners := _owners(loc, values):
+            return [f"{key} = {shown(key, error['input'])}: {owners}"]
         close = difflib.get_close_matches(str(loc[-1]), _known_keys(loc[:-1], values), n=1, cutoff=0.4)
         return [f"{key} = {shown(key, error['input'])}: unknown key" + (f"; did you mean {close[0]}?" if close else "")]
     if error["type"] == "missing":
@@ -156,13 +158,33 @@ def _without_union_tags(loc: tuple[Any, ...], values: Any, is_missing: bool) -> 
     return tuple(kept)
 
 
+def _owners(loc: tuple[Any, ...], values: Any) -> str:
+    """Return which kind of a section has a key that the chosen kind lacks, "" if none has it."""
+    *place, name = loc
+    _, field, section = _place(tuple(place), values)
+    if not field or not isinstance(kind := field.discriminator, str):
+        return ""
+    members = [member.model_fields for member in _members(field)]
+    owners = [owner for fields in members if name in fields for owner in get_args(fields[kind].annotation)]
+    chosen = ".".join(map(str, (*place, kind)))
+    remedy = "choose that one, or leave the key out where conf/ or the command sets it"
+    return f"belongs to {chosen} = {' or '.join(owners)}, not to {section[kind]}; {remedy}" if owners else ""
+
+
 def _known_keys(loc: tuple[Any, ...], values: Any) -> list[str]:
+    return [field.alias or name for name, field in _place(loc, values)[0].model_fields.items()]
+
+
+def _place(loc: tuple[Any, ...], values: Any) -> tuple[type[BaseModel], FieldInfo | None, Any]:
+    """Return the section at a path, the field that holds it, and its values."""
     section: type[BaseModel] = Params
+    field = None
     for part in loc:
         values = values[part]
         if part in section.model_fields:
-            section = _section_of(section.model_fields[part], values)
-    return [field.alias or name for name, field in section.model_fields.items()]
+            field = section.model_fields[part]
+            section = _section_of(field, values)
+    return section, field, values
 
 
 def _section_of(field: FieldInfo, values: Any) -> type[BaseModel]:
@@ -171,11 +193,16 @@ def _section_of(field: FieldInfo, values: Any) -> type[BaseModel]:
         return get_args(field.annotation)[0]
     if get_origin(field.annotation) not in (Union, UnionType):
         return field.annotation  # type: ignore[return-value]
-    bare = [getattr(member, "__origin__", member) for member in get_args(field.annotation)]  # without Annotated
-    members = [member for member in bare if isinstance(member, type) and issubclass(member, BaseModel)]
+    members = _members(field)
     key = field.discriminator if isinstance(field.discriminator, str) else ""
     chosen = [m for m in members if key and values.get(key) in get_args(m.model_fields[key].annotation)]
     return (chosen or members)[0]
+
+
+def _members(field: FieldInfo) -> list[type[BaseModel]]:
+    """Return the sections of a union."""
+    bare = [getattr(member, "__origin__", member) for member in get_args(field.annotation)]  # without Annotated
+    return [member for member in bare if isinstance(member, type) and issubclass(member, BaseModel)]
 
 
 # `schema` is a key of params.yaml; pydantic warns that BaseModel has a deprecated method of that name.

@@ -122,6 +122,16 @@ def test_params_yaml_has_exactly_the_keys_of_conf() -> None:
     assert {key for key, _ in params.flatten(committed)} == {key for key, _ in params.flatten(there)}
 
 
+@pytest.mark.parametrize("choice", [option for option in OPTIONS if option.split("=")[0] in ("teacher", "synthesis")])
+def test_smoke_runs_with_each_teacher_and_method(choice: str) -> None:
+    composed("experiment=smoke", choice, *WITH.get(choice, []))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_sets_no_key_of_a_single_teacher(experiment: str) -> None:
+    assert "teacher" not in params.load(CONF / "experiment" / f"{experiment}.yaml")
+
+
 @pytest.mark.parametrize(
     ("override", "named"),
     [

@@ -63,6 +63,25 @@ def test_committed_params_are_valid() -> None:
             "data.columns.output = False: input should be a valid string; YAML",
         ),
         ({"data": ROWS | {"vaild": 0.1}}, "data.vaild = 0.1: unknown key; did you mean valid?"),
+        (
+            {"teacher": OPENAI | {"batch_size": 4}},
+            "teacher.batch_size = 4: belongs to teacher.kind = local, not to openai; choose",
+        ),
+        (
+            {"teacher.base_url": "https://example.org"},
+            "teacher.base_url = '***': belongs to teacher.kind = openai, not to local",
+        ),
+        ({"model": HUB | {"sha256": "a"}}, "model.sha256 = 'a': belongs to model.source = wheel, not to hub; choose"),
+        (
+            {"synthesis.self_instruct.target": 9},
+            "synthesis.self_instruct.target = 9: belongs to synthesis.self_instruct.form = gen",
+        ),
+        ({"data": ROWS | {"locale": "en_US"}}, "data.locale = 'en_US': belongs to data.kind = complaints, not to rows; choose"),
+        ({"adapter.init_r": 4}, "adapter.init_r = 4: belongs to adapter.type = adalora, not to lora; choose"),
+        (
+            {"data": ROWS | {"decline": "x"}},
+            "data.decline = 'x': belongs to data.kind = documents or graph, not to rows; choose",
+        ),
     ],
 )
 def test_mistake_is_one_line_with_key_value_and_expectation(changes: dict[str, Any], line: str) -> None:
