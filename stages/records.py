@@ -48,7 +48,7 @@ class Message(BaseModel):
     """One turn of a chat; fields with their default value are not stored.
 
     A turn that is not `trained` is only context. `tools`, a JSON list as text, describes on the first turn what the chat may
-    call. `name` and `tool_call_id` belong to the answer of a tool.
+    call. `name` and `tool_call_id` belong to the answer of a tool. A prompt `thinks` if its answer begins with reasoning.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,6 +61,7 @@ class Message(BaseModel):
     tools: str = ""
     name: str = ""
     tool_call_id: str = ""
+    thinks: bool = False
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -131,7 +132,7 @@ class Task(Record):
 
     `source` defines the clusters of standard errors (layout, document, entity or row). `slices` name the hard
     features of the row. `choices` are all possible answers to a closed question, including the right one. A chat may call
-    `tools`; `tool_calls` belong to the right answer. Instruction and input are empty if a tool's answer comes last.
+    `tools`; `reasoning` and `tool_calls` belong to the right answer. Instruction and input are empty after a tool's turn.
     """
 
     prefix: ClassVar[str] = "task"
@@ -147,6 +148,7 @@ class Task(Record):
     choices: tuple[str, ...] = ()
     style: Style | None = None
     tools: str = ""
+    reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
 
 
@@ -168,7 +170,10 @@ class Example(Record):
 
     @property
     def prompt(self) -> tuple[Message, ...]:
-        return self.messages[:-1]
+        *before, answer = self.messages
+        if answer.reasoning and before:
+            before[-1] = before[-1].model_copy(update={"thinks": True})
+        return tuple(before)
 
     @property
     def reference(self) -> str:
@@ -206,6 +211,7 @@ class Rejection(Record):
 class Prediction(Record):
     """The answer of one system to one example; `stopped` is false if it reached the token limit.
 
+    `thoughts` precede the text where the reference has thoughts too; only the text is scored.
     `choice_logprobs` and `choice_tokens` belong to the example's choices. `reference_logprob` (nats) is that of the reference
     and its end token, or None if it was not measured.
     """
@@ -222,6 +228,7 @@ class Prediction(Record):
     choice_tokens: tuple[int, ...] = ()
     reference_logprob: float | None = None
     reference_tokens: int = 0
+    thoughts: str = ""
 
 
 class Score(Record):

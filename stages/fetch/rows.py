@@ -197,19 +197,16 @@ def _from_messages(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[
         raise DataError(
             f"{place}: {name!r} ends with calls of tools, which data.task = {data.task} cannot score; set it to text"
         )
-    if answer.reasoning:
-        raise DataError(
-            f"{place}: {name}[{len(chat)}] is the right answer and has thoughts, which would be scored; delete them"
-        )
-    given = data.columns.tools
+    given, output = data.columns.tools, answer.content
+    if not answer.tool_calls:
+        output = _output(place, name, _named(place, name, output, data.labels), data.task)
     return {
         "system": system,
         "history": tuple(history),
         "instruction": "",
         "input": question,
-        "output": answer.content
-        if answer.tool_calls
-        else _output(place, name, _named(place, name, answer.content, data.labels), data.task),
+        "output": output,
+        "reasoning": answer.reasoning,
         "tool_calls": answer.tool_calls,
         "tools": turns.tools(place, given, row.get(given)) if given else "",
     }

@@ -12,7 +12,7 @@ from stages.figures import Agreement, Machine, PredictionCost
 from stages.generation import decoding, likelihoods
 from stages.models.loading import LanguageModel
 from stages.records import Example, Message, Prediction
-from stages.text import chat
+from stages.text import chat, thoughts
 from stages.text.prompts import with_shots
 
 
@@ -53,18 +53,25 @@ def predict(
         texts = decoding.greedy(lm, [prompts[i] for i in batch], max_new_tokens)
         answers.update(zip(batch, texts, strict=True))
     scored = references(lm, examples[:likelihood_rows], prompts, batch_size)
+    thinking = {i for i, example in enumerate(examples) if example.messages[-1].reasoning}
+    marks = thoughts.marks(lm.tokenizer) if thinking else None
     return [
         Prediction(
             example=example.id,
             system=system,
             prompt_tokens=len(prompts[i]),
-            **asdict(answers[i]),
+            **asdict(answers[i]) | (_apart(answers[i].text, marks) if marks and i in thinking else {}),
             **(scored[i] if i < len(scored) else {}),
             **choices(lm, example, prompts[i]),
             parents=(example.id,),
         )
         for i, example in enumerate(examples)
     ]
+
+
+def _apart(text: str, marks: thoughts.Marks) -> dict[str, str]:
+    before, answer = thoughts.separated(text, marks)
+    return {"thoughts": before, "text": answer}
 
 
 def references(
@@ -119,13 +126,13 @@ def agreement(
     agreed, total, rows = 0, 0, 0
     for example, prediction in zip(examples, predictions, strict=False):
         prompt = chat.prompt_ids(lm.tokenizer, example.prompt)
-        answer = chat.text_ids(lm.tokenizer, prediction.text)
+        answer = chat.text_ids(lm.tokenizer, prediction.thoughts + prediction.text)
         if not answer:
             continue
         logits = likelihoods.forced(lm, prompt, answer)
         same = int((logits[:-1].argmax(-1) == torch.tensor(answer, device=lm.model.device)).sum())
         agreed, total, rows = agreed + same, total + len(answer), rows + (same == len(answer))
-    counted = sum(bool(prediction.text) for prediction in predictions[: len(examples)])
+    counted = sum(bool(prediction.thoughts + prediction.text) for prediction in predictions[: len(examples)])
     return Agreement(
         rows=counted,
         token_agreement=round(agreed / total, 6) if total else None,

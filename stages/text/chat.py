@@ -158,11 +158,11 @@ def has_control_tokens(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], answer_next: bool) -> str:
-    """Render the chat with the model's own template, with a fixed date, and without thinking before the next answer.
+    """Render the chat with the model's own template, with a fixed date, and without thoughts unless the prompt thinks.
 
     BREAK divides control tokens within messages.
     """
-    return _rendered(tokenizer, _turns(tokenizer, messages), answer_next)
+    return _rendered(tokenizer, _turns(tokenizer, messages), answer_next, thinking=any(turn.thinks for turn in messages[-1:]))
 
 
 def _turns(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[Turn]:

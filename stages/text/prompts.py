@@ -25,7 +25,10 @@ def question(task: Task) -> tuple[Message, ...]:
 
 def answered(task: Task) -> tuple[Message, ...]:
     """Return the question and the right answer."""
-    return (*question(task), Message(role="assistant", content=task.output, tool_calls=task.tool_calls))
+    return (
+        *question(task),
+        Message(role="assistant", content=task.output, reasoning=task.reasoning, tool_calls=task.tool_calls),
+    )
 
 
 def shots_of(system: str) -> list[Message]:

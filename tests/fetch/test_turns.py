@@ -143,8 +143,9 @@ def test_call_in_another_spelling_is_the_same_call(tmp_path: Path, turn: Turn) -
 
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
 def test_thoughts_have_several_names(tmp_path: Path, key: str) -> None:
-    (_, turn) = task(tmp_path, openai({}, {key: "hm"}, {}, {})).history
-    assert turn == Message(role="assistant", content="turn 1", reasoning="hm")
+    found = task(tmp_path, openai({}, {key: "hm"}, {}, {key: "so"}))
+    assert found.history[1] == Message(role="assistant", content="turn 1", reasoning="hm")
+    assert answered(found)[-1] == Message(role="assistant", content="turn 3", reasoning="so")
 
 
 def test_developer_turn_replaces_the_system_prompt(tmp_path: Path) -> None:
