@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.errors import DataError
-from stages.fetch import choices, formats, rows, table
+from stages.fetch import choices, formats, rows, table, turns
 from stages.fetch.formats import Source
 from stages.fetch.table import Row, as_text
 from stages.files import read_json
@@ -24,7 +24,7 @@ from stages.records import Message, Task, TaskKind
 from stages.text.objects import parsed
 
 RECOGNISED = Path("data/raw/columns.json")  # what fetch recognised if data.columns is auto
-ASKED = ("messages", "system", "instruction", "input", "options")  # fields of a prompt
+ASKED = ("messages", "tools", "system", "instruction", "input", "options")  # fields of a prompt
 JSON_BEGINS = re.compile(r'\{\s*("|$)|\[\s*(\{|$)')
 TABLES, JSON = (".csv", ".tsv"), (".json", ".jsonl")
 RENAME = "rename it in the file"
@@ -135,22 +135,25 @@ def _task(place: str, row: Mapping[str, Any], asked: Columns, data: Data) -> Tas
     system, instruction, question = text("system"), text("instruction"), text("input")
     if name := asked.read.get("messages"):
         system, history, question = _chat(place, name, row[name], system)
-    if not (instruction + question).strip():
+    if not history and not (instruction + question).strip():
         table.require(place, asked.needed, row, RENAME)
         raise DataError(f"{place}: asks nothing, {_prompt_columns(asked)} empty; fill in or delete the row")
     kind: TaskKind = "text"
     options: tuple[str, ...] = ()
     if name := asked.read.get("options"):
         kind, options = "choice", tuple(rows.option_texts(place, name, row[name]).values())
+    has_developer = any(turn.role == "developer" for turn in history)
+    tools = asked.read.get("tools")
     task = Task(
         kind=kind,
-        system=system if system.strip() else data.system,
+        system=system if system.strip() else "" if has_developer else data.system,
         history=history,
         instruction=instruction,
         input=question,
         output="",
         source=place,
         choices=options,
+        tools=turns.tools(place, tools, row.get(tools)) if tools else "",
     )
     return choices.asked(place, task, 0, 1, 0)[0] if options else task
 
@@ -160,15 +163,18 @@ def _prompt_columns(asked: Columns) -> str:
 
 
 def _chat(place: str, name: str, value: Any, system: str) -> tuple[str, tuple[Message, ...], str]:
-    """Return system prompt, earlier turns and the last question; the right answer after it, if there is one, is not shown."""
-    turns = rows._turns(place, name, value)
-    if turns and turns[0].role == "system":
-        if system.strip():
-            raise DataError(f"{place}: a system prompt in a column of its own and another one in {name!r}; keep one of them")
-        system = turns.pop(0).content
-    if turns and turns[-1].role == "assistant":
-        turns.pop()
-    if not turns:
+    """Return system prompt, earlier turns and the last question; the right answer after it, if there is one, is not shown.
+
+    After the answer of a tool there is no question: the model answers that.
+    """
+    chat = turns.read(place, name, value)
+    if chat and chat[0].role in ("system", "developer") and system.strip():
+        raise DataError(f"{place}: a system prompt in a column of its own and another one in {name!r}; keep one of them")
+    if chat and chat[0].role == "system":
+        system = chat.pop(0).content
+    if chat and chat[-1].role == "assistant":
+        chat.pop()
+    if not chat:
         raise DataError(f"{place}: {name!r} asks nothing; it needs a turn of the user")
-    *history, user = turns
-    return system, tuple(history), user.content
+    question = chat.pop().content if chat[-1].role == "user" else ""
+    return system, tuple(chat), question

@@ -221,6 +221,16 @@ def test_last_user_turn_of_a_chat_is_asked(name: str, turns: list[dict[str, str]
     assert (task.system, [turn.content for turn in task.history], task.input) == ("Be kind.", ["1", "2"], "Hi")
 
 
+def test_chat_that_called_a_tool_asks_for_the_next_turn() -> None:
+    tools = [{"type": "function", "function": {"name": "find", "parameters": {}}}]
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "find", "arguments": "{}"}}]}
+    chat = [{"role": "developer", "content": "Be kind."}, *CHAT[1:], call, {"role": "tool", "content": "shelf 3"}]
+    row = {"messages": chat, "functions": tools}
+    (task,) = tasks(json.dumps(row) + "\n", rows_data({"messages": "messages", "tools": "functions"}))
+    assert [turn.role for turn in task.history] == ["developer", "user", "assistant", "tool"]
+    assert (task.system, task.input, json.loads(task.tools)) == ("", "", tools)
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
