@@ -167,6 +167,8 @@ def _type(annotation: Any, *constraints: Any) -> str:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) is list:
         return f"list of {_type(*get_args(annotation))}"
+    if get_origin(annotation) is dict:
+        return " by ".join(_type(part) for part in reversed(get_args(annotation)))
     if models(annotation):
         others = [_type(part) for part in get_args(annotation) if not models(part)]
         return " or ".join(["section", *others])
