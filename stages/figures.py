@@ -62,7 +62,7 @@ class MethodFigures(TypedDict, total=False):
 
 
 class Funnel(Figures):
-    """Where the candidates of a method went; `stopped_by` names a budget that ran out."""
+    """Where the candidates of a method went; `stopped_by` names a budget that ran out, `warning` why nothing was kept."""
 
     method: str
     calls: int
@@ -71,6 +71,7 @@ class Funnel(Figures):
     rejected: dict[str, Rejected]
     rows: int
     figures: MethodFigures
+    warning: str = ""
 
 
 class Recognised(Figures):

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from stages import figures, params, records, stage
+from stages.synthesize import losses
 from stages.synthesize.made import Made, funnel
 from stages.synthesize.methods import METHODS, read_inputs
 from stages.teachers.backends import backend
@@ -28,17 +29,20 @@ def main() -> None:
     records.write(folder / "passages.jsonl", made.passages)
     records.write(folder / "kept.jsonl", made.kept)
     records.write(folder / "rejected.jsonl", made.rejected)
-    figures.write(folder / "funnel.json", funnel(method, made, len(teacher.calls), teacher.spent))
+    warning = losses.warning(method, made, teacher.calls) if method in METHODS else ""
+    figures.write(folder / "funnel.json", funnel(method, made, len(teacher.calls), teacher.spent, warning))
     seconds, machine = round(time.monotonic() - started, 1), provenance.machine(runtime)
     cost = figures.SynthesisCost(**teacher.cost().model_dump(), seconds=seconds, machine=machine)
     figures.write(COST / f"synthesize_{method}.json", cost)
     print(f"{method}: {len(teacher.calls)} calls, {len(made.kept)} kept, {len(made.rejected)} rejected, {len(made.tasks)} rows")
     if teacher.refused:
         reason = next(iter(teacher.refused.values())).reason
-        warning = f"warning: {len(teacher.refused)} requests were refused and count as unanswered, e.g. {reason}"
-        print(visible(warning), file=sys.stderr)
+        refused = f"warning: {len(teacher.refused)} requests were refused and count as unanswered, e.g. {reason}"
+        print(visible(refused), file=sys.stderr)
     if teacher.spent:
         print(f"{method}: stopped by {teacher.spent}", file=sys.stderr)
+    if warning:
+        losses.show(warning)
 
 
 if __name__ == "__main__":

@@ -35,13 +35,13 @@ class Made:
     figures: MethodFigures = field(default_factory=MethodFigures)
 
 
-def funnel(method: str, made: Made, calls: int, spent: str) -> Funnel:
+def funnel(method: str, made: Made, calls: int, spent: str, warning: str = "") -> Funnel:
     """Count what `made` kept and what each filter rejected."""
     names = dict.fromkeys([*made.filters, *(rejection.filter for rejection in made.rejected)])
     thrown = {name: [rejection.text for rejection in made.rejected if rejection.filter == name] for name in names}
     rejected = {name: Rejected(count=len(texts), examples=texts[:3]) for name, texts in thrown.items()}
     stages = steps(made.filters, len(made.kept), made.rejected)
-    return Funnel(
+    counts = Funnel(
         method=method,
         calls=calls,
         stopped_by=spent,
@@ -50,6 +50,7 @@ def funnel(method: str, made: Made, calls: int, spent: str) -> Funnel:
         rows=len(made.tasks),
         figures=made.figures,
     )
+    return counts.model_copy(update={"warning": warning}) if warning else counts
 
 
 def steps(filters: Sequence[str], kept: int, rejected: Sequence[Rejection]) -> list[Step]:

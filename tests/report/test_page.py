@@ -157,6 +157,14 @@ def test_a_method_that_yields_nothing_is_reported(inputs: Any, run: Any) -> None
     assert "no candidate passed all filters" in html(run(inputs))
 
 
+def test_warning_of_a_method_that_kept_nothing_leads_the_report(inputs: Any, run: Any) -> None:
+    inputs.json("data/synthetic/self_instruct/funnel.json", {**inputs.funnel("self_instruct"), "warning": "Kept <i>nothing."})
+    folder = run(inputs)
+    page, text = html(folder), (folder / "report.md").read_text(encoding="utf-8")
+    assert page.index("Warning: Kept &lt;i&gt;nothing.") < page.index("<h2")
+    assert text.index("**Warning: Kept ") < text.index("## Scores")
+
+
 def test_figures_of_a_funnel_are_shown_and_counted(inputs: Any, run: Any) -> None:
     funnel = inputs.funnel("self_instruct")
     coverage = {"fees.md": {"passages": 4, "covered": 3}, "cards.md": {"passages": 2, "covered": 0}}
