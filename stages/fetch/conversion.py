@@ -27,10 +27,14 @@ class Unreadable(Exception):
 
 
 class Converted(NamedTuple):
-    """A title, and the text of each page by its number; a document without pages has one text, named ""."""
+    """A title, and the text of each page by its number; a document without pages has one text, named "".
+
+    `missed` names elements of a Word document that are not read.
+    """
 
     title: str
     parts: dict[str, str]
+    missed: list[str]
 
 
 def converted(paths: Sequence[Path]) -> dict[Path, Converted | Unreadable]:

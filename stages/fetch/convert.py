@@ -1,7 +1,8 @@
 """Write the text of a PDF, a Word document or a web page to standard output, as JSON: title and parts, or why there is none.
 
 A program of its own, which stages.fetch.conversion starts for each file: the file may be hostile, so time and memory are
-limited. The parts of a PDF are its pages by number; other documents have one part, in Markdown.
+limited. The parts of a PDF are its pages by number; other documents have one part, in Markdown. `missed` names what of a
+Word document is not read, such as equations.
 """
 
 import codecs
@@ -15,9 +16,16 @@ from typing import Any
 
 LONGEST = 10_000_000  # characters of a document
 LIGATURES = re.compile("[\ufb00-\ufb06]")  # of a font, such as ﬁ
-UNSEEN = ["script", "style", "noscript", "template", "nav", "aside", "footer", "form", "svg", "iframe", "head"]
+# Characters that no text has, and names of glyphs in a row: a font that does not tell which characters it draws.
+GARBLED = re.compile(r"[\x00-\x08\x0e-\x1f\ue000-\uf8ff\ufffd]|(?:/[A-Za-z]{1,5}\d+){3,}")
+MOST_GARBLED = 0.3  # of the characters of a page
+UNSEEN = ["head", "nav", "aside", "footer", "form", "button", "script", "style", "noscript", "template", "svg", "iframe"]
+HIDDEN = '[hidden], [aria-hidden="true"], [style*="display:none"], [style*="display: none"]'
 MARKS = ["a", "img", "b", "strong", "i", "em"]  # whose text alone is kept
 TITLES = "p[style-name='Title'] => h1:fresh"
+
+
+Found = tuple[str, dict[str, str], list[str]]
 
 
 class Unreadable(Exception):
@@ -31,10 +39,10 @@ def main(name: str, seconds: str, memory: str) -> None:
         resource.setrlimit(limit, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     path = Path(name)
     try:
-        title, parts = READERS[path.suffix.lower()](path)
+        title, parts, missed = READERS[path.suffix.lower()](path)
         if sum(len(text) for text in parts.values()) > LONGEST:
             raise Unreadable(f"more than {LONGEST:,} characters; divide it")
-        found: dict[str, Any] = {"title": title.strip() or path.stem, "parts": parts}
+        found: dict[str, Any] = {"title": title.strip() or path.stem, "parts": parts, "missed": missed}
     except Unreadable as error:
         found = {"error": str(error)}
     except (MemoryError, RecursionError) as error:
@@ -44,7 +52,7 @@ def main(name: str, seconds: str, memory: str) -> None:
     sys.stdout.buffer.write(json.dumps(found).encode())
 
 
-def pdf(path: Path) -> tuple[str, dict[str, str]]:
+def pdf(path: Path) -> Found:
     from pypdf import PdfReader
     from pypdf.errors import DependencyError
 
@@ -55,20 +63,22 @@ def pdf(path: Path) -> tuple[str, dict[str, str]]:
         is_locked = True
     if is_locked:
         raise Unreadable("encrypted; save it without a password")
-    return path.stem, {str(number): _page(page) for number, page in enumerate(reader.pages, start=1)}
+    return path.stem, {str(number): _page(page) for number, page in enumerate(reader.pages, start=1)}, []
 
 
 def _page(page: Any) -> str:
     """Return the text of a page, "" if it cannot be read: other pages may still be."""
     try:
-        return _plain(page.extract_text())
+        text = page.extract_text()
     except MemoryError:
         raise
     except Exception:  # as for documents
         return ""
+    garbled = sum(len(found[0]) for found in GARBLED.finditer(text))
+    return "" if garbled > MOST_GARBLED * len(text) else _plain(text)
 
 
-def docx(path: Path) -> tuple[str, dict[str, str]]:
+def docx(path: Path) -> Found:
     import mammoth
     from bs4 import BeautifulSoup
 
@@ -76,18 +86,19 @@ def docx(path: Path) -> tuple[str, dict[str, str]]:
         page = mammoth.convert_to_html(
             file, style_map=TITLES, include_embedded_style_map=False, convert_image=lambda _: [], external_file_access=False
         )
-    return _markdown(BeautifulSoup(page.value, "lxml"))
+    unread = [message.message.rpartition(": ")[2] for message in page.messages if "element was ignored" in message.message]
+    return *_markdown(BeautifulSoup(page.value, "lxml")), sorted({re.split("[}:]", name)[-1] for name in unread})
 
 
-def html(path: Path) -> tuple[str, dict[str, str]]:
+def html(path: Path) -> Found:
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(_decoded(path.read_bytes()), "lxml")
     title = soup.title.get_text() if soup.title else ""
-    for tag in soup(UNSEEN):
+    for tag in [*soup(UNSEEN), *soup.select(HIDDEN)]:
         tag.decompose()
     heading, parts = _markdown(soup.find("main") or soup)
-    return heading or " ".join(title.split()), parts
+    return heading or " ".join(title.split()), parts, []
 
 
 def _decoded(raw: bytes) -> str:
@@ -122,6 +133,7 @@ def _markdown(soup: Any) -> tuple[str, dict[str, str]]:
                 tag.name = f"h{level + 1}"
     how: dict[str, Any] = {
         "heading_style": "ATX",
+        "table_infer_header": True,
         "bullets": "-",
         "strip": MARKS,
         "escape_asterisks": False,
@@ -134,7 +146,7 @@ def _plain(text: str) -> str:
     """Return text without NUL, ligatures, no-break spaces, blanks at line ends and runs of blank lines."""
     text = LIGATURES.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text).encode("utf-8", "replace").decode()
     lines = [line.rstrip() for line in text.replace("\0", "").replace("\xa0", " ").splitlines()]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
 READERS = {".pdf": pdf, ".docx": docx, ".html": html, ".htm": html}

@@ -134,6 +134,8 @@ def _parts(name: str, found: Converted | Unreadable) -> Iterator[tuple[str, str,
         log.warning(
             "%s: %d of %d pages left out, without text that can be read: %s", name, len(missing), len(found.parts), pages
         )
+    if found.missed:
+        log.warning("%s: read without these elements of Word: %s", name, ", ".join(found.missed))
     for label, text in filled.items():
         yield f"{name}:{label}" if label else name, found.title, text
 

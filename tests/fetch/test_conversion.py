@@ -24,7 +24,7 @@ def read(folder: Path, name: str, content: bytes) -> Converted | Unreadable:
 
 def encrypted(password: str) -> bytes:
     writer, file = PdfWriter(clone_from=PdfReader(io.BytesIO(pdf(["Text."])))), io.BytesIO()
-    writer.encrypt(password, "owner", algorithm="RC4-128")
+    writer.encrypt(password, "owner", algorithm="AES-256")
     writer.write(file)
     return file.getvalue()
 
@@ -39,15 +39,17 @@ def inflating() -> bytes:
 
 def test_pages_of_a_pdf_are_numbered(tmp_path: Path) -> None:
     content = pdf(["First line.", "Second line."], [], ["Third page."])
-    assert read(tmp_path, "a.PDF", content) == Converted("a", {"1": "First line.\nSecond line.", "2": "", "3": "Third page."})
+    assert read(tmp_path, "a.PDF", content) == Converted(
+        "a", {"1": "First line.\nSecond line.", "2": "", "3": "Third page."}, []
+    )
 
 
 def test_pdf_that_opens_without_a_password_is_read(tmp_path: Path) -> None:
-    assert read(tmp_path, "a.pdf", encrypted("")) == Converted("a", {"1": "Text."})
+    assert read(tmp_path, "a.pdf", encrypted("")) == Converted("a", {"1": "Text."}, [])
 
 
 def test_page_that_cannot_be_read_costs_no_other(tmp_path: Path) -> None:
-    assert read(tmp_path, "a.pdf", inflating()) == Converted("a", {"1": "Text.", "2": ""})
+    assert read(tmp_path, "a.pdf", inflating()) == Converted("a", {"1": "Text.", "2": ""}, [])
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,35 @@ def test_styles_of_a_word_file_are_headings(
     tmp_path: Path, paragraphs: list[tuple[str, str]], expected: tuple[str, str]
 ) -> None:
     title, text = expected
-    assert read(tmp_path, "a.docx", docx(*paragraphs)) == Converted(title, {"": text})
+    assert read(tmp_path, "a.docx", docx(*paragraphs)) == Converted(title, {"": text}, [])
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "missed"),
+    [
+        ("<w:p><w:ins><w:r><w:t>new</w:t></w:r></w:ins><w:del><w:r><w:delText>old</w:delText></w:r></w:del></w:p>", "new", []),
+        ("<w:p><w:smartTag><w:r><w:t>France</w:t></w:r></w:smartTag></w:p>", "France", []),
+        ("<w:p><w:sdt><w:sdtContent><w:r><w:t>chosen</w:t></w:r></w:sdtContent></w:sdt></w:p>", "chosen", []),
+        ("<w:p><w:r><w:t>a</w:t><w:br/><w:t>b</w:t></w:r></w:p>", "a\nb", []),
+        ("<w:p><w:r><w:t>E =</w:t></w:r><m:oMath><m:r><m:t>mc</m:t></m:r></m:oMath></w:p>", "E =", ["oMath"]),
+        ("<w:p><w:r><w:t>On</w:t></w:r><w:fldSimple><w:r><w:t>1 May</w:t></w:r></w:fldSimple></w:p>", "On", ["fldSimple"]),
+    ],
+    ids=["tracked changes", "smart tag", "content control", "line break", "equation", "field"],
+)
+def test_elements_of_a_word_file_are_read_or_named(tmp_path: Path, body: str, text: str, missed: list[str]) -> None:
+    math = 'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
+    content = docx(body=f"<w:document {NAMESPACE} {math}><w:body>{body}</w:body></w:document>")
+    assert read(tmp_path, "a.docx", content) == Converted("a", {"": text}, missed)
+
+
+@pytest.mark.parametrize("line", ["/g12/g45/g3/g88", "/uni0041/uni0042/uni0043", "\\001\\002\\003 ab"])
+def test_page_in_a_font_without_characters_has_no_text(tmp_path: Path, line: str) -> None:
+    assert read(tmp_path, "a.pdf", pdf(["Text."], [line])) == Converted("a", {"1": "Text.", "2": ""}, [])
+
+
+@pytest.mark.parametrize("line", ["see /usr/lib1/x2/y3 and the pages after it, which say more", "1/2/3 of it"])
+def test_page_that_names_paths_has_a_text(tmp_path: Path, line: str) -> None:
+    assert read(tmp_path, "a.pdf", pdf([line])) == Converted("a", {"1": line}, [])
 
 
 @pytest.mark.parametrize(
@@ -78,12 +108,14 @@ def test_styles_of_a_word_file_are_headings(
         ("<nav>Home</nav><main><p>Text<script>x()</script><style>p{}</style></main><footer>Us</footer>", ("a", "Text")),
         ("<ul><li>one<li>two</ul><p>a<p>b", ("a", "- one\n- two\n\na\n\nb")),
         ("<table><tr><th>plan<th>fee<tr><td>Gold<td>$3</table>", ("a", "| plan | fee |\n| --- | --- |\n| Gold | $3 |")),
+        ("<table><tr><td>plan<td>fee<tr><td>Gold<td>$3</table>", ("a", "| plan | fee |\n| --- | --- |\n| Gold | $3 |")),
+        ("<h1>Fees<button>Copy</button></h1><p hidden>x<p style='color:red;display: none'>y<p>$3", ("Fees", "$3")),
         ("<pre># no heading</pre><h1>x</h1><h1>y</h1>", ("x", "```\n# no heading\n```\n\n## y")),
     ],
 )
 def test_a_web_page_is_read_without_what_is_around_it(tmp_path: Path, page: str, expected: tuple[str, str]) -> None:
     title, text = expected
-    assert read(tmp_path, "a.html", page.encode()) == Converted(title, {"": text})
+    assert read(tmp_path, "a.html", page.encode()) == Converted(title, {"": text}, [])
 
 
 @pytest.mark.parametrize(
@@ -98,7 +130,7 @@ def test_a_web_page_is_read_without_what_is_around_it(tmp_path: Path, page: str,
     ],
 )
 def test_characters_of_a_web_page_are_those_it_declares_or_utf8(tmp_path: Path, content: bytes, text: str) -> None:
-    assert read(tmp_path, "a.htm", content) == Converted("a", {"": text})
+    assert read(tmp_path, "a.htm", content) == Converted("a", {"": text}, [])
 
 
 @pytest.mark.parametrize(

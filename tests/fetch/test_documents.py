@@ -14,7 +14,7 @@ from stages.errors import DataError
 from stages.fetch import documents
 from stages.params import DocumentsData, FolderDocuments, Passage, WheelDocuments
 from stages.text import passages
-from tests.fixtures.office import docx, pdf
+from tests.fixtures.office import NAMESPACE, docx, pdf
 
 DECLINE = "I do not know."
 WHEEL = WheelDocuments(source="wheel", package="bank==1", file="bank/documents.json.gz", sha256="0" * 64)
@@ -194,6 +194,15 @@ def test_pages_without_text_are_counted(folder: Path, caplog: pytest.LogCaptureF
         assert sorted(texts(folder)) == ["a.md", "rules.pdf:1", "rules.pdf:3"]
     assert "rules.pdf: 2 of 4 pages left out, without text that can be read: 2, 4" in caplog.text
     assert "scan.pdf: left out: no text that can be read; a scan needs text recognition first" in caplog.text
+
+
+def test_what_of_a_word_file_is_not_read_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    math = '<m:oMath xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"/>'
+    body = f"<w:document {NAMESPACE}><w:body><w:p><w:r><w:t>E =</w:t></w:r>{math}</w:p></w:body></w:document>"
+    (folder / "documents" / "b.docx").write_bytes(docx(body=body))
+    with caplog.at_level(logging.WARNING):
+        assert texts(folder)["b.docx"] == "# b\nE ="
+    assert caplog.messages == ["b.docx: read without these elements of Word: oMath"]
 
 
 @pytest.mark.parametrize("name", ["b.pdf", "b.docx", "b.html"])
