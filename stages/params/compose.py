@@ -37,6 +37,13 @@ def text(overrides: list[str]) -> str:
         except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra has no error of its own for lora=8
             unknown = UNKNOWN.match(str(error))
             raise DataError(_unknown(unknown[1], overrides) if unknown else str(error)) from None
+        except Exception as error:  # of PyYAML, through which Hydra reads conf/
+            if not (mark := getattr(error, "problem_mark", None)):
+                raise
+            where = f"{Path(mark.name).relative_to(ROOT)}:{mark.line + 1}"
+            raise DataError(
+                f"{where}: not YAML: {getattr(error, 'problem', error)}; correct that line, e.g. quote a text with signs"
+            ) from None
         return path.read_text(encoding="utf-8")
 
 

@@ -259,3 +259,26 @@ def test_value_is_kept_in_the_file_that_sets_it_last(
         compose.text(["data=mine", "synthesis=none", "name=complaints", "report.headline=token_f1"]).encode(), "conf/"
     )
     assert compose._home(f"data.{key}", dict(params.flatten(there))) == f"conf/data/{home}"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("data: {path: a?}", "2: not YAML: expected ',' or '}'"),
+        ("data:\n\tpath: x", "3: not YAML: found character '\\t'"),
+        ("name: @mine", "2: not YAML: found character '@'"),
+        ("name: mine\nname: yours", "3: not YAML: found duplicate key name"),
+    ],
+    ids=["a question mark in braces", "a tab", "a sign at the beginning", "a key twice"],
+)
+def test_file_of_conf_that_is_not_yaml_is_one_line(
+    line: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(CONF, tmp_path / "conf")
+    (tmp_path / "hydra_plugins").symlink_to(compose.ROOT / "hydra_plugins")
+    (tmp_path / "conf/experiment/mine.yaml").write_text(f"# @package _global_\n{line}\n", encoding="utf-8")
+    monkeypatch.setattr(compose, "ROOT", tmp_path)
+    with pytest.raises(DataError) as refusal:
+        compose.text(["experiment=mine"])
+    assert str(refusal.value).startswith(f"conf/experiment/mine.yaml:{expected}")
+    assert "\n" not in str(refusal.value)
