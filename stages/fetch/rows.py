@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,8 @@ OPTIONS_LIKE = 'an object like {"A": "…", "B": "…"}, a list of texts, or a l
 STYLE_LIKE = 'an object like {"min_words": 5, "max_words": 40, "required": ["…"], "forbidden": ["…"]}'
 
 MANY, LARGE = 20, 0.1  # rows with one prompt, and their share of all, that are warned of
+
+NUMBER = re.compile(r"-?\d+(\.0+)?")  # a label in a CSV file that may stand for a name
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +103,7 @@ def _with_labels(path: Path, splits: dict[str, Spool[Task]], counts: Counter[str
         raise DataError(f"{path}: every row has the label {labels[0]!r}; a classification needs two labels")
     if len(labels) > max(26, counts.total() / 2):
         raise DataError(f"{path}: {len(labels)} different labels in {counts.total()} rows are not classes; set data.task=text")
-    if all(label.removeprefix("-").isdecimal() for label in labels):
+    if all(NUMBER.fullmatch(label) for label in labels):
         log.warning("%s: the labels are %s; if they stand for names, set data.labels", path, ", ".join(labels))
 
     def closed(task: Task) -> Task:
@@ -216,18 +219,26 @@ def _named(place: str, name: str, value: Any, labels: Mapping[str, str] | None) 
     """Return the name of a label that is given as a number or code; without `labels` the value is the name."""
     if labels is None:
         return value
-    code = json.dumps(value) if type(value) in (int, bool) else as_text(place, name, value).strip()
+    code = _code(value) or as_text(place, name, value).strip()
     if code not in labels:
-        raise DataError(f"{place}: {name!r} is {code[:40]!r}, but data.labels names {', '.join(labels)}; name it there")
+        there = f"{place}: {name!r} is {code[:40]!r}, but data.labels has names for {', '.join(labels)}"
+        raise DataError(f"{there}; add one for it, as in {{0: negative}}")
     return labels[code]
+
+
+def _code(value: Any) -> str | None:
+    """Return a number or a truth value as data.labels names it, None if it is neither; pandas writes 1 as 1.0."""
+    value = int(value) if type(value) is float and value.is_integer() else value
+    return json.dumps(value) if type(value) in (int, float, bool) else None
 
 
 def _output(place: str, name: str, value: Any, kind: TaskKind) -> str:
     if kind == "extraction" and isinstance(value, dict):
         value = json.dumps(value, ensure_ascii=False)
-    if kind == "classification" and type(value) in (int, bool):
-        code = json.dumps(value)
+    if kind == "classification" and (code := _code(value)):
         raise DataError(f"{place}: {name!r} is {code}, not a label's name; set data.labels, e.g. {{0: negative, 1: positive}}")
+    if kind == "classification" and isinstance(value, list):
+        raise DataError(f"{place}: {name!r} is a list, but a classification has one label per row; name a column with one")
     text = as_text(place, name, value)
     text = text.strip() if kind == "classification" else text
     if not text.strip():

@@ -226,6 +226,8 @@ def test_labels_of_the_data_are_the_choices_of_every_row(tmp_path: Path) -> None
         (["Good", "bad", "good"], "the labels 'Good' and 'good' differ only in case"),
         ([str(number) for number in range(40)], "40 different labels in 40 rows are not classes; set data.task=text"),
         (["good", 1], "mine.jsonl:2: 'output' is 1, not a label's name; set data.labels"),
+        ([1.0, 0.0], "mine.jsonl:1: 'output' is 1, not a label's name; set data.labels"),
+        ([["good"], ["bad"]], "mine.jsonl:1: 'output' is a list, but a classification has one label per row"),
         ([True, False], "mine.jsonl:1: 'output' is true, not a label's name; set data.labels"),
         (["good", " "], "mine.jsonl:2: 'output' is empty"),
     ],
@@ -306,10 +308,20 @@ NAMES = {"0": "negative", "1": "positive"}
             {True: "t", False: "f"},
             ["t", "f"],
         ),
+        ("mine.jsonl", '{"input": "a", "output": 1.0}\n{"input": "b", "output": 0.0}\n', NAMES, ["positive", "negative"]),
         ("mine.tsv", "input\toutput\na\t1.0\nb\t2.0\n", {"1.0": "bad", "2.0": "good"}, ["bad", "good"]),
         ("mine.csv", "input,output\na,1\nb,2\nc,5\n", {1: "bad", 2: "bad", 5: "good"}, ["bad", "bad", "good"]),
     ],
-    ids=["numbers", "digits in CSV", "from -1", "codes", "truth values", "digits of pandas", "several codes of one class"],
+    ids=[
+        "numbers",
+        "digits in CSV",
+        "from -1",
+        "codes",
+        "truth values",
+        "floats",
+        "digits of pandas",
+        "several codes of one class",
+    ],
 )
 def test_codes_get_the_names_of_their_labels(
     tmp_path: Path, name: str, content: str, labels: dict[Any, str], expected: list[str]
@@ -325,16 +337,17 @@ def test_label_of_a_chat_gets_its_name(tmp_path: Path) -> None:
     assert [task.output for task in read(path, CHAT, task="classification", labels=NAMES)] == ["negative", "positive"]
 
 
-@pytest.mark.parametrize("label", [2, "negative", "", 0.0, None])
+@pytest.mark.parametrize("label", [2, "negative", "", 0.5, None, "00"])
 def test_label_without_a_name_is_refused(tmp_path: Path, label: Any) -> None:
     path = jsonl(tmp_path, [{"input": "a", "output": 0}, {"input": "b", "output": label}])
-    with pytest.raises(DataError, match=r"mine\.jsonl:2: 'output' (is '.*', but data\.labels names 0, 1|must be text)"):
+    with pytest.raises(DataError, match=r"mine\.jsonl:2: 'output' is '.*', but data\.labels has names for 0, 1; add one"):
         read(path, task="classification", labels=NAMES)
 
 
-def test_labels_that_are_digits_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    read(save(tmp_path, "mine.csv", "input,output\na,0\nb,1\n"), task="classification")
-    assert "mine.csv: the labels are 0, 1; if they stand for names, set data.labels" in caplog.text
+@pytest.mark.parametrize(("first", "second"), [("0", "1"), ("-1", "1"), ("0.0", "1.0")])
+def test_labels_that_are_numbers_are_named(tmp_path: Path, first: str, second: str, caplog: pytest.LogCaptureFixture) -> None:
+    read(save(tmp_path, "mine.csv", f"input,output\na,{first}\nb,{second}\n"), task="classification")
+    assert f"mine.csv: the labels are {first}, {second}; if they stand for names, set data.labels" in caplog.text
     caplog.clear()
     read(jsonl(tmp_path, LABELLED), task="classification")
     assert caplog.text == ""
