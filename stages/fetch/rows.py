@@ -186,7 +186,8 @@ def _further(place: str, row: Mapping[str, Any], task: Task, data: NamedRows) ->
 
 def _from_messages(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[str, Any]:
     name, prompt_column = data.columns.messages or "", data.columns.system
-    chat = turns.read(place, name, row[name])
+    row = turns.without_nulls(row) if data.hub else row
+    chat = turns.read(place, name, row.get(name))
     system = as_text(place, prompt_column, row.get(prompt_column)) if prompt_column else ""
     if chat and chat[0].role in ("system", "developer") and system.strip():
         raise DataError(f"{place}: a system prompt in {prompt_column!r} and another one in {name!r}; keep one of them")

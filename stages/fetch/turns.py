@@ -64,6 +64,13 @@ def tools(place: str, name: str, value: Any) -> str:
     return as_text(place, name, json.dumps(found, ensure_ascii=False))
 
 
+def without_nulls(value: Any) -> Any:
+    """Return a value without keys that hold null: a table of the hub gives all objects the keys of all others."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
 def _objects(what: str, value: Any, like: str) -> list[dict[str, Any]]:
     """Return a list of objects, which may be given as JSON text."""
     try:

@@ -162,19 +162,30 @@ def _refuse_unread(row: str, sequences: Sequence[chat.Encoded], tokenizer: "PreT
 def require_room(
     examples: Iterable[Example], shots: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", max_new_tokens: int
 ) -> None:
-    """Raise DataError if the longest prompt after these examples leaves no room in the model for an answer."""
-    if not tokenizer.positions:
+    """Raise DataError if the longest prompt after these examples leaves no room in the model for an answer.
+
+    Warn of references that are longer than an answer may be.
+    """
+    total, cut = 0, 0
+    longest: tuple[int, Example] | None = None
+    for total, example in enumerate(examples, start=1):  # noqa: B007 total is read below
+        cut += len(chat.answer_ids(tokenizer, example.messages)) > max_new_tokens
+        size = len(chat.prompt_ids(tokenizer, example.prompt))
+        longest = (size, example) if not longest or size > longest[0] else longest
+    if cut:
+        log.warning(
+            "%d of %d references in valid and test have more tokens than predict.max_new_tokens = %d, so no answer can equal "
+            "them; raise it",
+            *(cut, total, max_new_tokens),
+        )
+    if not longest or not tokenizer.positions:
         return
-    sizes = ((len(chat.prompt_ids(tokenizer, example.prompt)), example) for example in examples)
-    longest = max(sizes, key=lambda sized: sized[0], default=(0, None))[1]
-    if not longest:
-        return
-    prompt = len(chat.prompt_ids(tokenizer, with_shots(longest.prompt, shots)))
+    prompt = len(chat.prompt_ids(tokenizer, with_shots(longest[1].prompt, shots)))
     room = tokenizer.positions - (0 if tokenizer.encoder_decoder else max_new_tokens)
     if prompt > room or max_new_tokens > tokenizer.positions:
         examples_too = f", with {sum(turn.role == 'assistant' for turn in shots)} examples (predict.shots)" if shots else ""
         raise DataError(
-            f"format: the prompt of row {longest.id} (source {longest.source}) has {prompt} tokens{examples_too}, but the "
+            f"format: the prompt of row {longest[1].id} (source {longest[1].source}) has {prompt} tokens{examples_too}, but the "
             f"model reads {max(room, 0)} besides predict.max_new_tokens = {max_new_tokens}; lower these, shorten the row or "
             "choose another model"
         )
@@ -191,14 +202,11 @@ def _warn(split: str, audit: SplitAudit, first_lost: tuple[str, str] | None, max
         log.warning("%s: %d of %d rows have unknown tokens in the prompt, which the model cannot read", split, unread, rows)
     if first_lost:
         answer, text = first_lost
-        left_out = f", {audit.unknown} of them with unknown tokens" + (", which were left out" if split != "test" else "")
-        what = (
-            f"{split}: the tokenizer cannot write {audit.lost} of {rows} answers{left_out if audit.unknown else ''}, e.g. "
-            f"{answer[:60]!r} becomes {text[:60]!r}"
-        )
+        left_out = f"; {audit.unknown} rows with unknown tokens were left out" if audit.unknown and split != "test" else ""
+        what = f"{split}: the tokenizer cannot write {audit.lost} of {rows} answers, e.g. {answer[:60]!r} becomes {text[:60]!r}"
         if audit.lost > max_lost * rows:
             raise DataError(f"format: {what}; choose another model, change these rows or raise format.max_lost = {max_lost:g}")
-        log.warning("%s", what)
+        log.warning("%s", what + left_out)
 
 
 def trained_on(examples: Iterable[Example], tokenizer: "PreTrainedTokenizerBase") -> str:

@@ -152,7 +152,7 @@ def has_control_tokens(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[
     return any(
         tokenizer.control[message.role].search(text)
         for message in messages
-        for part in (message.content, message.reasoning, *(call.arguments for call in message.tool_calls))
+        for part in (message.content, message.reasoning, *(call.name + call.arguments for call in message.tool_calls))
         for text in (part, _normalized(tokenizer, part))
     )
 

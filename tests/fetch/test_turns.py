@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from stages.errors import DataError
+from stages.fetch import rows
+from stages.fetch.recognition import NamedRows, Opened
 from stages.records import Message, Task, ToolCall
 from stages.text.prompts import answered, question
-from tests.fixtures.own_rows import CHAT, jsonl, read
+from tests.fixtures.own_rows import CHAT, jsonl, read, settings
 
 Turn = dict[str, Any]
 
@@ -217,3 +219,13 @@ def test_bad_tools_are_refused(tmp_path: Path, given: Any, hint: str) -> None:
 def test_calls_are_no_answer_of_other_tasks(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"ends with calls of tools, which data\.task = extraction cannot score"):
         read(jsonl(tmp_path, [{"messages": [ASKED, CALLING]}]), CHAT, task="extraction")
+
+
+def test_nulls_of_a_table_of_the_hub_are_no_arguments(tmp_path: Path) -> None:
+    turns = [ASKED, called({"city": "Rom", "street": None}), TOLD | {"tool_calls": None}, ANSWERED]
+    hub = {"repo": "owner/name", "revision": "main", "split": "train"}
+    data = NamedRows.model_validate(settings(tmp_path, CHAT, hub=hub).model_dump())
+    table = Opened(data, tmp_path, iter([("row 1", {"messages": turns})]), "", {})
+    (found,) = rows.tasks(data, 1, table)["train"]
+    assert found.history[1].tool_calls[0].arguments == '{"city": "Rom"}'
+    assert json.loads(task(tmp_path, turns).history[1].tool_calls[0].arguments) == {"city": "Rom", "street": None}

@@ -152,9 +152,8 @@ def test_few_lost_answers_are_counted_and_not_taught(t5, caplog):
     kept, figures = fitted(t5, *rows, split="valid")
     assert list(kept) == [*rows[:38], rows[39]]
     assert (figures.rows, figures.lost, figures.unknown, figures.dropped, figures.end_supervised) == (39, 2, 1, 0, 1.0)
-    assert (
-        "valid: the tokenizer cannot write 2 of 40 answers, 1 of them with unknown tokens, which were left out" in caplog.text
-    )
+    assert "valid: the tokenizer cannot write 2 of 40 answers, e.g. 'a 🙂' becomes 'a '" in caplog.text
+    assert "; 1 rows with unknown tokens were left out" in caplog.text
     kept, figures = fitted(t5, *rows, split="test")
     assert (list(kept), figures.unknown) == (rows, 1)
     with pytest.raises(DataError, match=r"valid: .* raise format\.max_lost = 0\.04"):
@@ -197,6 +196,14 @@ def test_prompt_with_examples_must_leave_room_for_an_answer(changed):
         audit.require_room([row], shots, tokenizer, 40)
     with pytest.raises(DataError, match=r"the model reads 0 besides predict\.max_new_tokens = 65"):
         audit.require_room([row], [], tokenizer, 65)
+
+
+def test_references_longer_than_an_answer_may_be_are_counted(tokenizer, caplog):
+    rows = [chat_row("q", "abc"), chat_row("q", "abcd")]
+    audit.require_room(rows, [], tokenizer, 5)
+    assert not caplog.text
+    audit.require_room(rows, [], tokenizer, 4)
+    assert "1 of 2 references in valid and test have more tokens than predict.max_new_tokens = 4" in caplog.text
 
 
 def test_token_that_the_model_lacks_is_refused(changed):
