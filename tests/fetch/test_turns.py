@@ -118,10 +118,10 @@ def called(arguments: Any = '{"city": "Rom"}', **changes: Any) -> Turn:
 def test_calls_of_tools_and_their_answers_are_read(tmp_path: Path) -> None:
     found = task(tmp_path, [{"role": "system", "content": "s"}, ASKED, CALLING, TOLD, TOLD, ANSWERED])
     call = ToolCall(name="weather", arguments='{"city": "Rom"}', id="c1")
-    told = Message(role="tool", content="21", tool_call_id="c1")
+    reply = Message(role="tool", content="21", tool_call_id="c1")
     asked = Message(role="user", content="Is it warm in Rom?")
     calling = Message(role="assistant", content="", tool_calls=(call,))
-    assert (found.system, found.history, found.input) == ("s", (asked, calling, told, told), "")
+    assert (found.system, found.history, found.input) == ("s", (asked, calling, reply, reply), "")
     assert question(found)[1:] == found.history
     assert answered(found)[-1] == Message(role="assistant", content="Yes, 21 degrees.")
 
