@@ -90,6 +90,7 @@ class Recognised(Figures):
 class SplitAudit(Figures):
     """Rows of a split as the model sees them; `end_supervised` is the share whose end token is trained on.
 
+    `longest` and `longest_answer` are in tokens, the latter with its end.
     `lost`: rows with an answer that the tokenizer does not give back; `unknown`: rows with an unknown token in an answer, which
     train and valid leave out; `unknown_prompts`: remaining rows with one in a prompt.
     """
@@ -98,6 +99,7 @@ class SplitAudit(Figures):
     tokens: int
     supervised_tokens: int
     longest: int
+    longest_answer: int
     truncated: int
     dropped: int
     duplicates: int

@@ -148,9 +148,10 @@ def _call(place: str, where: str, given: dict[str, Any]) -> ToolCall:
         raise DataError(f"{place}: {where} must be a call of a function, {CALLS_LIKE}")
     arguments = function.get("arguments")
     try:
-        arguments = (loads(arguments) if isinstance(arguments, str) and arguments.strip() else arguments) or {}
+        arguments = loads(arguments) if isinstance(arguments, str) and arguments.strip() else arguments
     except ValueError as error:
         raise DataError(f"{place}: {where}.function.arguments is not JSON: {error}; write an object") from None
+    arguments = {} if arguments in (None, "", []) else arguments  # a function without parameters
     if not isinstance(arguments, dict):
         raise DataError(f"{place}: {where}.function.arguments must be an object, got {kind_of(arguments)}")
     text = as_text(place, f"{where}.function.arguments", json.dumps(arguments, ensure_ascii=False))

@@ -62,6 +62,7 @@ def main() -> None:
     splits["train"] = chain(splits["train"], replayed)
     tokenizer = load_tokenizer(sources.ensure(read_manifest()))
     fitted, audits = audit.fit(splits, tokenizer, p.format)
+    audit.warn_of_long_answers(audits, p.predict.max_new_tokens)
     asked = Again(lambda: chain(fitted["valid"], fitted["test"]))
     audit.require_room(asked, shown(chats.examples(shots[: max(p.predict.shots)])), tokenizer, p.predict.max_new_tokens)
 

@@ -46,7 +46,7 @@ def _fit_split(
     kept, distinct = Spool(Example), set[int]()
     tokens, supervised, longest, ends, cut, dropped, control = 0, 0, 0, 0, 0, 0, 0
     first_lost: tuple[str, str] | None = None
-    lost, unknown, unknown_prompts = 0, 0, 0
+    lost, unknown, unknown_prompts, longest_answer = 0, 0, 0, 0
     stops, max_length = set(chat.stop_ids(tokenizer)), limits.max_length
     for example in examples:
         sequences = chat.encode(tokenizer, example.messages)
@@ -59,6 +59,7 @@ def _fit_split(
                 dropped += 1
                 continue
         _refuse_endless(row, sequences, stops, tokenizer)
+        longest_answer = max(longest_answer, len(sequences[-1].answers[-1]))
         if changed := _lost(example, sequences, tokenizer):
             lost, first_lost = lost + 1, first_lost or changed[0]
         is_unknown = {tokenizer.unknown} & {label for sequence in sequences for label in sequence.labels}
@@ -86,6 +87,7 @@ def _fit_split(
         tokens=tokens,
         supervised_tokens=supervised,
         longest=longest,
+        longest_answer=longest_answer,
         truncated=cut,
         dropped=dropped,
         duplicates=len(kept) - len(distinct),
@@ -159,36 +161,41 @@ def _refuse_unread(row: str, sequences: Sequence[chat.Encoded], tokenizer: "PreT
         )
 
 
+def warn_of_long_answers(audits: Mapping[str, SplitAudit], max_new_tokens: int) -> None:
+    """Warn of references that are longer than an answer may be."""
+    for split in ("valid", "test"):
+        if (longest := audits[split].longest_answer) > max_new_tokens:
+            log.warning(
+                "%s: the longest reference has %d tokens, more than predict.max_new_tokens = %d, so no answer can equal it; "
+                "raise that option",
+                split,
+                longest,
+                max_new_tokens,
+            )
+
+
 def require_room(
     examples: Iterable[Example], shots: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", max_new_tokens: int
 ) -> None:
-    """Raise DataError if the longest prompt after these examples leaves no room in the model for an answer.
-
-    Warn of references that are longer than an answer may be.
-    """
-    total, cut = 0, 0
-    longest: tuple[int, Example] | None = None
-    for total, example in enumerate(examples, start=1):  # noqa: B007 total is read below
-        cut += len(chat.answer_ids(tokenizer, example.messages)) > max_new_tokens
-        size = len(chat.prompt_ids(tokenizer, example.prompt))
-        longest = (size, example) if not longest or size > longest[0] else longest
-    if cut:
-        log.warning(
-            "%d of %d references in valid and test have more tokens than predict.max_new_tokens = %d, so no answer can equal "
-            "them; raise it",
-            *(cut, total, max_new_tokens),
-        )
-    if not longest or not tokenizer.positions:
+    """Raise DataError if a long prompt after these examples leaves no room in the model for an answer."""
+    if not tokenizer.positions:
         return
-    prompt = len(chat.prompt_ids(tokenizer, with_shots(longest[1].prompt, shots)))
+    example = max(examples, key=_size, default=None)
+    if not example:
+        return
+    prompt = len(chat.prompt_ids(tokenizer, with_shots(example.prompt, shots)))
     room = tokenizer.positions - (0 if tokenizer.encoder_decoder else max_new_tokens)
     if prompt > room or max_new_tokens > tokenizer.positions:
         examples_too = f", with {sum(turn.role == 'assistant' for turn in shots)} examples (predict.shots)" if shots else ""
         raise DataError(
-            f"format: the prompt of row {longest[1].id} (source {longest[1].source}) has {prompt} tokens{examples_too}, but the "
+            f"format: the prompt of row {example.id} (source {example.source}) has {prompt} tokens{examples_too}, but the "
             f"model reads {max(room, 0)} besides predict.max_new_tokens = {max_new_tokens}; lower these, shorten the row or "
             "choose another model"
         )
+
+
+def _size(example: Example) -> int:
+    return sum(len((turn.content + turn.tools).encode()) for turn in example.prompt)
 
 
 def _warn(split: str, audit: SplitAudit, first_lost: tuple[str, str] | None, max_lost: float) -> None:

@@ -182,6 +182,7 @@ CALLS_REFUSED: list[tuple[str, list[Turn], str]] = [
         [ASKED, called("[1]")],
         "messages[2].tool_calls[1].function.arguments must be an object, got a list",
     ),
+    ("arguments as a number", [ASKED, called(0)], "messages[2].tool_calls[1].function.arguments must be an object, got a num"),
     ("arguments as a text", [ASKED, called("city: Rom")], "messages[2].tool_calls[1].function.arguments is not JSON"),
     ("no name", [ASKED, called(function={"arguments": {}})], "messages[2].tool_calls[1] must be a call of a function"),
     ("another type", [ASKED, called(type="web_search")], "messages[2].tool_calls[1] must be a call of a function"),

@@ -34,6 +34,7 @@ def test_counts_are_those_of_the_rows(tokenizer):
         "tokens": 2 * a + b,
         "supervised_tokens": 2 * 4 + (2 + 3),  # bytes of the answers and one end token per answer
         "longest": max(a, b),
+        "longest_answer": 4,
         "truncated": 0,
         "dropped": 0,
         "duplicates": 1,

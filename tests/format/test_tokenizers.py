@@ -198,12 +198,15 @@ def test_prompt_with_examples_must_leave_room_for_an_answer(changed):
         audit.require_room([row], [], tokenizer, 65)
 
 
-def test_references_longer_than_an_answer_may_be_are_counted(tokenizer, caplog):
-    rows = [chat_row("q", "abc"), chat_row("q", "abcd")]
-    audit.require_room(rows, [], tokenizer, 5)
+def test_reference_longer_than_an_answer_may_be_is_reported(tokenizer, caplog):
+    rows = [chat_row("q", "abc"), chat_row("q", "abcd", "what?", "earlier and longer")]
+    figures = audit.fit({"train": rows, "valid": rows[:1], "test": rows}, tokenizer, LIMITS)[1]
+    assert [figures[split].longest_answer for split in ("train", "valid", "test")] == [5, 4, 5]
+    audit.warn_of_long_answers(figures, 5)
     assert not caplog.text
-    audit.require_room(rows, [], tokenizer, 4)
-    assert "1 of 2 references in valid and test have more tokens than predict.max_new_tokens = 4" in caplog.text
+    audit.warn_of_long_answers(figures, 4)
+    assert "test: the longest reference has 5 tokens, more than predict.max_new_tokens = 4" in caplog.text
+    assert "valid" not in caplog.text
 
 
 def test_token_that_the_model_lacks_is_refused(changed):
