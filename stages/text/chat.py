@@ -183,13 +183,29 @@ def _further(tokenizer: "PreTrainedTokenizerBase", turn: Message) -> Turn:
             {
                 "type": "function",
                 **({"id": _data(tokenizer, call.id)} if call.id else {}),
-                "function": _data(tokenizer, {"name": call.name, "arguments": json.loads(call.arguments)}),
+                "function": {
+                    "name": _data(tokenizer, call.name),
+                    "arguments": _Arguments(_data(tokenizer, json.loads(call.arguments))),
+                },
             }
             for call in turn.tool_calls
         ]
     if turn.tools:
         found["tools"] = _data(tokenizer, json.loads(turn.tools))
     return found
+
+
+class _Arguments(dict[str, Any]):
+    """Arguments of a call, which most templates read as an object, and others (DeepSeek's) join as its JSON."""
+
+    def __str__(self) -> str:
+        return json.dumps(self, ensure_ascii=False)
+
+    def __add__(self, text: str) -> str:
+        return str(self) + text
+
+    def __radd__(self, text: str) -> str:
+        return text + str(self)
 
 
 def _data(tokenizer: "PreTrainedTokenizerBase", value: Any) -> Any:

@@ -90,6 +90,12 @@ def test_changed_model_folder_is_refused(mine):
         sources.ensure(fetched)
 
 
+WITHOUT_SYSTEM = (
+    "{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
 def without(name: str):
     return lambda folder: (folder / name).unlink()
 
@@ -135,6 +141,7 @@ def test_unusable_model_folder_is_refused_by_name(mine, spoil, message):
         ("config.json", "{", "its config, tokenizer or chat template cannot be used"),
         ("chat_template.jinja", "{{ bad jinja {% ", "its chat template cannot write the chat"),
         ("chat_template.jinja", "", "this model has no chat template"),
+        ("chat_template.jinja", WITHOUT_SYSTEM, "its chat template does not write turns of the role system"),
     ],
 )
 def test_fetch_of_an_unusable_folder_writes_nothing(room, python, mine, name, text, message):
