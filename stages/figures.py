@@ -249,5 +249,15 @@ def read(path: Path, kind: type[M]) -> M:
         raise DataError(f"{path}: {first_problem(error)}; run `dvc repro`") from error
 
 
+def recognised(path: Path) -> dict[str, Recognised]:
+    """Return the columns of the user's rows in data/raw/columns.json; in a mixture those of each data set by its name."""
+    found = read_json(path)
+    parts = {"": found} if isinstance(found.get("further"), list) else found
+    try:
+        return {name: Recognised.model_validate(part) for name, part in parts.items()}
+    except ValidationError as error:
+        raise DataError(f"{path}: {first_problem(error)}; run `dvc repro`") from error
+
+
 def write(path: Path, figures: Figures) -> None:
     write_json(path, figures.model_dump(exclude_unset=True))

@@ -133,6 +133,7 @@ class Task(Record):
     `source` defines the clusters of standard errors (layout, document, entity or row). `slices` name the hard
     features of the row. `choices` are all possible answers to a closed question, including the right one. A chat may call
     `tools`; `reasoning` and `tool_calls` belong to the right answer. Instruction and input are empty after a tool's turn.
+    `dataset` is the data set in a mixture.
     """
 
     prefix: ClassVar[str] = "task"
@@ -150,6 +151,7 @@ class Task(Record):
     tools: str = ""
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    dataset: str = ""
 
 
 class Example(Record):
@@ -167,6 +169,7 @@ class Example(Record):
     choices: tuple[str, ...] = ()
     style: Style | None = None
     written: str = ""
+    dataset: str = ""
 
     @property
     def prompt(self) -> tuple[Message, ...]:

@@ -140,8 +140,8 @@ def _rows(section: type[BaseModel], values: dict[str, Any], home: str, prefix: s
             yield Parameter(key, section, _type(field.annotation, *field.metadata), value, home)
             inner = value[0] if isinstance(value, list) and value else value
             if isinstance(inner, dict):
-                member = next(model for model in models(field.annotation) if _fits(model, inner))
-                yield from _rows(member, inner, home, f"{key}{'[]' * isinstance(value, list)}.")
+                for member in [model for model in models(field.annotation) if _fits(model, inner)][:1]:  # none fits names
+                    yield from _rows(member, inner, home, f"{key}{'[]' * isinstance(value, list)}.")
 
 
 def models(annotation: Any) -> list[type[BaseModel]]:

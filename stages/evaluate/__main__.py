@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stages import files, params, records, stage
-from stages.evaluate import choice, extra, metrics
+from stages.evaluate import choice, metrics
 from stages.records import Example, Prediction, Score, aligned
 
 FORMATTED, PREDICTIONS = Path("data/formatted"), Path("data/predictions")
@@ -17,14 +17,7 @@ def main() -> None:
     systems = bases + [f"tuned_{seed}" for seed in p.seeds]
     answers = {system: aligned(PREDICTIONS / f"{system}.jsonl", examples) for system in systems}
     records.write(SCORES, (_scored(e, given) for system in systems for e, given in zip(examples, answers[system], strict=True)))
-    references = [example.reference for example in examples]
-    totals = {
-        system: {
-            **metrics.totals(examples, predictions),
-            **extra.totals(p.evaluate.extra, [prediction.text for prediction in predictions], references),
-        }
-        for system, predictions in answers.items()
-    }
+    totals = {system: metrics.by_dataset(examples, predictions, p.evaluate.extra) for system, predictions in answers.items()}
     tuned = [system for system in systems if system.startswith("tuned_")]
     plots = {
         "confusion": [{"system": system, **row} for system in tuned for row in choice.confusion(examples, answers[system])],
@@ -40,7 +33,7 @@ def _scored(example: Example, given: Prediction) -> Score:
         example=example.id,
         system=given.system,
         source=example.source,
-        slices=example.slices,
+        slices=(*example.slices, *filter(None, [example.dataset])),
         scores=scores,
         measures=measures,
         parents=(given.id,),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from math import exp, log
 
-from stages.evaluate import answering, choice, extraction, rouge, style, translation
+from stages.evaluate import answering, choice, extra, extraction, rouge, style, translation
 from stages.records import Example, Prediction, TaskKind
 from stages.text.words import repetition, tokens
 
@@ -43,6 +43,20 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
     if prediction.reference_logprob is not None:
         measures |= {"bits": -prediction.reference_logprob / log(2), "bytes": float(len(example.reference.encode()))}
     return {**scores, "stop_rate": float(prediction.stopped)}, measures
+
+
+def by_dataset(
+    examples: Sequence[Example], predictions: Sequence[Prediction], further: Sequence[str]
+) -> dict[str, float | str]:
+    """Return the totals over all rows, with `further` metrics of the hub; in a mixture also by data set, as macro_f1@name."""
+    found: dict[str, float | str] = {}
+    for name in dict.fromkeys(["", *(example.dataset for example in examples)]):
+        pairs = [(e, given) for e, given in zip(examples, predictions, strict=True) if name in ("", e.dataset)]
+        chosen, answers = [e for e, _ in pairs], [given for _, given in pairs]
+        hub = extra.totals(further, [given.text for given in answers], [e.reference for e in chosen])
+        numbers = {**totals(chosen, answers), **hub}
+        found |= {f"{metric}@{name}" if name else metric: number for metric, number in numbers.items()}
+    return found
 
 
 def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Totals:

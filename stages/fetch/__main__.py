@@ -1,11 +1,12 @@
 """fetch: the base model's manifest and the raw records of each split."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
-from stages import figures, files, params, records, stage
+from stages import files, params, records, stage
 from stages.errors import DataError, reason
-from stages.fetch import authored, documents, general, graph, hub, recognition, rows, seeds, template
+from stages.fetch import authored, documents, general, graph, hub, mixing, recognition, rows, seeds, template
 from stages.models import sources
 from stages.models.manifest import MANIFEST, Manifest
 from stages.records import Document, Fact, Task
@@ -25,8 +26,8 @@ def main() -> None:
     facts: dict[str, list[Fact]] = {}
     whole: list[Document] = []
     splits: Mapping[str, Collection[Task]]
-    hub_json: dict[str, str] | None = None
-    table: recognition.Opened | None = None
+    pinned: dict[str, dict[str, str | None]] = {}  # data sets of the hub, with their commits
+    tables: dict[str, recognition.Opened] = {}
     if p.data.kind == "complaints":
         texts, splits = authored.complaints(p.data, p.seed)
     elif p.data.kind == "documents":
@@ -34,18 +35,19 @@ def main() -> None:
     elif p.data.kind == "graph":
         texts, facts, splits = graph.questions(p.data, p.seed)
     else:
-        snapshot = hub.download(p.data.hub, name) if p.data.hub else None
-        table = recognition.opened(p.data, snapshot)
-        splits = rows.tasks(p.data, p.seed, table)
-        if p.data.hub and snapshot:
-            hub_json = {**p.data.hub.model_dump(), "revision": snapshot.name}
+        for each, part in (p.data.sets if p.data.kind == "mix" else {"": p.data}).items():
+            snapshot = hub.download(part.hub, name) if part.hub else None
+            tables[each] = recognition.opened(part, snapshot)
+            if part.hub and snapshot:
+                pinned[each] = {**part.hub.model_dump(), "revision": snapshot.name}
+        splits = mixing.tasks(p.data, p.seed, tables) if p.data.kind == "mix" else rows.tasks(p.data, p.seed, tables[""])
     held_out = [record for kind in (texts, facts) for split in ("valid", "test") for record in kind.get(split, [])]
     pool, kept = seeds.seed_tasks(SEEDS), general.tasks(p.retention)
     try:
         manifest = sources.fetch(p.model)  # slowest, so last: a mistake in the data shows at once
     except sources.HubUnreachable as error:
         raise DataError(f"{error}; {hub.instead(name)}") from None
-    _require_chats(manifest, [task for tasks in splits.values() for task in tasks])
+    _require_chats(manifest, chain.from_iterable(splits.values()))
 
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
@@ -55,14 +57,14 @@ def main() -> None:
     records.write(RAW / "documents.jsonl", whole)
     records.write(RAW / "facts.jsonl", facts.get("train", []))
     records.write(RAW / "general.jsonl", kept)
-    if hub_json:
-        files.write_json(RAW / "hub.json", hub_json)
-    if table:
-        figures.write(RAW / "columns.json", table.meaning)
+    meanings = {each: table.meaning.model_dump() for each, table in tables.items()}
+    for file, found in (("hub.json", pinned), ("columns.json", meanings)):
+        if found:
+            files.write_json(RAW / file, found.get("", found))  # of a mixture by data set
     files.write_text(MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     counts = ", ".join(f"{len(tasks)} {split}" for split, tasks in splits.items())
     print(f"{manifest.model.name}: {manifest.parameters:,} parameters; rows: {counts}")
-    if table:
+    for table in tables.values():
         print(visible(f"{table.path}: {table.meaning}"))
 
 
@@ -75,7 +77,7 @@ def _refuse_links(folder: Path) -> None:
         raise DataError(f"{path}: a named pipe or a device, which is not read; put a file there")
 
 
-def _require_chats(manifest: Manifest, tasks: Sequence[Task]) -> None:
+def _require_chats(manifest: Manifest, tasks: Iterable[Task]) -> None:
     """Raise DataError unless tokenizer and chat template work, and write the rows; of the weights only headers were checked."""
     from stages.models.tokenizer import load_tokenizer
 

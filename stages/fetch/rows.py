@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stages.errors import DataError
-from stages.fetch import choices, turns
+from stages.fetch import choices, templates, turns
 from stages.fetch.formats import kind_of, loads, refuse_deep
 from stages.fetch.recognition import NamedRows, Opened, opened
 from stages.fetch.table import as_text
@@ -48,7 +48,7 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, S
     labels = Counter[str]()
     repeated = 0
     for published, (place, row) in ((split, row) for split, rows in table.rows.items() for row in rows):
-        key, task = _task(place, row, data)
+        key, task = _task(place, row, data, seed)
         if hash((published, task.id)) in seen:
             repeated += 1
             continue
@@ -76,8 +76,8 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, S
     return _with_labels(path, splits, labels) if data.task == "classification" else splits
 
 
-def _task(place: str, row: Mapping[str, Any], data: NamedRows) -> tuple[str, Task]:
-    """Return the key that decides the split, and the task."""
+def _task(place: str, row: Mapping[str, Any], data: NamedRows, seed: int) -> tuple[str, Task]:
+    """Return the key that decides the split, and the task, in one of several wordings with its number as a slice."""
     asked = _from_messages(place, row, data) if data.columns.messages else _from_columns(place, row, data)
     has_developer = any(turn.role == "developer" for turn in asked["history"])
     system = asked["system"] if asked["system"].strip() else "" if has_developer else data.system
@@ -89,7 +89,12 @@ def _task(place: str, row: Mapping[str, Any], data: NamedRows) -> tuple[str, Tas
     key = group or " ".join(" ".join(prompt).lower().split())
     source = group or f"row-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     style = _style(place, data.columns.style, row.get(data.columns.style)) if data.columns.style else None
-    return key, Task(kind=data.task, source=source, style=style, **asked | {"system": system})
+    slices: tuple[str, ...] = ()
+    if data.wordings:
+        text, number = templates.worded(place, row, data.wordings, seed, key)
+        asked |= {"instruction": "", "input": text}
+        slices = (f"wording_{number}",) if len(data.wordings) > 1 else ()
+    return key, Task(kind=data.task, source=source, slices=slices, style=style, **asked | {"system": system})
 
 
 def _with_labels(path: Path, splits: dict[str, Spool[Task]], counts: Counter[str]) -> dict[str, Spool[Task]]:

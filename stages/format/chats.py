@@ -10,6 +10,7 @@ from stages.text.prompts import answered
 MORE_ROWS = {  # how to get more validation rows, by data.kind
     "complaints": "raise data.rows.valid",
     "rows": "raise data.valid, add rows to your data",
+    "mix": "raise `valid` of the data set in data.sets, add rows to it",
     "documents": "write more questions into valid.jsonl of data.path",
     "graph": "raise the numbers in data.rows.valid",
 }
@@ -27,18 +28,27 @@ def example(task: Task) -> Example:
         slices=task.slices,
         choices=task.choices,
         style=task.style,
+        dataset=task.dataset,
         parents=(task.id,),
     )
 
 
 def set_apart(tasks: Sequence[Task], count: int, seed: int) -> tuple[list[Task], list[Task]]:
-    """Return `count` tasks of different sources as far as possible, for few-shot prompts, and the others in order."""
+    """Return `count` tasks of each data set for few-shot prompts, and the others in order.
+
+    They have different sources as far as possible.
+    """
+    names = dict.fromkeys(task.dataset for task in tasks)
+    chosen = [task for name in names for task in _chosen([task for task in tasks if task.dataset == name], count, seed)]
+    taken = {task.id for task in chosen}
+    return chosen, [task for task in tasks if task.id not in taken]
+
+
+def _chosen(tasks: Sequence[Task], count: int, seed: int) -> list[Task]:
     shuffled = random.Random(seed).sample(list(tasks), len(tasks))
     first_of_source = list({task.source: task for task in reversed(shuffled)}.values())
     first = {task.id for task in first_of_source}
-    chosen = (first_of_source + [task for task in shuffled if task.id not in first])[: min(count, len(tasks) // 2)]
-    taken = {task.id for task in chosen}
-    return chosen, [task for task in tasks if task.id not in taken]
+    return (first_of_source + [task for task in shuffled if task.id not in first])[: min(count, len(tasks) // 2)]
 
 
 def require_shots(count: int, shots: int, rows: int, kind: str) -> None:

@@ -18,6 +18,7 @@ from stages.params.sources import (
     HubModel,
     HubRows,
     Items,
+    MixData,
     Model,
     PathModel,
     PublishedSplits,
@@ -26,6 +27,7 @@ from stages.params.sources import (
     Splits,
     WheelDocuments,
     WheelModel,
+    Wording,
 )
 from stages.params.synthesis import (
     Budget,

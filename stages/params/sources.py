@@ -161,6 +161,24 @@ class FurtherTask(Section):
     output: Text
 
 
+def _template(value: str) -> str:
+    from jinja2 import TemplateSyntaxError
+    from jinja2.sandbox import SandboxedEnvironment
+
+    try:
+        SandboxedEnvironment().parse(value)
+    except TemplateSyntaxError as error:
+        raise ValueError(f"not a template: {error.message} in line {error.lineno}") from None
+    return value
+
+
+class Wording(Section):
+    """A wording of the prompt, in which `{{ name }}` is a column, and its share of the rows; shares need not add up to 1."""
+
+    text: Annotated[Text, AfterValidator(_template)]
+    share: Annotated[float, Field(gt=0)]
+
+
 class RowsData(Section):
     """Your own rows from a CSV, JSON or JSONL file, or from the hub; without a hub `path` replaces it.
 
@@ -178,6 +196,7 @@ class RowsData(Section):
     system: str
     columns: NamedColumns
     labels: Annotated[dict[Code, Text], Field(min_length=2)] | None
+    wordings: list[Wording]
     also: list[FurtherTask]
     orders: Count
     valid: Fraction
@@ -194,6 +213,8 @@ class RowsData(Section):
             raise ValueError(f"orders = {self.orders} with task = {self.task}: only task: choice has options; set it to 0")
         if self.labels and self.task != "classification":
             raise ValueError(f"labels with task = {self.task}: only task: classification has labels; set it to null")
+        if self.wordings and named and named.messages:
+            raise ValueError("wordings write the prompt from columns, but columns.messages holds whole chats; set it to []")
         if self.also and named and named.messages:
             raise ValueError(
                 "also asks further tasks about the column `input`, which is not used with columns.messages; set it to []"
@@ -225,6 +246,43 @@ class RowsData(Section):
     def _something_to_train_on(self) -> Self:
         if self.shares["train"] <= 0:
             raise ValueError("valid + test leave nothing to train on; their sum must be below 1")
+        return self
+
+
+class Mix(Section):
+    """How many training rows of each data set are drawn: numbers, or weights; null: all. A set without a number gives all."""
+
+    rows: dict[Name, Positive] | None
+    weights: dict[Name, Annotated[float, Field(gt=0)]] | None
+
+
+class MixData(Section):
+    """Several data sets in one run, by name, each as a file of conf/data/ of kind rows; their files are in the folder `path`.
+
+    `system` is the system prompt of texts that `tunetrail predict` is given.
+    """
+
+    kind: Literal["mix"]
+    path: Text
+    system: str
+    sets: Annotated[dict[Name, RowsData], Field(min_length=2)]
+    mix: Mix
+
+    @model_validator(mode="after")
+    def _sets_are_known(self) -> Self:
+        if self.mix.rows and self.mix.weights:
+            raise ValueError("mix.rows and mix.weights both say how many rows are drawn; set one to null")
+        names = ", ".join(self.sets)
+        for key, given in (("rows", self.mix.rows), ("weights", self.mix.weights)):
+            if unknown := [name for name in given or () if name not in self.sets]:
+                raise ValueError(f"mix.{key}.{unknown[0]}: no such data set; there are {names}")
+        if self.mix.weights and (missing := [name for name in self.sets if name not in self.mix.weights]):
+            raise ValueError(f"mix.weights: {missing[0]} is missing; each of {names} needs a weight")
+        for name, part in self.sets.items():
+            if not part.hub and not Path(part.path).is_relative_to(self.path):
+                raise ValueError(
+                    f"sets.{name}.path: {part.path} is not in path = {self.path}, so DVC would not see it change; move it"
+                )
         return self
 
 
@@ -351,4 +409,4 @@ class GraphData(Section):
     rows: AskedItems
 
 
-Data = Annotated[ComplaintsData | RowsData | DocumentsData | GraphData, Field(discriminator="kind")]
+Data = Annotated[ComplaintsData | RowsData | MixData | DocumentsData | GraphData, Field(discriminator="kind")]

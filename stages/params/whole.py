@@ -62,7 +62,8 @@ class Params(Section):
             )
         complaints = "self_instruct" in self.synthesis.methods and self.synthesis.self_instruct.form == "complaints"
         if self.data.kind != "complaints" and complaints:
-            instead = {"rows": "none or synthesis=self_instruct_general", "documents": "self_qa", "graph": "self_kg"}
+            general = "none or synthesis=self_instruct_general"
+            instead = {"rows": general, "mix": general, "documents": "self_qa", "graph": "self_kg"}
             mistakes.append(
                 "synthesis.methods: self_instruct in the form complaints writes complaint bodies; with "
                 f"data.kind = {self.data.kind} use synthesis={instead[self.data.kind]}"
@@ -88,12 +89,13 @@ class Params(Section):
     def _headline(self) -> list[str]:
         """Return a line if no answer of this task can have the headline; metrics of the hub have names not known here."""
         metric, data = self.report.headline.partition("@")[0], self.data
-        kinds = [data.task] if data.kind == "rows" else KINDS[data.kind]
+        sets = [data] if data.kind == "rows" else list(data.sets.values()) if data.kind == "mix" else []
+        kinds = [part.task for part in sets] or KINDS[data.kind]
         names = [*dict.fromkeys(name for kind in kinds for name in METRICS[kind]), *STYLE]
         is_field = "extraction" in kinds and metric.endswith("_exact")
         if metric in names or is_field or self.evaluate.extra:
             return []
-        what = f"data.task = {data.task}" if data.kind == "rows" else f"data.kind = {data.kind}"
+        what = f"data.task = {kinds[0]}" if data.kind == "rows" else f"data.kind = {data.kind}"
         return [f"report.headline = {self.report.headline}: {what} has no such metric; there are {', '.join(names)}"]
 
     def _costs_money(self) -> bool:

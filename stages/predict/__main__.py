@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stages import figures, files, params, records, stage
 from stages.records import Example
-from stages.text.prompts import shots_of
+from stages.text.prompts import shots_by_dataset
 
 FORMATTED, PREDICTIONS, AGREEMENT, COST = map(Path, ("data/formatted", "data/predictions", "data/agreement", "data/cost"))
 
@@ -35,7 +35,7 @@ def main() -> None:
     predictions = answers.predict(
         lm,
         examples,
-        shots_of(system),
+        shots_by_dataset(system, examples),
         system,
         batch_size=p.predict.batch_size,
         max_new_tokens=p.predict.max_new_tokens,

@@ -1,6 +1,6 @@
 """Answer the rows of a split, score the references, and measure how often two models agree."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TypedDict
 
@@ -33,7 +33,7 @@ class OfChoices(TypedDict, total=False):
 def predict(
     lm: LanguageModel,
     examples: Sequence[Example],
-    shots: Sequence[Message],
+    shots: Mapping[str, Sequence[Message]],
     system: str,
     *,
     batch_size: int,
@@ -42,10 +42,12 @@ def predict(
 ) -> list[Prediction]:
     """Return one prediction per example, in their order; the references of the first `likelihood_rows` are scored.
 
+    `shots` are the example turns in the prompts, by data set.
+
     Rows are batched in order of prompt length. A row's neighbours in a batch can change its text, so every run must form
     the same batches.
     """
-    prompts = [chat.prompt_ids(lm.tokenizer, with_shots(example.prompt, shots)) for example in examples]
+    prompts = [chat.prompt_ids(lm.tokenizer, with_shots(example.prompt, shots[example.dataset])) for example in examples]
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), examples[i].id))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     answers: dict[int, decoding.Completion] = {}

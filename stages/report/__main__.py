@@ -130,7 +130,7 @@ def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str]
         agreement={seed: figures.read(path, figures.Agreement) for seed, path in agreement.items()},
         costs={step: figures.read(path, COSTS[step.partition("_")[0]]) for step, path in costs.items()},
         base=figures.read(MANIFEST, Manifest),
-        columns=figures.read(COLUMNS, figures.Recognised) if COLUMNS.is_file() else None,
+        columns=figures.recognised(COLUMNS) if COLUMNS.is_file() else {},
     )
 
 
@@ -184,7 +184,10 @@ def card_parameters(p: params.Params) -> dict[str, Any]:
     data = dict(params.flatten(p.data.model_dump()))
     chosen = {f"data.{key}": data[key] for key in SOURCE if data.get(key) is not None}
     if HUB.is_file():  # the parameter may name a branch; this is the commit
-        chosen["data.hub.revision"] = files.read_json(HUB)["revision"]
+        for key, value in params.flatten(files.read_json(HUB)):
+            owner, _, last = key.rpartition(".")
+            if last in ("repo", "revision"):
+                chosen[f"data.sets.{owner}.hub.{last}" if owner else f"data.hub.{last}"] = value
     for section in TRAINED_WITH:
         chosen |= {f"{section}.{key}": value for key, value in params.flatten(getattr(p, section).model_dump())}
     return chosen

@@ -57,7 +57,7 @@ class Evidence:
     `predictions` is keyed by system and example id, `hashes` and `totals` by system, `data` by split. Hashes are md5, as in
     dvc.lock. `plots` holds the plots that evaluate makes, by name. `retention` is keyed by base or tuned_<seed>, `training` and
     `agreement` by seed, `costs` by step, e.g. train_42. `funnels` is empty where nothing was synthesised. `judged` is None
-    where nobody judged synthetic rows, `columns` where the data are not the user's rows.
+    where nobody judged synthetic rows; `columns`, keyed by data set in a mixture, is empty where the data are not the user's.
     """
 
     examples: list[Example]
@@ -75,7 +75,7 @@ class Evidence:
     agreement: dict[int, figures.Agreement]
     costs: dict[str, Cost]
     base: Manifest
-    columns: figures.Recognised | None
+    columns: Mapping[str, figures.Recognised]
 
     @property
     def machine(self) -> figures.Machine:

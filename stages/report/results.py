@@ -18,9 +18,9 @@ Numbers = dict[str, Number]  # by metric; with `_lo`, `_hi`, `_p`, `_mde` or `_v
 class Results:
     """What details.json holds, rounded.
 
-    `difference` is tuned minus the best base, `passage` tuned minus a base that reads a passage. `slices` are keyed by name
-    and system, `totals` by system, `synthesis` by method, `seeds` by seed. `retention` has `base`, `tuned` and `difference`;
-    its other keys are numbers of items, and chance.
+    `difference` is tuned minus the best base, `passage` tuned minus a base that reads a passage. `slices`, and `datasets` of a
+    mixture, are keyed by name and system, `totals` by system, `synthesis` by method, `seeds` by seed. `retention` has `base`,
+    `tuned` and `difference`; its other keys are numbers of items, and chance.
     """
 
     systems: Mapping[str, Numbers]
@@ -28,6 +28,7 @@ class Results:
     split: str
     passage: Numbers | None = None
     slices: Mapping[str, Mapping[str, Numbers]] | None = None
+    datasets: Mapping[str, Mapping[str, Numbers]] | None = None
     seeds: Mapping[str, Numbers] | None = None
     totals: Mapping[str, Numbers] | None = None
     retention: Mapping[str, Numbers | Number] | None = None
@@ -35,7 +36,7 @@ class Results:
 
     def content(self) -> dict[str, object]:
         """Return the content of details.json: each system under its name, and nothing of what this run has not."""
-        order = ("difference", "passage", "slices", "seeds", "split", "totals", "retention", "synthesis")
+        order = ("difference", "passage", "slices", "datasets", "seeds", "split", "totals", "retention", "synthesis")
         return {**self.systems, **{name: found for name in order if (found := getattr(self, name)) is not None}}
 
 
@@ -70,14 +71,17 @@ def results(
         difference,
         found.split,
         passage=_flat_change(found.headline, found.passage) if found.passage else None,
-        slices={
-            name: {system: _flat_group(group) for system, group in groups.items()} for name, groups in found.slices.items()
-        },
+        slices=_by_name(found.slices),
+        datasets=_by_name(found.datasets) or None,
         seeds=seeds or None,
         totals=totals,
         retention=retention,
         synthesis=synthesis,
     )
+
+
+def _by_name(groups: Mapping[str, Mapping[str, Group]]) -> dict[str, dict[str, Numbers]]:
+    return {name: {system: _flat_group(group) for system, group in systems.items()} for name, systems in groups.items()}
 
 
 def shown(found: Results, headline: str) -> dict[str, object]:

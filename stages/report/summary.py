@@ -6,7 +6,7 @@ with a base system on the same items.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,8 @@ class Table:
     """Scores of every system on the same items.
 
     `values[system]` has shape (items, metrics) and holds NaN where a metric does not apply to an item; `values["tuned"]`
-    is the mean over the systems of `seeds`. `sources` are the clusters.
+    is the mean over the systems of `seeds`. `sources` are the clusters. `datasets` are the slices that are data sets of a
+    mixture.
     """
 
     ids: tuple[str, ...]
@@ -45,6 +46,7 @@ class Table:
     bases: tuple[str, ...]
     seeds: dict[int, str]
     values: dict[str, Array]
+    datasets: tuple[str, ...] = ()
 
     def column(self, system: str, metric: str) -> Array:
         return self.values[system][:, self.metrics.index(metric)]
@@ -81,7 +83,8 @@ class Summary:
     """What the scores show: rates by system, tuned minus the best base, the headline by slice, and the training seeds.
 
     `passage` is the headline of tuned, closed-book, minus that of the base with the passage in its prompt, if it was requested.
-    `seeds` (means by metric) and `spread` (their standard deviation) are empty where there is one seed.
+    `seeds` (means by metric) and `spread` (their standard deviation) are empty where there is one seed. `datasets` has the
+    tuned model and the best base on each data set of a mixture, in all metrics that it has.
     """
 
     split: str
@@ -93,6 +96,7 @@ class Summary:
     slices: dict[str, dict[str, Group]]
     seeds: dict[int, dict[str, float]]
     spread: dict[str, float]
+    datasets: dict[str, dict[str, Group]] = field(default_factory=dict)
 
     @property
     def tuned(self) -> Group:
@@ -131,6 +135,7 @@ def tabulate(scores: Iterable[Score], examples: Sequence[Example], bases: Sequen
         bases=tuple(bases),
         seeds=seeds,
         values=values,
+        datasets=tuple(dict.fromkeys(example.dataset for example in examples if example.dataset)),
     )
 
 
@@ -182,7 +187,12 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
         systems={system: _group(table, system, table.metrics, everywhere) for system in (TUNED, *table.bases)},
         changes=changes(best, table.metrics),
         passage=changes(PASSAGE, [headline])[headline] if PASSAGE in table.bases and best != PASSAGE else None,
-        slices={name: {s: _group(table, s, [plain], rows) for s in (TUNED, best)} for name, rows in inside.items()},
+        slices={
+            name: {s: _group(table, s, [plain], rows) for s in (TUNED, best)}
+            for name, rows in inside.items()
+            if name not in table.datasets
+        },
+        datasets={name: {s: _group(table, s, table.metrics, inside[name]) for s in (TUNED, best)} for name in table.datasets},
         seeds=seeds,
         spread=spread,
     )

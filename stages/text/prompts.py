@@ -31,15 +31,21 @@ def answered(task: Task) -> tuple[Message, ...]:
     )
 
 
-def shots_of(system: str) -> list[Message]:
-    """Return the example turns of a system such as base_3shot; others have none."""
+def shots_of(system: str, dataset: str = "") -> list[Message]:
+    """Return the example turns of a system such as base_3shot; others have none. In a mixture they are of one data set."""
     count = int(system.removeprefix("base_").removesuffix("shot")) if system.endswith("shot") else 0
-    return shown(islice(read(SHOTS, Example), count)) if count else []
+    fitting = (example for example in read(SHOTS, Example) if dataset in ("", example.dataset)) if count else ()
+    return shown(islice(fitting, count))
 
 
 def shown(examples: Iterable[Example]) -> list[Message]:
     """Return the turns of examples for a prompt, which has a system turn of its own."""
     return [message for example in examples for message in example.messages if message.role not in OPENING]
+
+
+def shots_by_dataset(system: str, examples: Iterable[Example]) -> dict[str, list[Message]]:
+    """Return the example turns for rows of each data set; all rows have one, "", unless they are a mixture."""
+    return {name: shots_of(system, name) for name in {example.dataset for example in examples}}
 
 
 def with_shots(prompt: Sequence[Message], shots: Sequence[Message]) -> list[Message]:

@@ -34,6 +34,21 @@ def test_the_kind_of_task_decides_the_scores(kind: str, stopped: bool, item: Any
         metrics.totals([example], [given])
 
 
+def test_totals_are_also_those_of_each_data_set(item: Any) -> None:
+    labels = {"news": ("sport", "weather"), "mail": ("spam", "ham")}
+    rows = [
+        item("classification", label, label if name == "news" else "spam", choices=choices, dataset=name)
+        for name, choices in labels.items()
+        for label in choices
+    ]
+    examples, answers = zip(*rows, strict=True)
+    found = metrics.by_dataset(examples, answers, [])
+    assert found["macro_f1@news"] == 1.0 and found["macro_f1@mail"] == pytest.approx(1 / 3, abs=1e-6)
+    assert found["macro_f1"] not in (found["macro_f1@mail"], 1.0)
+    plain = [example.model_copy(update={"dataset": ""}) for example in examples]
+    assert metrics.by_dataset(plain, answers, []) == metrics.totals(examples, answers)
+
+
 def test_measures_of_form(item: Any) -> None:
     _, measures = metrics.score(*item("text", "one two three", "so it is so it is"))
     assert measures["length_ratio"] == 2.0

@@ -30,7 +30,7 @@ def read(folder: Path, values: list[dict[str, Any]], suffix: str = "jsonl", **ch
     else:
         path.write_text("".join(json.dumps(row) + "\n" for row in values), encoding="utf-8")
     settings = {"kind": "rows", "path": str(path), "hub": None, "task": "choice", "system": "", "columns": COLUMNS}
-    settings |= {"labels": None, "also": []}
+    settings |= {"labels": None, "wordings": [], "also": []}
     data = RowsData.model_validate(settings | {"orders": 0, "splits": None, "valid": 0.0, "test": 0.0} | changes)
     return {split: list(tasks) for split, tasks in rows.tasks(data, seed=1).items()}
 

@@ -96,14 +96,22 @@ DIALOGUES = {  # the columns of DialogSum; dialogues of its test split come thre
 }
 
 
+MIXED = ["data.sets.dialogsum.hub.repo=acme/talks", "data.sets.samsum.hub.repo=acme/talks"]
+ALONE = ["data=dialogue_mixed", "data.hub.repo=acme/talks"]
+
+
 @pytest.mark.model
+@pytest.mark.parametrize(("chosen", "rows"), [(ALONE, (18, 1, 3)), (MIXED, (18, 2, 6))], ids=["two tasks", "mixture"])
 def test_published_splits_of_the_hub_are_kept(
-    hub_of: Callable[..., Any], reach: Callable[..., dict[str, str]], tmp_path: Path
+    hub_of: Callable[..., Any],
+    reach: Callable[..., dict[str, str]],
+    tmp_path: Path,
+    chosen: list[str],
+    rows: tuple[int, int, int],
 ) -> None:
     commit = "c" * 40
     url = hub_of("datasets", "acme/talks", {commit: {name: text.encode() for name, text in DIALOGUES.items()}}).url
-    asked = ["experiment=dialogue", "data=dialogue_mixed", "model=random_t5", "data.hub.repo=acme/talks"]
-    compose.compose(asked, tmp_path / "params.yaml")
+    compose.compose(["experiment=dialogue", "model=random_t5", *chosen], tmp_path / "params.yaml")
     (tmp_path / "data").mkdir()
     (tmp_path / "data/authored").symlink_to(compose.ROOT / "data/authored")
     environment = reach(str(url), tmp_path) | {"PYTHONPATH": str(compose.ROOT), "OMP_NUM_THREADS": "1"}
@@ -111,7 +119,12 @@ def test_published_splits_of_the_hub_are_kept(
     run = subprocess.run(command, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     found = {split: list(records.read(tmp_path / f"data/raw/{split}.jsonl", Task)) for split in ("train", "valid", "test")}
-    assert {split: len(tasks) for split, tasks in found.items()} == {"train": 18, "valid": 1, "test": 3}  # also: topics
-    assert [task.output for task in found["test"]] == ["Summary 0.", "Summary 1.", "Summary 2."]
-    assert len({task.source for task in found["test"]}) == 1
-    assert json.loads((tmp_path / "data/raw/hub.json").read_text())["revision"] == commit
+    assert tuple(len(tasks) for tasks in found.values()) == rows
+    for name in {task.dataset for task in found["test"]}:  # three summaries of a conversation, one source
+        tasks = [task for task in found["test"] if task.dataset == name]
+        assert [task.output for task in tasks] == ["Summary 0.", "Summary 1.", "Summary 2."]
+        assert len({task.source for task in tasks}) == 1
+    pinned = json.loads((tmp_path / "data/raw/hub.json").read_text())
+    sets = [pinned] if chosen == ALONE else [pinned["dialogsum"], pinned["samsum"]]
+    assert {each["revision"] for each in sets} == {commit}
+    assert {task.dataset for task in found["train"]} == ({""} if chosen == ALONE else {"dialogsum", "samsum"})

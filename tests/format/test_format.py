@@ -58,6 +58,13 @@ def test_set_apart_examples_have_different_sources() -> None:
         assert others == [row for row in MANY if row not in shots]
 
 
+def test_examples_are_set_apart_of_each_data_set() -> None:
+    mixed = [task(f"question {i}", source=f"layout-{i}", dataset="one" if i < 15 else "two") for i in range(20)]
+    shots, others = chats.set_apart(mixed, 3, seed=1)
+    assert [shot.dataset for shot in shots] == ["one"] * 3 + ["two"] * 2  # half of the rows at most
+    assert others == [row for row in mixed if row not in shots]
+
+
 @pytest.mark.parametrize(("rows", "asked", "given"), [(20, 0, 0), (20, 6, 6), (20, 15, 10), (1, 3, 0), (0, 3, 0)])
 def test_set_apart_examples_never_take_more_than_half(rows: int, asked: int, given: int) -> None:
     shots, others = chats.set_apart(MANY[:rows], asked, seed=1)

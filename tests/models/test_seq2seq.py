@@ -54,7 +54,7 @@ def test_audit_marks_the_answer(plain, examples):
 def test_answer_does_not_depend_on_its_batch(t5, plain, examples):
     def answered(some: list[Example]) -> list[Prediction]:
         limits = {"batch_size": 4, "max_new_tokens": 6, "likelihood_rows": len(some)}
-        return answers.predict(LanguageModel(t5, plain), some, (), "base_0shot", **limits)
+        return answers.predict(LanguageModel(t5, plain), some, {"": ()}, "base_0shot", **limits)
 
     together = answered(examples)
     assert together == [answered([example])[0] for example in examples]

@@ -34,7 +34,7 @@ def examples() -> list[Example]:
 
 def answered(model, tokenizer, examples, shots=(), batch_size=BATCH) -> list:
     limits = {"batch_size": batch_size, "max_new_tokens": NEW_TOKENS, "likelihood_rows": 0}
-    return answers.predict(LanguageModel(model, tokenizer), examples, shots, "base_0shot", **limits)
+    return answers.predict(LanguageModel(model, tokenizer), examples, {"": shots}, "base_0shot", **limits)
 
 
 def test_predictions_have_the_order_of_the_examples(tuned_fp32, tokenizer, examples):
@@ -77,6 +77,17 @@ def test_name_of_a_base_system_gives_its_shots(tmp_path, monkeypatch, rows):
     assert prompts.shots_of("base_3shot") == [message for example in rows["valid"][:3] for message in example.messages]
 
 
+def test_shots_of_a_mixture_are_of_the_data_set(tmp_path, monkeypatch, rows):
+    monkeypatch.chdir(tmp_path)
+    named = [row.model_copy(update={"dataset": ("one", "two")[place % 2]}) for place, row in enumerate(rows["valid"][:4])]
+    named = [Example.model_validate(row.model_dump(exclude={"id"})) for row in named]
+    records.write(prompts.SHOTS, named)
+    found = prompts.shots_by_dataset("base_1shot", named)
+    assert found == {"one": list(named[0].messages), "two": list(named[1].messages)}
+    assert prompts.shots_of("base_3shot", "two") == [message for row in named[1::2] for message in row.messages]
+    assert prompts.shots_of("base_3shot") == [message for row in named[:3] for message in row.messages]
+
+
 def test_model_agrees_most_with_its_own_answers(tuned_fp32, weights, tokenizer, examples):
     predictions = answered(tuned_fp32, tokenizer, examples)
     mine = answers.agreement(LanguageModel(tuned_fp32, tokenizer), examples[:5], predictions, "nf4")
@@ -91,7 +102,7 @@ def test_references_of_some_and_choices_of_all_are_scored(tuned_fp32, tokenizer,
     closed = examples[3].model_copy(update={"id": "", "choices": ("reference", "other", "x")})
     rows = [*examples[:3], closed]
     limits = {"batch_size": BATCH, "max_new_tokens": NEW_TOKENS, "likelihood_rows": 2}
-    found = answers.predict(LanguageModel(tuned_fp32, tokenizer), rows, (), "base_0shot", **limits)
+    found = answers.predict(LanguageModel(tuned_fp32, tokenizer), rows, {"": ()}, "base_0shot", **limits)
     assert [row.reference_logprob is None for row in found] == [False, False, True, True]
     assert found[0].reference_tokens == len("reference") + 1  # one token per byte, and the end token
     assert [len(row.choice_logprobs) for row in found] == [0, 0, 0, 3]

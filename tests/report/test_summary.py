@@ -61,6 +61,27 @@ def test_numbers_of_a_small_example() -> None:
     assert "seeds" not in metrics
 
 
+def test_data_sets_of_a_mixture_have_their_own_metrics() -> None:
+    kinds = ("exact_match", "exact_match", "accuracy", "accuracy")
+    examples = [e.model_copy(update={"dataset": "one" if place < 2 else "two"}) for place, e in enumerate(EXAMPLES)]
+
+    def scored(system: str, *values: float) -> list[Score]:
+        return [
+            Score(
+                example=e.id, system=system, source=e.source, slices=(*e.slices, e.dataset), scores={kind: value, "stop": 1.0}
+            )
+            for e, kind, value in zip(examples, kinds, values, strict=True)
+        ]
+
+    every = [*scored("base_0shot", 0, 0, 0, 1), *scored("tuned_42", 1, 0, 1, 1)]
+    found = summarize(summary.tabulate(every, examples, ["base_0shot"], {42: "tuned_42"}), headline="stop")
+    one, two = found["datasets"]["one"], found["datasets"]["two"]
+    assert (one["tuned"]["exact_match"], one["base_0shot"]["exact_match"], one["tuned"]["n"]) == (0.5, 0, 2)
+    assert (two["tuned"]["accuracy"], two["base_0shot"]["accuracy"]) == (1, 0.5)
+    assert "accuracy" not in one["tuned"] and found["slices"].keys() == {"hard", "clean"}
+    assert "datasets" not in summarize(table(*scores("tuned_42", 1, 1, 1, 0)))
+
+
 def test_seeds_are_averaged_by_item_with_their_spread() -> None:
     metrics = summarize(table(*scores("tuned_1", 1, 1, 1, 1), *scores("tuned_2", 1, 0, 1, 0), seeds=(1, 2)))
     assert metrics["tuned"]["exact_match"] == 0.75

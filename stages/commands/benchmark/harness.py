@@ -21,7 +21,7 @@ from stages.models.tuned import open_system
 from stages.pages import render
 from stages.records import Example, Message, Prediction
 from stages.text import chat
-from stages.text.prompts import shots_of, with_shots
+from stages.text.prompts import shots_by_dataset, with_shots
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,10 +50,11 @@ def _export(shots: int, folder: Path) -> None:
         if chat.has_control_tokens(tokenizer, example.prompt):
             why = "which the harness would obey; remove the row"
             raise DataError(f"benchmark: row {example.id} holds a control token of the model, {why}")
-    turns, closed = shots_of(f"base_{shots}shot"), all(example.choices for example in examples)
+    turns = shots_by_dataset(f"base_{shots}shot", examples)
+    closed = all(example.choices for example in examples)
     lines = [
         {
-            "prompt": chat.render(tokenizer, with_shots(example.prompt, turns), answer_next=True),
+            "prompt": chat.render(tokenizer, with_shots(example.prompt, turns[example.dataset]), answer_next=True),
             "reference": example.reference,
             "example": example.model_dump_json(),
             **({"choices": example.choices, "gold": example.choices.index(example.reference)} if closed else {}),

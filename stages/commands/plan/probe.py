@@ -31,7 +31,7 @@ from stages.params import Params, Runtime
 from stages.predict import answers
 from stages.records import Example
 from stages.text import chat
-from stages.text.prompts import shots_of, with_shots
+from stages.text.prompts import shots_by_dataset, with_shots
 from stages.train import run
 from stages.train.arguments import WIDTHS, arguments
 from stages.train.opening import Opened, open_training
@@ -145,8 +145,9 @@ def predictions(p: Params, system: str, size: int) -> Probe:
     libraries, memory = _resident(), device.Memory(device.kind(p.runtime))
     lm = open_base(p.runtime)
     opened = time.time() - psutil.Process().create_time()
-    examples, shots = list(records.read(Path(f"data/formatted/{p.predict.split}.jsonl"), Example)), shots_of(system)
-    prompts = {e.id: chat.prompt_ids(lm.tokenizer, with_shots(e.prompt, shots)) for e in examples}
+    examples = list(records.read(Path(f"data/formatted/{p.predict.split}.jsonl"), Example))
+    shots = shots_by_dataset(system, examples)
+    prompts = {e.id: chat.prompt_ids(lm.tokenizer, with_shots(e.prompt, shots[e.dataset])) for e in examples}
     examples.sort(key=lambda example: (len(prompts[example.id]), example.id))
     batches, most = _parts(examples, size), p.predict.max_new_tokens
     middle, longest = batches[(len(batches) - 1) // 2], examples[-size:]
