@@ -90,7 +90,7 @@ def test_only_the_answer_is_scored(qwen3, tuned_fp32, monkeypatch):
 def test_agreement_covers_the_thoughts(qwen3, tuned_fp32):
     lm = LanguageModel(tuned_fp32, qwen3)
     limits = {"batch_size": 1, "max_new_tokens": 8, "likelihood_rows": 0}
-    (prediction,) = answers.predict(lm, [ROW], [], "x", **limits)
+    (prediction,) = answers.predict(lm, [ROW], {"": []}, "x", **limits)
     parts = {"thoughts": prediction.text[:3], "text": prediction.text[3:]}
     halved = type(prediction).model_validate(prediction.model_dump(exclude={"id"}) | parts)
     assert answers.agreement(lm, [ROW], [halved], "none") == answers.agreement(lm, [ROW], [prediction], "none")
