@@ -58,12 +58,17 @@ def rows(hub: HubRows, folder: Path, split: str) -> Iterator[tuple[str, Any]]:
             builder = load_dataset_builder(str(folder), hub.config, cache_dir=converted)
             _check_files(hub, folder, builder.config.data_files or {})
             builder.download_and_prepare()
+            if split not in (splits := builder.info.splits or {}):
+                key = "data.hub.split" if hub.split else "data.splits"
+                raise DataError(f"{key} = {split}: {hub.repo} has the splits {', '.join(splits)}; set one")
             table = builder.as_dataset(split=split)
         except DataError:
             raise
         except Exception as error:  # a card or a file that is not a data set can make datasets raise anything
-            key = "data.hub.split" if hub.split else "data.splits"
-            raise DataError(f"{key} = {split}: cannot be read from {hub.repo} ({reason(error)}); set another") from None
+            instead = "name another, or save its rows as a file, set data.path and data.hub=null"
+            raise DataError(
+                f"data.hub.repo = {hub.repo}: cannot be read as a table ({reason(error.__cause__ or error)}); {instead}"
+            ) from None
         for name, feature in table.features.items():
             if not _is_text(feature):
                 raise DataError(f"{hub.repo}: column {name!r} holds files such as images; only text is read")

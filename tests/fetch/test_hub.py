@@ -75,7 +75,7 @@ def test_split_is_read_at_a_commit_without_downloading_code(endpoint: str, fetch
 
 def test_missing_split_ends_with_one_line(endpoint: str, fetched: Callable[..., Run]) -> None:
     line = the_line(fetched(endpoint, "data.hub.split=validation"))
-    assert "data.hub.split = validation: cannot be read from acme/questions" in line
+    assert line.endswith("data.hub.split = validation: acme/questions has the splits train, test; set one")
 
 
 def test_missing_repository_ends_with_one_line(endpoint: str, fetched: Callable[..., Run]) -> None:
@@ -184,7 +184,7 @@ def test_damaged_data_set_is_refused_with_one_line(tmp_path: Path, name: str, co
     snapshot.mkdir(parents=True)
     (snapshot / "train.jsonl").write_text(json.dumps(row_of("inside")) + "\n")
     (snapshot / name).write_text(content)
-    with pytest.raises(DataError, match=r"^data\.hub\.split = train: cannot be read from acme/q \([^\n]*\); set another$"):
+    with pytest.raises(DataError, match=r"^data\.hub\.repo = acme/q: cannot be read as a table \([^\n]*\); name another"):
         list(hub.rows(HubRows(repo="acme/q", revision="main", split="train"), snapshot, "train"))
 
 
@@ -217,7 +217,7 @@ def test_card_that_names_its_own_files_is_read(tmp_path: Path) -> None:
     "named", ["[.][.]/[.][.]/[.][.]/[.][.]/*.jsonl", "%2e%2e/%2e%2e/secret.jsonl", "{.,}{.,}/*.jsonl", "??/*"]
 )
 def test_pattern_in_a_card_finds_no_file_outside(secret: Path, tmp_path: Path, named: str) -> None:
-    with pytest.raises(DataError, match="cannot be read from acme/q"):
+    with pytest.raises(DataError, match="acme/q: cannot be read as a table"):
         table_of(tmp_path, f'configs:\n- config_name: default\n  data_files: "{named}"\n')
 
 
@@ -236,7 +236,7 @@ def test_link_in_an_archive_named_like_a_table_is_not_read(secret: Path, tmp_pat
         link.type, link.linkname = tarfile.SYMTYPE if kind == "link" else tarfile.LNKTYPE, str(secret)
         with tarfile.open(snapshot / "train.jsonl", "w") as archive:
             archive.addfile(link)
-    with pytest.raises(DataError, match="cannot be read from acme/q"):
+    with pytest.raises(DataError, match="acme/q: cannot be read as a table"):
         table_of(tmp_path, name="train.jsonl")
 
 
