@@ -10,6 +10,7 @@ from stages.fetch import authored, documents, general, graph, hub, mixing, recog
 from stages.models import sources
 from stages.models.manifest import MANIFEST, Manifest
 from stages.records import Document, Fact, Task
+from stages.spool import Again
 from stages.terminal import visible
 from stages.text import chat
 from stages.text.prompts import answered
@@ -18,7 +19,7 @@ RAW, SEEDS = Path("data/raw"), Path("data/authored/self_instruct/seeds.jsonl")
 
 
 def main() -> None:
-    p = params.read("seed", "model", "data", "retention")
+    p = params.read("seed", "model", "data", "retention", "format.max_lost")
     for folder in (Path(p.data.path), Path(p.retention.path)):
         _refuse_links(folder)
     name = params.check_file().name  # only for messages, so dvc.yaml does not list it
@@ -47,7 +48,7 @@ def main() -> None:
         manifest = sources.fetch(p.model)  # slowest, so last: a mistake in the data shows at once
     except sources.HubUnreachable as error:
         raise DataError(f"{error}; {hub.instead(name)}") from None
-    _require_chats(manifest, chain.from_iterable(splits.values()))
+    _require_chats(manifest, Again(lambda: chain.from_iterable(splits.values())), p.format.max_lost)
 
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
@@ -77,7 +78,7 @@ def _refuse_links(folder: Path) -> None:
         raise DataError(f"{path}: a named pipe or a device, which is not read; put a file there")
 
 
-def _require_chats(manifest: Manifest, tasks: Iterable[Task]) -> None:
+def _require_chats(manifest: Manifest, tasks: Iterable[Task], max_lost: float) -> None:
     """Raise DataError unless tokenizer and chat template work, and write the rows; of the weights only headers were checked."""
     from stages.models.tokenizer import load_tokenizer
 
@@ -86,6 +87,7 @@ def _require_chats(manifest: Manifest, tasks: Iterable[Task]) -> None:
         tokenizer = load_tokenizer(folder)
         chat.rendering_hash(tokenizer)
         template.require_written(tokenizer, map(answered, tasks))
+        template.require_writable(tokenizer, tasks, max_lost)
     except DataError:
         raise
     except Exception as error:  # tokenizers (Rust) and templates raise nothing more precise

@@ -1,17 +1,19 @@
-"""Examine whether a model's chat template writes all that the rows hold, by rendering a row of each shape."""
+"""Examine whether a model's chat template and tokenizer write all that the rows hold, before a teacher is asked."""
 
+import heapq
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import DataError
-from stages.records import Message
-from stages.text import chat
-from stages.text.prompts import OPENING
+from stages.records import Message, Task
+from stages.text import chat, roundtrip
+from stages.text.prompts import OPENING, answered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+SAMPLE, MOST = 200, 0.5  # rows whose answers are looked at; share of them that shows that the model does not fit
 MARK = "Marker7"  # stands for a text of the row; looks like a word, so that no template changes it
 TOOLS = json.dumps([{"type": "function", "function": {"name": MARK, "description": MARK, "parameters": {"type": "object"}}}])
 REMEDY = {
@@ -29,6 +31,19 @@ def require_written(tokenizer: "PreTrainedTokenizerBase", chats: Iterable[Sequen
         if shape not in seen:
             seen.add(shape)
             _examine(tokenizer, messages)
+
+
+def require_writable(tokenizer: "PreTrainedTokenizerBase", tasks: Iterable[Task], max_lost: float) -> None:
+    """Raise DataError if the tokenizer loses most answers; `format` looks at all rows, and for a smaller share."""
+    looked_at = [answered(task) for task in heapq.nsmallest(SAMPLE, tasks, key=lambda task: task.id)]  # ids are hashes
+    lost = [
+        found for messages in looked_at for found in roundtrip.lost(tokenizer, messages, chat.encode(tokenizer, messages))[:1]
+    ]
+    if lost and len(lost) > max(max_lost, MOST) * len(looked_at):
+        what = roundtrip.losses(len(lost), lost[0], len(looked_at))
+        raise DataError(
+            f"{tokenizer.name_or_path}: {what}; choose another model, change the rows or raise format.max_lost = {max_lost:g}"
+        )
 
 
 def _examine(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> None:

@@ -9,7 +9,7 @@ from stages.figures import SplitAudit
 from stages.params import Format
 from stages.records import Example, Message
 from stages.spool import Spool
-from stages.text import chat, comparing
+from stages.text import chat, roundtrip
 from stages.text.marking import marked, pieces
 from stages.text.prompts import with_shots
 
@@ -60,7 +60,7 @@ def _fit_split(
                 continue
         _refuse_endless(row, sequences, stops, tokenizer)
         longest_answer = max(longest_answer, len(sequences[-1].answers[-1]))
-        if changed := _lost(example, sequences, tokenizer):
+        if changed := roundtrip.lost(tokenizer, example.messages, sequences):
             lost, first_lost = lost + 1, first_lost or changed[0]
         is_unknown = {tokenizer.unknown} & {label for sequence in sequences for label in sequence.labels}
         unknown += bool(is_unknown)
@@ -101,36 +101,11 @@ def _fit_split(
     return kept, found
 
 
-def _lost(example: Example, sequences: Sequence[chat.Encoded], tokenizer: "PreTrainedTokenizerBase") -> list[tuple[str, str]]:
-    """Return the trained answers that are other texts once encoded and decoded as predictions are, with those texts.
-
-    White space does not count, nor does what scores ignore, such as the kind of quotes. A template writes more than the text of
-    an answer that calls tools or has thoughts.
-    """
-    turns = [turn for turn in example.messages if turn.role == "assistant" and turn.trained]
-    given = (ids for sequence in sequences for ids in sequence.answers)
-    pairs = [
-        (turn.content, _decoded(ids, tokenizer))
-        for turn, ids in zip(turns, given, strict=True)
-        if not (turn.tool_calls or turn.reasoning)
-    ]
-    return [
-        (answer, text)
-        for answer, text in pairs
-        if answer.split() != text.split() and comparing.verbatim(answer) != comparing.verbatim(text)
-    ]
-
-
-def _decoded(answer: Sequence[int], tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Return an answer as the text of a prediction, without its end token."""
-    return str(tokenizer.decode(answer[:-1], skip_special_tokens=True))
-
-
 def _written(example: Example, tokenizer: "PreTrainedTokenizerBase") -> Example:
     """Return a row whose answer calls tools with that answer as the model writes it, which scores compare with."""
     if not example.messages[-1].tool_calls:
         return example
-    text = _decoded(chat.answer_ids(tokenizer, example.messages), tokenizer).strip()
+    text = roundtrip.decoded(tokenizer, chat.answer_ids(tokenizer, example.messages)).strip()
     return Example.model_validate(example.model_dump(exclude={"id"}) | {"written": text})
 
 
@@ -208,9 +183,8 @@ def _warn(split: str, audit: SplitAudit, first_lost: tuple[str, str] | None, max
     if unread := audit.unknown_prompts:
         log.warning("%s: %d of %d rows have unknown tokens in the prompt, which the model cannot read", split, unread, rows)
     if first_lost:
-        answer, text = first_lost
         left_out = f"; {audit.unknown} rows with unknown tokens were left out" if audit.unknown and split != "test" else ""
-        what = f"{split}: the tokenizer cannot write {audit.lost} of {rows} answers, e.g. {answer[:60]!r} becomes {text[:60]!r}"
+        what = f"{split}: {roundtrip.losses(audit.lost, first_lost, rows)}"
         if audit.lost > max_lost * rows:
             raise DataError(f"format: {what}; choose another model, change these rows or raise format.max_lost = {max_lost:g}")
         log.warning("%s", what + left_out)

@@ -6,10 +6,10 @@ import pytest
 import trl
 
 from stages.errors import DataError
-from stages.fetch.template import require_written
+from stages.fetch.template import require_writable, require_written
 from stages.format import audit
 from stages.params import Format
-from stages.records import Example, Message, ToolCall
+from stages.records import Example, Message, Task, ToolCall
 from stages.text import chat
 
 pytestmark = pytest.mark.model
@@ -135,3 +135,16 @@ def test_call_as_the_answer_is_scored_as_the_model_writes_it(template):
     ]["train"]
     assert row.reference == '<tool_call>\n{"name": "weather", "arguments": {"city": "Rom"}}\n</tool_call>'
     assert Example.model_validate_json(row.model_dump_json(exclude_defaults=True)) == row
+
+
+def test_tokenizer_that_loses_most_answers_is_refused_early(tokenizer, monkeypatch):
+    tasks = [Task(kind="text", input=f"q{n}", output="{}" if n % 3 else "fine", source="s") for n in range(1000)]
+    require_writable(tokenizer, tasks, 0.05)
+    decode = tokenizer.decode
+    monkeypatch.setattr(tokenizer, "decode", lambda *given, **how: decode(*given, **how).replace("{}", ""))
+    with pytest.raises(
+        DataError, match=r"cannot write 1\d\d of 200 answers, e\.g\. '{}' becomes ''; .*format\.max_lost = 0\.05"
+    ):
+        require_writable(tokenizer, tasks, 0.05)
+    require_writable(tokenizer, tasks, 1.0)
+    require_writable(tokenizer, [*tasks[:50], *(task for task in tasks if task.output == "fine")], 0.05)  # left to format

@@ -1,0 +1,43 @@
+"""Whether answers survive a tokenizer: encoded and decoded, as predictions are, they should be the same text."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from stages.records import Message
+from stages.text import chat, comparing
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def lost(
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], sequences: Sequence[chat.Encoded]
+) -> list[tuple[str, str]]:
+    """Return the trained answers of an encoded chat that become other texts, with those texts.
+
+    White space does not count, nor does what scores ignore, such as the kind of quotes. A template writes more than the text of
+    an answer that calls tools or has thoughts.
+    """
+    turns = [turn for turn in messages if turn.role == "assistant" and turn.trained]
+    given = (ids for sequence in sequences for ids in sequence.answers)
+    pairs = [
+        (turn.content, decoded(tokenizer, ids))
+        for turn, ids in zip(turns, given, strict=True)
+        if not (turn.tool_calls or turn.reasoning)
+    ]
+    return [
+        (answer, text)
+        for answer, text in pairs
+        if answer.split() != text.split() and comparing.verbatim(answer) != comparing.verbatim(text)
+    ]
+
+
+def decoded(tokenizer: "PreTrainedTokenizerBase", answer: Sequence[int]) -> str:
+    """Return the tokens of an answer as the text of a prediction, without the end token."""
+    return str(tokenizer.decode(answer[:-1], skip_special_tokens=True))
+
+
+def losses(count: int, first: tuple[str, str], rows: int) -> str:
+    """Return how many answers are lost, and the first of them."""
+    answer, text = first
+    return f"the tokenizer cannot write {count} of {rows} answers, e.g. {answer[:60]!r} becomes {text[:60]!r}"
