@@ -38,7 +38,7 @@ def main() -> None:
     possible = overlap.apart(raw["valid"], raw["test"])
     shots, valid = chats.set_apart(possible, p.format.shots, p.seed)
     kind = params.check_file().data.kind  # only for a message, so dvc.yaml does not list it
-    chats.require_shots(max(p.predict.shots), len(shots), len(possible), kind)
+    chats.require_shots(max(p.predict.shots), shots, possible, kind)
     rows = Again(lambda: chain(raw["train"] if p.format.authored else (), *made.values()))
     reasons = list(overlap.reasons(rows, Again(lambda: chain(raw["valid"], raw["test"])), p.format.overlap_ngram))
     removed = {reason: reasons.count(reason) for reason in ("equal", "ngram")}

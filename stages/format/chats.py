@@ -1,6 +1,7 @@
 """Turn tasks into chats: system prompt, earlier turns, the question, and the reference answer as the last message."""
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from stages.errors import DataError
@@ -51,13 +52,16 @@ def _chosen(tasks: Sequence[Task], count: int, seed: int) -> list[Task]:
     return (first_of_source + [task for task in shuffled if task.id not in first])[: min(count, len(tasks) // 2)]
 
 
-def require_shots(count: int, shots: int, rows: int, kind: str) -> None:
-    """Raise DataError if fewer than `count` examples for prompts could be set apart; `kind` is data.kind."""
-    if shots < count:
-        raise DataError(
-            f"predict.shots: needs {count} examples, but of {rows} validation rows only {shots} can be set apart (at most "
-            f"half); {MORE_ROWS[kind]} or set predict.shots=[0]"
-        )
+def require_shots(count: int, shots: Sequence[Task], rows: Sequence[Task], kind: str) -> None:
+    """Raise DataError if fewer than `count` examples of a data set could be set apart for prompts; `kind` is data.kind."""
+    there, apart = (Counter(task.dataset for task in tasks) for tasks in (rows, shots))
+    for name in there or [""]:
+        if apart[name] < count:
+            of = f" of {name}" if name else ""
+            raise DataError(
+                f"predict.shots: needs {count} examples, but of {there[name]} validation rows{of} only {apart[name]} can be "
+                f"set apart (at most half); {MORE_ROWS[kind]} or set predict.shots=[0]"
+            )
 
 
 def replayed(general: Sequence[Example], rows: int, fraction: float, seed: int) -> list[Example]:

@@ -34,8 +34,14 @@ def _require_sources(checked: params.Params) -> None:
     named = {"data.path": checked.data.path, "retention.path": checked.retention.path}
     if checked.train.start_from:
         named["train.start_from"] = checked.train.start_from
-    if checked.data.kind == "rows" and checked.data.splits and not checked.data.hub and Path(checked.data.path).exists():
-        named |= {f"data.splits.{split}": str(Path(checked.data.path) / name) for split, name in checked.data.splits if name}
+    parts = {"data": checked.data} if checked.data.kind == "rows" else {}
+    if checked.data.kind == "mix":
+        parts = {f"data.sets.{name}": part for name, part in checked.data.sets.items()}
+    for key, part in parts.items():
+        if not part.hub:
+            named[f"{key}.path"] = part.path
+        if not part.hub and part.splits and Path(part.path).exists():
+            named |= {f"{key}.splits.{split}": str(Path(part.path) / name) for split, name in part.splits if name}
     if lacking := [f"{key}: {line}" for key, path in named.items() if (line := _lacking(key, Path(path)))]:
         raise DataError("\n".join(lacking))
 

@@ -82,17 +82,28 @@ def test_more_set_apart_examples_keep_the_first() -> None:
     ("kind", "remedy"),
     [
         ("rows", "raise data.valid, add rows to your data"),
+        ("mix", "raise `valid` of the data set in data.sets, add rows to it"),
         ("documents", "write more questions into valid.jsonl of data.path"),
         ("complaints", "raise data.rows.valid"),
         ("graph", "raise the numbers in data.rows.valid"),
     ],
 )
 def test_remedy_for_too_few_examples_fits_the_data(kind: str, remedy: str) -> None:
-    chats.require_shots(3, 3, 6, kind)
+    chats.require_shots(3, MANY[:3], MANY[:6], kind)
     with pytest.raises(
         DataError, match=rf"^predict\.shots: needs 3 .* of 5 validation rows only 2 .*; {re.escape(remedy)} or set"
     ):
-        chats.require_shots(3, 2, 5, kind)
+        chats.require_shots(3, MANY[:2], MANY[:5], kind)
+
+
+def test_too_few_examples_of_one_data_set_are_named() -> None:
+    rows = [task(f"question {i}", dataset="one" if i < 8 else "two") for i in range(10)]
+    shots, _ = chats.set_apart(rows, 2, seed=1)
+    chats.require_shots(1, shots, rows, "mix")
+    with pytest.raises(DataError, match=r"needs 2 examples, but of 2 validation rows of two only 1 can be set apart"):
+        chats.require_shots(2, shots, rows, "mix")
+    with pytest.raises(DataError, match=r"needs 2 examples, but of 0 validation rows only 0"):
+        chats.require_shots(2, [], [], "rows")
 
 
 def test_setting_apart_is_fast_with_many_sources(monkeypatch: pytest.MonkeyPatch) -> None:

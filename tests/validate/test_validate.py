@@ -7,8 +7,19 @@ from typing import Any
 
 import pytest
 
+from stages import params
 from stages.errors import DataError
-from stages.validate.__main__ import MOST, _lacking, _require_start, _summarised
+from stages.validate.__main__ import MOST, _lacking, _require_sources, _require_start, _summarised
+from tests.fixtures.schema import ROWS, with_changes
+
+
+def absent(changes: dict[str, Any]) -> list[str]:
+    """Return the lines about missing sources of data."""
+    try:
+        _require_sources(params.check(with_changes(changes | {"synthesis.methods": ["none"]})))
+    except DataError as error:
+        return [line for line in str(error).splitlines() if line.startswith("data.")]
+    return []
 
 
 def test_adapter_of_loftq_is_refused(tmp_path: Path) -> None:
@@ -46,6 +57,36 @@ def test_truncated_weights_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
     with pytest.raises(DataError, match=r"adapter_model\.safetensors: damaged"):
         _require_start(str(tmp_path), whole=False)
+
+
+SPLITS = {"train": "train.csv", "valid": None, "test": "test.csv"}
+HUB = {"repo": "a/b", "revision": "main", "split": "train"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({}, ["data.path: mine"]),
+        ({"path": "there"}, []),
+        ({"path": "there", "splits": SPLITS}, ["data.splits.test: there/test.csv"]),
+    ],
+)
+def test_sources_that_are_missing_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], missing: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/train.csv").touch()
+    lines = [f"{each}: no such file or folder; set {each.partition(':')[0]}" for each in missing]
+    assert absent({"data": ROWS | {"path": "mine"} | changes}) == lines
+
+
+def test_missing_files_of_a_mixture_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    sets = {"one": ROWS | {"path": "own/one.csv"}, "two": ROWS | {"path": "own/two.csv", "hub": HUB}}
+    mix = {"kind": "mix", "path": "own", "system": "", "sets": sets, "mix": {"rows": None, "weights": None}}
+    assert absent({"data": mix}) == ["data.sets.one.path: own/one.csv: no such file or folder; set data.sets.one.path"]
 
 
 def test_many_differences_from_conf_are_one_line() -> None:
