@@ -102,7 +102,7 @@ def _print_row(split: str, example: Example, run: Run) -> None:
     for number, sequence in enumerate(sequences, start=1):
         part = f" ({number} of {len(sequences)})" if len(sequences) > 1 else ""
         size = f"{sequence.length:,} tokens, {sequence.supervised:,} supervised"
-        head = f"# {example.id}{part}: {split}, {size}; source {example.source}"
+        head = f"# {example.id}{part}: {split}, {size}; source {' '.join(example.source.split())}"
         head = visible("\n".join([head, *(f"# {note}" for note in notes)]))
         found = pieces(sequence, run.tokenizer)
         if not in_color:
@@ -145,7 +145,7 @@ def _summary(split: str, count: int, run: Run) -> Iterator[str]:
         return
     overlapping = sum(run.audit.overlap.values()) if split == "train" else 0
     total = run.audit.splits[split].dropped + overlapping
-    yield f"{LEFT_OUT} {split}: {total:,} rows, {overlapping:,} of them as overlapping"
+    yield f"{LEFT_OUT} {split}: {total:,} rows" + (f", {overlapping:,} of them as overlapping" if overlapping else "")
     for row in islice(_left_out(split, run), min(count, total)):
         _, notes = _audited(f"{LEFT_OUT} {split}", row, run)
         yield f"  {row.id}: {'; '.join(notes)}"
