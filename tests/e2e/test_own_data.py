@@ -62,7 +62,8 @@ def test_shape_of_the_guide_runs_to_the_report(smoked: Clone) -> None:
     assert "The file of rows: recognised as text/label, reads text as input, label as output." in report
     metrics = smoked.json("reports/mood/details.json")
     assert metrics["tuned"]["n"] == len((root / "data/formatted/test.jsonl").read_text(encoding="utf-8").splitlines())
-    assert {"accuracy", "macro_f1", "logprob_accuracy"} <= metrics["tuned"].keys()
+    assert {"accuracy", "logprob_accuracy"} <= metrics["tuned"].keys()
+    assert "macro_f1" in metrics["totals"]["tuned_42"]
     shown = smoked.tunetrail("show", "valid", "-n", "1")
     assert re.search(r"<\|im_start\|>assistant\n⟦(complaint|praise)<\|im_end\|>⟧\n", shown.text)
 
