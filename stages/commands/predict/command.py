@@ -66,7 +66,7 @@ def _folders(source: str, target: str, systems: Sequence[str], adapters: Sequenc
     first = f"tuned_{p.seeds[0]}"
     folders = _named(adapters) or {name: _adapter(first if name == "tuned" else name) for name in systems}
     if source != "-" and not Path(source).is_file():
-        what = "not a regular file; for a pipe use --input -" if Path(source).exists() else "no such file"
+        what = "not a regular file; give a pipe as standard input, with --input -" if Path(source).exists() else "no such file"
         raise DataError(f"--input {source}: {what}")
     if target != "-":
         if source != "-" and Path(target).exists() and Path(source).samefile(target):

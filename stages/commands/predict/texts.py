@@ -28,6 +28,7 @@ ASKED = ("messages", "tools", "system", "instruction", "input", "options")  # fi
 JSON_BEGINS = re.compile(r'\{\s*("|$)|\[\s*(\{|$)')
 TABLES, JSON = (".csv", ".tsv"), (".json", ".jsonl")
 RENAME = "rename it in the file"
+LONGEST_HEADER = 100_000  # characters; the csv module refuses longer cells
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -108,10 +109,17 @@ def _named_once(cells: Iterator[tuple[str, list[str]]]) -> Iterator[tuple[str, l
 
 
 def _has_header(file: Source, asked: Columns) -> bool:
-    """Return whether the first line names all columns that a row needs, and nothing in it looks like a sentence."""
-    cells = next(csv.reader([file.first], delimiter="\t" if "\t" in file.first else ","), [])
-    is_plain = all(cell and cell == cell.strip() for cell in cells) and len(set(cells)) == len(cells)
-    return is_plain and set(asked.needed.values()) <= set(cells)
+    """Return whether the first line names all columns that a row needs; one with a blank after a separator is a sentence.
+
+    Any usual separator will do. The first cell may be empty, as that of a data frame's index is.
+    """
+    line = "".join(file.first.splitlines()[:1])[:LONGEST_HEADER]
+    for separator in (",", "\t", *formats.SEPARATORS):
+        cells = next(csv.reader([line], delimiter=separator), [])
+        is_plain = all(cell and cell == cell.strip() for cell in cells[1:]) and len(set(cells)) == len(cells)
+        if is_plain and set(asked.needed.values()) <= set(cells):
+            return True
+    return False
 
 
 def _check_row(place: str, row: Mapping[str, Any], reserved: Collection[str]) -> None:

@@ -161,6 +161,22 @@ def test_resumed_file_equals_uninterrupted(tuned, greedy, whole_lines):
     assert not part.exists()
 
 
+def test_resumed_table_equals_uninterrupted(tuned, greedy):
+    source = lines_to("in.csv", "id,input", *(f'{i},"{text},\n"' for i, text in enumerate(TEXTS)))
+    greedy.update(allowed=99)
+    predict.answer(source, "uninterrupted.csv", ["tuned"])
+    greedy.clear()
+    greedy.update(allowed=1)
+    with pytest.raises(KeyboardInterrupt):
+        predict.answer(source, "out.csv", ["tuned"])
+    greedy.clear()
+    greedy.update(allowed=99)
+    predict.answer(source, "out.csv", ["tuned"])
+    assert greedy["rows"] == len(TEXTS) - BATCH
+    assert Path("out.csv").read_bytes() == Path("uninterrupted.csv").read_bytes()
+    assert list(Path().glob(".*.part")) == []
+
+
 def test_answers_of_another_adapter_are_not_resumed(tuned, greedy):
     from safetensors.torch import load_file, save_file
 

@@ -57,6 +57,10 @@ OBJECT = {"id": 7, "input": "a", "tags": ["x"], "note": None}
         ("a.tsv", TABLE.replace(",input", "\tinput").replace("007,", "007\t"), ROW),
         ("tabs.csv", "id\tinput\n7\tone, two\n", ("one, two", {"id": "7", "input": "one, two"})),
         ("table", TABLE, ROW),
+        ("index", ",input\n0,x\n", ("x", {"": "0", "input": "x"})),
+        ("quoted", '"id","input"\n"7","x"\n', ("x", {"id": "7", "input": "x"})),
+        ("old.csv", "id,input\r7,x\r", ("x", {"id": "7", "input": "x"})),
+        ("old", "id,input\r7,x\r", ("x", {"id": "7", "input": "x"})),
         ("wrong.jsonl", TABLE, ROW),
         ("a.json", json.dumps([OBJECT]), ("a", OBJECT)),
         ("a.json", json.dumps([OBJECT], indent=2), ("a", OBJECT)),
@@ -74,7 +78,9 @@ def test_form_is_told_by_content(name: str, content: str, expected: tuple[str, d
     assert asked(name, content) == [expected]
 
 
-@pytest.mark.parametrize("line", ["{name} asks", "[note] call back", "[[link]]", "input, please", "a,b", '"quoted"', "-"])
+@pytest.mark.parametrize(
+    "line", ["{name} asks", "[note] call", "[[link]]", "input, please", "input; yes", "a,b", '"quoted"', "-", "x" * 200_000]
+)
 def test_text_that_resembles_another_form_is_a_text(line: str) -> None:
     assert asked("texts", line + "\nnext\n") == [(line, {"input": line}), ("next", {"input": "next"})]
 
@@ -139,6 +145,8 @@ def workbook() -> bytes:
         ("a.md", "# Title\n", r"^a\.md: not known what it holds"),
         ("a.log", "a line\n", r"^a\.log: not known what it holds"),
         ("a.csv", "id;input\n7;x\n", r"^a\.csv:1: separated by ';'; save it with commas"),
+        ("table", "id;input\n7;x\n", r"^table:1: separated by ';'; save it with commas"),
+        ("table", "id|input\n7|x\n", r"^table:1: separated by '\|'; save it with commas"),
         ("a.csv", "id,text\n7,x\n", r"^a\.csv:1: no column 'input'; There are 'id', 'text'; rename it in the file$"),
         ("a.csv", "id,Input\n7,x\n", r"^a\.csv:1: no column 'input'; did you mean 'Input'\?"),
         ("a.csv", "a line\n", r"^a\.csv:1: no column 'input'"),
@@ -148,6 +156,12 @@ def workbook() -> bytes:
         ("a.csv", TABLE + TABLE, r"^a\.csv:4: the header again"),
         ("a.json", '{"input": "x", \n"id": 7}', r"^a\.json: must hold a list of objects, got an object"),
         ("a.json", '{"rows": [{"input": "x"}]}', r"^a\.json:1: no column 'input'; There are 'rows'"),
+        ("a.json", '{"input": {"0": "x"}}', r"^a\.json:1: 'input' must be text, got an object"),
+        ("a.jsonl", '{"input": "x"}{"input": "y"}\n', r"^a\.jsonl:1: not JSON: Extra data at column 15"),
+        ("a.jsonl", '{"input": "x"},\n', r"^a\.jsonl:1: not JSON: Extra data"),
+        ("a.jsonl", '{"custom_id": "1", "body": {}}\n', r"^a\.jsonl:1: no column 'input'; There are 'custom_id'"),
+        ("a.jsonl", '{"input": "x", "n": ' + "9" * 5000 + "}", r"^a\.jsonl:1: not JSON: Exceeds the limit"),
+        ("a.jsonl", '{"input": "x", "n": ' + "[" * 500 + "]" * 500 + "}", r"^a\.jsonl:1: not JSON: nested too deeply"),
         ("a.json", '["x"]', r"^a\.json: row 1: must be an object .* got text"),
         ("a.json", '[{"input": "x"}', r"^a\.json:1: not JSON: the list does not end"),
         ("a.jsonl", '{"input": "x"}\na line\n', r"^a\.jsonl:2: not JSON: .*; each line must be one object"),
