@@ -29,7 +29,7 @@ Found = tuple[str, dict[str, str], list[str]]
 
 
 class Unreadable(Exception):
-    """Why there is no text."""
+    """Why a file gave no text."""
 
 
 def main(name: str, seconds: str, memory: str) -> None:

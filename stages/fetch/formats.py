@@ -230,7 +230,7 @@ class _Values:
         self._ended = False
 
     def next(self) -> str:
-        """Return the next sign that is no white space, "" at the end of the file."""
+        """Return the next sign other than white space, "" at the end of the file."""
         self._place = SPACE.match(self._text, self._place).end()  # type: ignore[union-attr]
         while self._place == len(self._text) and not self._ended:
             self._more()

@@ -53,6 +53,6 @@ def _placed(name: str, tasks: Iterator[Task], count: int) -> Iterator[tuple[floa
 
 
 def _drawn(tasks: Spool[Task], count: int, seed: str) -> Iterator[Task]:
-    """Yield so many tasks at random, in their order."""
+    """Yield `count` tasks at random, in their order."""
     chosen = set(random.Random(seed).sample(range(len(tasks)), count))
     return (task for place, task in enumerate(tasks) if place in chosen)

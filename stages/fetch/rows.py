@@ -66,11 +66,11 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, S
             splits[split].append(each)
     if repeated:
         log.warning("%s: %d rows left out, each an exact repetition of an earlier one", path, repeated)
-    most, divided = max(alike.values(), default=0), alike.total()
-    if not data.columns.group and data.shares["train"] < 1 and most >= MANY and most > LARGE * divided:
+    most, total = max(alike.values(), default=0), alike.total()
+    if not data.columns.group and data.shares["train"] < 1 and most >= MANY and most > LARGE * total:
         log.warning(
             "%s: %d of %d rows begin with the same prompt, so they are in one split; to divide them, name data.columns.group",
-            *(path, most, divided),
+            *(path, most, total),
         )
     _refuse_empty(path, splits, data, len(alike))
     return _with_labels(path, splits, labels) if data.task == "classification" else splits

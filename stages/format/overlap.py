@@ -120,7 +120,7 @@ def _texts(task: Task, answer: bool = True) -> Iterator[Hashes]:
 
 
 def _runs(text: Hashes, size: int) -> Hashes:
-    """Return the hash of each run of so many words: the polynomial in BASE with the words as coefficients."""
+    """Return the hash of each run of `size` words: the polynomial in BASE with the words as coefficients."""
     if text.size < size:
         return text[:0]
     found = text[: text.size - size + 1].copy()

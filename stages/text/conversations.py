@@ -9,7 +9,7 @@ TELLING = 3  # words and signs of the user; fewer, such as "Hi there", begin con
 
 
 def beginning(turns: Sequence[Message]) -> Sequence[Message]:
-    """Return the first turns, as many as it takes until the user has said TELLING words; all if that never happens."""
+    """Return the first turns, as many as it takes until the user has written TELLING words; all if that never happens."""
     words = 0
     for number, turn in enumerate(turns[:-1], start=1):
         words += len(content.__wrapped__(turn.content)) if turn.role == "user" else 0

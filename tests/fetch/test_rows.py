@@ -149,7 +149,7 @@ def unrolled(turns: Sequence[str]) -> list[dict[str, Any]]:
     return [{"messages": chat[:end]} for end in range(2, len(chat) + 1, 2)]
 
 
-# Turns of conversation n; those before a conversation can be told from others are rows of their own.
+# Turns of conversation n; those before a conversation differs from others are rows of their own.
 OPENINGS: dict[str, Callable[[int], list[str]]] = {
     "question": lambda n: [f"Where is parcel {n}?", "In depot 3.", "And when?", "Today.", "Thanks", "Welcome"],
     "greeting": lambda n: ["Hi!", "Hello.", f"Where is parcel {n}?", "In depot 3.", "And when?", "Today."],

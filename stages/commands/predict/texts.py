@@ -1,4 +1,4 @@
-"""Read what `tunetrail predict` answers: a text per line, a table or JSON, told apart by their content.
+"""Read what `tunetrail predict` answers: a text per line, a table or JSON, by what the content is.
 
 Each row becomes a task; all its columns are kept for the output. Rows have the columns of the run's own rows. A line of a
 .txt file is always a text, also where it looks like something else: others may have written it.
@@ -173,7 +173,7 @@ def _prompt_columns(asked: Columns) -> str:
 def _chat(place: str, name: str, value: Any, system: str) -> tuple[str, tuple[Message, ...], str]:
     """Return system prompt, earlier turns and the last question; the right answer after it, if there is one, is not shown.
 
-    After the answer of a tool there is no question: the model answers that.
+    After the answer of a tool the question is empty: the model answers that.
     """
     chat = turns.read(place, name, value)
     if chat and chat[0].role in ("system", "developer") and system.strip():

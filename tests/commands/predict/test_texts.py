@@ -1,4 +1,4 @@
-"""What tunetrail predict asks: texts, tables and JSON told apart by content, with the run's columns, or refused by name."""
+"""What tunetrail predict asks: texts, tables and JSON, recognised by content, with the run's columns, or refused by name."""
 
 import gzip
 import io
