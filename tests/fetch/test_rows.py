@@ -154,6 +154,7 @@ OPENINGS: dict[str, Callable[[int], list[str]]] = {
     "question": lambda n: [f"Where is parcel {n}?", "In depot 3.", "And when?", "Today.", "Thanks", "Welcome"],
     "greeting": lambda n: ["Hi!", "Hello.", f"Where is parcel {n}?", "In depot 3.", "And when?", "Today."],
     "greetings": lambda n: ["Hi!", "Hello.", "Hey", "Yes?", f"Parcel {n}", "In depot 3.", "And when?", "Today."],
+    "number": lambda n: [f"Parcel {n}", "In depot 3.", "And when?", f"Day {n}."],
     "arithmetic": lambda n: [f"{n} + 2 =", str(n + 2), "times 3?", str(3 * n + 6)],
     "Chinese": lambda n: [f"包裹{n}在哪里？", "三号仓库", "什么时候到？", "今天"],
     "Chinese greeting": lambda n: ["你好", "您好！", f"包裹{n}在哪里？", "三号仓库", "什么时候到？", "今天"],

@@ -81,7 +81,7 @@ def test_only_the_answer_is_scored(qwen3, tuned_fp32, monkeypatch):
     plain = ROW.model_copy(update={"messages": (ROW.messages[0], Message(role="assistant", content="No."))})
     monkeypatch.setattr(answers.decoding, "greedy", lambda lm, prompts, limit: [Completion(reply, True, 9) for _ in prompts])
     lm = LanguageModel(tuned_fp32, qwen3)
-    thoughtful, other = answers.predict(lm, [ROW, plain], [], "x", batch_size=2, max_new_tokens=9, likelihood_rows=1)
+    thoughtful, other = answers.predict(lm, [ROW, plain], {"": []}, "x", batch_size=2, max_new_tokens=9, likelihood_rows=1)
     assert (thoughtful.text, thoughtful.thoughts) == ("No.", "<think>\nhm\n</think>\n\n")
     assert (other.text, other.thoughts) == (reply, "")
     assert thoughtful.reference_tokens == len(chat.answer_ids(qwen3, ROW.messages))
