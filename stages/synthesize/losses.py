@@ -13,7 +13,7 @@ from stages.terminal import visible
 
 
 def warning(method: str, made: Made, calls: Sequence[Call]) -> str:
-    """Return why a method kept nothing, or that most replies are not whole; "" otherwise. It quotes no text of a row."""
+    """Return why a method kept nothing, or that most replies are not whole; "" otherwise. It quotes no text."""
     lost = [reason for call in calls if (reason := unfinished(call))]
     most = 2 * len(lost) > len(calls)
     sentences = []

@@ -136,7 +136,7 @@ class Asker:
 
 
 def _listed(call: Call) -> list[tuple[str, str | None]]:
-    """Return the questions of a reply, one a line, and why the last one is not whole; one empty question if there is none."""
+    """Return the questions of a reply, one per line, and why the last one is not whole; one empty question if there is none."""
     lines = [line for line in call.text.splitlines() if line.strip()] or [""]
     questions = [unquoted(NUMBER.sub("", line, count=1).strip()) for line in lines]
     return [*((question, None) for question in questions[:-1]), (questions[-1], unfinished(call))]

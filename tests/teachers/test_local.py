@@ -23,7 +23,8 @@ def teacher(tmp_path, monkeypatch, options, manifest):
     monkeypatch.setattr(local, "read_manifest", lambda: manifest)
 
     def make(*overrides: str, seed: int = 7) -> tuple[Teacher, list[Ask]]:
-        p = options("teacher.batch_size=4", "synthesis.self_instruct.sampling.max_new_tokens=6", *overrides)
+        own = ("teacher.batch_size=4", "synthesis.budget.max_calls=null", "synthesis.self_instruct.sampling.max_new_tokens=6")
+        p = options(*own, *overrides)
         asks = [Ask((Message(role="user", content=text),), p.synthesis.self_instruct.sampling) for text in REQUESTS]
         return Teacher(backends.backend(p.teacher, p.runtime), p.synthesis.budget, seed), asks
 
