@@ -62,7 +62,14 @@ def test_shape_of_the_guide_runs_to_the_report(smoked: Clone) -> None:
     assert "The file of rows: recognised as text/label, reads text as input, label as output." in report
     metrics = smoked.json("reports/mood/details.json")
     assert metrics["tuned"]["n"] == len((root / "data/formatted/test.jsonl").read_text(encoding="utf-8").splitlines())
-    assert {"accuracy", "logprob_accuracy"} <= metrics["tuned"].keys()
+    for system in ("base_0shot", "base_1shot", "tuned"):
+        for metric in ("accuracy", "logprob_accuracy", "stop_rate"):
+            assert 0 <= metrics[system][metric] <= 1
+    assert "json_valid" not in metrics["tuned"]
+    audit, written = smoked.json("data/formatted/audit.json"), len(grown(shape).splitlines()) - 1
+    shots = len((root / "data/formatted/shots.jsonl").read_text(encoding="utf-8").splitlines())
+    assert shots + sum(split["rows"] for split in audit["splits"].values()) + sum(audit["overlap"].values()) == written
+    assert audit["origin"] == {"authored": audit["splits"]["train"]["rows"] + sum(audit["overlap"].values()), "none": 0}
     assert "macro_f1" in metrics["totals"]["tuned_42"]
     shown = smoked.tunetrail("show", "valid", "-n", "1")
     assert re.search(r"<\|im_start\|>assistant\n⟦(complaint|praise)<\|im_end\|>⟧\n", shown.text)
@@ -86,26 +93,3 @@ def test_missing_rows_fail_in_validate_by_parameter(smoked):
     assert refused.ran == {"validate"}
     assert "error: data.path: data/authored/mine.csv: no such file or folder; set data.path" in refused.text
     assert {folder: smoked.files(folder) for folder in before} == before
-
-
-def test_rows_from_a_csv_go_through_the_whole_pipeline(smoked):
-    (smoked.root / "conf/data/mine.yaml").write_text(MINE, encoding="utf-8")
-    rows = [f'What is meant?,"word {i}, ""number {i}""",answer {i}' for i in range(30)]
-    table = "\n".join(["instruction,input,output", *rows, ""])
-    (smoked.root / "data/authored/mine.csv").write_text(table, encoding="utf-8")
-    choice = ("data=mine", "synthesis=none", "name=mine", "report.headline=token_f1", "train.max_steps=2")
-    run = smoked.dvc(*SMOKE, *(word for override in choice for word in ("-S", override)))
-    assert run.status == 0, run.text
-    metrics, audit = smoked.json("reports/mine/details.json"), smoked.json("data/formatted/audit.json")
-    assert metrics["tuned"]["n"] == audit["splits"]["test"]["rows"] > 0
-    for system in ("base_0shot", "base_1shot", "tuned"):
-        for metric in ("exact_match", "token_f1", "stop_rate"):
-            assert 0 <= metrics[system][metric] <= 1
-    assert "json_valid" not in metrics["tuned"]
-    shots = len((smoked.root / "data/formatted/shots.jsonl").read_text(encoding="utf-8").splitlines())
-    assert shots + sum(split["rows"] for split in audit["splits"].values()) + sum(audit["overlap"].values()) == 30
-    assert audit["origin"] == {"authored": audit["splits"]["train"]["rows"] + sum(audit["overlap"].values()), "none": 0}
-    shown = (smoked.root / "data/formatted/trained_on.txt").read_text(encoding="utf-8")
-    assert re.search(
-        r'What is meant\?\nword (\d+), "number \1"<\|im_end\|>\n<\|im_start\|>assistant\n⟦answer \1<\|im_end\|>⟧', shown
-    )
