@@ -75,7 +75,7 @@ def test_shape_of_the_guide_runs_to_the_report(smoked: Clone) -> None:
     assert re.search(r"<\|im_start\|>assistant\n⟦(complaint|praise)<\|im_end\|>⟧\n", shown.text)
 
 
-def test_rows_outside_git_are_named_where_an_experiment_has_its_own_folder(tmp_path: Path) -> None:
+def test_rows_outside_git_are_named_in_a_folder_of_its_own(tmp_path: Path) -> None:
     copy = cloned(tmp_path)
     (copy.root / "conf/data/mine.yaml").write_text(MINE, encoding="utf-8")
     (copy.root / "data/authored/mine.csv").write_text("instruction,input,output\nSay.,Why?,So.\n", encoding="utf-8")
