@@ -226,7 +226,7 @@ def test_nulls_of_a_table_of_the_hub_are_no_arguments(tmp_path: Path) -> None:
     turns = [ASKED, called({"city": "Rom", "street": None}), TOLD | {"tool_calls": None}, ANSWERED]
     hub = {"repo": "owner/name", "revision": "main", "split": "train"}
     data = NamedRows.model_validate(settings(tmp_path, CHAT, hub=hub).model_dump())
-    table = Opened(data, tmp_path, iter([("row 1", {"messages": turns})]), "", {})
+    table = Opened(data, tmp_path, {"": iter([("row 1", {"messages": turns})])}, "", {})
     (found,) = rows.tasks(data, 1, table)["train"]
     assert found.history[1].tool_calls[0].arguments == '{"city": "Rom"}'
     assert json.loads(task(tmp_path, turns).history[1].tool_calls[0].arguments) == {"city": "Rom", "street": None}
