@@ -25,7 +25,7 @@ def test_another_rank_runs_only_stages_from_training_on(smoked):
 
 def test_sweep_shows_each_value_and_diffs_name_the_change(smoked):
     smoked.commit("the run to compare with")
-    queued = smoked.dvc(*SMOKE, "--queue", "-S", "lora.r=4,6")
+    queued = smoked.dvc(*SMOKE, "--queue", "-S", "report.resamples=100,300")  # only the report runs
     assert queued.status == 0, queued.text
     started = smoked.dvc("exp", "run", "--run-all", "--jobs", "1")
     assert started.status == 0, started.text
@@ -33,12 +33,12 @@ def test_sweep_shows_each_value_and_diffs_name_the_change(smoked):
     rows = [
         row for row in csv.DictReader(io.StringIO(shown.text[shown.text.index("Experiment,") :])) if row["State"] == "Success"
     ]
-    assert sorted(row["lora.r"] for row in rows) == ["4", "6"]
+    assert sorted(row["report.resamples"] for row in rows) == ["100", "300"]
     assert all(row["tuned.json_valid"] != "" for row in rows)
 
     applied = smoked.dvc("exp", "apply", rows[0]["Experiment"])
     assert applied.status == 0, applied.text
-    assert ["params.yaml", "lora.r", "8", rows[0]["lora.r"]] in [
+    assert ["params.yaml", "report.resamples", "200", rows[0]["report.resamples"]] in [
         line.split() for line in smoked.dvc("params", "diff").text.splitlines()
     ]
     metrics = smoked.dvc("metrics", "diff", "--all")
