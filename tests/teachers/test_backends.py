@@ -394,7 +394,7 @@ def elsewhere() -> Iterator[SimpleNamespace]:
         def log_message(self, *_: Any) -> None: ...
 
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
     state.port = listening.server_port
     yield state
     listening.shutdown()
