@@ -17,7 +17,7 @@ from stages.fetch import choices, templates, turns
 from stages.fetch.formats import kind_of, loads, refuse_deep
 from stages.fetch.recognition import NamedRows, Opened, opened
 from stages.fetch.table import as_text
-from stages.params import RowsData
+from stages.params import SLOT, RowsData
 from stages.records import Message, Style, Task, TaskKind, first_problem
 from stages.spool import Spool
 from stages.text.conversations import beginning
@@ -42,6 +42,8 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, S
     """
     table = table or opened(data)
     data, path = table.data, table.path
+    if any(data.columns.output in SLOT.findall(wording.text) for wording in data.wordings):
+        raise DataError(f"data.wordings: one names {data.columns.output!r}, the column of the right answer; leave it out")
     splits = {split: Spool(Task) for split in ("train", "valid", "test")}
     seen: set[int] = set()  # hashes, since a million rows take a tenth of the memory of their ids
     alike = Counter[int]()  # rows by the key of their split

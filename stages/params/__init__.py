@@ -8,6 +8,7 @@ Hydra composes (hydra_plugins/validated.py), in the validate stage and whenever 
 from stages.params.reading import PARAMS, check, check_file, flatten, load, parse, read, runtime
 from stages.params.results import Retention, Runtime
 from stages.params.sources import (
+    SLOT,
     Columns,
     ComplaintsData,
     Data,

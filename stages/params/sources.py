@@ -1,5 +1,6 @@
 """Sections for the base model and the data."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -161,22 +162,24 @@ class FurtherTask(Section):
     output: Text
 
 
-def _template(value: str) -> str:
-    from jinja2 import TemplateSyntaxError
-    from jinja2.sandbox import SandboxedEnvironment
+SLOT = re.compile(r"\{\{\s*([^\s{}][^{}]{0,200}?)\s*\}\}")  # of a column in a wording
 
-    try:
-        SandboxedEnvironment().parse(value)
-    except TemplateSyntaxError as error:
-        raise ValueError(f"not a template: {error.message} in line {error.lineno}") from None
+
+def _with_slots(value: str) -> str:
+    """Refuse what Jinja has besides {{ name }}: a wording is a text with columns, no program."""
+    if not SLOT.search(value):
+        raise ValueError("names no column, so all prompts would be equal; write one as `{{ name }}`")
+    if found := re.search(r"\{\{|\}\}|\{%|\{#", SLOT.sub("", value)):
+        rest = SLOT.sub("", value)[found.start() :][:40]
+        raise ValueError(f"only `{{{{ name }}}}` with the name of a column is read, not {rest!r}")
     return value
 
 
 class Wording(Section):
     """A wording of the prompt, in which `{{ name }}` is a column, and its share of the rows; shares need not add up to 1."""
 
-    text: Annotated[Text, AfterValidator(_template)]
-    share: Annotated[float, Field(gt=0)]
+    text: Annotated[Text, AfterValidator(_with_slots)]
+    share: Annotated[float, Field(ge=1e-6, le=1e6)]
 
 
 class RowsData(Section):
@@ -253,7 +256,7 @@ class Mix(Section):
     """How many training rows of each data set are drawn: numbers, or weights; null: all. A set without a number gives all."""
 
     rows: dict[Name, Positive] | None
-    weights: dict[Name, Annotated[float, Field(gt=0)]] | None
+    weights: dict[Name, Annotated[float, Field(ge=1e-6, le=1e6)]] | None
 
 
 class MixData(Section):
@@ -279,7 +282,7 @@ class MixData(Section):
         if self.mix.weights and (missing := [name for name in self.sets if name not in self.mix.weights]):
             raise ValueError(f"mix.weights: {missing[0]} is missing; each of {names} needs a weight")
         for name, part in self.sets.items():
-            if not part.hub and not Path(part.path).is_relative_to(self.path):
+            if not part.hub and not Path(os.path.normpath(part.path)).is_relative_to(os.path.normpath(self.path)):
                 raise ValueError(
                     f"sets.{name}.path: {part.path} is not in path = {self.path}, so DVC would not see it change; move it"
                 )

@@ -92,7 +92,7 @@ def test_number_that_a_data_set_has_not_is_named(tmp_path: Path) -> None:
         ({"rows": {"one": 1}, "weights": {"one": 1, "two": 1}}, r"mix\.rows and mix\.weights both"),
         ({"rows": {"onne": 1}}, r"mix\.rows\.onne: no such data set; there are one, two"),
         ({"weights": {"one": 1}}, r"mix\.weights: two is missing"),
-        ({"weights": {"one": 1, "two": 0}}, "greater than 0"),
+        ({"weights": {"one": 1, "two": 0}}, "greater than or equal to 0.000001"),
         ({"rows": {"one": 0}}, "greater than 0"),
         ({"rows": {"one": 1.5}}, "valid integer"),
     ],
@@ -142,14 +142,9 @@ def test_wording_moves_no_row_to_another_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "{{ premis }}",
-            r"nli\.jsonl:1: data\.wordings\[1\] cannot be written \('premis' is undefined\); the columns are",
-        ),
-        ("{{ premise.__class__.__mro__ }}", r"data\.wordings\[1\] cannot be written \(access to attribute '__class__'"),
-        ("{{ premise / 2 }}", r"data\.wordings\[1\] cannot be written \(unsupported operand"),
-        ("{{ 1 / 0 }}", r"data\.wordings\[1\] cannot be written \(division by zero"),
-        ("{% if false %}x{% endif %} ", r"data\.wordings\[1\] gives no text"),
+        ("{{ premis }}", r"nli\.jsonl:1: data\.wordings\[1\] names the column 'premis'; the columns are 'premise'"),
+        ("{{ premise.__class__ }}", r"data\.wordings\[1\] names the column 'premise\.__class__'"),
+        ("{{ 1 / 0 }}", r"data\.wordings\[1\] names the column '1 / 0'"),
     ],
 )
 def test_wording_that_cannot_be_written_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -160,8 +155,15 @@ def test_wording_that_cannot_be_written_is_named(tmp_path: Path, text: str, mess
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"wordings": [{"text": "{{ premise", "share": 1}]}, "not a template: .* in line 1"),
-        ({"wordings": [{"text": "{{ premise }}", "share": 0}]}, "greater than 0"),
+        *(
+            ({"wordings": [{"text": text, "share": 1}]}, r"only `\{\{ name \}\}` with the name of a column is read, not '")
+            for text in map(
+                "{{{{ premise }}}} {}".format, ("{{ premise", "premise }}", "{{ }}", "{% if x %}", "{# x #}", "{{(((")
+            )
+        ),
+        ({"wordings": [{"text": "Kind?", "share": 1}]}, "names no column, so all prompts would be equal"),
+        ({"wordings": [{"text": "{{ premise }}", "share": 0}]}, "greater than or equal to 0.000001"),
+        ({"wordings": [{"text": "{{ premise }}", "share": 1e308}]}, "less than or equal to"),
         ({"wordings": WORDINGS, "columns": {"messages": "chat"}}, r"wordings write the prompt from columns, .* set it to \[\]"),
     ],
 )
@@ -170,8 +172,35 @@ def test_wordings_that_cannot_be_are_refused(changes: dict[str, Any], message: s
         settings(Path("x"), **{"columns": NLI, **changes})
 
 
-@pytest.mark.parametrize(("value", "shown"), [(7, "7"), (None, ""), (["a", "b"], "['a', 'b']"), ("{% x %}", "{% x %}")])
+@pytest.mark.parametrize(
+    ("value", "shown"), [(7, "7"), (None, ""), (["a", "ü"], '["a", "ü"]'), (True, "true"), ("{% x %}", "{% x %}")]
+)
 def test_further_columns_of_any_kind_can_be_written(tmp_path: Path, value: Any, shown: str) -> None:
     path = saved(tmp_path, "mine", [{"input": "q", "output": "a", "my column": value}])
-    (task,) = read(path, wordings=[{"text": "{{ input }} [{{ row['my column'] }}]", "share": 1}])
+    (task,) = read(path, wordings=[{"text": "{{ input }} [{{ my column }}]", "share": 1}])
     assert (task.instruction, task.input) == ("", f"q [{shown}]")
+
+
+def test_file_of_a_set_may_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    sets = {name: part(tmp_path, name, 9) for name in ("one", "two")}
+    sets["two"]["path"] = f"{tmp_path}/../../hosts.jsonl"
+    with pytest.raises(ValidationError, match=r"sets\.two\.path: .* is not in path = "):
+        MixData.model_validate({"kind": "mix", "path": str(tmp_path), "system": "", "sets": sets, "mix": NOTHING})
+
+
+def test_weight_that_draws_no_row_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.mix\.weights\.two: too small for one row of it next to the other sets"):
+        mixed(mixture(tmp_path, {"weights": {"one": 1000, "two": 1}}, one=100, two=50))
+
+
+def test_wording_of_an_empty_column_alone_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, "mine", [{"input": "q", "output": "a", "empty": None}])
+    with pytest.raises(DataError, match=r"data\.wordings\[1\] gives no text; name a column that is not empty"):
+        read(path, wordings=[{"text": " {{ empty }} ", "share": 1}])
+
+
+@pytest.mark.parametrize("columns", [ASKED, "auto"], ids=["named", "recognised"])
+def test_wording_with_the_right_answer_is_refused(tmp_path: Path, columns: Any) -> None:
+    path = saved(tmp_path, "mine", [{"input": "q", "output": "a"}])
+    with pytest.raises(DataError, match=r"data\.wordings: one names 'output', the column of the right answer; leave it out"):
+        read(path, columns, wordings=[{"text": "{{ input }} {{ output }}", "share": 1}])
