@@ -14,11 +14,12 @@ T = TypeVar("T")
 
 
 class Spool(Collection[R]):
-    """Records in a temporary file, in their order; it is deleted with the spool."""
+    """Records in a temporary file without a name, in their order: a kill leaves none of their texts behind."""
 
     def __init__(self, model: type[R], records: Iterable[R] = ()) -> None:
         self._model, self._count = model, 0
-        self._file = tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="\n")  # noqa: SIM115 open as long as the spool
+        with self._writing():
+            self._file = tempfile.TemporaryFile("w", encoding="utf-8", newline="\n")  # noqa: SIM115 open as long as the spool
         for record in records:
             self.append(record)
 
@@ -33,7 +34,7 @@ class Spool(Collection[R]):
     def __iter__(self) -> Iterator[R]:
         with self._writing():
             self._file.flush()
-        return read(Path(self._file.name), self._model)
+        yield from read(Path(f"/proc/self/fd/{self._file.fileno()}"), self._model)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -41,7 +42,7 @@ class Spool(Collection[R]):
             yield
         except OSError as error:
             hint = "set TMPDIR to a folder with more space"
-            raise DataError(f"{self._file.name}: cannot write: {error.strerror}; {hint}") from None
+            raise DataError(f"{tempfile.gettempdir()}: cannot write a temporary file: {error.strerror}; {hint}") from None
 
     def __contains__(self, record: object) -> bool:
         return any(record == other for other in self)

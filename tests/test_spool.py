@@ -22,20 +22,27 @@ def test_records_are_read_as_often_as_needed() -> None:
     assert (len(spooled), TASKS[2] in spooled, bool(Spool(Task))) == (3, True, False)
 
 
-def test_file_is_deleted_with_its_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_has_no_name_that_a_kill_could_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool.tempfile, "tempdir", str(tmp_path))
     spooled = Spool(Task, TASKS)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert list(spooled) == TASKS and list(tmp_path.iterdir()) == []
+    rows = iter(spooled)
     del spooled
     gc.collect()
-    assert list(tmp_path.iterdir()) == []
+    assert list(rows) == TASKS
 
 
 def test_full_disk_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with suppress(OSError), Path("/dev/full").open("w") as full:  # which closing it raises again
-        monkeypatch.setattr(spool.tempfile, "NamedTemporaryFile", lambda *_, **__: full)
-        with pytest.raises(DataError, match=r"^/dev/full: cannot write: No space left on device; set TMPDIR"):
+        monkeypatch.setattr(spool.tempfile, "TemporaryFile", lambda *_, **__: full)
+        with pytest.raises(DataError, match=r"^/.*: cannot write a temporary file: No space left on device; set TMPDIR"):
             list(Spool(Task, TASKS))
+
+
+def test_missing_temporary_folder_ends_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool.tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(DataError, match=r"gone: cannot write a temporary file: No such file or directory; set TMPDIR"):
+        Spool(Task)
 
 
 def test_again_begins_at_each_iteration() -> None:
