@@ -46,8 +46,11 @@ def check(values: Any) -> Params:
 
 def _holds_password(key: str, value: Any) -> bool:
     """Return whether a text, or one in a list, holds an address with a password; that of a teacher is checked elsewhere."""
-    texts = value if isinstance(value, list) else [value]
-    return key != "teacher.base_url" and any(isinstance(text, str) and PASSWORD.search(unescaped(text)) for text in texts)
+    if isinstance(value, list):
+        return any(_holds_password(f"{key}.{inner}", text) for part in value for inner, text in flatten(part))
+    if key == "teacher.base_url" or not isinstance(value, str):
+        return False
+    return bool(PASSWORD.search(unescaped(value)) or PASSWORD.search(unescaped(key)))
 
 
 def load(path: Path = PARAMS) -> dict[str, Any]:

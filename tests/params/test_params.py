@@ -270,6 +270,13 @@ def test_secret_in_any_address_is_refused(address: str) -> None:
     assert found == "model.license: holds an address with a user, a password or a key, which git would keep; leave them out"
 
 
+@pytest.mark.parametrize("key", ["wordings", "also"])
+def test_secret_in_a_list_of_sections_is_refused(key: str) -> None:
+    section = {"text": "{{ x }} https://me:s3cret@h/x", "system": "https://me:s3cret@h/x", "output": "x", "share": 1}
+    found = mistakes({"data": ROWS | {key: [section]}})
+    assert any(line.startswith(f"data.{key}: holds an address with a user, a password or a key") for line in found)
+
+
 @pytest.mark.parametrize(
     "address",
     [
