@@ -41,7 +41,10 @@ def _counts(data: MixData, there: dict[str, int]) -> dict[str, int]:
         return there | numbers
     if weights := data.mix.weights:
         largest = min(there[name] / weight for name, weight in weights.items())  # so that no data set runs out
-        return {name: round(weight * largest) for name, weight in weights.items()}
+        drawn = {name: round(weight * largest) for name, weight in weights.items()}
+        if none := [name for name, number in drawn.items() if not number]:
+            raise DataError(f"data.mix.weights.{none[0]}: too small for one row of it next to the other sets; raise it")
+        return drawn
     return there
 
 

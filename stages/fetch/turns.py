@@ -9,6 +9,7 @@ from stages.fetch.formats import kind_of, loads
 from stages.fetch.table import as_text
 from stages.records import Message, Role, ToolCall
 
+MOST_TURNS = 400  # each answer is rendered after all turns before it, so time grows with the square
 MESSAGES_LIKE = 'a list like [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
 CALLS_LIKE = 'a list like [{"type": "function", "function": {"name": "…", "arguments": {}}}]'
 TOOLS_LIKE = 'a list like [{"type": "function", "function": {"name": "…", "parameters": {}}}]'
@@ -28,6 +29,8 @@ def read(place: str, name: str, value: Any) -> list[Message]:
     Where the assistant calls tools, their answers stand before its next turn.
     """
     turns = _objects(f"{place}: {name!r}", value, MESSAGES_LIKE)
+    if len(turns) > MOST_TURNS:
+        raise DataError(f"{place}: {name!r} has {len(turns)} turns, more than {MOST_TURNS}; divide the chat into several rows")
     found: list[Message] = []
     for number, turn in enumerate(turns, start=1):
         where = f"{place}: {name}[{number}]"

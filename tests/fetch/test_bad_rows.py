@@ -162,7 +162,16 @@ BAD_FILES: list[tuple[str, str, str | bytes, dict[str, str], dict[str, Any], str
         ASKED,
         EXTRACTION,
         "mine.jsonl:1: ",
-        "JSON object",
+        "the number 1e999 is too large to be kept",
+    ),
+    (
+        "key twice",
+        "mine.jsonl",
+        '{"input": "a", "output": "one", "output": "two"}',
+        ASKED,
+        EXTRACTION,
+        "mine.jsonl:1: not JSON: ",
+        "the key 'output' occurs twice in an object",
     ),
     (
         "blank group",

@@ -187,6 +187,12 @@ CALLS_REFUSED: list[tuple[str, list[Turn], str]] = [
     ("no name", [ASKED, called(function={"arguments": {}})], "messages[2].tool_calls[1] must be a call of a function"),
     ("another type", [ASKED, called(type="web_search")], "messages[2].tool_calls[1] must be a call of a function"),
     ("another key", [ASKED, called(output="21")], "messages[2].tool_calls[1] has 'output', which would be lost"),
+    (
+        "huge number",
+        [ASKED, called('{"x": 1e999}')],
+        "messages[2].tool_calls[1].function.arguments is not JSON: the number 1e9",
+    ),
+    ("many turns", [ASKED, ANSWERED] * 201, "'messages' has 402 turns, more than 400; divide the chat into several rows"),
     ("half a character", [ASKED, called('{"a": "\\ud83d"}')], "'messages[2].tool_calls[1].function.arguments' holds"),
     ("object of a tool", [ASKED, CALLING, TOLD | {"content": {"t": 21}}, ANSWERED], "'messages[3].content' must be text"),
     ("two thoughts", openai({}, {"reasoning": "a", "thinking": "b"}, {}, {}), "messages[2]: reasoning and thinking differ"),
@@ -206,6 +212,7 @@ def test_bad_call_is_refused_by_its_place(tmp_path: Path, turns: list[Turn], hin
     [
         ({}, "'tools' must be a list like"),
         ("weather", "'tools' is not JSON"),
+        ('[{"name": "a", "parameters": {"max": 1e999}}]', "'tools' is not JSON: the number 1e999 is too large"),
         (["weather"], "'tools' must be a list like"),
         ([{"type": "web_search"}], "tools[1] has no name"),
         ([{"type": "function", "function": "weather"}], "tools[1] has no name"),

@@ -124,9 +124,7 @@ KINDS: list[tuple[Any, tuple[str, ...]]] = [
     text=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=40),
     other=st.text(max_size=9),
 )
-def test_reference_is_its_own_right_answer_by_every_metric(
-    kind: Any, slices: tuple[str, ...], text: str, other: str
-) -> None:
+def test_reference_is_its_own_right_answer_by_every_metric(kind: Any, slices: tuple[str, ...], text: str, other: str) -> None:
     if not text.strip():
         return
     choices = tuple(dict.fromkeys([text, other, f"{text}x"])) if kind in ("choice", "classification") else ()

@@ -172,7 +172,7 @@ def workbook() -> bytes:
         ("a.jsonl", '{"input": "a", "system": ["b"]}\n', r"^a\.jsonl:1: 'system' must be text, got a list"),
         ("a.jsonl", '{"input": "a \\ud83d b"}\n', r"^a\.jsonl:1: holds half of an escaped pair such as \\ud83d"),
         ("a.jsonl", '{"input": "a", "id": "\\ud83d"}\n', r"^a\.jsonl:1: holds half of an escaped pair"),
-        ("a.jsonl", '{"input": "a", "n": 1e999}\n', r"^a\.jsonl:1: holds a number too large for JSON"),
+        ("a.jsonl", '{"input": "a", "n": 1e999}\n', r"^a\.jsonl:1: not JSON: the number 1e999 is too large"),
         ("a.jsonl", '{"input": "a", "n": NaN}\n', r"^a\.jsonl:1: not JSON: NaN"),
         ("objects", '{"input": "x"}\na line\n', r"^objects:2: not JSON: "),
     ],
