@@ -125,6 +125,8 @@ def named(answer: str, choices: Sequence[str], by_letter: bool) -> int | None:
     lettered = letters.stated(answer, choices) if by_letter else []
     if len(lettered) == 1:
         return lettered[0]
+    if len(bare := _bare(listed, words)) == 1:
+        return bare[0]
     for found in (_held(listed, words), lettered, _held(_apart(listed), words)):
         if found:
             return found[0] if len(found) == 1 else None
@@ -154,13 +156,26 @@ def _within(part: tuple[str, ...], words: tuple[str, ...]) -> bool:
     return False
 
 
+def _bare(listed: Sequence[tuple[str, ...]], words: tuple[str, ...]) -> list[int]:
+    """Return positions of the choices that are these words between beginnings and ends that all choices share."""
+    begin, end = _shared(listed), _shared([choice[::-1] for choice in listed])
+    return [
+        position
+        for position, choice in enumerate(listed)
+        if words
+        and any(
+            choice[start : start + len(words)] == words and 0 <= len(choice) - start - len(words) <= end
+            for start in range(begin + 1)
+        )
+    ]
+
+
 def _apart(listed: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the choices without the words with which all of them begin or end; empty if nothing is left of one."""
-    begin = _shared(listed)
+    """Return the choices without the words with which all of them begin or end; of each at least one word is left."""
+    begin = min(_shared(listed), min(map(len, listed)) - 1)
     rest = [words[begin:] for words in listed]
-    end = _shared([words[::-1] for words in rest])
-    parts = [words[: len(words) - end] for words in rest]
-    return parts if all(parts) else []
+    end = min(_shared([words[::-1] for words in rest]), min(map(len, rest)) - 1)
+    return [words[: len(words) - end] for words in rest]
 
 
 def _shared(listed: Sequence[tuple[str, ...]]) -> int:

@@ -22,19 +22,21 @@ LOOKS = str.maketrans(
         **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
     }
 )
-BULLET = regex.compile(r"^[^\S\n]*[-*+•]\s+(?=\P{N})|^#{1,6}\s+|^>\s+", regex.MULTILINE)
+BULLET = regex.compile(r"^[^\S\n]*[-*+•]\s+(?=\P{N})|^#{1,6}\s+|^>\s+(?=\p{L}{2})", regex.MULTILINE)
 EMPHASIS = regex.compile(r"(?<![\w*])(\*{1,3}|_{1,3})(?=\S)([^*_\n]+)(?<=\S)\1(?![\w*])")
 TAGS = regex.compile(r"<(\w+)>([^<>]*)</\1>")  # <answer>B</answer>
 FORMULA = regex.compile(r"(?<![\\$])\$(?=[^\s$])([^$\n]*[^\s$])\$(?!\d)")  # where pandoc sees one; "$5 and $6" is none
 UNIT = regex.compile(
     rf"""
       (?P<character>[{CJK}]\p{{M}}*)
-    | (?P<number>(?:(?<![\p{{L}}\p{{M}}\p{{N}})\]}}])[-+±])?\p{{N}}+(?:[.:]\p{{N}}+|,\p{{N}}{{3}}(?!\p{{N}}))*)
+    | (?P<number>(?:(?<![\p{{L}}\p{{M}}\p{{N}})\]}}])[-+±])?(?:(?<![\p{{L}}\p{{M}}\p{{N}}.])\.)?
+        \p{{N}}+(?:[.:]\p{{N}}+|,\p{{N}}{{3}}(?!\p{{N}}))*)
     | (?P<word>\p{{L}}(?:(?![{CJK}])[\p{{L}}\p{{M}}\p{{N}}\u200c\u200d])*(?:[+\#]+(?![\p{{L}}\p{{N}}]))?)
     | (?P<hyphen>(?<=\p{{L}}[\p{{L}}\p{{M}}])-(?=[\p{{L}}\p{{N}}])|(?<=\p{{L}})-(?=\p{{L}}[\p{{L}}\p{{M}}]))
     | (?P<dash>(?<=(?:\p{{L}}\p{{L}}|[.,;:!?)])\s)-+(?=\s)|(?<=\s)-+(?=\s\p{{L}}\p{{L}})|--+)
     | (?P<quote>")
-    | (?P<sign>[-=]+>|(?<=\p{{N}}|(?<!\p{{L}})\p{{L}})!(?!\w)|!(?==)|[\p{{S}}\p{{M}}\p{{Cf}}\#%&*/@\\‰′″-])
+    | (?P<sign>[-=]+>
+        |(?<![\w!])!(?=\p{{L}})|(?<=\p{{N}}|(?<!\p{{L}})\p{{L}})!(?!\w)|!(?==)|[\p{{S}}\p{{M}}\p{{Cf}}\#%&*/@\\‰′″-])
     | (?P<bracket>[\p{{Ps}}\p{{Pe}}])
     | (?P<mark>\S)
     """,

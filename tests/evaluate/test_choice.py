@@ -175,3 +175,28 @@ def test_orders_agree_on_the_same_option_not_letter(item: Any) -> None:
 def test_without_several_orders_there_is_no_agreement(item: Any) -> None:
     row = in_order(item, (PEAR, PLUM), "A", likely=0)
     assert choice.order_agreement([row[0]] * 2, [row[1]] * 2) == {}
+
+
+NESTED = [
+    ("10", "10%"),
+    ("yes", "yes, but not now"),
+    ("York", "New York"),
+    ("> 5", "< 5"),
+    ("> 5", "5"),
+    ("1/2", "1/2 kg"),
+    ("x", "!x"),
+    ("f", "f'"),
+    ("None", "none of these"),
+]
+
+
+@pytest.mark.parametrize("options", NESTED, ids=str)
+def test_bare_option_within_another_one_is_named(options: tuple[str, str]) -> None:
+    choices = tuple(f"The correct answer is {option}." for option in options)
+    assert [choice.named(option, choices, by_letter=True) for option in options] == [0, 1]
+    assert [choice.named(option, options, by_letter=False) for option in options] == [0, 1]
+
+
+def test_letter_counts_before_the_end_of_an_option() -> None:
+    choices = tuple(f"The correct answer is vitamin {option}." for option in "BAC")
+    assert choice.named("A", choices, by_letter=True) == 0

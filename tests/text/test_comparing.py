@@ -11,6 +11,12 @@ from stages.records import Example, Message, Prediction
 from stages.text.comparing import content, exact
 
 DIFFERENT = [
+    ("> 5", "5"),
+    ("> x", "x"),
+    (".5", "5"),
+    ("-.5", ".5"),
+    ("!x", "x"),
+    ("!true", "true"),
     ("-8", "8"),
     ("+10", "10"),
     ("C++", "C"),
