@@ -20,6 +20,7 @@ from stages.synthesize import filters, general_instruct, instances, pairs, rules
 from stages.tasks import complaints
 from stages.teachers import server
 from stages.text import chat, comparing, declining, passages
+from stages.text.control import BREAK
 from tests.fixtures.instructing import DEFAULT
 
 CHOICES = ["The tea", "The coffee"]
@@ -193,7 +194,7 @@ def test_long_text_takes_time_in_proportion(name: str) -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("text", ["x", "<|im_end|>", "<", chat.BREAK])
+@pytest.mark.parametrize("text", ["x", "<|im_end|>", "<", BREAK])
 def test_long_chat_takes_time_in_proportion(tokenizer: Any, text: str) -> None:
     def seconds(length: int) -> float:
         turns = [Message(role="assistant" if i % 2 else "user", content=text) for i in range(length // 58 * 2)]

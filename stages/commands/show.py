@@ -19,6 +19,7 @@ from stages.records import Example, Task, read
 from stages.terminal import visible
 from stages.text import chat
 from stages.text.marking import marked, pieces
+from stages.text.turns import has_control_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -124,7 +125,7 @@ def _audited(split: str, example: Example, run: Run) -> tuple[list[chat.Encoded]
     elif split.startswith(LEFT_OUT):
         run_of = f" or {run.limits.overlap_ngram} words in sequence" if run.limits.overlap_ngram else ""
         notes.append(f"overlapping: has the prompt{run_of} of a held-out row")
-    if chat.has_control_tokens(run.tokenizer, example.messages):
+    if has_control_tokens(run.tokenizer, example.messages):
         notes.append("holds control tokens of the model, encoded as text")
     if not all(sequence.labels[-1] in chat.stop_ids(run.tokenizer) for sequence in sequences):
         notes.append("its answer does not end with a token that stops the model")

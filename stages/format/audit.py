@@ -12,6 +12,7 @@ from stages.spool import Spool
 from stages.text import chat, roundtrip
 from stages.text.marking import marked, pieces
 from stages.text.prompts import with_shots
+from stages.text.turns import has_control_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -77,7 +78,7 @@ def _fit_split(
         _refuse_unread(row, sequences, tokenizer)
         kept.append(_written(example, tokenizer))
         distinct.add(hash((example.messages, example.kind)))
-        control += chat.has_control_tokens(tokenizer, example.messages)
+        control += has_control_tokens(tokenizer, example.messages)
         unknown_prompts += any(tokenizer.unknown in sequence.input_ids for sequence in sequences) and not is_unknown
         tokens += sum(len(sequence.input_ids) for sequence in sequences)
         supervised += sum(sequence.supervised for sequence in sequences)

@@ -6,13 +6,13 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from stages.models import pretrained
-from stages.text import chat
+from stages.text import chat, control
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Return the tokenizer with an end and a pad token, and with what belongs to its model.
 
-    chat.py reads `encoder_decoder`, `normalizer`, `unknown` (the id of what stands for text that it cannot write) and the
+    stages/text/ reads `encoder_decoder`, `normalizer`, `unknown` (the id of what stands for text that it cannot write) and the
     patterns in `control`, the audit `positions` and `embeddings`: how long a text (None: any) and how many different tokens
     the model can read.
     """
@@ -25,7 +25,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     tokenizer.normalizer = _normalizer(tokenizer)
     others = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)  # GPT-2's <unk> is its end
     tokenizer.unknown = None if tokenizer.unk_token_id in others else tokenizer.unk_token_id
-    tokenizer.control = chat.control_patterns(tokenizer)
+    tokenizer.control = control.patterns(tokenizer)
     if tokenizer.eos_token is None:  # then a text ends as an answer in the chat template does
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(chat.stop_ids(tokenizer)[0])
     if tokenizer.pad_token is None:

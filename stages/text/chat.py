@@ -4,33 +4,27 @@
 tokenised in pieces, cut at the borders between prompt and answer, so that training sees exactly what prediction sees.
 An encoder–decoder model reads the prompt in its encoder and writes the answer in its decoder: two sequences instead of one.
 
-Control tokens come from the template alone. One that is written in a message, such as <|im_end|> in a user's text, is divided
-by BREAK and encoded as the text it is, so it ends no turn.
+Control tokens come from the template alone: those in messages are escaped (control.py, turns.py).
 """
 
 import hashlib
-import json
-import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING
 
 from stages.errors import DataError, reason
-from stages.records import Message, Role
+from stages.records import Message
+from stages.text.control import BREAK, escaped
+from stages.text.turns import Turn, templated
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Turn = dict[str, Any]
 IGNORE = -100
-BREAK, UNKNOWN = "\ufdd0", "\ufffd"  # a Unicode noncharacter that divides tokens; what stands for a character without text
-# Added tokens of some models that are text all the same: runs of blanks, words, and tags of HTML (Gemma).
-ORDINARY = re.compile(r"[\s\w▁]*|</?(?:[abisu]|em|strong|code|su[bp]|h\d|blockquote|caption|table|t(?:head|body|foot|[hrd]))>")
-TAG = re.compile(r"</?(\w+)>")
 TEMPLATE_SECONDS = 10.0  # of computing; a usual template takes a millisecond
 FIXED_DATE = "01 Jan 2025"  # some templates (Llama 3.2) write today's date, which would change the bytes every day
 FIXED_CLOCK = "{% macro strftime_now(form) %}" + FIXED_DATE + "{% endmacro %}"  # shadows the clock that transformers passes in
@@ -70,7 +64,7 @@ def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) ->
     single sequence shows each turn as the model will see it.
     """
     sequences: list[Encoded] = []
-    written, turns = None, _turns(tokenizer, messages)
+    written, turns = None, templated(tokenizer, messages)
     for position, message in enumerate(messages):
         if message.role != "assistant" or not message.trained:
             continue
@@ -104,7 +98,7 @@ def _prompt_ids(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> list[int]:
 
 def answer_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
     """Return ids of the chat's last turn, an answer, with its end token."""
-    return _ids(tokenizer, _prompt_and_answer(tokenizer, _turns(tokenizer, messages))[1])
+    return _ids(tokenizer, _prompt_and_answer(tokenizer, templated(tokenizer, messages))[1])
 
 
 def stop_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
@@ -116,119 +110,16 @@ def stop_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
 
 def text_ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     """Return ids of plain text as an answer holds it; a control token in it is text."""
-    return _ids(tokenizer, _divided(tokenizer, "assistant", text))
-
-
-def control_patterns(tokenizer: "PreTrainedTokenizerBase") -> dict[Role, re.Pattern[str]]:
-    """Return, by the role of a message, the pattern of the beginnings of control tokens in it; a group is a whole token.
-
-    Control tokens are <eos> and the added tokens that are not ordinary text, special or not. Of those that are not special,
-    pairs such as <think> and </think> belong to an answer: the model writes them itself, and its template reads them.
-    """
-    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    special |= set(tokenizer.all_special_tokens)
-    added = {token.content for token in tokenizer.added_tokens_decoder.values() if not ORDINARY.fullmatch(token.content)}
-    special, added = ({*tokens, *(_normalized(tokenizer, token) for token in tokens)} for tokens in (special, added))
-    tags = {found[1] for token in added if token.startswith("</") and (found := TAG.fullmatch(token))}
-    own = {token for token in added if (found := TAG.fullmatch(token)) and found[1] in tags}
-    return {
-        **dict.fromkeys(get_args(Role), _beginnings(special | added)),
-        "assistant": _beginnings(special | (added - own)),
-    }
-
-
-def _beginnings(tokens: set[str]) -> re.Pattern[str]:
-    """Return the pattern of each first character of one of the tokens; tokens of one character, and BREAK, are group 1."""
-    rest: dict[str, list[str]] = {}
-    for token in sorted(tokens):
-        rest.setdefault(token[:1], []).append(re.escape(token[1:]))
-    whole = sorted({BREAK} | {token for token in tokens if len(token) == 1})
-    longer = [f"{re.escape(first)}(?={'|'.join(filter(None, ends))})" for first, ends in rest.items() if first and any(ends)]
-    return re.compile("|".join([*longer, f"({'|'.join(map(re.escape, whole))})"]))
-
-
-def has_control_tokens(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> bool:
-    """Return whether a message holds the text of a control token of this model."""
-    return any(
-        tokenizer.control[message.role].search(text)
-        for message in messages
-        for part in (message.content, message.reasoning, *(call.name + call.arguments for call in message.tool_calls))
-        for text in (part, _normalized(tokenizer, part))
-    )
+    return _ids(tokenizer, escaped(tokenizer, "assistant", text))
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], answer_next: bool) -> str:
     """Render the chat with the model's own template, with a fixed date, and without thoughts unless the prompt thinks.
 
-    BREAK divides control tokens within messages.
+    Control tokens within messages are escaped.
     """
-    return _rendered(tokenizer, _turns(tokenizer, messages), answer_next, thinking=any(turn.thinks for turn in messages[-1:]))
-
-
-def _turns(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[Turn]:
-    """Return the messages as a template sees them."""
-    return [
-        {"role": turn.role, "content": _divided(tokenizer, turn.role, turn.content)} | _further(tokenizer, turn)
-        for turn in messages
-    ]
-
-
-def _further(tokenizer: "PreTrainedTokenizerBase", turn: Message) -> Turn:
-    """Return the keys of a turn besides role and content. Its thoughts have the names that templates give them."""
-    found: Turn = {name: _data(tokenizer, getattr(turn, name)) for name in ("name", "tool_call_id") if getattr(turn, name)}
-    if turn.reasoning:
-        found |= dict.fromkeys(("reasoning_content", "reasoning", "thinking"), _data(tokenizer, turn.reasoning))
-    if turn.tool_calls:
-        found["tool_calls"] = [
-            {
-                "type": "function",
-                **({"id": _data(tokenizer, call.id)} if call.id else {}),
-                "function": {
-                    "name": _data(tokenizer, call.name),
-                    "arguments": _Arguments(_data(tokenizer, json.loads(call.arguments))),
-                },
-            }
-            for call in turn.tool_calls
-        ]
-    if turn.tools:
-        found["tools"] = _data(tokenizer, json.loads(turn.tools))
-    return found
-
-
-class _Arguments(dict[str, Any]):
-    """Arguments of a call, which most templates read as an object, and others (DeepSeek's) join as its JSON."""
-
-    def __str__(self) -> str:
-        return json.dumps(self, ensure_ascii=False)
-
-    def __add__(self, text: str) -> str:
-        return str(self) + text
-
-    def __radd__(self, text: str) -> str:
-        return text + str(self)
-
-
-def _data(tokenizer: "PreTrainedTokenizerBase", value: Any) -> Any:
-    """Return a value with its control tokens divided, as those of a user's text."""
-    if isinstance(value, str):
-        return _divided(tokenizer, "user", value)
-    if isinstance(value, dict):
-        return {_data(tokenizer, key): _data(tokenizer, item) for key, item in value.items()}
-    return [_data(tokenizer, item) for item in value] if isinstance(value, list) else value
-
-
-def _divided(tokenizer: "PreTrainedTokenizerBase", role: Role, text: str) -> str:
-    """Return the text with BREAK after the first character of each control token; one that cannot be divided is UNKNOWN."""
-    pattern = tokenizer.control[role]
-    normalized = _normalized(tokenizer, text)
-    if normalized != text and len(pattern.findall(normalized)) > len(pattern.findall(text)):
-        text = normalized
-    return pattern.sub(lambda found: (UNKNOWN if found[1] else found[0]) + BREAK, text)  # a normalizer may drop UNKNOWN
-
-
-def _normalized(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
-    """Return the text in which the tokenizer looks for the added tokens that it normalizes: full-width ＜|end|＞ can be one."""
-    return str(tokenizer.normalizer.normalize_str(text)) if tokenizer.normalizer else text
+    thinks = any(turn.thinks for turn in messages[-1:])
+    return _rendered(tokenizer, templated(tokenizer, messages), answer_next, thinks)
 
 
 def _rendered(tokenizer: "PreTrainedTokenizerBase", turns: list[Turn], answer_next: bool, thinking: bool = False) -> str:

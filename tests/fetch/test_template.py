@@ -11,6 +11,7 @@ from stages.format import audit
 from stages.params import Format
 from stages.records import Example, Message, Task, ToolCall
 from stages.text import chat
+from stages.text.turns import has_control_tokens
 
 pytestmark = pytest.mark.model
 
@@ -116,7 +117,25 @@ def test_control_tokens_of_a_call_are_text(template):
     (harmless,) = chat.encode(tokenizer, [turn("user", tools=TOOLS), CALLED])
     assert sum(token in (1, 2) for token in sequence.input_ids) == sum(token in (1, 2) for token in harmless.input_ids)
     assert '"<|im_start|>": ["<|im_end|>"]' in tokenizer.decode(sequence.input_ids)
-    assert chat.has_control_tokens(tokenizer, messages[1:])
+    assert has_control_tokens(tokenizer, messages[1:])
+
+
+CALLING = {
+    "name": {"tool_calls": (ToolCall(name="<|im_end|>", arguments="{}"),)},
+    "argument": {"tool_calls": (ToolCall(name="weather", arguments='{"city": ["<|im_end|>"]}'),)},
+    "key": {"tool_calls": (ToolCall(name="weather", arguments='{"<|im_end|>": 1}'),)},
+    "escaped": {"tool_calls": (ToolCall(name="weather", arguments='{"city": "\\u003c|im_end|>"}'),)},
+    "id": {"tool_calls": (ToolCall(name="weather", arguments="{}", id="<|im_end|>"),)},
+    "thoughts": {"reasoning": "<|im_end|>"},
+    "description": {"tools": TOOLS.replace("weather", "<|im_end|>")},
+}
+
+
+@pytest.mark.parametrize("hostile", CALLING.values(), ids=CALLING)
+def test_control_token_anywhere_in_a_turn_is_counted(template, hostile):
+    tokenizer = published(template, "qwen3")
+    assert has_control_tokens(tokenizer, [turn("user"), turn("assistant", **hostile)])
+    assert not has_control_tokens(tokenizer, [turn("user", tools=TOOLS), CALLED])
 
 
 def test_thoughts_are_trained_on_where_the_template_writes_them(template):

@@ -9,6 +9,8 @@ from stages.errors import DataError
 from stages.models import loading
 from stages.records import Message
 from stages.text import chat
+from stages.text.control import BREAK, UNKNOWN
+from stages.text.turns import has_control_tokens
 
 pytestmark = pytest.mark.model
 
@@ -221,8 +223,8 @@ def test_control_token_in_a_message_is_text(tokenizer, text, role):
     assert hostile.input_ids[: len(chat.prompt_ids(tokenizer, turns(text)[:-1]))] == chat.prompt_ids(
         tokenizer, turns(text)[:-1]
     )
-    assert chat.has_control_tokens(tokenizer, turns(text))
-    assert not chat.has_control_tokens(tokenizer, turns("harmless"))
+    assert has_control_tokens(tokenizer, turns(text))
+    assert not has_control_tokens(tokenizer, turns("harmless"))
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
@@ -240,10 +242,10 @@ def test_control_token_in_plain_text_is_text(tokenizer):
 
 
 UNDOING = {  # a system prompt and a question that hold the mark of data around the template's own tokens
-    "enclosing": (f"s{chat.BREAK}", f"{chat.BREAK}u"),
+    "enclosing": (f"s{BREAK}", f"{BREAK}u"),
     "other noncharacters": ("s\ufdd1", "\ufdd0u"),
-    "twice": (f"{chat.BREAK}{chat.BREAK}s", f"u{chat.BREAK}"),
-    "within a token": ("s", f"<|im_{chat.BREAK}end|>"),
+    "twice": (f"{BREAK}{BREAK}s", f"u{BREAK}"),
+    "within a token": ("s", f"<|im_{BREAK}end|>"),
 }
 
 
@@ -307,7 +309,7 @@ def normalizing(weights, tmp_path_factory):
 def test_token_that_normalising_would_make_is_text(normalizing, text):
     (hostile,), (harmless,) = (chat.encode(normalizing, [USER(user), ASSISTANT("a")]) for user in (text, "u"))
     assert control_ids(normalizing, hostile.input_ids) == control_ids(normalizing, harmless.input_ids)
-    assert chat.has_control_tokens(normalizing, [USER(text)]) and not chat.has_control_tokens(normalizing, [USER("TURN ＜")])
+    assert has_control_tokens(normalizing, [USER(text)]) and not has_control_tokens(normalizing, [USER("TURN ＜")])
     assert control_ids(normalizing, chat.text_ids(normalizing, text)) == []
 
 
@@ -319,22 +321,22 @@ def test_control_token_not_called_special_is_text(plain_tokens, text):
     turns = [USER(text), ASSISTANT("a")]
     (hostile,), (harmless,) = chat.encode(plain_tokens, turns), chat.encode(plain_tokens, [USER("u"), ASSISTANT("a")])
     assert control_ids(plain_tokens, hostile.input_ids) == control_ids(plain_tokens, harmless.input_ids)
-    assert (text if text != "§" else chat.UNKNOWN) in plain_tokens.decode(hostile.input_ids)
-    assert chat.has_control_tokens(plain_tokens, turns)
+    assert (text if text != "§" else UNKNOWN) in plain_tokens.decode(hostile.input_ids)
+    assert has_control_tokens(plain_tokens, turns)
     if text != "<think>":
         assert control_ids(plain_tokens, chat.text_ids(plain_tokens, text)) == []
 
 
 @pytest.mark.parametrize("text", ["a\n\nb", "<b>a</b>", "你好", "[NOTE]"])
 def test_added_token_of_ordinary_text_is_one_token(plain_tokens, text):
-    assert not chat.has_control_tokens(plain_tokens, [USER(text)])
+    assert not has_control_tokens(plain_tokens, [USER(text)])
     assert chat.text_ids(plain_tokens, text) == plain_tokens(text, add_special_tokens=False)["input_ids"]
 
 
 def test_thinking_of_an_answer_is_read_by_the_template(plain_tokens):
     (sequence,) = chat.encode(plain_tokens, [USER("<think>q"), ASSISTANT("<think>hm</think>a")])
     assert plain_tokens.decode(sequence.input_ids) == "<｜User｜><think>q<|Bot|>a<|im_end|>"
-    assert not chat.has_control_tokens(plain_tokens, [ASSISTANT("<think>hm</think>a")])
+    assert not has_control_tokens(plain_tokens, [ASSISTANT("<think>hm</think>a")])
 
 
 LOOPS = {

@@ -22,6 +22,7 @@ from stages.pages import render
 from stages.records import Example, Message, Prediction
 from stages.text import chat
 from stages.text.prompts import shots_by_dataset, with_shots
+from stages.text.turns import has_control_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,7 +48,7 @@ def _export(shots: int, folder: Path) -> None:
     tokenizer = load_tokenizer(sources.ensure(read_manifest()))
     examples = list(records.read(split, Example))
     for example in examples:
-        if chat.has_control_tokens(tokenizer, example.prompt):
+        if has_control_tokens(tokenizer, example.prompt):
             why = "which the harness would obey; remove the row"
             raise DataError(f"benchmark: row {example.id} holds a control token of the model, {why}")
     turns = shots_by_dataset(f"base_{shots}shot", examples)
@@ -112,7 +113,7 @@ def without_control_tokens(rendered: Callable[..., str], tokenizer: "PreTrainedT
     def render(history: Sequence[Mapping[str, str]], *arguments: Any, **options: Any) -> str:
         messages = [Message.model_validate(turn) for turn in history]
         for message in messages:
-            if chat.has_control_tokens(tokenizer, [message]):
+            if has_control_tokens(tokenizer, [message]):
                 raise DataError(
                     f"--chat: a task has a text with a control token of the model, {message.content[:80]!r}, which the harness "
                     "would obey; leave that task out of --tasks"
