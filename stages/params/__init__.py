@@ -5,30 +5,20 @@ allow and which combinations are refused. It has no defaults: a key missing in c
 Hydra composes (hydra_plugins/validated.py), in the validate stage and whenever a stage reads its sections.
 """
 
+from stages.params.models import HubModel, Model, PathModel, RandomModel, WheelModel
 from stages.params.reading import PARAMS, check, check_file, flatten, load, parse, read, runtime
 from stages.params.results import Retention, Runtime
+from stages.params.rows import SLOT, Columns, HubRows, MixData, PublishedSplits, RowsData, Wording
 from stages.params.sources import (
-    SLOT,
-    Columns,
     ComplaintsData,
     Data,
     DocumentsData,
     FolderDocuments,
     GraphData,
     HpoFacts,
-    HubModel,
-    HubRows,
     Items,
-    MixData,
-    Model,
-    PathModel,
-    PublishedSplits,
-    RandomModel,
-    RowsData,
     Splits,
     WheelDocuments,
-    WheelModel,
-    Wording,
 )
 from stages.params.synthesis import (
     Budget,

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from stages.params.base import Count, Fraction, Positive, Section, Sha256, Text, unescaped
-from stages.params.sources import Model
+from stages.params.models import Model
 
 # Of an address without user, query and key: what begins one of them, also where an escape wrote it, and usual forms of a key.
 SECRET_PART = re.compile(r"[@?#;=&\s\\]|(?<![A-Za-z])(?:(?:sk|pk|gsk|hf|ghp|xai|nvapi)[-_]\w{8,}|eyJ\w)")

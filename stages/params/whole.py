@@ -6,8 +6,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from stages.params.base import Name, Section, Seed
+from stages.params.models import Model
 from stages.params.results import Evaluate, Predict, Report, Retention, Runtime
-from stages.params.sources import Data, Model
+from stages.params.sources import Data
 from stages.params.synthesis import Synthesis, Teacher
 from stages.params.training import PROMPTS, WHOLE, Adapter, Format, Lora, Quantization, Replay, Train
 
