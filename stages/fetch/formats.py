@@ -8,7 +8,6 @@ import codecs
 import csv
 import io
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,10 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from stages.errors import DataError
+from stages.fetch.strict_json import DECODER, loads, refuse_deep
 
 KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
 
-DEEPEST = 100  # lists and objects in each other
 LONGEST = 10_000_000  # characters of a row
 MOST_COLUMNS = 1000
 CHUNK = 2**20
@@ -300,47 +299,6 @@ def decoded(text: str, name: str, number: int, hint: str) -> Any:
         raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}; {hint}") from None
     except ValueError as error:
         raise DataError(f"{name}:{number}: not JSON: {error}; {hint}") from None
-
-
-def _refuse_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is not a JSON value")
-
-
-def _finite(number: str) -> float:
-    if not math.isfinite(value := float(number)):
-        raise ValueError(f"the number {number[:40]} is too large to be kept")
-    return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
-        raise ValueError(f"the key {twice[:40]!r} occurs twice in an object, and one value would be lost")
-    return found
-
-
-DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_object)
-
-
-def loads(text: str) -> Any:
-    """Parse JSON without NaN and Infinity, and not nested too deeply; raise only ValueError."""
-    try:
-        found = DECODER.decode(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    refuse_deep(found)
-    return found
-
-
-def refuse_deep(value: Any) -> None:
-    """Raise ValueError if a value has more levels than a later stage can surely read and write."""
-    level = [value]
-    for _ in range(DEEPEST):
-        inner = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
-        if not (level := list(chain.from_iterable(inner))):
-            return
-    raise ValueError(f"nested too deeply: more than {DEEPEST} lists or objects in each other")
 
 
 def kind_of(value: Any) -> str:

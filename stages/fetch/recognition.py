@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from stages.errors import DataError
 from stages.fetch import hub, table
-from stages.fetch.formats import loads
+from stages.fetch.strict_json import loads
 from stages.fetch.table import Row
 from stages.figures import Recognised
-from stages.params import Columns, RowsData
+from stages.params import SLOT, Columns, RowsData
 
 FIRST = 100  # rows that are looked at
 
@@ -101,7 +101,7 @@ def opened(data: RowsData, snapshot: Path | None = None) -> Opened:
 
 def _watched(rows: Iterator[Row], data: NamedRows, shape: str, further: dict[str, None]) -> Iterator[Row]:
     """Yield the rows and note further columns; raise DataError for one that would have changed what was recognised."""
-    used = set(read_columns(data).values())
+    used = {*read_columns(data).values(), *(name for wording in data.wordings for name in SLOT.findall(wording.text))}
     usual = {name for names in _names(shape).values() for name in names} if shape else set()
     for number, (place, row) in enumerate(rows):
         for name in [name for name in row if name not in used and name not in further]:

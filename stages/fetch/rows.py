@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from stages.errors import DataError
 from stages.fetch import choices, templates, turns
-from stages.fetch.formats import kind_of, loads, refuse_deep
+from stages.fetch.formats import kind_of
 from stages.fetch.recognition import NamedRows, Opened, opened
+from stages.fetch.strict_json import loads, refuse_deep
 from stages.fetch.table import as_text
 from stages.params import SLOT, RowsData
 from stages.records import Message, Style, Task, TaskKind, first_problem
@@ -211,6 +212,9 @@ def _from_messages(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[
     given, output = data.columns.tools, answer.content
     if not answer.tool_calls:
         output = _output(place, name, _named(place, name, output, data.labels), data.task)
+    described = turns.tools(place, given, row.get(given)) if given else ""
+    if given:
+        turns.refuse_undescribed(place, name, given, [*history, answer], described)
     return {
         "system": system,
         "history": tuple(history),
@@ -219,7 +223,7 @@ def _from_messages(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[
         "output": output,
         "reasoning": answer.reasoning,
         "tool_calls": answer.tool_calls,
-        "tools": turns.tools(place, given, row.get(given)) if given else "",
+        "tools": described,
     }
 
 
@@ -230,7 +234,9 @@ def _named(place: str, name: str, value: Any, labels: Mapping[str, str] | None) 
     code = _code(value) or as_text(place, name, value).strip()
     if code not in labels:
         there = f"{place}: {name!r} is {code[:40]!r}, but data.labels has names for {', '.join(labels)}"
-        raise DataError(f"{there}; add one for it, as in {{0: negative}}")
+        bare = code.lower() in ("yes", "no", "on", "off", "y", "n") and not labels.keys().isdisjoint(("true", "false"))
+        hint = f"write {code!r} in quotes there, since YAML reads {code} as true or false" if bare else "add one for it"
+        raise DataError(f"{there}; {hint}, as in {{0: negative}}")
     return labels[code]
 
 

@@ -1,11 +1,12 @@
 """Read the turns of a chat in a column: the messages of OpenAI's format, with calls of tools, or those of ShareGPT."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stages.errors import DataError
-from stages.fetch.formats import kind_of, loads
+from stages.fetch.formats import kind_of
+from stages.fetch.strict_json import loads
 from stages.fetch.table import as_text
 from stages.records import Message, Role, ToolCall
 
@@ -65,6 +66,17 @@ def tools(place: str, name: str, value: Any) -> str:
         if not (isinstance(function, dict) and isinstance(function.get("name"), str) and function["name"]):
             raise DataError(f"{place}: {name}[{number}] has no name; {name!r} must be {TOOLS_LIKE}")
     return as_text(place, name, json.dumps(found, ensure_ascii=False))
+
+
+def refuse_undescribed(place: str, name: str, column: str, chat: Sequence[Message], tools: str) -> None:
+    """Raise DataError if a turn calls a tool that the row's descriptions, a JSON list, do not have."""
+    described = [tool["function"]["name"] for tool in json.loads(tools or "[]")]
+    called = [call.name for turn in chat for call in turn.tool_calls]
+    if unknown := [tool for tool in called if tool not in described]:
+        there = ", ".join(repr(tool[:40]) for tool in described[:10]) or "none"
+        raise DataError(
+            f"{place}: {name!r} calls the tool {unknown[0][:40]!r}, but {column!r} describes {there}; describe it there"
+        )
 
 
 def without_nulls(value: Any) -> Any:

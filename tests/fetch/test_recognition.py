@@ -112,3 +112,11 @@ def test_named_columns_are_not_recognised(tmp_path: Path) -> None:
     rows.tasks(table.data, 1, table)
     assert table.meaning == Recognised(shape=None, columns=ASKED, further=["text", "label"])
     assert str(table.meaning) == "reads input as input, output as output; not read: text, label"
+
+
+def test_column_of_a_wording_is_read(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, [{"input": "q", "output": "a", "text": "t", "label": "l"}])
+    wording = {"text": "{{ input }} {{text}}", "share": 1}
+    table = recognition.opened(settings(path, ASKED, wordings=[wording]))
+    rows.tasks(table.data, 1, table)
+    assert table.meaning.further == ["label"]

@@ -345,6 +345,13 @@ def test_label_without_a_name_is_refused(tmp_path: Path, label: Any) -> None:
         read(path, task="classification", labels=NAMES)
 
 
+@pytest.mark.parametrize("code", ["no", "No", "yes", "off"])
+def test_label_that_yaml_reads_as_false_is_named(tmp_path: Path, code: str) -> None:
+    path = jsonl(tmp_path, [{"input": "a", "output": code}])
+    with pytest.raises(DataError, match=f"write '{code}' in quotes there, since YAML reads {code} as true or false"):
+        read(path, task="classification", labels={False: "bad", True: "good"})
+
+
 @pytest.mark.parametrize(("first", "second"), [("0", "1"), ("-1", "1"), ("0.0", "1.0")])
 def test_labels_that_are_numbers_are_named(tmp_path: Path, first: str, second: str, caplog: pytest.LogCaptureFixture) -> None:
     read(save(tmp_path, "mine.csv", f"input,output\na,{first}\nb,{second}\n"), task="classification")

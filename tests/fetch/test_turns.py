@@ -207,6 +207,16 @@ def test_bad_call_is_refused_by_its_place(tmp_path: Path, turns: list[Turn], hin
     assert f"mine.jsonl:1: {hint}" in str(refusal.value)
 
 
+@pytest.mark.parametrize(("given", "there"), [([], "none"), ([WEATHER | {"name": "a"}, WEATHER | {"name": "b"}], "'a', 'b'")])
+def test_call_of_a_tool_that_is_not_described_is_refused(tmp_path: Path, given: Any, there: str) -> None:
+    path = jsonl(tmp_path, [{"messages": [ASKED, CALLING], "tools": given}])
+    with pytest.raises(
+        DataError, match=f"mine.jsonl:1: 'messages' calls the tool 'weather', but 'tools' describes {there}; de"
+    ):
+        read(path, {**CHAT, "tools": "tools"})
+    read(path, CHAT)
+
+
 @pytest.mark.parametrize(
     ("given", "hint"),
     [
