@@ -157,6 +157,9 @@ READERS: dict[str, Callable[[int], Any]] = {
     "choice: long options": lambda n: choice.named(
         filled("a ", n), [*(filled("a ", n // 2, end=chr(98 + i)) for i in range(25)), "tea"], by_letter=True
     ),
+    "choice: what options share": lambda n: choice.named(
+        filled("a ", n // 2, end="z"), [filled("a ", n, end=name) for name in "xy"], by_letter=False
+    ),
     "choice: words of an option": lambda n: choice.named(
         filled("a ", n), [filled("a ", n // 2, end="b"), "tea"], by_letter=False
     ),

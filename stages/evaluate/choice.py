@@ -159,15 +159,13 @@ def _within(part: tuple[str, ...], words: tuple[str, ...]) -> bool:
 def _bare(listed: Sequence[tuple[str, ...]], words: tuple[str, ...]) -> list[int]:
     """Return positions of the choices that are these words between beginnings and ends that all choices share."""
     begin, end = _shared(listed), _shared([choice[::-1] for choice in listed])
-    return [
-        position
-        for position, choice in enumerate(listed)
-        if words
-        and any(
-            choice[start : start + len(words)] == words and 0 <= len(choice) - start - len(words) <= end
-            for start in range(begin + 1)
-        )
-    ]
+    sought, bare = f" {' '.join(words)} ", []
+    for position, choice in enumerate(listed):
+        rest = len(choice) - len(words)
+        first, last = max(0, rest - end), min(begin, rest)  # where the words may start
+        if words and first <= last and sought in f" {' '.join(choice[first : last + len(words)])} ":
+            bare.append(position)
+    return bare
 
 
 def _apart(listed: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
