@@ -105,10 +105,13 @@ def _write_file(target: Path, fingerprint: str, rows: Iterator[Asked], systems: 
             wanted = kept + _write(file, islice(rows, kept, None), systems, p)
         if (found := sum(1 for _ in lines(part))) != wanted:
             raise DataError(f"{target}: {found} answers to {wanted} texts, so another program wrote to {part}; run again")
+        answers.finish(part, target, systems if len(systems) > 1 else ())
+    except OSError as error:
+        hint = "make room and run again: complete batches of answers are kept"
+        raise DataError(f"{target}: cannot write: {error.strerror}; {hint}") from None
     except DataError:  # a fixed input or system gets a file of another name
         part.unlink(missing_ok=True)
         raise
-    answers.finish(part, target, systems if len(systems) > 1 else ())
 
 
 def _write(file: IO[str], rows: Iterator[Asked], systems: dict[str, System], p: Params) -> int:

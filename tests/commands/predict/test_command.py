@@ -1,6 +1,7 @@
 """tunetrail predict: files of texts are answered in order, resumed after an interruption, or refused by line."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from stages import files, locks, params
+from stages.commands.predict import answers
 from stages.commands.predict import command as predict
 from stages.errors import DataError
 from stages.generation import decoding
@@ -141,6 +143,23 @@ def interrupt_in_the_second_batch(source: str, greedy: Counter) -> Path:
     greedy.clear()
     greedy.update(allowed=99)
     return part
+
+
+@pytest.mark.parametrize(("name", "failing"), [("out.jsonl", "line"), ("out.csv", "_write_table")])
+def test_full_disk_is_named_and_answers_are_kept(tuned, monkeypatch, name, failing):
+    source, called, real = lines_to("texts.txt", *TEXTS), Counter(), getattr(answers, failing)
+
+    def full(*given):
+        called.update(calls=1)
+        if failing == "line" and called["calls"] <= BATCH:
+            return real(*given)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(answers, failing, full)
+    with pytest.raises(DataError, match=f"{name}: cannot write: No space left on device; make room and run again"):
+        predict.answer(source, name, ["tuned"])
+    (part,) = Path().glob(f".{name}.*.part")
+    assert len(part.read_bytes().splitlines()) == (BATCH if failing == "line" else len(TEXTS))
 
 
 @pytest.mark.parametrize("whole_lines", [0, 1, 2], ids=["at a border", "within a line", "within a batch"])
