@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
-from stages.params.base import Count, Fraction, Name, Positive, Section, Text
+from stages.params.base import Count, Fraction, Name, Section, Text
 
 
 class HubRows(Section):
@@ -169,9 +169,12 @@ class RowsData(Section):
 
 
 class Mix(Section):
-    """How many training rows of each data set are drawn: numbers, or weights; null: all. A set without a number gives all."""
+    """How many training rows of each data set are drawn: numbers, or weights; null: all. A set without a number gives all.
 
-    rows: dict[Name, Positive] | None
+    A set with the number 0 is only tested.
+    """
+
+    rows: dict[Name, Count] | None
     weights: dict[Name, Annotated[float, Field(ge=1e-6, le=1e6)]] | None
 
 
@@ -195,6 +198,8 @@ class MixData(Section):
         for key, given in (("rows", self.mix.rows), ("weights", self.mix.weights)):
             if unknown := [name for name in given or () if name not in self.sets]:
                 raise ValueError(f"mix.{key}.{unknown[0]}: no such data set; there are {names}")
+        if self.mix.rows and len(self.mix.rows) == len(self.sets) and not any(self.mix.rows.values()):
+            raise ValueError(f"mix.rows: 0 of each of {names} leaves nothing to train on; raise one")
         if self.mix.weights and (missing := [name for name in self.sets if name not in self.mix.weights]):
             raise ValueError(f"mix.weights: {missing[0]} is missing; each of {names} needs a weight")
         for name, part in self.sets.items():

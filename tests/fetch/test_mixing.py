@@ -81,6 +81,13 @@ def test_numbers_are_drawn_without_repetition(tmp_path: Path) -> None:
     assert counts(found)["train"]["two"] == counts(mixed(mixture(tmp_path, one=100, two=50)))["train"]["two"]
 
 
+def test_data_set_with_number_zero_is_only_tested(tmp_path: Path) -> None:
+    found = counts(mixed(mixture(tmp_path, {"rows": {"two": 0}}, one=100, two=50)))
+    alone = counts(mixed(mixture(tmp_path, one=100, two=50)))
+    assert found["train"] == Counter(one=alone["train"]["one"])
+    assert (found["valid"], found["test"]) == (alone["valid"], alone["test"])
+
+
 def test_number_that_a_data_set_has_not_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^data\.mix\.rows\.two = 99: it has \d\d training rows; lower it"):
         mixed(mixture(tmp_path, {"rows": {"two": 99}}, one=100, two=50))
@@ -93,7 +100,8 @@ def test_number_that_a_data_set_has_not_is_named(tmp_path: Path) -> None:
         ({"rows": {"onne": 1}}, r"mix\.rows\.onne: no such data set; there are one, two"),
         ({"weights": {"one": 1}}, r"mix\.weights: two is missing"),
         ({"weights": {"one": 1, "two": 0}}, "greater than or equal to 0.000001"),
-        ({"rows": {"one": 0}}, "greater than 0"),
+        ({"rows": {"one": -1}}, "greater than or equal to 0"),
+        ({"rows": {"one": 0, "two": 0}}, r"mix\.rows: 0 of each of one, two leaves nothing to train on"),
         ({"rows": {"one": 1.5}}, "valid integer"),
     ],
 )
