@@ -9,7 +9,7 @@ so that several clones can share the work. Every -S applies to all arms.
 
 With `-S seeds=[42,43,44]` every arm is trained with three seeds, and an item's score is its mean over them. Two arms are
 compared over the seeds that both have; the difference within each seed is printed too. All arms of a study take the same number
-of optimizer steps.
+of optimizer steps, except where an arm's name has its own.
 """
 
 import argparse
@@ -113,6 +113,22 @@ STUDIES: dict[str, dict[str, Any]] = {
             "full, learning rate 2e-4": ["adapter=full", "quantization=none", "train.learning_rate=2e-4"],
         },
     },
+    "mixtures": {  # on the rows of bench/mixture.py, at equal steps; the last arm sees as much of each task as the first
+        "experiment": "complaints",
+        "tasks": {"records": "field_exact", "channels": "accuracy", "requests": "exact_match"},
+        "common": [
+            *("data=complaint_tasks", "synthesis=none", "report.headline=field_exact@records", "name=complaints"),
+            *("predict.shots=[0]", "predict.split=valid", "predict.agreement_rows=0", "train.warmup_steps=10"),
+        ],
+        "arms": {
+            "records alone": ["data.mix.rows={channels: 0, requests: 0}", "train.max_steps=96"],
+            "three tasks": ["data.mix.weights={records: 1, channels: 1, requests: 1}", "train.max_steps=96"],
+            "records, replay 10 %": [
+                *("data.mix.rows={channels: 0, requests: 0}", "replay.fraction=0.1", "train.max_steps=96")
+            ],
+            "three tasks, 288 updates": ["data.mix.weights={records: 1, channels: 1, requests: 1}", "train.max_steps=288"],
+        },
+    },
 }
 BySeed = dict[str, np.ndarray]  # the scores of a tuned system's items
 EVIDENCE = ("items.jsonl", "metrics.json", "cost.json")
@@ -139,7 +155,8 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
             for name in EVIDENCE:
                 shutil.copy(Path("reports") / study["experiment"] / name, folder)
-    print(table(study, kept, options.against))
+    for part, metric in study.get("tasks", {study.get("slice", ""): study.get("metric")}).items():
+        print(table({**study, "slice": part, "metric": metric}, kept, options.against), end="\n\n")
 
 
 def run(overrides: list[str]) -> None:
@@ -148,7 +165,8 @@ def run(overrides: list[str]) -> None:
 
 def table(study: dict[str, Any], kept: list[Path], against: int) -> str:
     """Return a Markdown table with a row per arm that was run; differences need the arm compared with."""
-    metric, reference = study["metric"].replace("_", " "), list(study["arms"])[against]
+    reference = list(study["arms"])[against]
+    metric = " ".join([study["metric"].replace("_", " "), *(["of", study["slice"]] if study.get("slice") else [])])
     lines = [
         f"| arm | seeds | {metric}, % | against {reference} | bits per byte of general text | training | peak memory |",
         "|---|---|---|---|---|---|---|",

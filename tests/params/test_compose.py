@@ -42,6 +42,7 @@ WITH = {
     "data=dialogue_worded": ["synthesis=none", "report.headline=stop_rate"],
     "data=samsum": ["synthesis=none", "report.headline=stop_rate"],
     "data=dialogues": ["synthesis=none", "report.headline=stop_rate"],
+    "data=complaint_tasks": ["synthesis=none", "report.headline=stop_rate"],
     "data=several_tasks": ["synthesis=none", "report.headline=stop_rate"],
     "data=mix": ["data=several_tasks", "synthesis=none", "report.headline=stop_rate"],
     "synthesis=self_qa": ["data=handbook", "report.headline=stop_rate"],

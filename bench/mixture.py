@@ -1,0 +1,42 @@
+"""Write the rows of the study "mixtures": python bench/mixture.py
+
+Run `make repro` first. Reads the default task's rows in data/formatted/ and writes three tasks on the same complaints below
+data/own/complaint_tasks/, each with the default's splits: `records` (the JSON object, as in the default), `channels` (letter,
+email, form, call note, ticket or chat) and `requests` (what the customer asks for, word for word).
+conf/data/complaint_tasks.yaml reads them, and `python bench/arms.py mixtures` runs the study.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from stages import files, records
+
+SPLITS = ("train", "valid", "test")
+TARGET = Path("data/own/complaint_tasks")
+CHANNEL = re.compile(r"(?:valid-|test-)?([a-z_-]+?)-\d+")  # of a layout's name, such as test-call_note-03
+
+
+def main() -> None:
+    for split in SPLITS:
+        rows = [row(example) for example in records.read(Path("data/formatted") / f"{split}.jsonl", records.Example)]
+        for task, column in (("records", "record"), ("channels", "channel"), ("requests", "request")):
+            kept = [{name: each[name] for name in ("text", column, "layout")} for each in rows]
+            lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in kept)
+            files.write_text(TARGET / task / f"{split}.jsonl", lines)
+
+
+def row(example: records.Example) -> dict[str, str]:
+    found = CHANNEL.fullmatch(example.source)
+    assert found, f"{example.source}: not the name of a layout"
+    return {
+        "text": example.prompt[-1].content,
+        "layout": example.source,
+        "record": example.reference,
+        "request": json.loads(example.reference)["question"],
+        "channel": re.sub(r"[-_]", " ", found[1]),
+    }
+
+
+if __name__ == "__main__":
+    main()
