@@ -32,6 +32,7 @@ THINK = r"\b(?:[Ii](?:['’]d|\ would)?\ (?:think|say|believe|guess)|[Ii]['’]m
 # before a word is an article, but not after "option", nor before "is correct" or a reason ("because").
 LETTER = re.compile(
     rf"""^[^\w\n]*([A-Z])(?:[.):]|[^\w\n]*$|\ {RIGHT})
+    | \b[Nn]ot\ [A-Z],?\ but\ (?:rather\ )?([A-Z]){END}
     | {THINK}[^\w\n]{{1,4}}([A-Z])[^\w\n]*$
     | (?<![\w.-])([A-Z])[)\]*_"'”’]{{0,3}}\ {RIGHT}
     | (?<!not\ )(?<!n['’]t\ )(?:\b(?i:{CUES.replace(" ", chr(92) + " ")})\b|{CUES_UNSPACED}|\\boxed)

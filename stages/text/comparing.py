@@ -33,10 +33,11 @@ UNIT = regex.compile(
         \p{{N}}+(?:[.:]\p{{N}}+|,\p{{N}}{{3}}(?!\p{{N}}))*)
     | (?P<word>\p{{L}}(?:(?![{CJK}])[\p{{L}}\p{{M}}\p{{N}}\u200c\u200d])*(?:[+\#]+(?![\p{{L}}\p{{N}}]))?)
     | (?P<hyphen>(?<=\p{{L}}[\p{{L}}\p{{M}}])-(?=[\p{{L}}\p{{N}}])|(?<=\p{{L}})-(?=\p{{L}}[\p{{L}}\p{{M}}]))
+    | (?P<option>(?<!\S)--(?=\p{{L}})|(?<!\S)\.(?=\p{{L}})|(?<=(?<![\p{{L}}\p{{N}}])\p{{L}})--(?!\w))
     | (?P<dash>(?<=(?:\p{{L}}\p{{L}}|[.,;:!?)])\s)-+(?=\s)|(?<=\s)-+(?=\s\p{{L}}\p{{L}})|--+)
     | (?P<quote>")
     | (?P<sign>[-=]+>
-        |(?<![\w!])!(?=\p{{L}})|(?<=\p{{N}}|(?<!\p{{L}})\p{{L}})!(?!\w)|!(?==)|[\p{{S}}\p{{M}}\p{{Cf}}\#%&*/@\\‰′″-])
+        |(?<![\w!])!(?=\p{{L}})|(?<=\p{{N}}!?|(?<!\p{{L}})\p{{L}})!(?!\w)|!(?==)|[\p{{S}}\p{{M}}\p{{Cf}}\#%&*/@\\‰′″-])
     | (?P<bracket>[\p{{Ps}}\p{{Pe}}])
     | (?P<mark>\S)
     """,
@@ -63,7 +64,9 @@ def exact(text: str) -> tuple[str, ...]:
 @lru_cache(maxsize=100_000)
 def content(text: str) -> tuple[str, ...]:
     """Return the words, numbers and signs of a text, without its punctuation, brackets and hyphens; case as in `exact`."""
-    return _folded([unit for unit in _units(text) if unit[1] in ("character", "number", "word", "sign")]) or exact(text)
+    return _folded([unit for unit in _units(text) if unit[1] in ("character", "number", "word", "option", "sign")]) or exact(
+        text
+    )
 
 
 @lru_cache(maxsize=100_000)

@@ -43,6 +43,8 @@ STATED = {
         "The correct choice is option B.",
         "Conclusion: (B). Eliminated: (A), (C).",
         "I think B",
+        "Not A but B",
+        "The answer is not C, but rather B.",
         "I would say (B).",
         "Answer: B and not A.",
         "Therefore, the answer is B.",

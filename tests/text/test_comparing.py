@@ -17,6 +17,11 @@ DIFFERENT = [
     ("-.5", ".5"),
     ("!x", "x"),
     ("!true", "true"),
+    ("--i", "i"),
+    ("i--", "i"),
+    ("--verbose", "verbose"),
+    (".gitignore", "gitignore"),
+    ("3!!", "3!"),
     ("-8", "8"),
     ("+10", "10"),
     ("C++", "C"),
@@ -76,6 +81,9 @@ SAME = [
     ("耳机没有收到。", "耳机没有收到"),
     ('The title is "Dune".', "the title is Dune"),
     ("Mon–Fri", "Mon-Fri"),
+    ("Wait--what", "Wait -- what"),
+    ("Paris--", "Paris"),
+    ("...Paris", "Paris"),
     ("zero\u200bwidth", "zerowidth"),
 ]
 
