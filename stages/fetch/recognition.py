@@ -102,6 +102,7 @@ def opened(data: RowsData, snapshot: Path | None = None) -> Opened:
 def _watched(rows: Iterator[Row], data: NamedRows, shape: str, further: dict[str, None]) -> Iterator[Row]:
     """Yield the rows and note further columns; raise DataError for one that would have changed what was recognised."""
     used = {*read_columns(data).values(), *(name for wording in data.wordings for name in SLOT.findall(wording.text))}
+    used |= {name.partition(".")[0] for name in used}  # translation.en is in the column translation
     usual = {name for names in _names(shape).values() for name in names} if shape else set()
     for number, (place, row) in enumerate(rows):
         for name in [name for name in row if name not in used and name not in further]:

@@ -60,6 +60,7 @@ def objects(path: Path, columns: dict[str, str], values: Iterable[tuple[str, Any
     for place, value in values:
         if not isinstance(value, dict):
             raise DataError(f'{place}: must be an object like {{"input": "…", "output": "…"}}, got {kind_of(value)}')
+        value = {**value, **_inner(value, columns.values())}
         known.update(dict.fromkeys(value))
         if len(known) > MOST_COLUMNS:
             raise DataError(f"{place}: more than {MOST_COLUMNS:,} columns in this and the rows above; keep those of the texts")
@@ -67,6 +68,19 @@ def objects(path: Path, columns: dict[str, str], values: Iterable[tuple[str, Any
         yield place, value
     if known:  # otherwise a misspelt optional column would silently be empty
         require(str(path), columns, known, hint)
+
+
+def _inner(value: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return what columns such as translation.en name: values of an object in a column."""
+    found: dict[str, Any] = {}
+    for name in names:
+        column, *keys = name.split(".")
+        inner = value.get(column)
+        for key in keys:
+            inner = inner.get(key) if isinstance(inner, dict) else None
+        if name not in value and inner is not None:
+            found[name] = inner
+    return found
 
 
 def require(place: str, columns: Mapping[str, str], present: Collection[str], hint: str = SET_COLUMN) -> None:

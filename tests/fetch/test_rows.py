@@ -364,3 +364,20 @@ def test_labels_that_are_numbers_are_named(tmp_path: Path, first: str, second: s
 def test_translation_of_own_rows_is_scored_as_one(tmp_path: Path) -> None:
     (task,) = read(jsonl(tmp_path, [{"input": "Haus", "output": "house"}]), task="translation")
     assert (task.kind, task.output) == ("translation", "house")
+
+
+PAIR = {"translation": {"de": "Guten Tag", "en": "Hello", "meta": {"id": 7}}}
+
+
+def test_value_within_an_object_is_named_by_its_path(tmp_path: Path) -> None:
+    columns = {"input": "translation.de", "output": "translation.en"}
+    (found,) = read(jsonl(tmp_path, [PAIR]), columns, task="translation")
+    assert (found.input, found.output) == ("Guten Tag", "Hello")
+    (found,) = read(jsonl(tmp_path, [{**PAIR, "translation.de": "Moin"}]), columns, task="translation")
+    assert found.input == "Moin"
+
+
+@pytest.mark.parametrize("name", ["translation.fr", "translation.de.x", "translations.de", "translation."])
+def test_path_to_nothing_is_refused_with_the_columns(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=rf"no column '{name}'.*There are .*'translation'"):
+        read(jsonl(tmp_path, [PAIR]), {"input": "translation.de", "output": name})
