@@ -52,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
     text = "a stored adapter instead of --system; repeat it to get the answers of several side by side"
     answering.add_argument("--adapter", **FOLDER, action="append", default=[], dest="adapters", help=text)
 
+    text = "let the model think first, if its chat template writes thoughts; they get a column of their own"
+    predict.add_argument("--think", action="store_true", help=text)
+
     export = _command(commands, "export", "export.export", "write the tuned model as one folder that other programs can load")
     export.add_argument("--output", **FOLDER, required=True, help="must not exist yet")
     text = "default: the first seed's adapter; one outside models/ gets no model card"

@@ -14,8 +14,9 @@ from stages.errors import DataError
 from stages.files import lines, printable, require_regular
 from stages.terminal import inert
 from stages.text.objects import parsed
+from stages.text.thoughts import Marks, separated
 
-PREDICTION, OBJECT = "prediction", ("parsed", "valid")  # columns of an answer; the last two where it should be a JSON object
+PREDICTION, THOUGHTS, OBJECT = "prediction", "thoughts", ("parsed", "valid")  # columns of an answer; OBJECT is for JSON alone
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv")
 
 
@@ -26,15 +27,18 @@ def require_form(target: Path) -> None:
         raise DataError(f"--output {target}: must end in .jsonl, .json, .csv or .tsv")
 
 
-def columns(systems: Collection[str], of_object: bool) -> list[str]:
+def columns(systems: Collection[str], of_object: bool, think: bool) -> list[str]:
     """Return the columns of the answers, which rows may not have: those of one system, or one for each of several."""
-    names = [PREDICTION, *(OBJECT if of_object else ())]
+    names = [PREDICTION, *([THOUGHTS] if think else []), *(OBJECT if of_object else ())]
     return names if len(systems) == 1 else [*systems, *(f"{system}.{name}" for system in systems for name in names)]
 
 
-def answer(text: str, of_object: bool) -> dict[str, Any]:
+def answer(text: str, of_object: bool, marks: Marks | None) -> dict[str, Any]:
+    """Return the columns of an answer; with `marks` the thoughts before it are apart."""
+    before, text = separated(text, marks) if marks else ("", text)
+    found: dict[str, Any] = {PREDICTION: text, **({THOUGHTS: before} if marks else {})}
     value = parsed(text) if of_object else None
-    return {PREDICTION: text, **(dict(zip(OBJECT, (value, value is not None), strict=True)) if of_object else {})}
+    return found | (dict(zip(OBJECT, (value, value is not None), strict=True)) if of_object else {})
 
 
 def line(row: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import ComplaintsData, Data, Params, RowsData
 from stages.records import Message, Task, content_hash
 from stages.terminal import visible
-from stages.text import chat
+from stages.text import chat, thoughts
 from stages.text.prompts import SHOTS, question, shots_of, with_shots
 
 if TYPE_CHECKING:
@@ -31,26 +31,35 @@ if TYPE_CHECKING:
 
 
 class System(NamedTuple):
-    """`prompts` raises DataError for a line that is too long for the model; `answers` answers one batch of prompts."""
+    """`prompts` raises DataError for a line that is too long for the model; `answers` answers one batch of prompts.
+
+    `marks` are those of the thoughts before an answer, None where the model is asked without thoughts.
+    """
 
     prompts: Callable[[list[Task]], list[list[int]]]
     answers: Callable[[list[list[int]]], "list[Completion]"]
+    marks: thoughts.Marks | None
 
 
-def answer(source: str, target: str, systems: Sequence[str], adapters: Sequence[Path] = ()) -> None:
-    """Answer the rows of `source` with every system, or with `adapters` instead; "-" is standard input or output."""
+def answer(source: str, target: str, systems: Sequence[str], adapters: Sequence[Path] = (), think: bool = False) -> None:
+    """Answer the rows of `source` with every system, or with `adapters` instead; "-" is standard input or output.
+
+    With `think` their chat template asks for thoughts first, which get a column of their own.
+    """
     with ExitStack() as lock:
         with unchanged(params.PARAMS, MANIFEST, texts.RECOGNISED):
             p = params.read("seeds", "data", "predict.batch_size", "predict.max_new_tokens")
             folders = _folders(source, target, systems, adapters, p)
+            made = answers.columns(folders, _of_object(p.data), think)
+            _print_unread(source, _checkable(source, p, made), p)  # raises before anything is loaded
             if target != "-":
                 lock.enter_context(locks.exclusive(Path(target)))
             with unchanged(SHOTS, *filter(None, folders.values())):
-                fingerprint, answering = _fingerprint(source, folders, p), _opened(folders, p)
-        for asked in _checkable(source, p, answering):  # a text that is too long is refused before the first answer
+                fingerprint, answering = _fingerprint(source, folders, p, think), _opened(folders, p, think)
+        for asked in _checkable(source, p, made):  # a text that is too long is refused before the first answer
             for system in answering.values():
                 system.prompts([asked.task])
-        rows = texts.read(source, p.data, _reserved(answering, p))
+        rows = texts.read(source, p.data, made)
         if target == "-":
             _write(sys.stdout, rows, answering, p)
         else:
@@ -72,9 +81,6 @@ def _folders(source: str, target: str, systems: Sequence[str], adapters: Sequenc
         if source != "-" and Path(target).exists() and Path(source).samefile(target):
             raise DataError(f"--output {target}: is the file of --input, which the answers would replace; name another")
         answers.require_form(Path(target))
-    passed = dict.fromkeys(name for asked in _checkable(source, p, folders) for name in asked.row)  # raises before loading
-    if further := [name for name in passed if name not in {"input", *texts.columns(p.data).read.values()}]:
-        print(visible(f"{source}: columns that are not read, but kept in the output: {', '.join(further)}"), file=sys.stderr)
     read_manifest()  # raises early if there is none
     for folder in dict.fromkeys(adapters):
         if stored.is_whole(folder):
@@ -82,18 +88,20 @@ def _folders(source: str, target: str, systems: Sequence[str], adapters: Sequenc
     return folders
 
 
-def _checkable(source: str, p: Params, systems: Collection[str]) -> Iterator[Asked]:
+def _print_unread(source: str, rows: Iterator[Asked], p: Params) -> None:
+    passed = dict.fromkeys(name for asked in rows for name in asked.row)
+    if further := [name for name in passed if name not in {"input", *texts.columns(p.data).read.values()}]:
+        print(visible(f"{source}: columns that are not read, but kept in the output: {', '.join(further)}"), file=sys.stderr)
+
+
+def _checkable(source: str, p: Params, made: Collection[str]) -> Iterator[Asked]:
     """Yield the rows of a file; nothing for standard input, which can be read only once."""
-    return texts.read(source, p.data, _reserved(systems, p)) if source != "-" else iter(())
+    return texts.read(source, p.data, made) if source != "-" else iter(())
 
 
 def _of_object(data: Data) -> bool:
     """Return whether answers should be JSON objects."""
     return isinstance(data, ComplaintsData) or (isinstance(data, RowsData) and data.task == "extraction")
-
-
-def _reserved(systems: Collection[str], p: Params) -> list[str]:
-    return answers.columns(systems, _of_object(p.data))
 
 
 def _write_file(target: Path, fingerprint: str, rows: Iterator[Asked], systems: dict[str, System], p: Params) -> None:
@@ -120,7 +128,7 @@ def _write(file: IO[str], rows: Iterator[Asked], systems: dict[str, System], p: 
     while batch := list(islice(rows, p.predict.batch_size)):
         tasks = [asked.task for asked in batch]
         given = {
-            name: [answers.answer(a.text, of_object) for a in system.answers(system.prompts(tasks))]
+            name: [answers.answer(a.text, of_object, system.marks) for a in system.answers(system.prompts(tasks))]
             for name, system in systems.items()
         }
         for position, asked in enumerate(batch):
@@ -131,7 +139,7 @@ def _write(file: IO[str], rows: Iterator[Asked], systems: dict[str, System], p: 
     return written
 
 
-def _opened(adapters: dict[str, Path | None], p: Params) -> dict[str, System]:
+def _opened(adapters: dict[str, Path | None], p: Params, think: bool) -> dict[str, System]:
     """Return the systems by the names that the user gave; a base system has no adapter."""
     from stages.generation.decoding import greedy
     from stages.models.loading import open_base
@@ -142,10 +150,14 @@ def _opened(adapters: dict[str, Path | None], p: Params) -> dict[str, System]:
     def opened(name: str, adapter: Path | None) -> System:
         lm = open_tuned(runtime, adapter) if adapter else open_base(runtime)
         shots = [] if adapter else _shots(name)
+        marks = thoughts.marks(lm.tokenizer) if think else None
+        if marks and not marks.closing:
+            raise DataError(f"--think: the chat template of {lm.tokenizer.name_or_path} writes no thoughts; leave it out")
         room = getattr(lm.model.config, "max_position_embeddings", sys.maxsize) - limit  # T5 has no such limit
 
         def prompts(tasks: list[Task]) -> list[list[int]]:
-            found = [chat.prompt_ids(lm.tokenizer, with_shots(question(task), shots)) for task in tasks]
+            asked = [with_shots(question(task), shots) for task in tasks]
+            found = [chat.prompt_ids(lm.tokenizer, _thinking(messages) if think else messages) for messages in asked]
             for task, prompt in zip(tasks, found, strict=True):
                 if len(prompt) > room:
                     raise DataError(
@@ -154,9 +166,13 @@ def _opened(adapters: dict[str, Path | None], p: Params) -> dict[str, System]:
                     )
             return found
 
-        return System(prompts, lambda batch: greedy(lm, batch, limit))
+        return System(prompts, lambda batch: greedy(lm, batch, limit), marks)
 
     return {name: opened(name, adapter) for name, adapter in adapters.items()}
+
+
+def _thinking(messages: Sequence[Message]) -> list[Message]:
+    return [*messages[:-1], messages[-1].model_copy(update={"thinks": True})]
 
 
 def _shots(system: str) -> list[Message]:
@@ -188,12 +204,12 @@ def _adapter(system: str) -> Path | None:
     return adapter
 
 
-def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params) -> str:
+def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params, think: bool) -> str:
     """Return a hash of everything that decides the answers; for standard input, which cannot be hashed yet, the process id."""
     given = str(os.getpid()) if source == "-" else file_hash(Path(source))
     weights = {
         name: [file_hash(path) for path in (sorted(folder.iterdir()) if folder else [SHOTS]) if path.is_file()]
         for name, folder in adapters.items()
     }
-    options = [texts.columns(p.data).read, p.data.model_dump(), p.predict.batch_size, p.predict.max_new_tokens]
+    options = [texts.columns(p.data).read, p.data.model_dump(), p.predict.batch_size, p.predict.max_new_tokens, think]
     return content_hash([given, weights, file_hash(MANIFEST), *options])[:12]

@@ -10,6 +10,7 @@ import pytest
 from stages.commands.predict import answers
 from stages.errors import DataError
 from stages.fetch import table
+from stages.text.thoughts import Marks
 
 ROWS = [
     {"id": 7, "input": 'a, "b"\n', "tags": ["x"], "prediction": "=1+1\r\n", "parsed": None, "valid": False},
@@ -79,8 +80,18 @@ def test_other_form_of_output_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_columns_of_answers_do_not_depend_on_rows() -> None:
-    assert answers.columns(["tuned"], of_object=False) == ["prediction"]
-    assert answers.columns(["tuned"], of_object=True) == ["prediction", "parsed", "valid"]
-    assert answers.columns(["a", "b"], of_object=False) == ["a", "b", "a.prediction", "b.prediction"]
-    assert answers.answer("no object", of_object=False) == {"prediction": "no object"}
-    assert answers.answer("no object", of_object=True) == {"prediction": "no object", "parsed": None, "valid": False}
+    assert answers.columns(["tuned"], of_object=False, think=False) == ["prediction"]
+    assert answers.columns(["tuned"], of_object=True, think=True) == ["prediction", "thoughts", "parsed", "valid"]
+    assert answers.columns(["a", "b"], of_object=False, think=False) == ["a", "b", "a.prediction", "b.prediction"]
+    assert answers.answer("no object", of_object=False, marks=None) == {"prediction": "no object"}
+    found = answers.answer("no object", of_object=True, marks=None)
+    assert found == {"prediction": "no object", "parsed": None, "valid": False}
+
+
+@pytest.mark.parametrize(
+    ("text", "thoughts", "prediction"),
+    [('<think>hm</think>\n{"a": 1}', "<think>hm</think>\n", '{"a": 1}'), ("<think>hm", "<think>hm", ""), ("4", "", "4")],
+)
+def test_thoughts_have_a_column_of_their_own(text: str, thoughts: str, prediction: str) -> None:
+    found = answers.answer(text, of_object=False, marks=Marks("<think>", "</think>"))
+    assert found == {"prediction": prediction, "thoughts": thoughts}

@@ -17,6 +17,7 @@ from stages.commands.predict import command as predict
 from stages.errors import DataError
 from stages.generation import decoding
 from stages.terminal import CONTROL
+from stages.text import chat, thoughts
 
 pytestmark = pytest.mark.model
 
@@ -364,6 +365,23 @@ def test_a_bad_last_line_is_found_before_the_first_answer(tuned, greedy, bad):
     with pytest.raises(DataError, match=r"^texts\.jsonl:11: "):
         predict.answer(lines_to("texts.jsonl", *objects, bad), "out.jsonl", ["tuned"])
     assert greedy["rows"] == 0
+
+
+@pytest.mark.parametrize("think", [True, False])
+def test_model_thinks_where_it_is_asked_to(tuned, monkeypatch, think):
+    seen, real = [], chat.prompt_ids
+    monkeypatch.setattr(thoughts, "marks", lambda _: thoughts.Marks("<think>", "</think>"))
+    monkeypatch.setattr(chat, "prompt_ids", lambda tokenizer, messages: seen.append(messages) or real(tokenizer, messages))
+    monkeypatch.setattr(decoding, "greedy", lambda *_: [decoding.Completion("<think>hm</think> a", True, 1)])
+    predict.answer(lines_to("texts.txt", "q"), "out.jsonl", ["tuned"], think=think)
+    assert {messages[-1].thinks for messages in seen} == {think}
+    (row,) = rows_of("out.jsonl")
+    assert (row["prediction"], row.get("thoughts")) == (("a", "<think>hm</think> ") if think else ("<think>hm</think> a", None))
+
+
+def test_template_without_thoughts_is_named(tuned):
+    with pytest.raises(DataError, match=r"^--think: the chat template of .* writes no thoughts; leave it out"):
+        predict.answer(lines_to("texts.txt", "q"), "out.jsonl", ["tuned"], think=True)
 
 
 @pytest.mark.parametrize(
