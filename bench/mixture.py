@@ -8,18 +8,21 @@ conf/data/complaint_tasks.yaml reads them, and `python bench/arms.py mixtures` r
 
 import json
 import re
+from itertools import islice
 from pathlib import Path
 
 from stages import files, records
 
 SPLITS = ("train", "valid", "test")
+MOST = {"valid": 132}  # rows, as in other studies
 TARGET = Path("data/own/complaint_tasks")
 CHANNEL = re.compile(r"(?:valid-|test-)?([a-z_-]+?)-\d+")  # of a layout's name, such as test-call_note-03
 
 
 def main() -> None:
     for split in SPLITS:
-        rows = [row(example) for example in records.read(Path("data/formatted") / f"{split}.jsonl", records.Example)]
+        examples = records.read(Path("data/formatted") / f"{split}.jsonl", records.Example)
+        rows = [row(example) for example in islice(examples, MOST.get(split))]
         for task, column in (("records", "record"), ("channels", "channel"), ("requests", "request")):
             kept = [{name: each[name] for name in ("text", column, "layout")} for each in rows]
             lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in kept)
