@@ -1,9 +1,9 @@
 """Write the rows of the study "mixtures": python bench/mixture.py
 
 Run `make repro` first. Reads the default task's rows in data/formatted/ and writes three tasks on the same complaints below
-data/own/complaint_tasks/, each with the default's splits: `records` (the JSON object, as in the default), `channels` (letter,
-email, form, call note, ticket or chat) and `requests` (what the customer asks for, word for word).
-conf/data/complaint_tasks.yaml reads them, and `python bench/arms.py mixtures` runs the study.
+data/own/complaint_tasks/, each with the default's splits. `records` is the JSON object, as in the default. `channels` is one of
+letter, email, form, call note, ticket and chat. `requests` is what the customer asks for, word for word. They are read by
+conf/data/complaint_tasks.yaml, and `python bench/arms.py mixtures` runs the study.
 """
 
 import json

@@ -21,7 +21,7 @@ WRONG = (
     r"[\W_]{0,4}(?:(?:is|was|are)\ (?:not|wrong|incorrect|false)|isn['’]t|ist\ falsch|不|(?:can|must)\ be\ (?:ruled|excluded))"
 )
 RIGHT = r"is\ (?:correct|right|the\ (?:(?:correct|right|best|most\ likely)\ )?(?:answer|option|choice|one)\b)"
-# A letter joined to another one is no answer: "A or B", "A/B".
+# A letter joined to another one does not count: "A or B", "A/B".
 JOINED = (
     r"[\W_]{1,4}(?:or|and|oder|und|ou|et|o|y|e|of|en|eller|och|lub|nebo|или|и|veya|ve|atau|dan|hoặc|và)[\W_]{1,4}[A-Z]\b"
     r"|[\W_]{0,4}(?:[/&]|或|和|または|か|또는)[\W_]{0,4}[A-Z](?![A-Za-z])"
