@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import DataError
+from stages.fetch import __main__ as fetch
 from stages.models import sources
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import PathModel
@@ -144,14 +145,16 @@ def test_unusable_model_folder_is_refused_by_name(mine, spoil, message):
         ("chat_template.jinja", WITHOUT_SYSTEM, "its chat template does not write turns of the role system"),
     ],
 )
-def test_fetch_of_an_unusable_folder_writes_nothing(room, python, mine, name, text, message):
+def test_fetch_of_an_unusable_folder_writes_nothing(room, monkeypatch, mine, name, text, message):
     if text is None:
         (Path(mine.path) / name).unlink()
     else:
         (Path(mine.path) / name).write_text(text)
     root = room("model=path", f"model.path={mine.path}", *AUTHORED)
     before = (root / MANIFEST).read_bytes()
-    assert f"{mine.path}: {message}" in the_line(python(root, "-m", "stages.fetch"))
+    monkeypatch.chdir(root)
+    with pytest.raises(DataError, match=re.escape(f"{mine.path}: {message}")):
+        fetch.main()
     assert (root / MANIFEST).read_bytes() == before and not (root / "data/raw/train.jsonl").exists()
 
 
