@@ -19,7 +19,7 @@ from stages.params.results import Runtime
 from stages.params.whole import Params
 
 PARAMS = Path("params.yaml")
-MOST_BYTES = 200_000  # of params.yaml, which has some 10,000; the YAML reader takes seconds for a megabyte
+MOST_BYTES = 100_000  # of params.yaml, which has some 10,000; the YAML reader takes up to 2 seconds for this many
 # scheme://user@, scheme://user:password@ (a slash may be in the password; after a port it is the path), ?key=, #key=
 PASSWORD = re.compile(
     r"(?i)\w://(?:[^\s/@]{1,500}@|[^\s/@:]{1,500}:(?!\d*(?:/|$))[^\s@]{0,500}@"
