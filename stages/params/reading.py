@@ -4,6 +4,7 @@ import difflib
 import re
 import warnings
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -19,6 +20,7 @@ from stages.params.results import Runtime
 from stages.params.whole import Params
 
 PARAMS = Path("params.yaml")
+SIGNS, DEEPEST = re.compile(rb"[\[\]{}]"), 100  # of lists and objects on one line, and how many may be in each other
 MOST_BYTES = 100_000  # of params.yaml, which has some 10,000; the YAML reader takes up to 2 seconds for this many
 # scheme://user@, scheme://user:password@ (a slash may be in the password; after a port it is the path), ?key=, #key=
 PASSWORD = re.compile(
@@ -65,10 +67,16 @@ def parse(content: bytes, where: str) -> dict[str, Any]:
     """Return a mapping read as YAML 1.2, as DVC does (1e-3 is a number); a DataError names file and line."""
     if len(content) > MOST_BYTES:
         raise DataError(f"{where}: has {len(content):,} bytes, more than the {MOST_BYTES:,} that are read; write less")
+    if max(accumulate(SIGNS.findall(content), _level, initial=0)) > DEEPEST:  # the YAML reader takes seconds to give up
+        raise DataError(f"{where}: more than {DEEPEST} lists or objects in each other; write fewer levels")
     values = read_yaml(content, where)
     if not isinstance(values, dict):
         raise DataError(f"{where}: must hold sections such as `seed: 42` or `lora:`")
     return values
+
+
+def _level(level: int, sign: bytes) -> int:
+    return level + 1 if sign in b"[{" else max(0, level - 1)
 
 
 def read(*sections: str) -> Params:

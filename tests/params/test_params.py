@@ -1,5 +1,6 @@
 """Mistakes in params.yaml: all are reported at once, each with its key, its value and what is expected."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from stages import errors, params, stage
 from stages.errors import DataError
+from stages.params import reading
 from tests.fixtures.schema import COLUMNS, COMPOSED, GONE, HUB, OPENAI, ROWS, WHEEL, mistakes, with_changes
 
 
@@ -345,3 +347,15 @@ def test_unknown_key_in_a_list_of_a_section_is_named() -> None:
 def test_name_that_could_lead_to_another_folder_is_refused(key: str, name: str) -> None:
     (line,) = mistakes({key: name})
     assert line.startswith(f"{key} = ") and "string should match pattern" in line
+
+
+@pytest.mark.parametrize("opening", ["[", "{", "[a, ", '["", ', "{a: [", "[]["])
+def test_deep_levels_are_refused_before_they_are_read(opening: str) -> None:
+    started = time.process_time()
+    with pytest.raises(DataError, match=r"^params.yaml: more than 100 lists or objects in each other; write fewer levels"):
+        reading.parse(f"a: {opening * 6000}".encode(), "params.yaml")
+    assert time.process_time() - started < 0.5
+
+
+def test_many_short_lists_are_read() -> None:
+    assert reading.parse(f"a: [{'[], ' * 5000}]".encode(), "params.yaml") == {"a": [[]] * 5000}
