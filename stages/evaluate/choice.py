@@ -118,16 +118,19 @@ def named(answer: str, choices: Sequence[str], by_letter: bool) -> int | None:
     contained in each other the longest counts. Texts are compared by their `content`, or more strictly where that does not
     tell all choices apart.
     """
+    if (given := answer.strip()) in (stripped := [choice.strip() for choice in choices]):
+        return stripped.index(given)
     parts = next(compare for compare in (content, exact, verbatim) if compare is verbatim or _tells_apart(compare, choices))
     words, listed = parts(answer), [parts(choice) for choice in choices]
     if words in listed:
         return listed.index(words)
-    lettered = letters.stated(answer, choices) if by_letter else []
-    if len(lettered) == 1:
+    lettered, is_discussed = letters.stated(answer, choices) if by_letter else ([], False)
+    held = _held(listed, words)
+    if len(lettered) == 1 and not (is_discussed and len(held) == 1):
         return lettered[0]
     if len(bare := _bare(listed, words)) == 1:
         return bare[0]
-    for found in (_held(listed, words), lettered, _held(_apart(listed), words)):
+    for found in (held, lettered, _held(_apart(listed), words)):
         if found:
             return found[0] if len(found) == 1 else None
     return None

@@ -7,6 +7,7 @@ Japanese or Korean character counts as a word.
 Prompts and runs are kept as hashes of 64 bits. Among a billion different ones, two are equal with a probability of 3 %.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
@@ -15,26 +16,28 @@ from numpy.typing import NDArray
 
 from stages.records import Task
 from stages.text.comparing import content
-from stages.text.conversations import beginning
+from stages.text.conversations import beginning, tells
 from stages.text.words import tokens
 
 Hashes = NDArray[np.uint64]
 
 # A run is form if it occurs in held-out rows of more sources than these, or in more train rows than these.
-FEW, SHARE = 2, 0.02  # sources, and of all sources
-FEW_ROWS, HALF = 3, 0.5  # train rows, and of all train rows: where few rows are held out, these tell
+FEW, SHARE = 2, 0.02  # sources, and of all sources or train rows
+FEW_ROWS = 3  # train rows, where SHARE of all train rows is less: where few rows are held out, these tell
 SHORTEST = 4  # words of a part next to form that counts as a run
 WARN = 0.1  # of the train rows; more are rarely copies
+LETTERED = re.compile(r"^[A-Z]\. ", re.MULTILINE)
 BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
 
 
 def reasons(train: Iterable[Task], held_out: Iterable[Task], ngram: int | None) -> Iterator[str | None]:
     """Yield for each train task why it is removed: as "equal", for a shared "ngram", or None. Both are read several times.
 
-    A row is equal if one of its turns answers a held-out prompt after the same turns. Runs are sought in all its turns, its
-    answer included, since a held-out question may stand there.
+    A row is equal if one of its turns answers a held-out prompt after the same turns, or if one of its turns, or its answer,
+    is a held-out question that stands alone or after a greeting. Runs are sought in all its turns, its answer included, since a
+    held-out question may stand there.
     """
-    prompts = {_joined(task, len(task.history)) for task in held_out}
+    prompts = {prompt for task in held_out for prompt in (_joined(task, len(task.history)), *_alone(task))}
     telling = _telling(train, held_out, ngram) if ngram else {}
     for task in train:
         if not prompts.isdisjoint(_prompts(task)):
@@ -74,7 +77,7 @@ def _form(train: Iterable[Task], held_out: Iterable[Task], ngram: int) -> Hashes
     for total, task in enumerate(train, start=1):  # noqa: B007 total is read below
         in_train[np.searchsorted(known, _among(known, _of_row(task, ngram)))] += 1
     shared = np.array([run for run, found in sources.items() if len(found) > most], np.uint64)
-    return np.union1d(shared, known[in_train > max(FEW_ROWS, HALF * total)])
+    return np.union1d(shared, known[in_train > max(FEW_ROWS, SHARE * total)])
 
 
 def _telling(train: Iterable[Task], held_out: Iterable[Task], ngram: int) -> dict[int, Hashes]:
@@ -101,10 +104,22 @@ def _prompts(task: Task) -> Iterator[int]:
         if turn.role == "assistant" and place >= telling:
             yield _prompt(earlier.content for earlier in task.history[:place])
     yield _joined(task, len(task.history))
+    for text in (*(turn.content for turn in task.history if turn.role == "user"), task.input, task.output):
+        if tells(text):
+            yield _prompt([text])
+
+
+def _alone(task: Task) -> Iterator[int]:
+    """Yield the question of a row without its turns, if these are a mere greeting."""
+    if task.history and not any(tells(turn.content) for turn in task.history if turn.role == "user") and tells(task.input):
+        yield _prompt([task.instruction, task.input])
 
 
 def _joined(task: Task, turns: int) -> int:
-    return _prompt([*(turn.content for turn in task.history[:turns]), task.instruction, task.input])
+    parts = [*(turn.content for turn in task.history[:turns]), task.instruction, task.input]
+    if task.choices:  # in any order of the options
+        parts = sorted(LETTERED.sub("", "\n".join(parts)).split("\n"))
+    return _prompt(parts)
 
 
 def _prompt(parts: Iterable[str]) -> int:

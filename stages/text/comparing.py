@@ -15,17 +15,27 @@ from stages.text.words import CJK
 # What looks different and means the same: quotes, dashes, full-width forms; and what is invisible.
 LOOKS = str.maketrans(
     {
-        **dict.fromkeys("‘’‚‛‹›`´", "'"),
-        **dict.fromkeys("“”„‟«»「」『』", '"'),
+        **dict.fromkeys("‘’‚‛‹›`´ʼʻ׳", "'"),
+        **dict.fromkeys("“”„‟«»「」『』《》״", '"'),
         **dict.fromkeys("‐‑‒–−﹣", "-"),
         **dict.fromkeys(["\u00ad", "\u200b", "\u200e", "\u200f", "\u2060", "\ufe0e", "\ufe0f", "\ufeff"], ""),
+        **dict.fromkeys(["\u0640", "\u061c", *map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))], ""),  # of Arabic
+        **{"µ": "μ", "℃": "°C", "℉": "°F", "İ": "i"},
         **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
     }
 )
-BULLET = regex.compile(r"^[^\S\n]*[-*+•]\s+(?=\P{N})|^#{1,6}\s+|^>\s+(?=\p{L}{2})", regex.MULTILINE)
-EMPHASIS = regex.compile(r"(?<![\w*])(\*{1,3}|_{1,3})(?=\S)([^*_\n]+)(?<=\S)\1(?![\w*])")
-TAGS = regex.compile(r"<(\w+)>([^<>]*)</\1>")  # <answer>B</answer>
-FORMULA = regex.compile(r"(?<![\\$])\$(?=[^\s$])([^$\n]*[^\s$])\$(?!\d)")  # where pandoc sees one; "$5 and $6" is none
+# Not before a single letter, as in "- x", nor a + or # of code. __init__ is a name, and <h1> is not <h2>.
+BULLET = regex.compile(
+    r"^[^\S\n]*[-*•]\s+(?=\P{N}{2})(?!\p{L}\b)|^#{1,6}\s+(?=\p{Lu}|\p{Lo})|^>\s+(?=\p{L}{2})", regex.MULTILINE
+)
+EMPHASIS = regex.compile(r"(?<![\w*])(\*{1,3}|_)(?=\S)([^*_\n]+)(?<=\S)\1(?![\w*])")
+TAGS = regex.compile(r"<((?:final_?)?answer|ans|b|code|em|i|mark|p|span|strong|u)>([^<>]*)</\1>", regex.IGNORECASE)
+FORMULA = regex.compile(  # where pandoc sees one; "$5 and $6" is none
+    r"(?<![\\$])\$(?=[^\s$])(?<inner>[^$\n]*[^\s$])\$(?!\d)|\\\((?<inner>[^\n]*?)\\\)"
+)
+QUOTED = regex.compile(r"(?<![\w°'])'(?=\S)|(?<![\w°\"])\"(?=\S)")  # then no ' is a prime
+PRIME = regex.compile(r"(?<=(?<![\p{L}'])\p{L}|[\p{N}°])'(?![\p{L}'])")
+SECOND = regex.compile(r"(?<=\p{N})\"")
 UNIT = regex.compile(
     rf"""
       (?P<character>[{CJK}]\p{{M}}*)
@@ -33,7 +43,8 @@ UNIT = regex.compile(
         \p{{N}}+(?:[.:]\p{{N}}+|,\p{{N}}{{3}}(?!\p{{N}}))*)
     | (?P<word>\p{{L}}(?:(?![{CJK}])[\p{{L}}\p{{M}}\p{{N}}\u200c\u200d])*(?:[+\#]+(?![\p{{L}}\p{{N}}]))?)
     | (?P<hyphen>(?<=\p{{L}}[\p{{L}}\p{{M}}])-(?=[\p{{L}}\p{{N}}])|(?<=\p{{L}})-(?=\p{{L}}[\p{{L}}\p{{M}}]))
-    | (?P<option>(?<!\S)--(?=\p{{L}})|(?<!\S)\.(?=\p{{L}})|(?<=(?<![\p{{L}}\p{{N}}])\p{{L}})--(?!\w))
+    | (?P<option>(?<!\S)(?:\.{{1,2}}(?=/)|--(?=\p{{L}})|\.(?=\p{{L}}))|(?<=(?<![\p{{L}}\p{{N}}])\p{{L}})--(?!\w)
+        |(?<!\w)__+(?=\p{{L}})|(?<=[\p{{L}}\p{{N}}])__+(?!\w))
     | (?P<dash>(?<=(?:\p{{L}}\p{{L}}|[.,;:!?)])\s)-+(?=\s)|(?<=\s)-+(?=\s\p{{L}}\p{{L}})|--+)
     | (?P<quote>")
     | (?P<sign>[-=]+>
@@ -78,7 +89,9 @@ def verbatim(text: str) -> tuple[str, ...]:
 def _units(text: str) -> list[Unit]:
     plain = unicodedata.normalize("NFC", text).translate(LOOKS)
     plain = TAGS.sub(r" \2 ", BULLET.sub("", plain))
-    plain = FORMULA.sub(r"\1", EMPHASIS.sub(r"\2", plain))
+    plain = FORMULA.sub(r"\g<inner>", EMPHASIS.sub(r"\2", plain))
+    if not QUOTED.search(plain):
+        plain = SECOND.sub("″", PRIME.sub("′", plain))
     return [(found[0], str(found.lastgroup)) for found in UNIT.finditer(plain)]
 
 

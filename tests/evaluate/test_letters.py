@@ -8,6 +8,8 @@ RIVERS = ("Rhine", "Elbe", "Loire", "Tagus")
 
 STATED = {
     "A": [
+        "A, because of Basel.",
+        "a) It passes Basel",
         "A",
         "a",
         "A is the correct answer.",
@@ -19,6 +21,49 @@ STATED = {
         "\\boxed{A}",
     ],
     "B": [
+        "ANSWER IS B",
+        "The answer to this question is B.",
+        "B because it passes Dresden",
+        "B - it passes Dresden",
+        "B, not A",
+        "So, B",
+        "Thus B.",
+        "Hence, (B).",
+        "Correct: B",
+        "Solution: B",
+        "Response: B",
+        "Answer (A-D): B",
+        "Question 1: B",
+        "\\fbox{B}",
+        "\\boxed{\\textsf{B}}",
+        "B seems right",
+        "B it is.",
+        "It has to be B.",
+        "The answer is b, because it passes Dresden.",
+        "A. Rhine: no\nB. Elbe: yes\n\nThe answer is B.",
+        "The answer is B.\n\nA. Rhine: no\nC. Loire: no",
+        "Option A: no. Option B: yes. Therefore, the answer is B.",
+        "B\n\nA) is too far west.",
+        "答案：Ｂ",
+        "【答案】B",
+        "B选项正确",
+        "A错误，B正确",
+        "Bが正解です。",
+        "B가 정답입니다.",
+        "ตอบ B",
+        "คำตอบที่ถูกต้องคือ B",
+        "Đáp án đúng là B.",
+        "Chọn B",
+        "Jawaban yang benar adalah B",
+        "Răspunsul corect este B",
+        "Η σωστή απάντηση είναι το B",
+        "התשובה הנכונה היא B",
+        "الإجابة الصحيحة هي B",
+        "پاسخ صحیح گزینه B است",
+        "Letra B",
+        "C'est la B.",
+        "Richtig ist B.",
+        "B ist richtig.",
         "b",
         "(b)",
         "b)",
@@ -97,6 +142,23 @@ STATED = {
         "คำตอบคือ B",
     ],
     "": [
+        "Answer: A, C",
+        "答案：A、C",
+        "Answer: A and/or B",
+        "Answer: B, C and D are wrong",
+        "Option B seems wrong",
+        "Option B is unlikely",
+        "选项B错误",
+        "La opción B es incorrecta",
+        "L'option B est fausse",
+        "정답은 B가 아닙니다",
+        "正解はBではありません",
+        "Antwort B stimmt nicht.",
+        "D.C. is the capital",
+        "C.S. Lewis wrote it",
+        "The answer is C++.",
+        "A: I do not know.",
+        "(A) is incorrect.",
         "",
         "I do not know.",
         "A or B",
@@ -165,3 +227,43 @@ def test_options_that_differ_by_signs_or_case_are_told_apart(
     answer: str, choices: tuple[str, ...], position: int | None
 ) -> None:
     assert choice.named(answer, choices, by_letter=False) == position
+
+
+TEN = (*RIVERS, "Po", "Ebro", "Oder", "Rhone", "Seine", "Douro")
+
+
+@pytest.mark.parametrize(
+    ("answer", "choices", "position"),
+    [
+        ("A: Elbe", RIVERS, 1),
+        ("Q: Which river is it?\nA: The Elbe", RIVERS, 1),
+        ("Answer: I think it is the Elbe", TEN, 1),
+        ("Answer: I don't know", TEN, None),
+        ("Risposta: E' il Tagus", TEN, 3),
+        ("The answer is I", TEN, 8),
+        ("(A) is incorrect, so it must be the Elbe.", RIVERS, 1),
+        ("A. No, the Elbe.", RIVERS, 1),
+        ("Option A doesn't work; it is the Elbe.", RIVERS, 1),
+        ("Unlike option A, the Elbe passes Dresden.", RIVERS, 1),
+        ("I'd rule out option D. The Elbe it is.", RIVERS, 1),
+    ],
+)
+def test_a_letter_that_is_only_discussed_names_nothing(answer: str, choices: tuple[str, ...], position: int | None) -> None:
+    assert choice.named(answer, choices, by_letter=True) == position
+
+
+LOOK_ALIKE = [
+    ("<b>Hi</b>", "<strong>Hi</strong>", "Hi"),
+    ("__init__", "init", "**init**"),
+    ("- x + 5", "x + 5"),
+    ("`a`", "'a'", '"a"'),
+    ("A", "Ａ"),
+    ("  a", "a", "a b"),
+]
+
+
+@pytest.mark.parametrize("choices", LOOK_ALIKE)
+def test_an_option_answered_with_itself_is_named(choices: tuple[str, ...]) -> None:
+    for position, option in enumerate(choices):
+        if [other.strip() for other in choices].count(option.strip()) == 1:
+            assert choice.named(option, choices, by_letter=True) == position

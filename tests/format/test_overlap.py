@@ -139,7 +139,34 @@ def test_short_question_within_form_is_found() -> None:
     reordered = copied.model_copy(update={"input": copied.input.replace("A. yes\nB. no", "A. no\nB. yes")})
     train = [*(options(number) for number in range(100, 150)), reordered]
     kept, removed = remove(train, [options(number) for number in range(50)], 10)
-    assert kept == train[:-1] and removed == {"equal": 0, "ngram": 1}
+    assert kept == train[:-1] and removed == {"equal": 1, "ngram": 0}
+
+
+SHORT = "Why did it stop?"  # fewer words than a run
+SHORT_COPIES = {
+    "after a greeting": (task(SHORT, history=turns("Hi!", "Hello, how can I help?")), task(SHORT)),
+    "in the middle": (task("Thanks", history=turns("Hi!", "Hello", SHORT, "It was worn.")), task(SHORT)),
+    "of a chat with a greeting": (task(SHORT), task(SHORT, history=turns("Hi!", "Hello"))),
+    "after a Japanese greeting": (task(SHORT, history=turns("こんにちは", "はい")), task(SHORT)),
+    "as an answer": (task("Translate: Warum hielt er an?", output=SHORT), task(SHORT, output="Warum hielt er an?")),
+}
+
+
+@pytest.mark.parametrize(("copy", "asked"), SHORT_COPIES.values(), ids=SHORT_COPIES)
+def test_short_question_is_found_wherever_it_stands(copy: Task, asked: Task) -> None:
+    assert remove([copy], [asked], 10)[1] == {"equal": 1, "ngram": 0}
+    assert remove([task("Where is it now?", history=turns("Hi!", "Hello"), output="Over there, sir")], [asked], 10)[0]
+
+
+def test_preamble_of_one_of_many_tasks_is_kept() -> None:
+    topics = ("lifts", "bells", "gates", "lamps", "roofs")
+    rows = [
+        task(f"You know all about {topic}. {' '.join(f'{topic}{n}' for n in range(12))} Why is {topic} {n} late?")
+        for n in range(24)
+        for topic in topics
+    ]
+    train, held_out = halves(rows)
+    assert remove(train, held_out, 10) == (train, {"equal": 0, "ngram": 0})
 
 
 def test_conversations_unrolled_into_rows_are_found() -> None:
