@@ -85,6 +85,12 @@ def _require_chats(manifest: Manifest, tasks: Iterable[Task], max_lost: float) -
     folder = sources.ensure(manifest)
     try:
         tokenizer = load_tokenizer(folder)
+        for name in ("pad_token", "eos_token"):
+            if (id := getattr(tokenizer, f"{name}_id")) is not None and id >= (tokenizer.embeddings or id + 1):
+                raise DataError(
+                    f"{folder}: its {name} {getattr(tokenizer, name)!r} has the id {id}, but the model has "
+                    f"{tokenizer.embeddings} tokens; name one of them in tokenizer_config.json"
+                )
         chat.rendering_hash(tokenizer)
         template.require_written(tokenizer, map(answered, tasks))
         template.require_writable(tokenizer, tasks, max_lost)

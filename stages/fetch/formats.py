@@ -148,7 +148,7 @@ def cells(source: Source) -> Iterator[tuple[str, list[str]]]:
             if not names:
                 _check_header(place, row)
                 names, joint = _names(row), BOM + row[0]
-            elif (row[0].strip() in names and _names(row) == names) or any(joint in cell for cell in row):
+            elif (row[0].strip().lower() in names and _names(row) == names) or any(joint in cell for cell in row):
                 raise DataError(f"{place}: the header again; {JOINED}")
             yield place, row
     except csv.Error as error:
@@ -156,7 +156,7 @@ def cells(source: Source) -> Iterator[tuple[str, list[str]]]:
 
 
 def _names(row: Sequence[str]) -> list[str]:
-    return sorted(cell.strip() for cell in row)
+    return sorted(cell.strip().lower() for cell in row)
 
 
 def _check_header(place: str, header: Sequence[str]) -> None:

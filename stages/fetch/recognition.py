@@ -135,6 +135,15 @@ def _named(path: Path, data: RowsData, rows: Sequence[Mapping[str, Any]]) -> tup
         is_chat = any(_is_chat(row, chosen, OPENAI) for row in rows)
         take = f"messages: {chosen}" if is_chat else f"input: {prompt or '…'}, output: {chosen}"
         raise DataError(f"{found} has two answers, and a row one right one; to train on the chosen: data.columns={{{take}}}")
+    if shape == "prompt/completion" and any(type(row.get("label")) is bool for row in rows):
+        raise DataError(
+            f"{found} has a column 'label' that is true or false: rows marked false are answers to avoid; delete them, and "
+            f"set data.columns={_written(columns)}"
+        )
+    if "history" in _present(rows) and shape == "Alpaca" and any(row.get("history") for row in rows):
+        raise DataError(
+            f"{found} has a column 'history', which would be lost; write the turns as messages, a list of role and content"
+        )
     if "options" in columns and data.task != "choice":
         raise DataError(f"{found} is multiple choice, but data.task = {data.task}; set data.task=choice")
     if data.task == "choice" and "options" not in columns:

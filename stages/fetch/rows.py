@@ -25,6 +25,7 @@ from stages.text.conversations import beginning
 from stages.text.objects import parsed
 
 OPTIONS_LIKE = 'an object like {"A": "…", "B": "…"}, a list of texts, or a list of pairs like ["A", "…"]'
+RIGHT = ("answer_idx", "answer_index", "answerkey", "answerKey", "answer")  # columns with the right option
 STYLE_LIKE = 'an object like {"min_words": 5, "max_words": 40, "required": ["…"], "forbidden": ["…"]}'
 
 MANY, LARGE = 20, 0.1  # rows with one prompt, and their share of all, that are warned of
@@ -131,7 +132,9 @@ def _from_columns(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[s
     name = columns.output or ""
     if columns.options:
         options = option_texts(place, columns.options, row[columns.options])
-        return asked | {"history": (), "output": _right(place, name, row[name], options), "choices": tuple(options.values())}
+        right = _right(place, name, row[name], options)
+        _refuse_contradiction(place, name, row, options, right)
+        return asked | {"history": (), "output": right, "choices": tuple(options.values())}
     return asked | {"history": (), "output": _output(place, name, _named(place, name, row[name], data.labels), data.task)}
 
 
@@ -153,6 +156,9 @@ def option_texts(place: str, name: str, value: Any) -> dict[str, str]:
         raise DataError(f"{place}: {name!r} must be {OPTIONS_LIKE}, got {kind_of(found)}")
     given = [(as_text(place, name, letter), as_text(place, name, text).strip()) for letter, text in pairs if text is not None]
     texts = {letter.strip(): text for letter, text in given}
+    own = [re.match(rf"{re.escape(letter.strip())}\s*[.):]\s*(?=\S)", text) for letter, text in given]
+    if all(own):  # each text brings its letter
+        texts = {letter: text[len(mark[0]) :] for (letter, text), mark in zip(texts.items(), own, strict=False) if mark}
     if not 2 <= len(given) <= 26 or len(texts) < len(given) or len({text for text in texts.values() if text}) < len(given):
         raise DataError(f"{place}: {name!r} must hold 2 to 26 options, no letter or text twice and none empty")
     return texts
@@ -175,6 +181,21 @@ def _right(place: str, name: str, value: Any, options: dict[str, str]) -> str:
             "letter or the text of one, or a JSON number that counts from 0"
         )
     return named.pop()
+
+
+def _refuse_contradiction(place: str, name: str, row: Mapping[str, Any], options: dict[str, str], right: str) -> None:
+    """Raise DataError if the answer stands in two columns and they name two options."""
+    if name not in RIGHT:
+        return
+    for other in [other for other in RIGHT if other != name and row.get(other) is not None]:
+        try:
+            named = _right(place, other, row[other], options)
+        except DataError:  # it names the answer in another way, e.g. counted from 1 or as a sentence
+            continue
+        if named != right:
+            raise DataError(
+                f"{place}: {name!r} names the option {right[:40]!r}, {other!r} the option {named[:40]!r}; keep the right column"
+            )
 
 
 def _further(place: str, row: Mapping[str, Any], task: Task, data: NamedRows) -> list[Task]:
@@ -212,6 +233,8 @@ def _from_messages(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[
     given, output = data.columns.tools, answer.content
     if not answer.tool_calls:
         output = _output(place, name, _named(place, name, output, data.labels), data.task)
+    if not given and row.get("tools") and any(turn.tool_calls for turn in (*history, answer)):
+        raise DataError(f"{place}: {name!r} calls tools, and the column 'tools' is not read; set data.columns.tools to it")
     described = turns.tools(place, given, row.get(given)) if given else ""
     if given:
         turns.refuse_undescribed(place, name, given, [*history, answer], described)
@@ -251,6 +274,8 @@ def _output(place: str, name: str, value: Any, kind: TaskKind) -> str:
         value = json.dumps(value, ensure_ascii=False)
     if kind == "classification" and (code := _code(value)):
         raise DataError(f"{place}: {name!r} is {code}, not a label's name; set data.labels, e.g. {{0: negative, 1: positive}}")
+    if kind == "text" and name.lower() == "label" and _code(value):
+        raise DataError(f"{place}: {name!r} is {_code(value)}, a label's number; set data.task=classification and data.labels")
     if kind == "classification" and isinstance(value, list):
         raise DataError(f"{place}: {name!r} is a list, but a classification has one label per row; name a column with one")
     text = as_text(place, name, value)

@@ -14,6 +14,7 @@ from stages.fetch.formats import MOST_COLUMNS, UNUSABLE, kind_of
 
 Row = tuple[str, Mapping[str, Any]]  # the place to name in an error, and the values by column
 
+MISSING = object()
 SET_COLUMN = "set data.{key}"  # what to do about a missing column
 NEEDED = ("messages", "output", "options", "group")  # in every JSON object; a row may leave out the others
 
@@ -77,8 +78,8 @@ def _inner(value: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
         column, *keys = name.split(".")
         inner = value.get(column)
         for key in keys:
-            inner = inner.get(key) if isinstance(inner, dict) else None
-        if name not in value and inner is not None:
+            inner = inner.get(key, MISSING) if isinstance(inner, dict) else MISSING
+        if keys and name not in value and inner is not MISSING:
             found[name] = inner
     return found
 

@@ -82,6 +82,9 @@ class Params(Section):
                 f"synthesis.budget.max_usd with teacher.kind = {self.teacher.kind}: its price is 0, so it would never run "
                 "out; set teacher.price or synthesis.budget.max_tokens"
             )
+        split = self.predict.split
+        if self.data.kind == "rows" and not getattr(self.data, split) and not dict(self.data.splits or ()).get(split):
+            mistakes.append(f"predict.split = {split}: data.{split} is 0, so it has no rows; raise it or choose another split")
         mistakes += self._headline()
         if mistakes:
             raise ValueError("\n".join(mistakes))

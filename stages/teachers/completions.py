@@ -14,7 +14,7 @@ IS_THOUGHT = re.compile("think|thought|reason")
 # Values of `finish_reason`: `length`, `max_tokens`, `model_length`, `content_filter`, `insufficient_system_resource`, …
 CUT = re.compile(
     "length|max|limit|context|truncat|incomplete|abort|cancel|error|filter|safety|recitation|prohibited|blocklist|resource|"
-    "time_?out|interrupt",
+    "time_?out|interrupt|sensitive|guardrail|spii|moderat|block|malformed|refus|unfinished|suspend|pending|network",
     re.IGNORECASE,
 )
 ENDED = re.compile("stop|eos|end|complete|done|finished", re.IGNORECASE)  # `stop`, `eos_token`, `stop_sequence`, `end_turn`, …
@@ -26,7 +26,7 @@ def reply(body: Any, ask: Ask, clean: Callable[[str], str], retries: int) -> Rep
     choice = body.choices[0]
     message, reason = choice.message, choice.finish_reason
     parts = message.content if isinstance(message.content, list) else [message.content]
-    inline = [part for part in parts if isinstance(part, dict) and IS_THOUGHT.search(str(part.get("type")))]
+    inline = [part for part in parts if isinstance(part, dict) and _is_thought(part)]
     text = clean(_text([part for part in parts if part not in inline])).strip()
     field = next(filter(None, (_text(getattr(message, name, None)) for name in THOUGHTS)), "")
     thoughts = clean(joined(field, _text(inline)))
@@ -45,6 +45,10 @@ def reply(body: Any, ask: Ask, clean: Callable[[str], str], retries: int) -> Rep
         new_tokens=new_tokens,
         retries=retries,
     )
+
+
+def _is_thought(part: dict[str, Any]) -> bool:
+    return bool(IS_THOUGHT.search(str(part.get("type")))) or part.get("thought") is True
 
 
 def ended(finish_reason: str, new_tokens: int, limit: int) -> bool:

@@ -43,8 +43,8 @@ def about(text: str) -> int:
 
 
 def counted(count: Any, estimate: int) -> int:
-    """Return a server's count of tokens, or the estimate if it is missing or no such number."""
-    return count if type(count) is int and 0 <= count < MOST_TOKENS else estimate
+    """Return a server's count of tokens, or the estimate if it is missing, 0 for a text or no such number."""
+    return count if type(count) is int and (0 < count < MOST_TOKENS or count == estimate == 0) else estimate
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ def refusal(folder: Path, name: str, content: str | bytes, columns: dict[str, st
         ("joined.csv", CSV + CSV, "joined.csv:3: the header again; "),
         ("joined.csv", CSV + "\r\n" + CSV, "joined.csv:4: the header again; "),
         ("joined.csv", CSV + "output,input\r\nb,a\r\n", "joined.csv:3: the header again; "),
+        ("joined.csv", CSV + "Input,Output\r\nb,a\r\n", "joined.csv:3: the header again; "),
         ("joined.csv", CSV + "input ,output\r\na,b\r\n", "joined.csv:3: the header again; "),
         ("joined.csv", f"{CSV.rstrip()}\ufeff{CSV}", "joined.csv:2: the header again; "),
         ("joined.csv", f'{CSV}"a\r\nb",c\r\n{CSV}', "joined.csv:5: the header again; "),

@@ -120,3 +120,18 @@ def test_column_of_a_wording_is_read(tmp_path: Path) -> None:
     table = recognition.opened(settings(path, ASKED, wordings=[wording]))
     rows.tasks(table.data, 1, table)
     assert table.meaning.further == ["label"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "q", "completion": "bad", "label": False}, "rows marked false are answers to avoid; delete them"),
+        (
+            {"instruction": "and then?", "output": "a", "history": [["q", "a"]]},
+            "'history', which would be lost; write the",
+        ),
+    ],
+)
+def test_columns_that_change_the_meaning_are_refused(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        recognised(tmp_path, [row])

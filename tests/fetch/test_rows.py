@@ -381,3 +381,33 @@ def test_value_within_an_object_is_named_by_its_path(tmp_path: Path) -> None:
 def test_path_to_nothing_is_refused_with_the_columns(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=rf"no column '{name}'.*There are .*'translation'"):
         read(jsonl(tmp_path, [PAIR]), {"input": "translation.de", "output": name})
+
+
+ASKED_OF = {"input": "question", "options": "options", "output": "answer_idx"}
+
+
+@pytest.mark.parametrize("answer", ["A", "red"])
+def test_two_columns_that_name_two_options_are_refused(tmp_path: Path, answer: str) -> None:
+    row = {"question": "q", "options": ["red", "green"], "answer": answer, "answer_idx": 1}
+    with pytest.raises(DataError, match=r"mine\.jsonl:1: 'answer_idx' names the option 'green', 'answer' the option 'red'"):
+        read(jsonl(tmp_path, [row]), ASKED_OF, task="choice")
+    for agreed in ("B", "green", "It is green, since …"):
+        read(jsonl(tmp_path, [row | {"answer": agreed}]), ASKED_OF, task="choice")
+
+
+def test_letters_that_options_bring_are_not_their_text(tmp_path: Path) -> None:
+    row = {"question": "q", "options": ["A. red", "B) green", "C: blue"], "answer_idx": "B"}
+    (found,) = read(jsonl(tmp_path, [row]), ASKED_OF, task="choice")
+    assert [choice.endswith(text) for choice, text in zip(found.choices, ("red.", "green.", "blue."), strict=True)]
+    assert not any("A. red" in choice for choice in found.choices)
+
+
+def test_number_of_a_label_is_no_text(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'label' is 1, a label's number; set data\.task=classification and data\.labels"):
+        read(jsonl(tmp_path, [{"text": "a", "label": 1}]), {"input": "text", "output": "label"})
+
+
+def test_null_within_an_object_is_empty(tmp_path: Path) -> None:
+    rows = [PAIR, {"translation": {"de": "Tag", "en": None}}]
+    with pytest.raises(DataError, match=r"mine\.jsonl:2: 'translation\.en' is empty"):
+        read(jsonl(tmp_path, rows), {"input": "translation.de", "output": "translation.en"})

@@ -214,7 +214,13 @@ def test_call_of_a_tool_that_is_not_described_is_refused(tmp_path: Path, given: 
         DataError, match=f"mine.jsonl:1: 'messages' calls the tool 'weather', but 'tools' describes {there}; de"
     ):
         read(path, {**CHAT, "tools": "tools"})
-    read(path, CHAT)
+
+
+def test_tools_that_are_called_but_not_read_are_named(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, [{"messages": [ASKED, CALLING], "tools": [WEATHER]}])
+    with pytest.raises(DataError, match=r"mine\.jsonl:1: .* calls tools, and the column 'tools' is not read; set"):
+        read(path, CHAT)
+    read(jsonl(tmp_path, [{"messages": [ASKED, CALLING]}]), CHAT)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Base models of any source: equal bytes give equal manifests, and changed or incomplete files are refused."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -156,6 +157,15 @@ def test_fetch_of_an_unusable_folder_writes_nothing(room, monkeypatch, mine, nam
     with pytest.raises(DataError, match=re.escape(f"{mine.path}: {message}")):
         fetch.main()
     assert (root / MANIFEST).read_bytes() == before and not (root / "data/raw/train.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", ["pad_token", "eos_token"])
+def test_token_that_the_model_has_not_is_refused(room, monkeypatch, mine, name):
+    path = Path(mine.path) / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: "[NEW]"}))
+    monkeypatch.chdir(room("model=path", f"model.path={mine.path}", *AUTHORED))
+    with pytest.raises(DataError, match=rf"its {name} '\[NEW\]' has the id \d+, but the model has \d+ tokens; name"):
+        fetch.main()
 
 
 def test_two_processes_may_store_one_model(random_model, manifest, cache, monkeypatch):

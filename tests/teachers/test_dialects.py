@@ -12,6 +12,7 @@ import pytest
 
 from stages import files, records
 from stages.params import ReplayTeacher
+from stages.teachers import completions
 from stages.teachers.answers import unfinished
 from stages.teachers.completions import ended
 from stages.teachers.recording import Recording
@@ -147,3 +148,20 @@ def test_finish_reason_of_any_shape_is_read(server: SimpleNamespace, reason: Any
     server.trouble["question 0"] = [(200, json.dumps(completion("Yes.", reason)), {})]
     (call,) = teacher(server, retries=0).answer(asks(1))
     assert call and call.text == "Yes." and call.stopped and len(call.finish_reason) <= 40
+
+
+CUT_WORDS = (
+    "sensitive",
+    "guardrail_intervened",
+    "SPII",
+    "MALFORMED_FUNCTION_CALL",
+    "blocked",
+    "moderation",
+    "unfinished",
+    "suspended",
+)
+
+
+@pytest.mark.parametrize("word", CUT_WORDS)
+def test_word_of_a_broken_off_answer_is_known(word: str) -> None:
+    assert completions.CUT.search(word)
