@@ -87,6 +87,7 @@ def test_tasks_of_several_kinds_have_the_totals_of_each(item: Any) -> None:
         (Style(max_words=3), "你好世界", {"length_in_band": 0.0}),
         (Style(required=("Thank you", "order")), "thank YOU for the order", {"required_phrases": 1.0}),
         (Style(required=("Thank you", "order")), "thank you", {"required_phrases": 0.0}),
+        (Style(required=("Cafe\u0301", "don't")), "Café, I don’t know", {"required_phrases": 1.0}),
         (Style(forbidden=("guarantee",)), "We Guarantee it.", {"no_forbidden_phrases": 0.0}),
         (Style(), "anything", {}),
     ],

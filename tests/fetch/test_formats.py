@@ -47,6 +47,7 @@ def refusal(folder: Path, name: str, content: str | bytes, columns: dict[str, st
         "headers",
         "blank line",
         "order",
+        "another case",
         "blanks",
         "no line end",
         "quoted",
