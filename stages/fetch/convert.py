@@ -19,7 +19,10 @@ LIGATURES = re.compile("[\ufb00-\ufb06]")  # of a font, such as ﬁ
 # Characters that no text has, and names of glyphs in a row: a font that does not tell which characters it draws.
 GARBLED = re.compile(r"[\x00-\x08\x0e-\x1f\ue000-\uf8ff\ufffd]|(?:/[A-Za-z]{1,5}\d+){3,}")
 MOST_GARBLED = 0.3  # of the characters of a page
-UNSEEN = ["head", "nav", "aside", "footer", "form", "button", "script", "style", "noscript", "template", "svg", "iframe"]
+UNSEEN = [
+    *("head", "nav", "aside", "footer", "script", "style", "noscript", "template", "svg", "iframe"),
+    *("button", "input", "select", "textarea"),
+]
 HIDDEN = '[hidden], [aria-hidden="true"], [style*="display:none"], [style*="display: none"]'
 MARKS = ["a", "img", "b", "strong", "i", "em"]  # whose text alone is kept
 TITLES = "p[style-name='Title'] => h1:fresh"
@@ -97,7 +100,9 @@ def html(path: Path) -> Found:
     title = soup.title.get_text() if soup.title else ""
     for tag in [*soup(UNSEEN), *soup.select(HIDDEN)]:
         tag.decompose()
-    heading, parts = _markdown(soup.find("main") or soup)
+    whole = soup.new_tag("div")
+    whole.extend([main.extract() for main in soup("main") if not main.find_parent("main")])
+    heading, parts = _markdown(whole if whole.contents else soup)
     return heading or " ".join(title.split()), parts, []
 
 
@@ -123,6 +128,9 @@ def _markdown(soup: Any) -> tuple[str, dict[str, str]]:
     for link in soup("a"):
         if not any(map(str.isalnum, link.get_text())):  # a sign to copy the link of a heading, such as ¶
             link.decompose()
+    for power in soup("sup"):  # 10<sup>6</sup> is not 106; a link is a footnote
+        if not power.find("a"):
+            power.insert_before("^")
     highest = soup.find_all("h1")
     title = " ".join(highest[0].get_text().split()) if highest else ""
     if highest:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from stages import files, wheel
 from stages.errors import DataError
-from stages.fetch import conversion
+from stages.fetch import conversion, formats
 from stages.fetch.conversion import Converted, Unreadable
 from stages.fetch.table import cells
 from stages.files import printable
@@ -148,6 +148,8 @@ def _require_file(path: Path) -> None:
 
 
 def _text(path: Path) -> tuple[str, str]:
+    with formats.opened(path, is_text=True):  # refuses a file of another form, such as a PDF called .md
+        pass
     lines = [line.replace("\0", "") for line in files.lines(path)]
     text = "\n".join(lines).strip("\n")
     if not text.strip():

@@ -124,6 +124,11 @@ def text_lines(source: Source) -> Iterator[str]:
         raise DataError(f"{source.name}: the file is empty; give one with rows")
 
 
+def broken(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines, also those that a lone \\r ends, as in old files."""
+    return chain.from_iterable(io.StringIO(line, newline=None) if "\r" in line else (line,) for line in lines)
+
+
 def _check(text: str, place: str) -> None:
     if broken := UNUSABLE.search(text):
         what = "a NUL byte" if broken[0] == "\0" else "not UTF-8"
@@ -136,8 +141,7 @@ def cells(source: Source) -> Iterator[tuple[str, list[str]]]:
     Raise DataError if the header is separated by something else, or comes again.
     """
     csv.field_size_limit(LONGEST)  # the default of 128 KiB is less than a long document
-    split = chain.from_iterable(io.StringIO(line, newline=None) if "\r" in line else (line,) for line in text_lines(source))
-    reader = csv.reader(split, delimiter=_separator(source), strict=True)  # split: a lone \r ends a line of old files
+    reader = csv.reader(broken(text_lines(source)), delimiter=_separator(source), strict=True)
     names: list[str] = []
     joint, start = BOM, 1
     try:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from stages.params.base import Name, Section, Seed
 from stages.params.models import Model
 from stages.params.results import Evaluate, Predict, Report, Retention, Runtime
+from stages.params.rows import RowsData
 from stages.params.sources import Data
 from stages.params.synthesis import Synthesis, Teacher
 from stages.params.training import PROMPTS, WHOLE, Adapter, Format, Lora, Quantization, Replay, Train
@@ -22,7 +23,7 @@ METRICS = {
     "summary": ("rouge_1", "rouge_2", "rouge_l", "rouge_lsum", "rouge_s"),
     "translation": ("sentence_chrf", "sentence_bleu"),
 }
-STYLE = ("stop_rate", "length_in_band", "required_phrases", "no_forbidden_phrases")  # of every task
+STYLE = ("length_in_band", "required_phrases", "no_forbidden_phrases")  # of rows with a style
 KINDS = {"complaints": ["extraction"], "documents": ["text"], "graph": ["choice", "text"]}  # tasks by data.kind
 
 
@@ -82,20 +83,32 @@ class Params(Section):
                 f"synthesis.budget.max_usd with teacher.kind = {self.teacher.kind}: its price is 0, so it would never run "
                 "out; set teacher.price or synthesis.budget.max_tokens"
             )
-        split = self.predict.split
-        if self.data.kind == "rows" and not getattr(self.data, split) and not dict(self.data.splits or ()).get(split):
-            mistakes.append(f"predict.split = {split}: data.{split} is 0, so it has no rows; raise it or choose another split")
+        if self.data.kind == "rows":
+            mistakes += self._empty_splits(self.data)
         mistakes += self._headline()
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
+
+    def _empty_splits(self, data: RowsData) -> list[str]:
+        """Return a line for each split that is needed and gets no row."""
+        split, mistakes = self.predict.split, []
+        empty = [name for name in ("valid", "test") if not getattr(data, name) and not dict(data.splits or ()).get(name)]
+        if split in empty:
+            mistakes.append(f"predict.split = {split}: data.{split} is 0, so it has no rows; raise it or choose another split")
+        if max(self.predict.shots) and "valid" in empty:
+            mistakes.append(
+                "predict.shots: examples are validation rows, but data.valid is 0; raise it or set predict.shots to [0]"
+            )
+        return mistakes
 
     def _headline(self) -> list[str]:
         """Return a line if no answer of this task can have the headline; metrics of the hub have names not known here."""
         metric, data = self.report.headline.partition("@")[0], self.data
         sets = [data] if data.kind == "rows" else list(data.sets.values()) if data.kind == "mix" else []
         kinds = [part.task for part in sets] or KINDS[data.kind]
-        names = [*dict.fromkeys(name for kind in kinds for name in METRICS[kind]), *STYLE]
+        styled = [part for part in sets if part.columns == "auto" or part.columns.style]
+        names = [*dict.fromkeys(name for kind in kinds for name in METRICS[kind]), "stop_rate", *(STYLE if styled else ())]
         is_field = "extraction" in kinds and metric.endswith("_exact")
         if metric in names or is_field or self.evaluate.extra:
             return []

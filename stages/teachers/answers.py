@@ -24,8 +24,8 @@ WRAPPED = re.compile(
 )
 # Tokens that end a turn, which some servers leave in the text; `</s>` is also the end of HTML's <s>.
 END = re.compile(
-    r"(?:<\|(?:im_end|end|return|eo[tm]_id|endoftext|end_of_text|END_OF_TURN_TOKEN)\|>|<end_of_turn>|<turn\|>|\[\|endofturn\|\]|"
-    r"<｜end▁of▁sentence｜>|</s>)\s*\Z"
+    r"(?:<\|(?:im_end|end|return|eo[tm]_id|endoftext|end_of_text|END_OF_TURN_TOKEN)\|>|<end_of_turn>|<turn\|>|<eos>|<\|eot\|>|\[EOS\]|\[\|endofturn\|\]|"
+    r"<｜end▁of▁sentence｜>|</s>)+\s*\Z"
 )
 QUOTES = ('""', "“”", "„“", "„”", "«»", "»«", "「」", "『』", "‘’", "''")
 IN_WORD = re.compile(r"(?<=\w)['’](?=\w)")

@@ -33,6 +33,7 @@ CONTROL = re.compile(
     r"|\[\|[^|\[\]\s]{1,40}\|\]|<_(?:system|user|bot|start|end)>"
 )
 PART = 8  # characters of a key that a text may not hold in a row
+NOT_FOUND = 404
 REFUSALS = (400, 413, 422)  # of one request, while others are answered
 LONGEST = 300  # characters of a server's words
 
@@ -102,7 +103,8 @@ class OpenAI:
             return reason(Exception(self._masked(str(error)))) if str(error) else reason(error)
         status, message = error.status_code, self._masked(refusals.words(error.response.text))
         shown = reason(Exception(f"Error code: {status}" + (f" - {message[:LONGEST]}" if message else "")))
-        return "; ".join(filter(None, (shown, refusals.remedy(message, self.options))))
+        address = "teacher.base_url usually ends in /v1" if status == NOT_FOUND else ""
+        return "; ".join(filter(None, (shown, refusals.remedy(message, self.options), address)))
 
     def _fields(self, sampling: Sampling, seed: int) -> dict[str, Any]:
         """Return the sampling options that a request sends; the server's default applies to those left out."""

@@ -7,6 +7,8 @@ import pytest
 from stages import params
 from tests.fixtures.schema import ADALORA, COLUMNS, DOCUMENTS, HUB, PREFIX, ROWS, SELF_QA, mistakes, with_changes
 
+NONE = {"synthesis.methods": ["none"]}
+
 
 @pytest.mark.parametrize(
     ("changes", "parts"),
@@ -78,6 +80,28 @@ from tests.fixtures.schema import ADALORA, COLUMNS, DOCUMENTS, HUB, PREFIX, ROWS
         ({"data": ROWS | {"columns": COLUMNS | {"output": None}}}, ["data.columns", "output together with"]),
         ({"data": ROWS | {"task": "choice"}}, ["data", "task: choice and columns.options go together"]),
         ({"data": ROWS | {"columns": COLUMNS | {"options": "o"}}}, ["data", "task: choice and columns.options go together"]),
+        (
+            {
+                "data": ROWS | {"valid": 0.0},
+                **NONE,
+                "predict.split": "valid",
+                "predict.shots": [0],
+                "report.headline": "token_f1",
+            },
+            ["predict.split = valid: data.valid is 0, so it has no rows"],
+        ),
+        (
+            {"data": ROWS | {"test": 0.0}, **NONE, "predict.split": "test", "report.headline": "token_f1"},
+            ["predict.split = test: data.test is 0, so it has no rows"],
+        ),
+        (
+            {"data": ROWS | {"valid": 0.0}, **NONE, "predict.shots": [0, 1], "report.headline": "token_f1"},
+            ["predict.shots: examples are validation rows, but data.valid is 0"],
+        ),
+        (
+            {"data": ROWS, "synthesis.methods": ["none"], "report.headline": "length_in_band"},
+            ["report.headline = length_in_band", "data.task = text", "token_f1"],
+        ),
         (
             {"data": ROWS, "synthesis.methods": ["none"], "report.headline": "field_exact"},
             ["report.headline = field_exact", "data.task = text", "token_f1"],

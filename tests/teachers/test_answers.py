@@ -88,7 +88,18 @@ def test_text_without_thoughts_stays_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "token", ["<|im_end|>", "<|eot_id|>", "<end_of_turn>\n", "<｜end▁of▁sentence｜>", "</s>", "[|endofturn|]"]
+    "token",
+    [
+        "<|im_end|>",
+        "<|eot_id|>",
+        "<end_of_turn>\n",
+        "<｜end▁of▁sentence｜>",
+        "</s>",
+        "[|endofturn|]",
+        "<eos>",
+        "<|eot|>",
+        "</s></s>",
+    ],
 )
 def test_token_that_ends_the_turn_is_removed(token: str) -> None:
     assert separated(f"Yes.{token}") == ("", "Yes.")

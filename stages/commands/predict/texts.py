@@ -76,7 +76,7 @@ def read(source: str, data: Data, reserved: Collection[str] = ()) -> Iterator[As
 
 
 def _lines(file: Source, data: Data) -> Iterator[Asked]:
-    for number, line in enumerate(formats.text_lines(file) if file.first else (), start=1):
+    for number, line in enumerate(formats.broken(formats.text_lines(file)) if file.first else (), start=1):
         text = line.rstrip("\r\n")
         if text.strip():
             task = Task(kind="text", system=data.system, input=text, output="", source=f"{file.name}:{number}")

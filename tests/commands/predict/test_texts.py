@@ -71,6 +71,7 @@ OBJECT = {"id": 7, "input": "a", "tags": ["x"], "note": None}
         ("a.ndjson", json.dumps(OBJECT) + "\n", ("a", OBJECT)),
         ("objects", json.dumps(OBJECT) + "\n", ("a", OBJECT)),
         ("a.txt", "a line\n\n", ("a line", {"input": "a line"})),
+        ("a.txt", "a line\r", ("a line", {"input": "a line"})),
         ("texts", "a line\r\n", ("a line", {"input": "a line"})),
     ],
 )
