@@ -68,7 +68,7 @@ def parse(content: bytes, where: str) -> dict[str, Any]:
     if len(content) > MOST_BYTES:
         raise DataError(f"{where}: has {len(content):,} bytes, more than the {MOST_BYTES:,} that are read; write less")
     if max(accumulate(SIGNS.findall(content), _level, initial=0)) > DEEPEST:  # the YAML reader takes seconds to give up
-        raise DataError(f"{where}: more than {DEEPEST} lists or objects in each other; write fewer levels")
+        raise DataError(f"{where}: nested too deeply, more than {DEEPEST} lists or objects in each other; write fewer levels")
     values = read_yaml(content, where)
     if not isinstance(values, dict):
         raise DataError(f"{where}: must hold sections such as `seed: 42` or `lora:`")
