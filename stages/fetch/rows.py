@@ -7,13 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any
 
 from pydantic import ValidationError
 
 from stages.errors import DataError
-from stages.fetch import choices, templates, turns
+from stages.fetch import choices, options, templates, turns
 from stages.fetch.formats import kind_of
 from stages.fetch.recognition import NamedRows, Opened, opened
 from stages.fetch.strict_json import loads, refuse_deep
@@ -24,8 +23,6 @@ from stages.spool import Spool
 from stages.text.conversations import beginning
 from stages.text.objects import parsed
 
-OPTIONS_LIKE = 'an object like {"A": "…", "B": "…"}, a list of texts, or a list of pairs like ["A", "…"]'
-RIGHT = ("answer_idx", "answer_index", "answerkey", "answerKey", "answer")  # columns with the right option
 STYLE_LIKE = 'an object like {"min_words": 5, "max_words": 40, "required": ["…"], "forbidden": ["…"]}'
 
 MANY, LARGE = 20, 0.1  # rows with one prompt, and their share of all, that are warned of
@@ -131,71 +128,11 @@ def _from_columns(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[s
         raise DataError(f"{place}: no question, {empty} empty; fill in or delete the row")
     name = columns.output or ""
     if columns.options:
-        options = option_texts(place, columns.options, row[columns.options])
-        right = _right(place, name, row[name], options)
-        _refuse_contradiction(place, name, row, options, right)
-        return asked | {"history": (), "output": right, "choices": tuple(options.values())}
+        given = options.texts(place, columns.options, row[columns.options])
+        right = options.right(place, name, row[name], given)
+        options.refuse_contradiction(place, name, row, given, right)
+        return asked | {"history": (), "output": right, "choices": tuple(given.values())}
     return asked | {"history": (), "output": _output(place, name, _named(place, name, row[name], data.labels), data.task)}
-
-
-def option_texts(place: str, name: str, value: Any) -> dict[str, str]:
-    """Return texts by letter, without nulls: in a table of the hub every row has the letters of the longest row."""
-    try:
-        found = loads(value) if isinstance(value, str) else value
-    except ValueError as error:
-        raise DataError(f"{place}: {name!r} is not JSON: {error}; write {OPTIONS_LIKE}") from None
-    if isinstance(found, dict) and found.keys() == {"text", "label"} and all(isinstance(v, list) for v in found.values()):
-        if len(found["text"]) != len(found["label"]):  # ARC
-            raise DataError(f"{place}: {name!r} has {len(found['text'])} texts, but {len(found['label'])} labels")
-        found = list(zip(found["label"], found["text"], strict=True))
-    elif isinstance(found, list) and found and all(isinstance(text, str) for text in found):  # MMLU
-        found = list(zip(ascii_uppercase, found, strict=False)) if len(found) <= len(ascii_uppercase) else []
-    pairs = list(found.items()) if isinstance(found, dict) else found if isinstance(found, list) else []
-    pairs = [(pair.get("key"), pair.get("value")) if isinstance(pair, dict) else pair for pair in pairs]
-    if not pairs or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-        raise DataError(f"{place}: {name!r} must be {OPTIONS_LIKE}, got {kind_of(found)}")
-    given = [(as_text(place, name, letter), as_text(place, name, text).strip()) for letter, text in pairs if text is not None]
-    texts = {letter.strip(): text for letter, text in given}
-    own = [re.match(rf"{re.escape(letter.strip())}\s*[.):]\s*(?=\S)", text) for letter, text in given]
-    if all(own):  # each text brings its letter
-        texts = {letter: text[len(mark[0]) :] for (letter, text), mark in zip(texts.items(), own, strict=False) if mark}
-    if not 2 <= len(given) <= 26 or len(texts) < len(given) or len({text for text in texts.values() if text}) < len(given):
-        raise DataError(f"{place}: {name!r} must hold 2 to 26 options, no letter or text twice and none empty")
-    return texts
-
-
-def _right(place: str, name: str, value: Any, options: dict[str, str]) -> str:
-    """Return the text of the right option, which `value` names by its letter or its text."""
-    if type(value) is int:
-        if not 0 <= value < len(options):
-            last = len(options) - 1
-            raise DataError(f"{place}: {name!r} is {value}, but the {len(options)} options are counted from 0 to {last}")
-        if list(options) != list(ascii_uppercase[: len(options)]):
-            raise DataError(f"{place}: {name!r} is {value}, but the options are called {', '.join(options)}; name one as text")
-        return list(options.values())[value]
-    answer = as_text(place, name, value).strip()
-    named = {text for letter, text in options.items() if answer in (letter, text)}
-    if len(named) != 1:
-        raise DataError(
-            f"{place}: {name!r} is {answer[:40]!r}, which names {len(named)} of the options {', '.join(options)}; give the "
-            "letter or the text of one, or a JSON number that counts from 0"
-        )
-    return named.pop()
-
-
-def _refuse_contradiction(place: str, name: str, row: Mapping[str, Any], options: dict[str, str], right: str) -> None:
-    """Raise DataError if the answer stands in two columns and they name two options."""
-    if name not in RIGHT:
-        return
-    for other in [other for other in RIGHT if other != name and row.get(other) is not None]:
-        try:
-            named = _right(place, other, row[other], options)
-        except DataError:  # it names the answer in another way, e.g. counted from 1 or as a sentence
-            continue
-        if named != right:
-            raise DataError(
-                f"{place}: {name!r} names the option {right[:40]!r}, {other!r} the option {named[:40]!r}; keep the right column"
-            )
 
 
 def _further(place: str, row: Mapping[str, Any], task: Task, data: NamedRows) -> list[Task]:

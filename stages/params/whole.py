@@ -107,7 +107,7 @@ class Params(Section):
         metric, data = self.report.headline.partition("@")[0], self.data
         sets = [data] if data.kind == "rows" else list(data.sets.values()) if data.kind == "mix" else []
         kinds = [part.task for part in sets] or KINDS[data.kind]
-        styled = [part for part in sets if part.columns == "auto" or part.columns.style]
+        styled = [part for part in sets if part.columns != "auto" and part.columns.style]
         names = [*dict.fromkeys(name for kind in kinds for name in METRICS[kind]), "stop_rate", *(STYLE if styled else ())]
         is_field = "extraction" in kinds and metric.endswith("_exact")
         if metric in names or is_field or self.evaluate.extra:

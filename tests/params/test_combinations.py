@@ -103,6 +103,10 @@ NONE = {"synthesis.methods": ["none"]}
             ["report.headline = length_in_band", "data.task = text", "token_f1"],
         ),
         (
+            {"data": ROWS | {"columns": "auto"}, **NONE, "report.headline": "required_phrases"},
+            ["report.headline = required_phrases", "data.task = text", "token_f1"],
+        ),
+        (
             {"data": ROWS, "synthesis.methods": ["none"], "report.headline": "field_exact"},
             ["report.headline = field_exact", "data.task = text", "token_f1"],
         ),

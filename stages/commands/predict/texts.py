@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.errors import DataError
-from stages.fetch import choices, formats, rows, table, turns
+from stages.fetch import choices, formats, options, table, turns
 from stages.fetch.formats import Source
 from stages.fetch.table import Row, as_text
 from stages.files import read_json
@@ -147,9 +147,9 @@ def _task(place: str, row: Mapping[str, Any], asked: Columns, data: Data) -> Tas
         table.require(place, asked.needed, row, RENAME)
         raise DataError(f"{place}: asks nothing, {_prompt_columns(asked)} empty; fill in or delete the row")
     kind: TaskKind = "text"
-    options: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
     if name := asked.read.get("options"):
-        kind, options = "choice", tuple(rows.option_texts(place, name, row[name]).values())
+        kind, listed = "choice", tuple(options.texts(place, name, row[name]).values())
     has_developer = any(turn.role == "developer" for turn in history)
     tools = asked.read.get("tools")
     task = Task(
@@ -160,10 +160,10 @@ def _task(place: str, row: Mapping[str, Any], asked: Columns, data: Data) -> Tas
         input=question,
         output="",
         source=place,
-        choices=options,
+        choices=listed,
         tools=turns.tools(place, tools, row.get(tools)) if tools else "",
     )
-    return choices.asked(place, task, 0, 1, 0)[0] if options else task
+    return choices.asked(place, task, 0, 1, 0)[0] if listed else task
 
 
 def _prompt_columns(asked: Columns) -> str:
