@@ -33,7 +33,7 @@ def texts(place: str, name: str, value: Any) -> dict[str, str]:
         raise DataError(f"{place}: {name!r} must be {OPTIONS_LIKE}, got {kind_of(found)}")
     given = [(as_text(place, name, letter), as_text(place, name, text).strip()) for letter, text in pairs if text is not None]
     by_letter = {letter.strip(): text for letter, text in given}
-    own = [re.match(rf"{re.escape(letter.strip())}\s*[.):]\s*(?=\S)", text) for letter, text in given]
+    own = [re.match(rf"{re.escape(letter.strip())}\s*[.):]\s+(?=\S)", text) for letter, text in given]
     if all(own):  # each text brings its letter
         by_letter = {letter: text[len(mark[0]) :] for (letter, text), mark in zip(by_letter.items(), own, strict=False) if mark}
     different = {text for text in by_letter.values() if text}

@@ -402,6 +402,12 @@ def test_letters_that_options_bring_are_not_their_text(tmp_path: Path) -> None:
     assert not any("A. red" in choice for choice in found.choices)
 
 
+def test_number_that_begins_as_its_key_is_whole(tmp_path: Path) -> None:
+    row = {"question": "q", "options": {"1": "1.5", "2": "2.7"}, "answer_idx": "2"}
+    (found,) = read(jsonl(tmp_path, [row]), ASKED_OF, task="choice")
+    assert found.choices == ("The correct answer is 1.5.", "The correct answer is 2.7.")
+
+
 def test_number_of_a_label_is_no_text(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'label' is 1, a label's number; set data\.task=classification and data\.labels"):
         read(jsonl(tmp_path, [{"text": "a", "label": 1}]), {"input": "text", "output": "label"})
