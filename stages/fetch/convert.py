@@ -128,8 +128,8 @@ def _markdown(soup: Any) -> tuple[str, dict[str, str]]:
     for link in soup("a"):
         if not any(map(str.isalnum, link.get_text())):  # a sign to copy the link of a heading, such as ¶
             link.decompose()
-    for power in soup("sup"):  # 10<sup>6</sup> is not 106; a link is a footnote
-        if not power.find("a"):
+    for power in soup("sup"):  # 10<sup>6</sup> is not 106; a link is a footnote, and 1<sup>st</sup> an ordinal
+        if not power.find("a") and (len(power.get_text()) == 1 or any(map(str.isdigit, power.get_text()))):
             power.insert_before("^")
     highest = soup.find_all("h1")
     title = " ".join(highest[0].get_text().split()) if highest else ""

@@ -22,8 +22,8 @@ from stages.text.words import tokens
 Hashes = NDArray[np.uint64]
 
 # A run is form if it occurs in held-out rows of more sources than these, or in more train rows than these.
-FEW, SHARE = 2, 0.02  # sources, and of all sources or train rows
-FEW_ROWS = 3  # train rows, where SHARE of all train rows is less: where few rows are held out, these tell
+FEW, SHARE = 2, 0.02  # sources, and of all sources
+FEW_ROWS, TENTH = 3, 0.1  # train rows, and of all train rows: where few rows are held out, these tell
 SHORTEST = 4  # words of a part next to form that counts as a run
 WARN = 0.1  # of the train rows; more are rarely copies
 LETTERED = re.compile(r"^[A-Z]\. ", re.MULTILINE)
@@ -77,7 +77,7 @@ def _form(train: Iterable[Task], held_out: Iterable[Task], ngram: int) -> Hashes
     for total, task in enumerate(train, start=1):  # noqa: B007 total is read below
         in_train[np.searchsorted(known, _among(known, _of_row(task, ngram)))] += 1
     shared = np.array([run for run, found in sources.items() if len(found) > most], np.uint64)
-    return np.union1d(shared, known[in_train > max(FEW_ROWS, SHARE * total)])
+    return np.union1d(shared, known[in_train > max(FEW_ROWS, TENTH * total)])
 
 
 def _telling(train: Iterable[Task], held_out: Iterable[Task], ngram: int) -> dict[int, Hashes]:

@@ -30,7 +30,7 @@ def reply(body: Any, ask: Ask, clean: Callable[[str], str], retries: int) -> Rep
     text = clean(_text([part for part in parts if part not in inline])).strip()
     field = next(filter(None, (_text(getattr(message, name, None)) for name in THOUGHTS)), "")
     thoughts = clean(joined(field, _text(inline)))
-    if thoughts and text.startswith(thoughts):  # some servers send thoughts as content too
+    if thoughts and f"{text}\n".startswith(f"{thoughts}\n"):  # some servers send thoughts as content too
         text = text.removeprefix(thoughts).strip()
     word = clean(_text(reason.get("type") if isinstance(reason, dict) else reason))[:LONGEST_WORD]
     if not text and getattr(message, "refusal", None):

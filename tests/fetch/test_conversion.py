@@ -107,7 +107,7 @@ def test_page_that_names_paths_has_a_text(tmp_path: Path, line: str) -> None:
         ("<title>x</title><h1>Fees<a href='#f'>¶</a></h1><h2>Cards</h2>$3", ("Fees", "## Cards\n\n$3")),
         ("<form><p>Text</p><input value='x'><button>Go</button></form>", ("a", "Text")),
         ("<div><main><p>One</p></main></div><p>ad</p><main><p>Two</p></main>", ("a", "One\n\nTwo")),
-        ("<p>10<sup>6</sup> and 2<sup><a href='#n'>1</a></sup></p>", ("a", "10^6 and 21")),
+        ("<p>10<sup>6</sup>, 1<sup>st</sup>, 2<sup><a href='#n'>1</a></sup></p>", ("a", "10^6, 1st, 21")),
         ("<nav>Home</nav><main><p>Text<script>x()</script><style>p{}</style></main><footer>Us</footer>", ("a", "Text")),
         ("<ul><li>one<li>two</ul><p>a<p>b", ("a", "- one\n- two\n\na\n\nb")),
         ("<table><tr><th>plan<th>fee<tr><td>Gold<td>$3</table>", ("a", "| plan | fee |\n| --- | --- |\n| Gold | $3 |")),

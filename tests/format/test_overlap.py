@@ -169,6 +169,12 @@ def test_preamble_of_one_of_many_tasks_is_kept() -> None:
     assert remove(train, held_out, 10) == (train, {"equal": 0, "ngram": 0})
 
 
+def test_question_copied_into_several_rows_is_found() -> None:
+    train = [task(f"The bell {n} rings.") for n in range(300)]
+    copies = [task(f"Number {n}, dear team: {QUESTION}") for n in range(20)]
+    assert remove([*train, *copies], [task(QUESTION)], 10) == (train, {"equal": 0, "ngram": 20})
+
+
 def test_conversations_unrolled_into_rows_are_found() -> None:
     first, second = turns("My parcel is number 7919, where is it?", "In depot 31."), "And when will it leave?"
     short = task(first[0].content, output="In depot 31.")

@@ -165,3 +165,13 @@ CUT_WORDS = (
 @pytest.mark.parametrize("word", CUT_WORDS)
 def test_word_of_a_broken_off_answer_is_known(word: str) -> None:
     assert completions.CUT.search(word)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"), [("Hm.\n\nYes.", "Yes."), ("Hm.", ""), ("Hm., he said.", "Hm., he said."), ("Yes.", "Yes.")]
+)
+def test_thoughts_that_the_content_repeats_are_no_answer(content: str, text: str) -> None:
+    message = SimpleNamespace(content=content, reasoning_content="Hm.")
+    body = SimpleNamespace(choices=[SimpleNamespace(message=message, finish_reason="stop")], usage=None)
+    ask: Any = SimpleNamespace(sampling=SimpleNamespace(max_new_tokens=9), estimate=3)
+    assert completions.reply(body, ask, str, 0).text == text
