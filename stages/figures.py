@@ -92,7 +92,8 @@ class SplitAudit(Figures):
 
     `longest` and `longest_answer` are in tokens, the latter with its end.
     `lost`: rows with an answer that the tokenizer does not give back; `unknown`: rows with an unknown token in an answer, which
-    train and valid leave out; `unknown_prompts`: remaining rows with one in a prompt.
+    train and valid leave out; `unknown_prompts`: remaining rows with one in a prompt. `layout_lost`: rows with an answer that
+    loses line ends or indentation.
     """
 
     rows: int
@@ -107,6 +108,7 @@ class SplitAudit(Figures):
     lost: int
     unknown: int
     unknown_prompts: int
+    layout_lost: int
     end_supervised: float
 
 

@@ -40,7 +40,7 @@ def require_writable(tokenizer: "PreTrainedTokenizerBase", tasks: Iterable[Task]
         found for messages in looked_at for found in roundtrip.lost(tokenizer, messages, chat.encode(tokenizer, messages))[:1]
     ]
     if lost and len(lost) > max(max_lost, MOST) * len(looked_at):
-        what = roundtrip.losses(len(lost), lost[0], len(looked_at))
+        what = roundtrip.losses(tokenizer, len(lost), lost[0], len(looked_at))
         raise DataError(
             f"{tokenizer.name_or_path}: {what}; choose another model, change the rows or raise format.max_lost = {max_lost:g}"
         )
@@ -54,6 +54,9 @@ def _examine(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) 
         if role in OPENING and _can_write(tokenizer, messages[1:]):
             why = str(error).partition("; leave")[0]
             raise DataError(f"{why}, but it can without the {role} turn; {REMEDY[role]}") from None
+        if role not in OPENING and _can_write(tokenizer, [Message(role="system", content=MARK), *messages]):
+            why = str(error).partition("; leave")[0]
+            raise DataError(f"{why}, but it can after a system turn; set data.system") from None
         raise
     for what, marked, remedy in _marked(messages):
         if MARK not in chat.render(tokenizer, marked, answer_next=False):

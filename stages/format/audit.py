@@ -47,7 +47,7 @@ def _fit_split(
     kept, distinct = Spool(Example), set[int]()
     tokens, supervised, longest, ends, cut, dropped, control = 0, 0, 0, 0, 0, 0, 0
     first_lost: tuple[str, str] | None = None
-    lost, unknown, unknown_prompts, longest_answer = 0, 0, 0, 0
+    lost, layout_lost, unknown, unknown_prompts, longest_answer = 0, 0, 0, 0, 0
     stops, max_length = set(chat.stop_ids(tokenizer)), limits.max_length
     for example in examples:
         sequences = chat.encode(tokenizer, example.messages)
@@ -63,6 +63,7 @@ def _fit_split(
         longest_answer = max(longest_answer, len(sequences[-1].answers[-1]))
         if changed := roundtrip.lost(tokenizer, example.messages, sequences):
             lost, first_lost = lost + 1, first_lost or changed[0]
+        layout_lost += roundtrip.loses_layout(tokenizer, example.messages, sequences)
         is_unknown = {tokenizer.unknown} & {label for sequence in sequences for label in sequence.labels}
         unknown += bool(is_unknown)
         if is_unknown and policy != "keep":
@@ -96,9 +97,10 @@ def _fit_split(
         lost=lost,
         unknown=unknown,
         unknown_prompts=unknown_prompts,
+        layout_lost=layout_lost,
         end_supervised=round(ends / len(kept), 6) if kept else 0.0,
     )
-    _warn(split, found, first_lost, limits.max_lost)
+    _warn(split, found, tokenizer, first_lost, limits.max_lost)
     return kept, found
 
 
@@ -174,7 +176,13 @@ def _size(example: Example) -> int:
     return sum(len((turn.content + turn.tools).encode()) for turn in example.prompt)
 
 
-def _warn(split: str, audit: SplitAudit, first_lost: tuple[str, str] | None, max_lost: float) -> None:
+def _warn(
+    split: str,
+    audit: SplitAudit,
+    tokenizer: "PreTrainedTokenizerBase",
+    first_lost: tuple[str, str] | None,
+    max_lost: float,
+) -> None:
     """Report what the tokenizer makes of the texts; raise DataError if it loses too many answers."""
     rows = audit.rows + (audit.unknown if split != "test" else 0)
     if control := audit.control_tokens:
@@ -183,9 +191,11 @@ def _warn(split: str, audit: SplitAudit, first_lost: tuple[str, str] | None, max
         )
     if unread := audit.unknown_prompts:
         log.warning("%s: %d of %d rows have unknown tokens in the prompt, which the model cannot read", split, unread, rows)
+    if changed := audit.layout_lost:
+        log.warning("%s: the model writes %d of %d answers without their line ends or indentation", split, changed, rows)
     if first_lost:
         left_out = f"; {audit.unknown} rows with unknown tokens were left out" if audit.unknown and split != "test" else ""
-        what = f"{split}: {roundtrip.losses(audit.lost, first_lost, rows)}"
+        what = f"{split}: {roundtrip.losses(tokenizer, audit.lost, first_lost, rows)}"
         if audit.lost > max_lost * rows:
             raise DataError(f"format: {what}; choose another model, change these rows or raise format.max_lost = {max_lost:g}")
         log.warning("%s", what + left_out)

@@ -59,7 +59,8 @@ def warning(removed: dict[str, int], rows: int, ngram: int | None) -> str | None
         return None
     return (
         f"warning: {removed['ngram']} of {rows} training rows share {ngram} words in a row with a validation or test row and "
-        "were removed; if they are not copies, raise format.overlap_ngram or set it to null"
+        "were removed; if they are not copies, raise format.overlap_ngram or set it to null; if rows of one document or "
+        "customer share text, name their column in data.columns.group, so that they stay in one split"
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from stages.errors import DataError
 from stages.models import pretrained
 from stages.text import chat, control
 
@@ -17,6 +18,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     the model can read.
     """
     tokenizer = pretrained.tokenizer(folder)
+    tokenizer.chat_template = _template(tokenizer)
     config = pretrained.config(folder)
     tokenizer.encoder_decoder = config.is_encoder_decoder
     text = config.get_text_config(decoder=True)
@@ -31,6 +33,19 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _template(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Return the chat template, of several the one named `default`; raise DataError if none is."""
+    templates = tokenizer.chat_template
+    if not isinstance(templates, dict):
+        return templates
+    if "default" not in templates:
+        raise DataError(
+            f"{tokenizer.name_or_path}: none of its chat templates ({', '.join(sorted(templates))}) is called default; name "
+            "one in model.chat_template"
+        )
+    return str(templates["default"])
 
 
 def _normalizer(tokenizer: PreTrainedTokenizerBase) -> Any:

@@ -206,7 +206,10 @@ def _prompt_and_answer(tokenizer: "PreTrainedTokenizerBase", turns: list[Turn]) 
     prompt = _rendered(tokenizer, turns[:-1], answer_next=True, thinking=thinking)
     whole = _rendered(tokenizer, turns, answer_next=False, thinking=thinking)
     if not whole.startswith(prompt):
-        raise DataError(f"{tokenizer.name_or_path}: the chat template writes an answer differently from what it prompts for")
+        raise DataError(
+            f"{tokenizer.name_or_path}: the chat template writes an answer differently from what it prompts for, which ends in "
+            f"{prompt[-20:]!r}; name a template in model.chat_template"
+        )
     answer = whole.removeprefix(prompt).rstrip()
     if not _ends(tokenizer, answer):
         if not tokenizer.eos_token:

@@ -48,12 +48,14 @@ UNIT = regex.compile(
     | (?P<dash>(?<=(?:\p{{L}}\p{{L}}|[.,;:!?)])\s)-+(?=\s)|(?<=\s)-+(?=\s\p{{L}}\p{{L}})|--+)
     | (?P<quote>")
     | (?P<sign>[-=]+>
+        |(?<=(?:[*/^=×÷·]|[-+](?=\s?\(\s?\p{{N}}))\s?)\(|\)(?=\s?[*/^×÷·])
         |(?<![\w!])!(?=\p{{L}})|(?<=\p{{N}}!?|(?<!\p{{L}})\p{{L}})!(?!\w)|!(?==)|[\p{{S}}\p{{M}}\p{{Cf}}\#%&*/@\\‰′″-])
     | (?P<bracket>[\p{{Ps}}\p{{Pe}}])
     | (?P<mark>\S)
     """,
     regex.VERBOSE,
 )
+NUMBER_PARTS = regex.compile(r"[-+±,]|[^-+±,]+")
 Unit = tuple[str, str]  # of a text, and the name of its group in UNIT
 LONGEST_MIXED, LONGEST_UNIT = 4, 2  # letters of a word whose capitals within count (mRNA), and of a unit's after a number (Mg)
 
@@ -65,7 +67,7 @@ def exact(text: str) -> tuple[str, ...]:
     The case of a word counts only where it is not typographic: within short words (mW is not MW), and in units after a number
     (5 Mg is not 5 mg).
     """
-    units = [unit for unit in _units(text) if unit[1] != "quote"]
+    units = [part for unit in _units(text) if unit[1] != "quote" for part in _parts(*unit)]
     while units and units[-1][1] in ("mark", "dash"):
         units.pop()
     start = next((place for place, (_, kind) in enumerate(units) if kind not in ("mark", "dash")), 0)
@@ -93,6 +95,13 @@ def _units(text: str) -> list[Unit]:
     if not QUOTED.search(plain):
         plain = SECOND.sub("″", PRIME.sub("′", plain))
     return [(found[0], str(found.lastgroup)) for found in UNIT.finditer(plain)]
+
+
+def _parts(text: str, kind: str) -> list[Unit]:
+    """Return a number as its sign, its digits and its commas, between which white space does not count."""
+    if kind != "number":
+        return [(text, kind)]
+    return [(part, kind if part[-1].isalnum() else "sign") for part in NUMBER_PARTS.findall(text)]
 
 
 def _folded(units: list[Unit]) -> tuple[str, ...]:

@@ -18,18 +18,33 @@ def lost(
     White space does not count, nor does what scores ignore, such as the kind of quotes. A template writes more than the text of
     an answer that calls tools or has thoughts.
     """
+    return [
+        (answer, text)
+        for answer, text in _pairs(tokenizer, messages, sequences)
+        if answer.split() != text.split() and comparing.verbatim(answer) != comparing.verbatim(text)
+    ]
+
+
+def loses_layout(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], sequences: Sequence[chat.Encoded]) -> bool:
+    """Return whether a trained answer loses line ends or indentation, which scores ignore, but Python does not."""
+    return any(_indents(answer) != _indents(text) for answer, text in _pairs(tokenizer, messages, sequences))
+
+
+def _pairs(
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], sequences: Sequence[chat.Encoded]
+) -> list[tuple[str, str]]:
     turns = [turn for turn in messages if turn.role == "assistant" and turn.trained]
     given = (ids for sequence in sequences for ids in sequence.answers)
-    pairs = [
+    return [
         (turn.content, decoded(tokenizer, ids))
         for turn, ids in zip(turns, given, strict=True)
         if not (turn.tool_calls or turn.reasoning)
     ]
-    return [
-        (answer, text)
-        for answer, text in pairs
-        if answer.split() != text.split() and comparing.verbatim(answer) != comparing.verbatim(text)
-    ]
+
+
+def _indents(text: str) -> list[str]:
+    """Return the white space at the beginning of each line that has words; the first line's is stripped as elsewhere."""
+    return [line[: len(line) - len(line.lstrip())] for line in text.strip().splitlines() if line.strip()]
 
 
 def decoded(tokenizer: "PreTrainedTokenizerBase", answer: Sequence[int]) -> str:
@@ -37,7 +52,9 @@ def decoded(tokenizer: "PreTrainedTokenizerBase", answer: Sequence[int]) -> str:
     return str(tokenizer.decode(answer[:-1], skip_special_tokens=True))
 
 
-def losses(count: int, first: tuple[str, str], rows: int) -> str:
-    """Return how many answers are lost, and the first of them."""
+def losses(tokenizer: "PreTrainedTokenizerBase", count: int, first: tuple[str, str], rows: int) -> str:
+    """Return how many answers are lost, the first of them, and whether the tokenizer or the chat template changes it."""
     answer, text = first
-    return f"the tokenizer cannot write {count} of {rows} answers, e.g. {answer[:60]!r} becomes {text[:60]!r}"
+    plain = str(tokenizer.decode(chat.text_ids(tokenizer, answer), skip_special_tokens=True))
+    what = "chat template" if plain.strip() == answer.strip() else "tokenizer"
+    return f"the {what} cannot write {count} of {rows} answers, e.g. {answer[:60]!r} becomes {text[:60]!r}"

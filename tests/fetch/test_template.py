@@ -54,6 +54,17 @@ WRITTEN = {
 }
 
 
+def test_template_that_wants_a_system_turn_names_the_remedy(template):
+    strict = template(
+        "{% if messages[0].role != 'system' %}{{ raise_exception('system first') }}{% endif %}"
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    with pytest.raises(DataError, match=r"system first\), but it can after a system turn; set data\.system"):
+        require_written(strict, [CHATS["plain"]])
+    require_written(strict, [CHATS["system"]])
+
+
 def published(template, name: str):
     return template((PUBLISHED / f"{name}.jinja").read_text(encoding="utf-8"))
 

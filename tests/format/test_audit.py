@@ -42,6 +42,7 @@ def test_counts_are_those_of_the_rows(tokenizer):
         "lost": 0,
         "unknown": 0,
         "unknown_prompts": 0,
+        "layout_lost": 0,
         "end_supervised": 1.0,
     }
     assert figures["test"].rows == 0

@@ -142,6 +142,40 @@ def test_white_space_and_look_alikes_are_no_loss(tmp_path, answer):
     assert fitted(known, chat_row("q", answer))[1].lost == 0
 
 
+LAYOUTS = {"line ends": "a\nb", "indentation": "for x:\n    y", "a tab": "all:\n\tb", "blank": "  a   b ", "one line": "a b"}
+
+
+@pytest.mark.parametrize(("name", "lost"), [*zip(LAYOUTS, [1, 1, 1, 0, 0], strict=True)])
+def test_lost_line_ends_and_indentation_are_counted(t5, tokenizer, name, lost, caplog):
+    assert fitted(t5, chat_row("q", LAYOUTS[name]))[1].layout_lost == lost
+    assert ("train: the model writes 1 of 1 answers without their line ends or indentation" in caplog.text) == lost
+    assert fitted(tokenizer, chat_row("q", LAYOUTS[name]))[1].layout_lost == 0
+
+
+def test_change_by_the_template_is_not_blamed_on_the_tokenizer(template):
+    shouting = template(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | upper }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    with pytest.raises(DataError, match=r"the chat template cannot write 1 of 1 answers, e\.g\. 'iPhone' becomes 'IPHONE'"):
+        fitted(shouting, chat_row("q", "iPhone"))
+
+
+def test_of_several_chat_templates_the_default_is_used(weights, changed):
+    text = load_tokenizer(weights).chat_template
+    named = [{"name": "rag", "template": "x"}, {"name": "default", "template": text}]
+    folder = changed(tokenizer_config={"chat_template": named})
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    assert load_tokenizer(folder).chat_template == text
+
+
+def test_chat_templates_without_a_default_are_refused(changed):
+    folder = changed(tokenizer_config={"chat_template": [{"name": "rag", "template": "x"}, {"name": "b", "template": "y"}]})
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    with pytest.raises(DataError, match=r"none of its chat templates \(b, rag\) is called default; name one in model\.chat"):
+        load_tokenizer(folder)
+
+
 @pytest.mark.parametrize("answer", [*LOST.values(), "\t\x0b", "e\u0301", "<|im_end|>", "👩‍👩‍👧", "\u200bx", "﷽", "line\r\nend"])
 def test_bytes_lose_nothing(tokenizer, answer):
     assert fitted(tokenizer, chat_row("q", f"a {answer} b"))[1].lost == 0

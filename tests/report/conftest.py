@@ -225,7 +225,7 @@ class Inputs:
     @staticmethod
     def audit() -> Any:
         row = {"tokens": 171000, "supervised_tokens": 52000, "longest": 612, "truncated": 0, "dropped": 1, "duplicates": 0}
-        row |= {"control_tokens": 0, "lost": 0, "unknown": 0, "unknown_prompts": 0, "longest_answer": 112}
+        row |= {"control_tokens": 0, "lost": 0, "unknown": 0, "unknown_prompts": 0, "layout_lost": 0, "longest_answer": 112}
         return {
             "splits": {split: {"rows": 720, **row, "end_supervised": 1.0} for split in ("train", "valid", "test")},
             "overlap": {"equal": 0, "ngram": 4},

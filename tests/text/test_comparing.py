@@ -64,6 +64,9 @@ DIFFERENT = [
     ("ที่", "ที"),
     ("résumé", "resume"),
     ("👍", "👎"),
+    ("(2 + 3) * 4", "2 + 3 * 4"),
+    ("2 - (3 - 1)", "2 - 3 - 1"),
+    ("12 / (2 × 3)", "12 / 2 × 3"),
 ]
 SAME = [
     ("Paris.", "paris"),
@@ -121,6 +124,21 @@ def test_what_changes_the_meaning_counts(one: str, other: str) -> None:
 )
 def test_brackets_and_commas_count_in_an_exact_match(one: str, other: str) -> None:
     assert exact(one) != exact(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("- 3", "-3"), ("2 -3", "2 - 3"), ("[100,200]", "[100, 200]"), ("1,000,000", "1, 000, 000")]
+)
+def test_blanks_within_numbers_are_ignored_in_an_exact_match(one: str, other: str) -> None:
+    assert exact(one) == exact(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("born in Ulm (1879)", "born in Ulm 1879"), ("Paris (France) - capital", "Paris France - capital"), ("(B) red", "B red")],
+)
+def test_brackets_of_a_sentence_are_no_content(one: str, other: str) -> None:
+    assert content(one) == content(other)
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
