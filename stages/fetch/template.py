@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SAMPLE, MOST = 200, 0.5  # rows whose answers are looked at; share of them that shows that the model does not fit
 MARK = "Marker7"  # stands for a text of the row; looks like a word, so that no template changes it
+TYPED = f"{MARK} <&> {MARK}"  # follows what a user wrote, which a template may neither cut off nor escape
 TOOLS = json.dumps([{"type": "function", "function": {"name": MARK, "description": MARK, "parameters": {"type": "object"}}}])
 REMEDY = {
     "system": "set data.system to '' and delete the system prompts of rows, or name a template in model.chat_template",
@@ -58,8 +59,8 @@ def _examine(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) 
             why = str(error).partition("; leave")[0]
             raise DataError(f"{why}, but it can after a system turn; set data.system") from None
         raise
-    for what, marked, remedy in _marked(messages):
-        if MARK not in chat.render(tokenizer, marked, answer_next=False):
+    for what, mark, marked, remedy in _marked(messages):
+        if mark not in chat.render(tokenizer, marked, answer_next=False):
             last = next((m.content for m in reversed(messages) if m.role == "user"), "")
             raise DataError(
                 f"{tokenizer.name_or_path}: its chat template does not write {what}, as in the chat with the question "
@@ -75,21 +76,25 @@ def _can_write(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]
     return True
 
 
-def _marked(messages: Sequence[Message]) -> Iterator[tuple[str, list[Message], str]]:
-    """Yield the parts of a chat, each with the chat in which a mark stands for it, and what to do where it is missing."""
+def _marked(messages: Sequence[Message]) -> Iterator[tuple[str, str, list[Message], str]]:
+    """Yield the parts of a chat, each with a mark, the chat with the mark there, and what to do if it is missing."""
 
     def changed(place: int, **fields: Any) -> list[Message]:
         return [m.model_copy(update=fields) if n == place else m for n, m in enumerate(messages)]
 
     first_of_role = {m.role: place for place, m in reversed(list(enumerate(messages))) if m.content}
     for role, place in first_of_role.items():
-        yield f"turns of the role {role}", changed(place, content=MARK), REMEDY.get(role, CHOOSE)
+        if role in (*OPENING, "user"):
+            typed = changed(place, content=f"{messages[place].content} {TYPED}")
+            yield f"turns of the role {role} in full", TYPED, typed, REMEDY.get(role, CHOOSE)
+        else:
+            yield f"turns of the role {role}", MARK, changed(place, content=MARK), CHOOSE
     for place, m in enumerate(messages):
         if m.reasoning:  # of earlier answers it may be left out
-            yield "reasoning_content", changed(place, reasoning=MARK)[: place + 1], CHOOSE
+            yield "reasoning_content", MARK, changed(place, reasoning=MARK)[: place + 1], CHOOSE
         if m.tool_calls:
             for fields in ({"name": MARK}, {"arguments": json.dumps({"text": MARK})}):
                 calls = tuple(call.model_copy(update=fields) for call in m.tool_calls)
-                yield "tool_calls", changed(place, tool_calls=calls), CHOOSE
+                yield "tool_calls", MARK, changed(place, tool_calls=calls), CHOOSE
         if m.tools:
-            yield "the column of tools", changed(place, tools=TOOLS), CHOOSE
+            yield "the column of tools", MARK, changed(place, tools=TOOLS), CHOOSE

@@ -22,7 +22,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     config = pretrained.config(folder)
     tokenizer.encoder_decoder = config.is_encoder_decoder
     text = config.get_text_config(decoder=True)
-    tokenizer.positions = getattr(text, "max_position_embeddings", None)
+    positions = getattr(text, "max_position_embeddings", None)
+    tokenizer.positions = positions if positions and positions > 0 else None  # XLNet has -1
     tokenizer.embeddings = getattr(text, "vocab_size", None)
     tokenizer.normalizer = _normalizer(tokenizer)
     others = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)  # GPT-2's <unk> is its end

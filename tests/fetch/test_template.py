@@ -54,6 +54,17 @@ WRITTEN = {
 }
 
 
+@pytest.mark.parametrize("change", ["[:12]", " | e", " | upper", " | truncate(20)", " | replace('&', 'and')"])
+def test_template_that_changes_what_users_write_is_refused(template, change):
+    changing = template(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content if m.role != 'user' else (m.content)"
+        + change
+        + " }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    with pytest.raises(DataError, match="does not write turns of the role user in full"):
+        require_written(changing, [[turn("user", "Which tray holds the lot?"), turn("assistant", "the second")]])
+
+
 def test_template_that_wants_a_system_turn_names_the_remedy(template):
     strict = template(
         "{% if messages[0].role != 'system' %}{{ raise_exception('system first') }}{% endif %}"
@@ -85,7 +96,7 @@ def test_published_template_writes_these_chats(template, name):
     ("name", "what", "reason"),
     [
         ("gemma", "system", r"\(System role not supported\), but it can without the system turn; set data\.system to ''"),
-        ("qwen3", "developer", "does not write turns of the role developer, .*; call that role system"),
+        ("qwen3", "developer", "does not write turns of the role developer in full, .*; call that role system"),
         ("qwen2_5", "thoughts", "does not write reasoning_content, as in the chat with the question 'x'; leave such rows out"),
         ("llama3_1", "two calls", r"only supports single tool-calls at once"),
         ("phi3", "call at last", "does not write tool_calls|does not write the column of tools"),
