@@ -118,8 +118,9 @@ def named(answer: str, choices: Sequence[str], by_letter: bool) -> int | None:
     contained in each other the longest counts. Texts are compared by their `content`, or more strictly where that does not
     tell all choices apart.
     """
-    if (given := answer.strip()) in (stripped := [choice.strip() for choice in choices]):
-        return stripped.index(given)
+    for same in (str.strip, exact):
+        if [same(choice) for choice in choices].count(same(answer)) == 1:
+            return [same(choice) for choice in choices].index(same(answer))
     parts = next(compare for compare in (content, exact, verbatim) if compare is verbatim or _tells_apart(compare, choices))
     words, listed = parts(answer), [parts(choice) for choice in choices]
     if words in listed:

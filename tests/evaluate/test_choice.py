@@ -200,3 +200,11 @@ def test_bare_option_within_another_one_is_named(options: tuple[str, str]) -> No
 def test_letter_counts_before_the_end_of_an_option() -> None:
     choices = tuple(f"The correct answer is vitamin {option}." for option in "BAC")
     assert choice.named("A", choices, by_letter=True) == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "options"),
+    [("[100,200]", ("[200, 100]", "[100, 200]")), ("x = - 3", ("x = 3", "x = -3")), ("aa", ("Aa", "aa")), ("- 3", ("3", "-3"))],
+)
+def test_whole_option_is_named_in_spite_of_blanks(answer: str, options: tuple[str, str]) -> None:
+    assert choice.named(answer, options, by_letter=True) == 1
