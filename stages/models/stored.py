@@ -12,6 +12,22 @@ DEEPEST = 100  # levels of a configuration; libraries copy it recursively
 # Keys of an adapter whose texts PEFT matches with the names of all modules, as regular expressions: target_modules,
 # modules_to_save, target_parameters, rank_pattern, and those of its other methods.
 MATCHED = re.compile(r".*_(?:modules|parameters|patterns?|to_save)")
+# Methods of PEFT that train uses, and the keys of their configurations that are read. Others name files, tokenizers or further
+# adapters to open, or change the layers of the base.
+METHODS = ("LORA", "ADALORA", "IA3", "PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING")
+READ = re.compile(
+    r"""
+      peft_(?:type|version) | task_type | auto_mapping | base_model_name_or_path | revision | inference_mode
+    | r | (?:target|exclude)_modules | modules_to_save | target_parameters | lora_(?:alpha|dropout|bias) | bias | fan_in_fan_out
+    | use_(?:rslora|dora) | init_(?:lora|ia3)_weights | layers_to_transform | layers_pattern | (?:rank|alpha)_pattern
+    | loftq_config | trainable_token_indices | ensure_weight_tying | megatron_core | qalora_group_size
+    | (?:init|target)_r | tinit | tfinal | deltaT | beta[12] | orth_reg_weight | total_step | feedforward_modules
+    | num_(?:virtual_tokens|transformer_submodules|attention_heads|layers) | token_dim | prompt_tuning_init | init_weights
+    | prefix_projection | encoder_(?:reparameterization_type|hidden_size|num_layers|dropout)
+    """,
+    re.VERBOSE,
+)
+INITIAL = re.compile(r"[a-z_]{1,20}(?:_niter_\d{1,2})?")  # PiSSA's iterations; many would never end
 NAME = re.compile(r"[\w.\\^$-]*(?:\.\*[\w.\\^$-]*){0,2}")  # a name, also with up to two `.*`: nothing that takes long
 
 
@@ -55,6 +71,10 @@ def check_folder(folder: Path) -> None:
     for path in sorted(folder.glob("*config*.json")):
         found = _parsed(path)
         for key, value in ((key, value) for part in _objects(path, found) for key, value in part.items()):
+            if path.name == "tokenizer_config.json" and key in ("vocab", "merges") and isinstance(value, str):
+                raise DataError(
+                    f"{path}: {key!r} names the file {value[:80]!r}; only the files of a tokenizer next to it are read"
+                )
             if (value and key == "auto_map") or (key.endswith("_implementation") and "/" in str(value)):  # a kernel of the hub
                 raise DataError(f"{path}: {key!r} names code, which is never run; remove the key or use another model")
         for name in map(str, named if isinstance(named := found.get("configuration_files"), list) else ()):
@@ -112,12 +132,21 @@ def adapter_of(system: str | int) -> Path:
 def adapter_config(folder: Path) -> dict[str, Any]:
     """Return the adapter_config.json of a stored adapter.
 
-    Raise DataError if it cannot be read, names code, or holds a regular expression that may take long.
+    Raise DataError if it cannot be read, names code, holds a regular expression that may take long, or if its method or a key
+    of it is none of those that are read.
     """
     check_folder(folder)
     config = _parsed(folder / "adapter_config.json")
     if not config:
         raise DataError(f"{folder}: its adapter_config.json is damaged; name an undamaged copy")
+    if (method := config.get("peft_type")) not in METHODS:
+        raise DataError(
+            f"{folder}: an adapter of the type {str(method)[:40]!r}; read are {', '.join(METHODS)}; merge it into its base"
+        )
+    if unread := [key for key, value in config.items() if value and not READ.fullmatch(key)]:
+        raise DataError(f"{folder}: its adapter_config.json has {unread[0][:80]!r}, which is not read; merge it into its base")
+    if not INITIAL.fullmatch(initial := str(config.get("init_lora_weights", True)).lower()):
+        raise DataError(f"{folder}: init_lora_weights is {initial[:80]!r}; set it to true, or merge the adapter into its base")
     for key, value in ((key, value) for key, value in config.items() if MATCHED.fullmatch(key)):
         for text in value if isinstance(value, list | dict) else [value]:
             if isinstance(text, str) and not NAME.fullmatch(text):
