@@ -41,6 +41,7 @@ OTHERS = {  # how files of other forms begin
     b"PAR1": f"Parquet; {SAVE}",
     b"ARROW1": f"an Arrow file; {SAVE}",
     b"SQLite format 3": f"a database; {SAVE}",
+    b"{\\rtf": "RTF; save it as plain text, or a document as .docx",
     b"\x1f\x8b": "compressed with gzip; unpack it",
     b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it",
     b"BZh": "compressed with bzip2; unpack it",
@@ -170,11 +171,15 @@ def _check_header(place: str, header: Sequence[str]) -> None:
 
 def _separator(source: Source) -> str:
     """Return a tab if the file ends in .tsv or its header has tabs and no commas, else a comma; refuse other separators."""
-    header = re.sub('"[^"]*"', "", source.first)
+    header, place = re.sub('"[^"]*"', "", source.first), f"{source.name}:{len(source.head)}"
+    if re.fullmatch('"?sep=.?"?', source.first, re.IGNORECASE):
+        raise DataError(f"{place}: {source.first!r} is a note to Excel, which would be read as the header; delete this line")
+    if source.name.lower().endswith(".tsv") and "," in header and "\t" not in header:
+        raise DataError(f"{place}: the header has commas and no tabs; name the file .csv")
     if source.name.lower().endswith(".tsv") or ("\t" in header and "," not in header):
         return "\t"
     if "," not in header and (others := [sign for sign in SEPARATORS if sign in header]):
-        raise DataError(f"{source.name}:{len(source.head)}: separated by {others[0]!r}; save it with commas")
+        raise DataError(f"{place}: separated by {others[0]!r}; save it with commas")
     return ","
 
 
@@ -199,13 +204,13 @@ def json_list(source: Source) -> Iterator[tuple[str, Any]]:
     """Yield the values of a list, without keeping them."""
     hint = "name a file with one object per line .jsonl"
     name, text = source.name, _Values(source)
+    if not text.next():
+        raise DataError(f"{name}: the file is empty; give one with rows")
     if text.next() != "[":
-        found = kind_of(text.value(hint)) if text.next() else "nothing"
-        if found == "nothing":
-            raise DataError(f"{name}: the file is empty; give one with rows")
+        value = text.value(hint, "a file of rows must hold a list of objects, or be named .jsonl with one per line")
         if text.next():
             raise text.error("Extra data", hint)
-        raise DataError(f"{name}: must hold a list of objects, got {found}; {hint}")
+        raise DataError(f"{name}: must hold a list of objects, got {kind_of(value)}; {within(value) or hint}")
     text.skip()
     for number in range(1, 2**63):
         if number == 1 and text.next() == "]":
@@ -244,8 +249,8 @@ class _Values:
     def skip(self) -> None:
         self._place += 1
 
-    def value(self, hint: str) -> Any:
-        """Return the next value; raise DataError if it is longer than any row is."""
+    def value(self, hint: str, shorten: str = "split it or delete it") -> Any:
+        """Return the next value; raise DataError if it is longer than any row is, with a hint how to shorten it."""
         self.next()
         wanted = 0  # characters to have before the next attempt; doubled, so that a long value takes linear time
         while True:
@@ -262,7 +267,7 @@ class _Values:
                     self._place = error.pos
                     raise self.error(error.msg, hint) from None
                 if there > LONGEST:
-                    raise self.error(f"a value of more than {LONGEST:,} characters", "split it or delete it") from None
+                    raise self.error(f"a value of more than {LONGEST:,} characters", shorten) from None
                 wanted = 2 * there + 1
                 continue
             except (ValueError, RecursionError) as error:
@@ -303,6 +308,19 @@ def decoded(text: str, name: str, number: int, hint: str) -> Any:
         raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}; {hint}") from None
     except ValueError as error:
         raise DataError(f"{name}:{number}: not JSON: {error}; {hint}") from None
+
+
+def within(value: Any) -> str:
+    """Return where the rows are in a value that is not a row, as a hint; "" if it holds none."""
+    found = value.items() if isinstance(value, dict) else ()
+    lists = {key: part for key, part in found if part and isinstance(part, list) and all(isinstance(row, dict) for row in part)}
+    if lists:
+        keys = " and ".join(repr(key[:40]) for key in list(lists)[:10])
+        return f"its rows are in {keys}: save that list alone as .json"
+    columns = [part for _, part in found if isinstance(part, list | dict)]
+    if len(columns) > 1 and len(columns) == len(value) and len({len(part) for part in columns}) == 1:
+        return "it is written by columns: save it by rows (pandas: orient='records')"
+    return ""
 
 
 def kind_of(value: Any) -> str:

@@ -4,6 +4,7 @@ The file is data: nothing in it is rendered as a template. Unclear values are re
 """
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ Row = tuple[str, Mapping[str, Any]]  # the place to name in an error, and the va
 
 MISSING = object()
 SET_COLUMN = "set data.{key}"  # what to do about a missing column
+IF_ROW = "if this line is a row and not the header, write the names of the columns above it; "
+VALUE = re.compile(
+    r".*[.?!]\s*|-?\d+(?:\.\d+)?|.{60,}", re.DOTALL
+)  # cells that are rarely names: sentences, numbers, long texts
 NEEDED = ("messages", "output", "options", "group")  # in every JSON object; a row may leave out the others
 
 
@@ -39,13 +44,18 @@ def records(
 ) -> Iterator[Row]:
     """Yield the rows below a header; raise DataError if it lacks one of the columns, with a hint how to name it."""
     place, header = next(rows, (str(path), []))
-    require(place, columns, header, hint)
+    require(place, columns, header, f"{IF_ROW}{hint}" if looks_like_row(header) else hint)
     if twice := [name for name in columns.values() if header.count(name) > 1]:
         raise DataError(f"{place}: column {twice[0]!r} occurs more than once; rename one")
     for place, row in formats.named(rows, header):
         if len(columns) > 1 and all(row[name] == name for name in columns.values()):
             raise DataError(f"{place}: the header of another export; {formats.JOINED}")
         yield place, row
+
+
+def looks_like_row(header: Iterable[str]) -> bool:
+    """Return whether a header has cells that are rarely names of columns."""
+    return any(VALUE.fullmatch(cell) for cell in header)
 
 
 def cells(path: Path) -> Iterator[tuple[str, list[str]]]:

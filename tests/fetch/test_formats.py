@@ -86,6 +86,29 @@ def test_tabs_are_read(tmp_path: Path, name: str) -> None:
     assert (task.input, task.output) == ("Which, say?", "tray; 3")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("mine.csv", "sep=,\ninput,output\n", "mine.csv:1: 'sep=,' is a note to Excel, which would be read as the header"),
+        ("mine.csv", '\ufeff"sep=;"\r\ninput;output\r\n', "mine.csv:1: '\"sep=;\"' is a note to Excel"),
+        ("mine.csv", "\nSEP=\t\ninput\toutput\n", "mine.csv:2: 'SEP=' is a note to Excel"),
+        ("mine.tsv", "input,output\na,b\n", "mine.tsv:1: the header has commas and no tabs; name the file .csv"),
+        (
+            "mine.csv",
+            "Where is it?,Here.\nWhat?,That.\n",
+            "mine.csv:1: no column 'input'; There are 'Where is it?', 'Here.'; if this",
+        ),
+        (
+            "mine.csv",
+            "a good film,1\na bad film,0\n",
+            "mine.csv:1: no column 'input'; There are 'a good film', '1'; if this line",
+        ),
+    ],
+)
+def test_first_line_that_is_no_header_is_named(tmp_path: Path, name: str, content: str, line: str) -> None:
+    assert refusal(tmp_path, name, content).startswith(line)
+
+
 @pytest.mark.parametrize("header", ["input, output", "input,output ", "input,\u00a0output", "input,\toutput"])
 def test_blank_in_a_header_is_named(tmp_path: Path, header: str) -> None:
     line = refusal(tmp_path, "mine.csv", f"{header}\na,b\n")
@@ -102,6 +125,7 @@ def test_blank_in_a_header_is_named(tmp_path: Path, header: str) -> None:
         (b"SQLite format 3\0", "a database"),
         (gzip.compress(CSV.encode(), mtime=0), "compressed with gzip"),
         (CSV.encode("utf-16"), "UTF-16 and not UTF-8"),
+        (b"{\\rtf1\\ansi Which tray?}", "RTF; save it as plain text, or a document as .docx"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS; run `git lfs pull`"),
         (b"\n <!DOCTYPE HTML>\n<title>Sign in</title>", "a web page"),
         (b"<html lang='en'>", "a web page"),
@@ -147,6 +171,11 @@ LONG = "x" * (formats.LONGEST + 1)
             "mine.jsonl:1: 'input' holds \\u0000 or half of a surrogate pair",
         ),
         ("mine.json", '[{"input": "\\u0000", "output": "b"}]', "mine.json: row 1: 'input' holds \\u0000 or half"),
+        (
+            "mine.json",
+            f'{{"data": [{{"input": "{LONG}{LONG}"}}]}}',
+            "mine.json:1: not JSON: a value of more than 10,000,000 characters at column 1; a file of rows must hold a list",
+        ),
         ("mine.json", f"[{ROW}, " + "9" * 5000 + "]", "mine.json:1: not JSON: Exceeds the limit"),
     ],
 )
@@ -164,7 +193,15 @@ def test_row_beyond_a_limit_is_one_line(tmp_path: Path, name: str, content: str 
         (f'[{ROW},\n{{"input": "a', "mine.json:2: not JSON: Unterminated string starting at at column 11"),
         (f"[{ROW},\n  NaN]", "mine.json:2: not JSON: NaN is not a JSON value at column 3"),
         (f"{ROW}\n{ROW}\n", "mine.json:2: not JSON: Extra data at column 1; name a file with one object per line .jsonl"),
-        (f'{{"data":\n[{ROW}]}}\n', "mine.json: must hold a list of objects, got an object"),
+        (f'{{"data":\n[{ROW}]}}\n', "mine.json: must hold a list of objects, got an object; its rows are in 'data': save that"),
+        (
+            f'{{"n": 1, "train": [{ROW}], "test": [{ROW}]}}',
+            "mine.json: must hold a list of objects, got an object; its rows are in 'train' and 'test': save that",
+        ),
+        (
+            '{"input": ["a"], "output": ["b"]}',
+            "mine.json: must hold a list of objects, got an object; it is written by columns",
+        ),
     ],
 )
 @pytest.mark.parametrize("size", [1, 7, 2**20])
