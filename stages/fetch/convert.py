@@ -2,15 +2,18 @@
 
 A program of its own, which stages.fetch.conversion starts for each file: the file may be hostile, so time and memory are
 limited. The parts of a PDF are its pages by number; other documents have one part, in Markdown. `missed` names what of a
-Word document is not read, such as equations.
+Word document is not read, such as equations and hidden text.
 """
 
 import codecs
+import copy
+import io
 import json
 import re
 import resource
 import sys
 import unicodedata
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,9 @@ UNSEEN = [
 ]
 HIDDEN = '[hidden], [aria-hidden="true"], [style*="display:none"], [style*="display: none"]'
 MARKS = ["a", "img", "b", "strong", "i", "em"]  # whose text alone is kept
+WORD = ("http://schemas.openxmlformats.org/wordprocessingml/2006/main", "http://purl.oclc.org/ooxml/wordprocessingml/main")
+RUNS = {f"{{{space}}}r" for space in WORD}
+TEXTS = re.compile(r"word/(?:document|footnotes|endnotes|styles)\d*\.xml")
 TITLES = "p[style-name='Title'] => h1:fresh"
 
 
@@ -85,12 +91,62 @@ def docx(path: Path) -> Found:
     import mammoth
     from bs4 import BeautifulSoup
 
-    with path.open("rb") as file:
-        page = mammoth.convert_to_html(
-            file, style_map=TITLES, include_embedded_style_map=False, convert_image=lambda _: [], external_file_access=False
-        )
+    file, hidden = _shown(path)
+    page = mammoth.convert_to_html(
+        file, style_map=TITLES, include_embedded_style_map=False, convert_image=lambda _: [], external_file_access=False
+    )
     unread = [message.message.rpartition(": ")[2] for message in page.messages if "element was ignored" in message.message]
-    return *_markdown(BeautifulSoup(page.value, "lxml")), sorted({re.split("[}:]", name)[-1] for name in unread})
+    missed = sorted({re.split("[}:]", name)[-1] for name in unread}) + ([f"hidden text ({hidden} runs)"] if hidden else [])
+    return *_markdown(BeautifulSoup(page.value, "lxml")), missed
+
+
+def _shown(path: Path) -> tuple[io.BytesIO, int]:
+    """Return a Word file without the runs that it hides, by themselves or by their style, and the number of these runs."""
+    from xml.etree import ElementTree
+
+    with zipfile.ZipFile(path) as archive:
+        if not any(b"vanish" in archive.read(name) for name in archive.namelist() if TEXTS.fullmatch(name)):
+            return io.BytesIO(path.read_bytes()), 0
+        parts = {name: archive.read(name) for name in archive.namelist() if name.endswith((".xml", ".rels"))}
+    trees = {name: ElementTree.fromstring(raw) for name, raw in parts.items() if TEXTS.fullmatch(name)}
+    styles = [style for tree in trees.values() for style in tree.iter() if style.tag in {f"{{{w}}}style" for w in WORD}]
+    hiding = {_value(style, "styleId") for style in styles if _vanishes(style)}
+    hidden = sum(_hide(tree, hiding) for tree in trees.values())
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, raw in parts.items():
+            archive.writestr(name, ElementTree.tostring(trees[name]) if name in trees else raw)
+    return file, hidden
+
+
+def _hide(tree: Any, hiding: set[str | None]) -> int:
+    """Remove the runs that are hidden, and return the number of those with text."""
+    hidden, rest = 0, [(tree, False)]
+    while rest:
+        element, by_style = rest.pop()
+        style = element.find("{*}pPr/{*}pStyle")
+        by_style = by_style if style is None else _value(style, "val") in hiding
+        kept = []
+        for child in element:
+            style = child.find("{*}rPr/{*}rStyle")
+            default = by_style or (style is not None and _value(style, "val") in hiding)
+            if child.tag in RUNS and (default if (own := _vanishes(child)) is None else own):
+                hidden += bool("".join(child.itertext()).strip())
+            else:
+                kept.append(child)
+        element[:] = kept
+        rest.extend((child, by_style) for child in kept)
+    return hidden
+
+
+def _vanishes(element: Any) -> bool | None:
+    """Return whether a run or a style hides its text, None if it leaves that open."""
+    found = element.find("{*}rPr/{*}vanish")
+    return None if found is None else _value(found, "val") not in ("0", "false", "off")
+
+
+def _value(element: Any, name: str) -> str | None:
+    return next((value for key, value in element.attrib.items() if key.rpartition("}")[2] == name), None)
 
 
 def html(path: Path) -> Found:
@@ -131,6 +187,8 @@ def _markdown(soup: Any) -> tuple[str, dict[str, str]]:
     for power in soup("sup"):  # 10<sup>6</sup> is not 106; a link is a footnote, and 1<sup>st</sup> an ordinal
         if not power.find("a") and (len(power.get_text()) == 1 or any(map(str.isdigit, power.get_text()))):
             power.insert_before("^")
+    for table in reversed(soup("table")):  # inner ones first
+        _repeat_spanning(table)
     highest = soup.find_all("h1")
     title = " ".join(highest[0].get_text().split()) if highest else ""
     if highest:
@@ -148,6 +206,38 @@ def _markdown(soup: Any) -> tuple[str, dict[str, str]]:
         "escape_underscores": False,
     }
     return title, {"": _plain(MarkdownConverter(**how).convert_soup(soup))}
+
+
+def _repeat_spanning(table: Any) -> None:
+    """Repeat each cell that spans several rows in all of them, so that no cell moves to another column."""
+    from bs4 import Tag
+
+    groups: dict[int, list[Any]] = {}
+    for row in table("tr"):
+        if row.find_parent("table") is table:
+            groups.setdefault(id(row.parent), []).append(row)
+    for rows in groups.values():
+        spanning: dict[int, tuple[Any, int]] = {}  # by column: the cell, and how many rows it still spans
+        for number, row in enumerate(rows):
+            cells = row(["td", "th"], recursive=False)
+            column, last, below = 0, max(spanning, default=-1), len(rows) - number - 1
+            while cells or column <= last:
+                if column in spanning:
+                    cell, left = spanning.pop(column)
+                    row.append(copy.copy(cell))
+                else:
+                    cell = cells.pop(0).extract() if cells else Tag(name="td")
+                    left = min(_span(cell, "rowspan"), below + 1) or below + 1  # 0: to the last row
+                    row.append(cell)
+                if left > 1:
+                    spanning[column] = (cell, left - 1)
+                column += _span(cell, "colspan") or 1
+
+
+def _span(cell: Any, name: str) -> int:
+    """Return how many rows or columns a cell spans."""
+    given = str(cell.get(name, "")).strip()
+    return int(given[:4]) if given.isdecimal() else 1
 
 
 def _plain(text: str) -> str:

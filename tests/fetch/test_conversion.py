@@ -10,6 +10,7 @@ from pypdf import PdfReader, PdfWriter
 from stages.errors import DataError
 from stages.fetch import conversion
 from stages.fetch.conversion import Converted, Unreadable
+from tests.fixtures import office
 from tests.fixtures.office import NAMESPACE, assembled, docx, pdf
 
 ENTITIES = "".join(f"<!ENTITY {name} '{f'&{before};' * 10}'>" for before, name in zip("abcdefghi", "bcdefghij", strict=True))
@@ -90,6 +91,30 @@ def test_elements_of_a_word_file_are_read_or_named(tmp_path: Path, body: str, te
     assert read(tmp_path, "a.docx", content) == Converted("a", {"": text}, missed)
 
 
+HIDDEN = "<w:rPr><w:vanish/></w:rPr>"
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "missed"),
+    [
+        (f"<w:p><w:r>{HIDDEN}<w:t>x</w:t></w:r><w:r><w:t>a</w:t></w:r></w:p>", "a", ["hidden text (1 runs)"]),
+        (f"<w:p><w:ins><w:r>{HIDDEN}<w:t>x</w:t></w:r></w:ins><w:r><w:t>a</w:t></w:r></w:p>", "a", ["hidden text (1 runs)"]),
+        ("<w:p><w:r><w:rPr><w:vanish w:val='0'/></w:rPr><w:t>a</w:t></w:r></w:p>", "a", []),
+        (f"<w:p><w:pPr>{HIDDEN}</w:pPr><w:r><w:t>a</w:t></w:r></w:p>", "a", []),
+        ("<w:p><w:r><w:rPr><w:rStyle w:val='Unseen'/></w:rPr><w:t>x</w:t></w:r></w:p>", "", ["hidden text (1 runs)"]),
+        ("<w:p><w:pPr><w:pStyle w:val='Unseen'/></w:pPr><w:r><w:t>x</w:t></w:r></w:p>", "", ["hidden text (1 runs)"]),
+    ],
+    ids=["run", "inserted run", "shown again", "mark of a paragraph", "style of characters", "style of a paragraph"],
+)
+def test_hidden_text_of_a_word_file_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, text: str, missed: list[str]
+) -> None:
+    style = f'<w:style w:type="paragraph" w:styleId="Unseen"><w:name w:val="Unseen"/>{HIDDEN}</w:style>'
+    monkeypatch.setattr(office, "STYLES", office.STYLES + style)
+    content = docx(body=f"<w:document {NAMESPACE}><w:body>{body}</w:body></w:document>")
+    assert read(tmp_path, "a.docx", content) == Converted("a", {"": text}, missed)
+
+
 @pytest.mark.parametrize("line", ["/g12/g45/g3/g88", "/uni0041/uni0042/uni0043", "\\001\\002\\003 ab"])
 def test_page_in_a_font_without_characters_has_no_text(tmp_path: Path, line: str) -> None:
     assert read(tmp_path, "a.pdf", pdf(["Text."], [line])) == Converted("a", {"1": "Text.", "2": ""}, [])
@@ -112,6 +137,14 @@ def test_page_that_names_paths_has_a_text(tmp_path: Path, line: str) -> None:
         ("<ul><li>one<li>two</ul><p>a<p>b", ("a", "- one\n- two\n\na\n\nb")),
         ("<table><tr><th>plan<th>fee<tr><td>Gold<td>$3</table>", ("a", "| plan | fee |\n| --- | --- |\n| Gold | $3 |")),
         ("<table><tr><td>plan<td>fee<tr><td>Gold<td>$3</table>", ("a", "| plan | fee |\n| --- | --- |\n| Gold | $3 |")),
+        (
+            "<table><tr><th>plan<th>fee<th>for<tr><td rowspan=2>Gold<td>$3<td rowspan=9>all<tr><td>$4</table>",
+            ("a", "| plan | fee | for |\n| --- | --- | --- |\n| Gold | $3 | all |\n| Gold | $4 | all |"),
+        ),
+        (
+            "<table><tr><td rowspan=0>a<td colspan=2>b<td rowspan=2>c<tr><td>d<tr></table>",
+            ("a", "| a | b | | c |\n| --- | --- | --- | --- |\n| a | d |  | c |\n| a |"),
+        ),
         ("<h1>Fees<button>Copy</button></h1><p hidden>x<p style='color:red;display: none'>y<p>$3", ("Fees", "$3")),
         ("<pre># no heading</pre><h1>x</h1><h1>y</h1>", ("x", "```\n# no heading\n```\n\n## y")),
     ],
