@@ -26,7 +26,13 @@ from stages.params import DocumentsData
 from stages.records import UNANSWERABLE, Document, Task, first_problem, parsed
 from stages.text.passages import is_cjk
 
-TEXTS, TABLES = (".md", ".markdown", ".txt"), (".csv", ".tsv")
+MARKDOWN = (".md", ".markdown")
+TEXTS, TABLES = (*MARKDOWN, ".txt"), (".csv", ".tsv")
+# YAML between lines of ---, which begins with a key; a rule above a text has none.
+FRONT = re.compile(
+    r"\s*---[ \t]*\n(?:#.*\n)*[\w-]+:(?:[ \t].*)?\n(?:(?!---[ \t]*$|\.\.\.[ \t]*$).*\n)*(?:---|\.\.\.)[ \t]*(?:\n|$)"
+)
+MARKS = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})|`[^`\n]*`|<!--", re.MULTILINE)  # a comment within code is text
 NAMED = 5  # of the files that are passed over
 
 log = logging.getLogger(__name__)
@@ -90,6 +96,7 @@ def _folder(data: DocumentsData) -> Iterator[tuple[str, str, str]]:
     paths = sorted(folder.rglob("*"))
     foreign = [path for path in paths if path.suffix.lower() in conversion.LIBRARIES and path.is_file() and path not in outside]
     converted = conversion.converted(foreign)
+    unread: dict[str, list[str]] = defaultdict(list)  # of Markdown files, the name of a file for each part
     for path in paths:
         name, suffix = printable(path.relative_to(folder).as_posix()), path.suffix.lower()
         try:
@@ -98,7 +105,7 @@ def _folder(data: DocumentsData) -> Iterator[tuple[str, str, str]]:
             if suffix in (*TEXTS, *TABLES, *conversion.LIBRARIES):
                 _require_file(path)
             if suffix in TEXTS:
-                yield name, *_text(path)
+                yield name, *_text(path, name, unread)
             elif suffix in TABLES:
                 yield from _table(path, name)
             elif suffix in conversion.LIBRARIES:
@@ -108,6 +115,10 @@ def _folder(data: DocumentsData) -> Iterator[tuple[str, str, str]]:
         except DataError as error:
             line, _, why = str(error).removeprefix(str(path)).partition(": ")
             log.warning("%s%s: left out: %s", name, line, why)
+    for what, names in unread.items():
+        found = list(dict.fromkeys(names))
+        named = ", ".join(found[:NAMED]) + (", …" if len(found) > NAMED else "")
+        log.warning("documents/: %d %s in %d files not read: %s", len(names), what, len(found), named)
     _warn_of_others([path for path in paths if path.is_file() and not path.name.startswith(".")])
 
 
@@ -147,15 +158,42 @@ def _require_file(path: Path) -> None:
         raise Unreadable("its name is not UTF-8; rename the file")
 
 
-def _text(path: Path) -> tuple[str, str]:
+def _text(path: Path, name: str, unread: dict[str, list[str]]) -> tuple[str, str]:
+    """Return title and text of a file, and add its name to `unread` for each part of Markdown that is not read."""
     with formats.opened(path, is_text=True):  # refuses a file of another form, such as a PDF called .md
         pass
     lines = [line.replace("\0", "") for line in files.lines(path)]
-    text = "\n".join(lines).strip("\n")
+    text = "\n".join(lines)
+    if path.suffix.lower() in MARKDOWN:
+        if front := FRONT.match(text):
+            text = text[front.end() :]
+            unread["blocks of front matter"].append(name)
+        text, comments = _without_comments(text)
+        if comments:
+            unread["HTML comments"] += [name] * comments
+    text = text.strip("\n")
     if not text.strip():
         raise Unreadable("empty")
     first, _, rest = text.partition("\n")
     return (first[2:].strip(), rest) if first.startswith("# ") else (path.stem, text)
+
+
+def _without_comments(text: str) -> tuple[str, int]:
+    """Return Markdown without its HTML comments, and their number; one that does not end is text."""
+    kept, comments, place, start = [], 0, 0, 0
+    while mark := MARKS.search(text, place):
+        place = mark.end()
+        if fence := mark["fence"]:
+            end = re.compile(rf"^ {{0,3}}{fence}", re.MULTILINE).search(text, place)
+        else:
+            end = re.compile("-->").search(text, place) if mark[0] == "<!--" else mark
+        if not end:
+            break
+        place = end.end()
+        if mark[0] == "<!--":
+            kept.append(text[start : mark.start()])
+            comments, start = comments + 1, place
+    return "".join([*kept, text[start:]]), comments
 
 
 def _table(path: Path, name: str) -> Iterator[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,45 @@ def test_a_text_stands_below_its_title(folder: Path, name: str, content: bytes, 
     assert texts(folder)[name] == text
 
 
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("---\ntitle: Fees\ntags:\n  - a\n---\n\n# Fees\n$3", "# Fees\n$3"),
+        ("---\n# made by x\nlayout: page\n...\n$3", "# b\n$3"),
+        ("---\nA rule, and a text: $3\n---\nmore", "# b\n---\nA rule, and a text: $3\n---\nmore"),
+        ("---\ntitle: no end\n\n$3", "# b\n---\ntitle: no end\n\n$3"),
+        ("<!-- license\nMIT -->\n# Fees\n$3 <!-- or\n$4? -->a year", "# Fees\n$3 a year"),
+        ("Write `<!-- x -->`.\n```html\n<!-- y -->\n```\n<!-- z -->", "# b\nWrite `<!-- x -->`.\n```html\n<!-- y -->\n```"),
+        ("$3 <!-- no end\n```\nx", "# b\n$3 <!-- no end\n```\nx"),
+    ],
+)
+def test_front_matter_and_comments_are_not_read(folder: Path, content: str, text: str) -> None:
+    (folder / "documents" / "b.md").write_text(content, encoding="utf-8")
+    (folder / "documents" / "c.txt").write_text(content, encoding="utf-8")
+    found = texts(folder)
+    assert found["b.md"] == text
+    assert content.strip("\n").removeprefix("# ") in found["c.txt"]
+
+
+def test_front_matter_and_comments_are_counted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("b.md", "c.md"):
+        (folder / "documents" / name).write_text("---\na: b\n---\n<!-- x -->$3<!-- y -->", encoding="utf-8")
+    with caplog.at_level(logging.WARNING):
+        texts(folder)
+    assert caplog.messages == [
+        "documents/: 2 blocks of front matter in 2 files not read: b.md, c.md",
+        "documents/: 4 HTML comments in 2 files not read: b.md, c.md",
+    ]
+
+
+@pytest.mark.parametrize("part", ["<!-- ", "`", "```\n", "---\na: b\n", "-->", "    ```", "<!--`\n"])
+def test_markdown_is_read_in_linear_time(folder: Path, part: str) -> None:
+    start = time.process_time()
+    documents._without_comments(part * 300_000)
+    documents.FRONT.match("---\na: b\n" + part * 300_000)
+    assert time.process_time() - start < 10
+
+
 def test_table_gives_one_document_per_row(folder: Path) -> None:
     table = '\ufeffplan,fee,note\r\nBlue,$1,\r\nRed,$2,"a, b"\r\nbroken\r\n'
     (folder / "documents" / "plans.csv").write_bytes(table.encode())
@@ -119,6 +159,12 @@ def test_rows_without_a_name_are_left_out_and_counted(folder: Path, caplog: pyte
         ("b.txt", b"\xff\xfe\x00", "not UTF-8"),
         ("b.md", b"", "empty"),
         ("b.md", b" \r\n", "empty"),
+        ("b.md", b"<!-- to do -->\n", "empty"),
+        (
+            "b.txt",
+            b"{\\rtf1\\ansi The fee is $3.}",
+            "b.txt: left out: the file is RTF; save it as plain text, or a document as .docx",
+        ),
         ("b.csv", b"", "empty"),
         ("b.csv", b",,\n , ,\n", "b.csv: left out: empty"),
         ("b.csv", b"plan;fee\nBlue;$1\n", "b.csv:1: left out: separated by ';'; save it with commas"),
