@@ -1,4 +1,4 @@
-"""Read the turns of a chat in a column: the messages of OpenAI's format, with calls of tools, or those of ShareGPT."""
+"""Read the turns of a chat in a column: the messages of OpenAI's format or those of ShareGPT, with calls of tools."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,10 @@ MOST_TURNS = 400  # each answer is rendered after all turns before it, so time g
 MESSAGES_LIKE = 'a list like [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
 CALLS_LIKE = 'a list like [{"type": "function", "function": {"name": "…", "arguments": {}}}]'
 TOOLS_LIKE = 'a list like [{"type": "function", "function": {"name": "…", "parameters": {}}}]'
-# What ShareGPT calls the roles; its other speakers, such as observation, are refused.
+CALLER = "function_call"  # the speaker whose text is a call of a tool, or a list of them, as JSON
+# What ShareGPT calls the roles; its other speakers are refused.
 SPEAKERS: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+SPEAKERS |= {CALLER: "assistant", "observation": "tool", "tool": "tool"}
 TRAINED: dict[str, dict[Any, bool]] = {"weight": {0: False, 1: True}, "train": {False: False, True: True}}
 REASONING = ("reasoning_content", "reasoning", "thinking")  # names of one thing
 FURTHER: dict[Role, tuple[str, ...]] = {  # keys of OpenAI's messages by role
@@ -40,12 +42,12 @@ def read(place: str, name: str, value: Any) -> list[Message]:
         content = as_text(place, f"{name}[{number}].{text}", turn.get(text))
         further = FURTHER.get(role, ()) if says == "role" else ()
         _refuse_unknown(where, turn, (says, text, *TRAINED, *further))
-        message = Message(
-            role=role,
-            content=content,
-            trained=_trained(where, turn, role),
-            **_further(place, f"{name}[{number}]", turn, further),
-        )
+        if says == "from" and turn[says] == CALLER:
+            calls = content if content.lstrip().startswith("[") else f"[{content}]"
+            content, fields = "", {"tool_calls": _calls(place, f"{name}[{number}]", text, calls)}
+        else:
+            fields = _further(place, f"{name}[{number}]", turn, further)
+        message = Message(role=role, content=content, trained=_trained(where, turn, role), **fields)
         if role != "system" and not content.strip() and not message.tool_calls:
             raise DataError(f"{where}.{text} is empty; fill in or delete the row")
         found.append(message)
@@ -115,7 +117,7 @@ def _role(where: str, says: str, turn: Mapping[str, Any], before: Message | None
     wanted = repr(allowed[0]) if says == "role" else f"one of {', '.join(w for w, r in SPEAKERS.items() if r == allowed[0])}"
     rule = "tools answer the calls" if before and before.tool_calls else "user and assistant take turns"
     if known == "tool":
-        rule += "; a tool's turn follows an assistant's turn with tool_calls"
+        rule += f"; a tool's turn follows {'a function_call' if says == 'from' else 'an assistant turn with tool_calls'}"
     raise DataError(f"{where}.{says} must be {wanted}, got {str(given)[:40]!r}; {rule}")
 
 
@@ -148,9 +150,13 @@ def _further(place: str, where: str, turn: Mapping[str, Any], names: tuple[str, 
         raise DataError(f"{place}: {where}: {' and '.join(n for n in REASONING if turn.get(n))} differ; keep one of them")
     found: dict[str, Any] = {**texts, **({"reasoning": thoughts.pop()} if thoughts else {})}
     if "tool_calls" in names and turn.get("tool_calls"):
-        calls = _objects(f"{place}: {where}.tool_calls", turn["tool_calls"], CALLS_LIKE)
-        found["tool_calls"] = tuple(_call(place, f"{where}.tool_calls[{n}]", call) for n, call in enumerate(calls, start=1))
+        found["tool_calls"] = _calls(place, where, "tool_calls", turn["tool_calls"])
     return found
+
+
+def _calls(place: str, where: str, key: str, value: Any) -> tuple[ToolCall, ...]:
+    calls = _objects(f"{place}: {where}.{key}", value, CALLS_LIKE)
+    return tuple(_call(place, f"{where}.{key}[{n}]", call) for n, call in enumerate(calls, start=1))
 
 
 def _call(place: str, where: str, given: dict[str, Any]) -> ToolCall:

@@ -143,6 +143,15 @@ def test_call_in_another_spelling_is_the_same_call(tmp_path: Path, turn: Turn) -
     assert task(tmp_path, [ASKED, turn]).tool_calls[0].arguments == '{"city": "Rom"}'
 
 
+@pytest.mark.parametrize("calls", ['{"name": "weather", "arguments": {"city": "Rom"}}', json.dumps([CALL | {"id": None}])])
+def test_calls_of_sharegpt_are_those_of_openai(tmp_path: Path, calls: str) -> None:
+    said = [("human", ASKED["content"]), ("function_call", calls), ("observation", "21"), ("gpt", ANSWERED["content"])]
+    turns = [{"from": speaker, "value": text} for speaker, text in said]
+    same = [ASKED, CALLING | {"tool_calls": [CALL | {"id": None}]}, {"role": "tool", "content": "21"}, ANSWERED]
+    assert task(tmp_path, turns) == task(tmp_path, same)
+    assert task(tmp_path, turns[:2]).tool_calls == task(tmp_path, same[:2]).tool_calls
+
+
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
 def test_thoughts_have_several_names(tmp_path: Path, key: str) -> None:
     found = task(tmp_path, openai({}, {key: "hm"}, {}, {key: "so"}))
@@ -195,6 +204,18 @@ CALLS_REFUSED: list[tuple[str, list[Turn], str]] = [
     ("many turns", [ASKED, ANSWERED] * 201, "'messages' has 402 turns, more than 400; divide the chat into several rows"),
     ("half a character", [ASKED, called('{"a": "\\ud83d"}')], "'messages[2].tool_calls[1].function.arguments' holds"),
     ("object of a tool", [ASKED, CALLING, TOLD | {"content": {"t": 21}}, ANSWERED], "'messages[3].content' must be text"),
+    ("ShareGPT, no JSON", sharegpt({}, {"from": "function_call", "value": "f()"}), "messages[2].value is not JSON"),
+    ("ShareGPT, no call", sharegpt({}, {"from": "function_call", "value": ""}), "messages[2].value is empty"),
+    (
+        "ShareGPT, no answer of the tool",
+        sharegpt({}, {"from": "function_call", "value": '{"name": "f"}'}, {"from": "gpt"}),
+        "messages[3].from must be one of observation, tool, got 'gpt'; tools answer the calls",
+    ),
+    (
+        "ShareGPT, an answer to no call",
+        sharegpt({}, {}, {"from": "observation"}),
+        "messages[3].from must be one of human, user, got 'observation'; user and assistant take turns; a tool's turn",
+    ),
     ("two thoughts", openai({}, {"reasoning": "a", "thinking": "b"}, {}, {}), "messages[2]: reasoning and thinking differ"),
     ("thoughts of a user", openai({"thinking": "b"}, {}), "messages[1] has 'thinking', which would be lost"),
 ]
