@@ -7,12 +7,11 @@ from typing import Any
 
 from stages.errors import DataError
 from stages.fetch.formats import kind_of
-from stages.fetch.recognition import NEEDED
 from stages.fetch.strict_json import loads
 from stages.fetch.table import as_text
 
 OPTIONS_LIKE = 'an object like {"A": "…", "B": "…"}, a list of texts, or a list of pairs like ["A", "…"]'
-RIGHT = NEEDED["question/options/answer"]["output"]  # columns with the right option, in lower case
+RIGHT = ("answer_idx", "answer_index", "answerkey", "answer")  # columns with the right option, in lower case
 
 
 def texts(place: str, name: str, value: Any) -> dict[str, str]:
@@ -54,11 +53,18 @@ def right(place: str, name: str, value: Any, options: dict[str, str]) -> str:
     answer = as_text(place, name, value).strip()
     named = {text for letter, text in options.items() if answer in (letter, text)}
     if len(named) != 1:
+        hint = "give the letter or the text of one, or a JSON number that counts from 0"
+        if answer.isdecimal() and int(answer[:4]) < len(options):
+            hint = f"if it counts from 0, set data.labels={codes(len(options))}"
         raise DataError(
-            f"{place}: {name!r} is {answer[:40]!r}, which names {len(named)} of the options {', '.join(options)}; give the "
-            "letter or the text of one, or a JSON number that counts from 0"
+            f"{place}: {name!r} is {answer[:40]!r}, which names {len(named)} of the options {', '.join(options)}; {hint}"
         )
     return named.pop()
+
+
+def codes(count: int) -> str:
+    """Return the data.labels that name options by their position from 0, for numbers that are texts, as in CSV."""
+    return f"{{{', '.join(f'{number}: {letter}' for number, letter in enumerate(ascii_uppercase[:count]))}}}"
 
 
 def refuse_contradiction(place: str, name: str, row: Mapping[str, Any], options: dict[str, str], answer: str) -> None:

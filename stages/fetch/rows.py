@@ -129,7 +129,7 @@ def _from_columns(place: str, row: Mapping[str, Any], data: NamedRows) -> dict[s
     name = columns.output or ""
     if columns.options:
         given = options.texts(place, columns.options, row[columns.options])
-        right = options.right(place, name, row[name], given)
+        right = options.right(place, name, _named(place, name, row[name], data.labels), given)
         options.refuse_contradiction(place, name, row, given, right)
         return asked | {"history": (), "output": right, "choices": tuple(given.values())}
     return asked | {"history": (), "output": _output(place, name, _named(place, name, row[name], data.labels), data.task)}
@@ -192,6 +192,10 @@ def _named(place: str, name: str, value: Any, labels: Mapping[str, str] | None) 
     if labels is None:
         return value
     code = _code(value) or as_text(place, name, value).strip()
+    if code not in labels and (
+        code in ("True", "False") or NUMBER.fullmatch(code)
+    ):  # as pandas writes true and 1 in a CSV file
+        code = code.lower().partition(".")[0]
     if code not in labels:
         there = f"{place}: {name!r} is {code[:40]!r}, but data.labels has names for {', '.join(labels)}"
         bare = code.lower() in ("yes", "no", "on", "off", "y", "n") and not labels.keys().isdisjoint(("true", "false"))
@@ -207,6 +211,8 @@ def _code(value: Any) -> str | None:
 
 
 def _output(place: str, name: str, value: Any, kind: TaskKind) -> str:
+    if isinstance(value, list) and all(isinstance(text, str) for text in value) and len(set(value)) == 1:
+        value = value[0]  # SQuAD lists the answers of several people
     if kind == "extraction" and isinstance(value, dict):
         value = json.dumps(value, ensure_ascii=False)
     if kind == "classification" and (code := _code(value)):

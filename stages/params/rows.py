@@ -102,7 +102,8 @@ class RowsData(Section):
     """Your own rows from a CSV, JSON or JSONL file, or from the hub; without a hub `path` replaces it.
 
     With `splits`, `path` is a folder with a file for each, and the shares `valid` and `test` apply to those it leaves out.
-    `labels` gives the name of each label that the file holds as a number or a code, as `id2label` of a model does.
+    `labels` gives the name of each label that the file holds as a number or a code, as `id2label` of a model does; of a
+    choice, the letter or the text of the option.
     `orders` is the number of orders of its options in which a test question is asked; a training row gets one random order.
     0: all orders are as in the file.
     """
@@ -130,8 +131,8 @@ class RowsData(Section):
             )
         if self.orders and self.task != "choice":
             raise ValueError(f"orders = {self.orders} with task = {self.task}: only task: choice has options; set it to 0")
-        if self.labels and self.task != "classification":
-            raise ValueError(f"labels with task = {self.task}: only task: classification has labels; set it to null")
+        if self.labels and self.task not in ("classification", "choice"):
+            raise ValueError(f"labels with task = {self.task}: only classification and choice have labels; set it to null")
         if self.wordings and named and named.messages:
             raise ValueError("wordings write the prompt from columns, but columns.messages holds whole chats; set it to []")
         if self.also and named and named.messages:

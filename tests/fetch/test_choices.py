@@ -74,7 +74,7 @@ BAD: list[tuple[str, Any, str, str]] = [
     ("a number as text", {"A": "x", "B": 2}, "A", "'options' must be text"),
     ("no such letter", {"A": "x", "B": "y"}, "C", "'answer_idx' is 'C', which names 0 of the options A, B"),
     ("a letter that is another's text", {"A": "B", "B": "y"}, "B", "names 2 of the options A, B"),
-    ("an index as text", ["x", "y"], "1", "names 0 of the options A, B; give the letter or the text of one"),
+    ("an index as text", ["x", "y"], "1", "names 0 of the options A, B; if it counts from 0, set data.labels={0: A, 1: B}"),
     ("blank", {"A": "x", "B": "y"}, " ", "names 0 of the options"),
 ]
 
@@ -90,6 +90,11 @@ def test_unusable_options_are_refused_with_their_place(tmp_path: Path, options: 
 
 
 MANY = [asked(DRUGS, "A", f"Question {number}?") for number in range(200)]
+
+
+def test_labels_name_the_options_that_numbers_mean(tmp_path: Path) -> None:
+    (task,) = read(tmp_path, [asked(["x", "y"], "1")], "csv", labels={0: "A", 1: "B"})["train"]
+    assert task.output == "The correct answer is y."
 
 
 def test_each_order_moves_every_option(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def test_labels_of_the_data_are_the_choices_of_every_row(tmp_path: Path) -> None
         ([str(number) for number in range(40)], "40 different labels in 40 rows are not classes; set data.task=text"),
         (["good", 1], "mine.jsonl:2: 'output' is 1, not a label's name; set data.labels"),
         ([1.0, 0.0], "mine.jsonl:1: 'output' is 1, not a label's name; set data.labels"),
-        ([["good"], ["bad"]], "mine.jsonl:1: 'output' is a list, but a classification has one label per row"),
+        ([["good", "bad"], ["bad"]], "mine.jsonl:1: 'output' is a list, but a classification has one label per row"),
         ([True, False], "mine.jsonl:1: 'output' is true, not a label's name; set data.labels"),
         (["good", " "], "mine.jsonl:2: 'output' is empty"),
     ],
@@ -310,6 +310,8 @@ NAMES = {"0": "negative", "1": "positive"}
             ["t", "f"],
         ),
         ("mine.jsonl", '{"input": "a", "output": 1.0}\n{"input": "b", "output": 0.0}\n', NAMES, ["positive", "negative"]),
+        ("mine.csv", "input,output\na,1.0\nb,0.0\n", NAMES, ["positive", "negative"]),
+        ("mine.csv", "input,output\na,True\nb,False\n", {True: "t", False: "f"}, ["t", "f"]),
         ("mine.tsv", "input\toutput\na\t1.0\nb\t2.0\n", {"1.0": "bad", "2.0": "good"}, ["bad", "good"]),
         ("mine.csv", "input,output\na,1\nb,2\nc,5\n", {1: "bad", 2: "bad", 5: "good"}, ["bad", "bad", "good"]),
     ],
@@ -320,6 +322,8 @@ NAMES = {"0": "negative", "1": "positive"}
         "codes",
         "truth values",
         "floats",
+        "floats in CSV",
+        "truth values in CSV",
         "digits of pandas",
         "several codes of one class",
     ],
@@ -330,6 +334,12 @@ def test_codes_get_the_names_of_their_labels(
     tasks = read(save(tmp_path, name, content), task="classification", labels=labels)
     assert [task.output for task in tasks] == expected
     assert {task.choices for task in tasks} == {tuple(sorted({*expected}))}
+
+
+@pytest.mark.parametrize("task", ["text", "classification"])
+def test_list_of_one_answer_is_the_answer(tmp_path: Path, task: str) -> None:
+    path = jsonl(tmp_path, [{"input": "a", "output": ["x"]}, {"input": "b", "output": ["y", "y"]}])
+    assert [found.output for found in read(path, task=task)] == ["x", "y"]
 
 
 def test_label_of_a_chat_gets_its_name(tmp_path: Path) -> None:
