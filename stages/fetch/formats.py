@@ -24,6 +24,13 @@ KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", 
 LONGEST = 10_000_000  # characters of a row
 MOST_COLUMNS = 1000
 CHUNK = 2**20
+# What stands where JSON ends, and its cause.
+CAUSES = (
+    (re.compile(r"//|/\*|#"), "JSON has no comments: delete them"),
+    (re.compile(r"'"), "write keys and texts in double quotes (Python: json.dumps)"),
+    (re.compile(r"(?:True|False|None)\b"), "write true, false and null (Python: json.dumps)"),
+    (re.compile(r",\s*$|[]}]"), "delete the comma at the end"),
+)
 LONGEST_WORD = 20  # of JSON, such as -Infinity or \ud83d; where a piece cuts one, the error stands at its beginning
 
 # NUL, and surrogates, which come from bytes that are not UTF-8 and from half an escaped pair such as \ud83d in JSON.
@@ -50,6 +57,8 @@ OTHERS = {  # how files of other forms begin
     b"version https://git-lfs": "a pointer of Git LFS; run `git lfs pull`",
     b"<!doctype html": f"a web page; {SAVE}",
     b"<html": f"a web page; {SAVE}",
+    b"<table": f"a web page, as some programs name .xls; {SAVE}",
+    b"<meta": f"a web page, as some programs name .xls; {SAVE}",
     b"<?xml": f"XML; {SAVE}",
 }
 
@@ -281,7 +290,7 @@ class _Values:
 
     def error(self, why: str, hint: str) -> DataError:
         """Return an error at the next sign."""
-        before = self._text[: self._place]
+        before, hint = self._text[: self._place], _cause(self._text, self._place) or hint
         line = self._line + before.count("\n")
         column = self._place - before.rfind("\n") if "\n" in before else self._column + self._place
         return DataError(f"{self._name}:{line}: not JSON: {why} at column {column}; {hint}")
@@ -304,10 +313,16 @@ def decoded(text: str, name: str, number: int, hint: str) -> Any:
     try:
         return loads(text)
     except json.JSONDecodeError as error:
-        where = f"{name}:{number + error.lineno - 1}"
+        where, hint = f"{name}:{number + error.lineno - 1}", _cause(text, error.pos) or hint
         raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}; {hint}") from None
     except ValueError as error:
         raise DataError(f"{name}:{number}: not JSON: {error}; {hint}") from None
+
+
+def _cause(text: str, place: int) -> str:
+    """Return a hint if the text at a place shows why it is not JSON, otherwise ""."""
+    start = text[place : place + LONGEST_WORD]
+    return next((hint for pattern, hint in CAUSES if pattern.match(start)), "")
 
 
 def within(value: Any) -> str:

@@ -27,6 +27,8 @@ STYLE_LIKE = 'an object like {"min_words": 5, "max_words": 40, "required": ["…
 
 MANY, LARGE = 20, 0.1  # rows with one prompt, and their share of all, that are warned of
 
+# What spreadsheets and pandas write for a value that they do not have.
+LOST = ("nan", "#N/A", "#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "#NUM!", "#NULL!")
 NUMBER = re.compile(r"-?\d+(\.0+)?")  # a label in a CSV file that may stand for a name
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, S
     seen: set[int] = set()  # hashes, since a million rows take a tenth of the memory of their ids
     alike = Counter[int]()  # rows by the key of their split
     labels = Counter[str]()
+    lost = Counter[str]()
     repeated = 0
     for published, (place, row) in ((split, row) for split, rows in table.rows.items() for row in rows):
         key, task = _task(place, row, data, seed)
@@ -54,6 +57,8 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, S
             repeated += 1
             continue
         seen.add(hash((published, task.id)))
+        if task.output in LOST:
+            lost[task.output] += 1
         split = published
         if split in ("", "train"):
             split = _split(key, data.shares, seed)
@@ -67,6 +72,8 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, S
             splits[split].append(each)
     if repeated:
         log.warning("%s: %d rows left out, each an exact repetition of an earlier one", path, repeated)
+    if lost:
+        log.warning("%s: %d answers are %s, which stands for a lost value; check them", path, lost.total(), " or ".join(lost))
     most, total = max(alike.values(), default=0), alike.total()
     if not data.columns.group and data.shares["train"] < 1 and most >= MANY and most > LARGE * total:
         log.warning(

@@ -27,11 +27,11 @@ NEEDED = ("messages", "output", "options", "group")  # in every JSON object; a r
 def read(path: Path, columns: dict[str, str]) -> Iterator[Row]:
     """Yield the rows of a file, each with its place; `columns` maps fields to the column names to look for."""
     suffix = path.suffix.lower()
-    if suffix not in (".csv", ".tsv", ".json", ".jsonl"):
-        raise DataError(f"{path}: must end in .csv, .tsv, .json (a list of objects) or .jsonl (one object per line)")
     if not path.exists():
         raise DataError(f"{path}: no such file; set data.path")
     with formats.opened(path) as source:
+        if suffix not in (".csv", ".tsv", ".json", ".jsonl"):
+            raise DataError(f"{path}: must end in .csv, .tsv, .json (a list of objects) or .jsonl (one object per line)")
         if suffix in (".csv", ".tsv"):
             yield from records(path, columns, formats.cells(source))
         else:
@@ -70,7 +70,8 @@ def objects(path: Path, columns: dict[str, str], values: Iterable[tuple[str, Any
     known: dict[str, None] = {}
     for place, value in values:
         if not isinstance(value, dict):
-            raise DataError(f'{place}: must be an object like {{"input": "…", "output": "…"}}, got {kind_of(value)}')
+            hint = "; name a file with one list .json" if isinstance(value, list) and path.suffix.lower() == ".jsonl" else ""
+            raise DataError(f'{place}: must be an object like {{"input": "…", "output": "…"}}, got {kind_of(value)}{hint}')
         value = {**value, **_inner(value, columns.values())}
         known.update(dict.fromkeys(value))
         if len(known) > MOST_COLUMNS:

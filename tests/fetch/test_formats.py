@@ -129,12 +129,41 @@ def test_blank_in_a_header_is_named(tmp_path: Path, header: str) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS; run `git lfs pull`"),
         (b"\n <!DOCTYPE HTML>\n<title>Sign in</title>", "a web page"),
         (b"<html lang='en'>", "a web page"),
+        (b"<table border=1><tr><td>input</td></tr></table>", "a web page, as some programs name .xls"),
+        (b'<meta http-equiv="Content-Type"><table>', "a web page"),
         (b"\xef\xbb\xbf<?xml version='1.0'?>", "XML"),
     ],
 )
 @pytest.mark.parametrize("name", ["mine.csv", "mine.tsv", "mine.json", "mine.jsonl"])
 def test_file_of_another_form_is_named(tmp_path: Path, name: str, content: bytes, what: str) -> None:
     assert refusal(tmp_path, name, content).startswith(f"{name}: the file is {what}")
+
+
+@pytest.mark.parametrize("name", ["mine.jsonl.gz", "mine.txt", "mine"])
+def test_file_of_another_ending_is_named_by_its_form(tmp_path: Path, name: str) -> None:
+    assert (
+        refusal(tmp_path, name, gzip.compress(CSV.encode(), mtime=0)) == f"{name}: the file is compressed with gzip; unpack it"
+    )
+    assert refusal(tmp_path, name, CSV).startswith(f"{name}: must end in .csv, .tsv, .json")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("mine.json", f"// export\n[{ROW}]", "JSON has no comments: delete them"),
+        ("mine.json", f"[/* one */ {ROW}]", "JSON has no comments: delete them"),
+        ("mine.jsonl", f"# export\n{ROW}\n", "JSON has no comments: delete them"),
+        ("mine.jsonl", f"{ROW} # one\n", "JSON has no comments: delete them"),
+        ("mine.jsonl", f"{ROW},\n{ROW}\n", "delete the comma at the end"),
+        ("mine.json", f"[{ROW},]", "delete the comma at the end"),
+        ("mine.json", '[{"input": "a", "output": "b",}]', "delete the comma at the end"),
+        ("mine.jsonl", "{'input': 'a'}\n", "write keys and texts in double quotes (Python: json.dumps)"),
+        ("mine.jsonl", '{"input": None}\n', "write true, false and null (Python: json.dumps)"),
+        ("mine.jsonl", f"[{ROW}]", "name a file with one list .json"),
+    ],
+)
+def test_cause_of_broken_json_is_named(tmp_path: Path, name: str, content: str, hint: str) -> None:
+    assert refusal(tmp_path, name, content).endswith(f"; {hint}")
 
 
 LONG = "x" * (formats.LONGEST + 1)

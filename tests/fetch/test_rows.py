@@ -336,6 +336,13 @@ def test_codes_get_the_names_of_their_labels(
     assert {task.choices for task in tasks} == {tuple(sorted({*expected}))}
 
 
+def test_answers_that_stand_for_lost_values_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = save(tmp_path, "mine.csv", "input,output\na,nan\nb,#NAME?\nc,#NAME?\nd,banana\n")
+    with caplog.at_level(logging.WARNING):
+        assert len(read(path)) == 4
+    assert caplog.messages == [f"{path}: 3 answers are nan or #NAME?, which stands for a lost value; check them"]
+
+
 @pytest.mark.parametrize("task", ["text", "classification"])
 def test_list_of_one_answer_is_the_answer(tmp_path: Path, task: str) -> None:
     path = jsonl(tmp_path, [{"input": "a", "output": ["x"]}, {"input": "b", "output": ["y", "y"]}])
