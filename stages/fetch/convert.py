@@ -26,7 +26,13 @@ UNSEEN = [
     *("head", "nav", "aside", "footer", "script", "style", "noscript", "template", "svg", "iframe"),
     *("button", "input", "select", "textarea"),
 ]
-HIDDEN = '[hidden], [aria-hidden="true"], [style*="display:none"], [style*="display: none"]'
+STYLES = ("display:none", "display: none", "visibility:hidden", "visibility: hidden")
+HIDDEN = ", ".join(["[hidden]", '[aria-hidden="true"]', *(f'[style*="{style}" i]' for style in STYLES)])
+OTHERS = {
+    b"%PDF-": "a PDF; name the file .pdf",
+    b"{\\rtf": "RTF; save it as .docx",
+    b"PK\x03\x04": "a zip archive, as .docx is",
+}
 MARKS = ["a", "img", "b", "strong", "i", "em"]  # whose text alone is kept
 WORD = ("http://schemas.openxmlformats.org/wordprocessingml/2006/main", "http://purl.oclc.org/ooxml/wordprocessingml/main")
 RUNS = {f"{{{space}}}r" for space in WORD}
@@ -152,7 +158,10 @@ def _value(element: Any, name: str) -> str | None:
 def html(path: Path) -> Found:
     from bs4 import BeautifulSoup
 
-    soup = BeautifulSoup(_decoded(path.read_bytes()), "lxml")
+    raw = path.read_bytes()
+    if other := next((what for start, what in OTHERS.items() if raw.lstrip().startswith(start)), ""):
+        raise Unreadable(f"the file is {other}")
+    soup = BeautifulSoup(_decoded(raw), "lxml")
     title = soup.title.get_text() if soup.title else ""
     for tag in [*soup(UNSEEN), *soup.select(HIDDEN)]:
         tag.decompose()

@@ -28,9 +28,11 @@ from stages.text.passages import is_cjk
 
 MARKDOWN = (".md", ".markdown")
 TEXTS, TABLES = (*MARKDOWN, ".txt"), (".csv", ".tsv")
-# YAML between lines of ---, which begins with a key; a rule above a text has none.
+# YAML between lines of ---, or TOML between lines of +++, which begins with a key; a rule above a text has none.
 FRONT = re.compile(
-    r"\s*---[ \t]*\n(?:#.*\n)*[\w-]+:(?:[ \t].*)?\n(?:(?!---[ \t]*$|\.\.\.[ \t]*$).*\n)*(?:---|\.\.\.)[ \t]*(?:\n|$)"
+    r"\s*(?P<mark>---|\+\+\+)[ \t]*\n(?:#.*\n)*[\w-]+(?::|[ \t]*=)(?:[ \t].*)?\n"
+    r"(?:(?!(?:(?P=mark)|\.\.\.)[ \t]*$).*\n)*(?:(?P=mark)|\.\.\.)[ \t]*$",
+    re.MULTILINE,
 )
 MARKS = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})|`[^`\n]*`|<!--", re.MULTILINE)  # a comment within code is text
 NAMED = 5  # of the files that are passed over
@@ -160,8 +162,9 @@ def _require_file(path: Path) -> None:
 
 def _text(path: Path, name: str, unread: dict[str, list[str]]) -> tuple[str, str]:
     """Return title and text of a file, and add its name to `unread` for each part of Markdown that is not read."""
-    with formats.opened(path, is_text=True):  # refuses a file of another form, such as a PDF called .md
-        pass
+    with formats.opened(path, is_text=True) as source:  # refuses a file of another form, such as a PDF called .md
+        if re.match(r"<!doctype html|<html\b", source.first, re.IGNORECASE):
+            raise Unreadable("a web page; name the file .html")
     lines = [line.replace("\0", "") for line in files.lines(path)]
     text = "\n".join(lines)
     if path.suffix.lower() in MARKDOWN:
@@ -210,6 +213,11 @@ def _table(path: Path, name: str) -> Iterator[tuple[str, str, str]]:
         yield from _facts(rows, name)
         return
     wording = "{name}的{column}是{value}。" if is_cjk("".join(header)) else "The {column} of {name} is {value}."
+    unnamed = [
+        n for n, column in enumerate(header) if n and not column and any("".join(row[n : n + 1]).strip() for _, row in rows)
+    ]
+    if unnamed:
+        raise Unreadable(f"column {unnamed[0] + 1} has no name in the header; name it")
     nameless = 0
     for number, (place, row) in enumerate(rows, start=1):
         if len(row) != len(header):

@@ -145,7 +145,10 @@ def test_page_that_names_paths_has_a_text(tmp_path: Path, line: str) -> None:
             "<table><tr><td rowspan=0>a<td colspan=2>b<td rowspan=2>c<tr><td>d<tr></table>",
             ("a", "| a | b | | c |\n| --- | --- | --- | --- |\n| a | d |  | c |\n| a |"),
         ),
-        ("<h1>Fees<button>Copy</button></h1><p hidden>x<p style='color:red;display: none'>y<p>$3", ("Fees", "$3")),
+        (
+            "<h1>Fees<button>Copy</button></h1><p hidden>x<p style='a:b;display: none'>y<p style='VISIBILITY:hidden'>z<p>$3",
+            ("Fees", "$3"),
+        ),
         ("<pre># no heading</pre><h1>x</h1><h1>y</h1>", ("x", "```\n# no heading\n```\n\n## y")),
     ],
 )

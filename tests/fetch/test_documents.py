@@ -73,6 +73,7 @@ def test_a_text_stands_below_its_title(folder: Path, name: str, content: bytes, 
     [
         ("---\ntitle: Fees\ntags:\n  - a\n---\n\n# Fees\n$3", "# Fees\n$3"),
         ("---\n# made by x\nlayout: page\n...\n$3", "# b\n$3"),
+        ("+++\ntitle = 'Fees'\n[a]\n+++\n# Fees\n$3", "# Fees\n$3"),
         ("---\nA rule, and a text: $3\n---\nmore", "# b\n---\nA rule, and a text: $3\n---\nmore"),
         ("---\ntitle: no end\n\n$3", "# b\n---\ntitle: no end\n\n$3"),
         ("<!-- license\nMIT -->\n# Fees\n$3 <!-- or\n$4? -->a year", "# Fees\n$3 a year"),
@@ -104,6 +105,7 @@ def test_markdown_is_read_in_linear_time(folder: Path, part: str) -> None:
     start = time.process_time()
     documents._without_comments(part * 300_000)
     documents.FRONT.match("---\na: b\n" + part * 300_000)
+    documents.FRONT.match("\n" * 300_000 + part)
     assert time.process_time() - start < 10
 
 
@@ -174,6 +176,11 @@ def test_rows_without_a_name_are_left_out_and_counted(folder: Path, caplog: pyte
             "b.csv:3: left out: a second byte order mark; two exports",
         ),
         ("b.csv", b"plan,fee\nBlue,$1\nplan,fee\nRed,$2\n", "b.csv:3: left out: the header again; two exports"),
+        ("b.csv", b"plan,,fee\nBlue,x,$1\n", "b.csv: left out: column 2 has no name in the header; name it"),
+        ("b.md", b"\n<!DOCTYPE html>\n<p>$3", "b.md: left out: a web page; name the file .html"),
+        ("b.txt", b"<HTML lang=en><p>$3", "b.txt: left out: a web page; name the file .html"),
+        ("b.html", b"%PDF-1.7 ", "b.html: left out: the file is a PDF; name the file .pdf"),
+        ("b.html", b"{\\rtf1 $3}", "b.html: left out: the file is RTF; save it as .docx"),
         ("b.csv", b"PK\x03\x04", "b.csv: left out: the file is a zip archive"),
     ],
 )
