@@ -35,6 +35,7 @@ def read(place: str, name: str, value: Any) -> list[Message]:
     if len(turns) > MOST_TURNS:
         raise DataError(f"{place}: {name!r} has {len(turns)} turns, more than {MOST_TURNS}; divide the chat into several rows")
     found: list[Message] = []
+    fields: dict[str, Any]
     for number, turn in enumerate(turns, start=1):
         where = f"{place}: {name}[{number}]"
         says, text = ("from", "value") if "from" in turn else ("role", "content")
