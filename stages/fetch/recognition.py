@@ -254,7 +254,7 @@ def _remedy(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
         return f"join the turns of {' and '.join(map(repr, chats[:10]))} as one list in a column 'messages'"
     if len(rows) == 1 and (hint := formats.within(rows[0])):
         return hint
-    return _example(present, rows) or "there must be a column with the question and one with the right answer"
+    return _example(present, rows) or "there must be a column with the question and one with the right answer as text"
 
 
 def _apart(present: Sequence[str]) -> str:
@@ -283,16 +283,32 @@ def _example(present: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     before = [name for name in _matching(texts, BEFORE) if name not in (answer, asked[0])]
     columns = ({"instruction": before[0]} if before else {}) | {"input": asked[0]}
-    listed = [name for name in present if name != answer and all(len(_list(value)) > 1 for value in values[name] or [[]])]
-    if listed:
-        columns["options"], also = listed[0], " data.task=choice"
+    if count := {name: found for name in present if name not in (answer, asked[0]) and (found := _count(rows, name, answer))}:
+        columns["options"], also = next(iter(count)), " data.task=choice"
         if all(isinstance(value, str) and value.isdecimal() for value in values[answer]):
-            also += f" data.labels={options.codes(max(len(_list(value)) for value in values[listed[0]]))}"
+            also += f" data.labels={options.codes(count[columns['options']])}"
     elif all(type(value) in (int, bool) for value in values[answer]):
-        codes = sorted({json.dumps(value) for value in values[answer]})[:26]
+        codes = sorted({json.dumps(value) for value in values[answer]})
+        if not 2 <= len(codes) <= 26:
+            return ""
         also = f" data.task=classification data.labels={{{', '.join(f'{code}: name_{code}' for code in codes)}}}"
     inner = all(isinstance(value, dict) and "text" in value for value in values[answer])  # SQuAD
     return f"set e.g. data.columns={_written(columns | {'output': f'{answer}.text' if inner else answer})}{also}"
+
+
+def _count(rows: Sequence[Mapping[str, Any]], name: str, answer: str) -> int:
+    """Return the largest number of options that a column holds, 0 if it holds none of which the answers name one."""
+    most = 0
+    for row in rows:
+        try:
+            given = options.texts("", name, row.get(name))
+            right: Any = row.get(answer)
+            counted = isinstance(right, str) and right.isdecimal() and right not in given and int(right[:4]) < len(given)
+            options.right("", answer, int(right) if counted else right, given)
+        except DataError:
+            return 0
+        most = max(most, len(given))
+    return most
 
 
 def _written(columns: Mapping[str, str]) -> str:

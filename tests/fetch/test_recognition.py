@@ -132,6 +132,7 @@ SHOWN: list[tuple[str, list[dict[str, Any]]]] = [
     ("chat under another name", [{"id": "7", "dialog": SHAREGPT}]),
     ("SQuAD", [{"id": "7", "title": "t", "context": "p", "question": "q", "answers": {"text": ["a"], "answer_start": [0]}}]),
     ("summary", [{"id": "7", "dialogue": "q", "summary": "a"}]),
+    ("list that holds no options", [{"post": "q", "tags": ["x", "y"], "size": [0.1, 0.2], "reply": "a"}]),
     ("names to quote", [{"Frage, bitte": "q", "Übersetzung: ja": "a"}]),
     ("names that YAML reads", [{"1": "q", "true": "a"}]),
     ("two shapes", [{"text": "a", "label": "b", "question": "q", "answer": "d"}]),
@@ -158,6 +159,7 @@ def test_shown_example_reads_the_rows(tmp_path: Path, values: list[dict[str, Any
         ({"prompt": USER, "chosen": ASSISTANT, "rejected": ASSISTANT}, "join the turns of 'prompt' and 'chosen' as one list"),
         ({"chosen": "Human: q Assistant: a", "rejected": "b"}, "there must be a column with the question and one with the"),
         ({"data": [{"input": "q", "output": "a"}]}, "its rows are in 'data': save that list alone"),
+        ({"stem": "q", "answer": 7}, "there must be a column with the question and one with the right answer as text"),
         ({"text": "t"}, "there must be a column with the question and one with the right answer"),
     ],
 )
