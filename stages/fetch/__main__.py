@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stages import files, params, records, stage
 from stages.errors import DataError, reason
-from stages.fetch import authored, documents, general, graph, hub, mixing, recognition, rows, seeds, template
+from stages.fetch import authored, documents, general, graph, headline, hub, mixing, recognition, rows, seeds, template
 from stages.models import sources
 from stages.models.manifest import MANIFEST, Manifest
 from stages.records import Document, Fact, Task
@@ -22,7 +22,8 @@ def main() -> None:
     p = params.read("seed", "model", "data", "retention", "format.max_lost")
     for folder in (Path(p.data.path), Path(p.retention.path)):
         _refuse_links(folder)
-    name = params.check_file().name  # only for messages, so dvc.yaml does not list it
+    run = params.check_file()  # what only refuses a run or is named in a message; it changes no output
+    name = run.name
     texts: dict[str, list[Document]] = {}
     facts: dict[str, list[Fact]] = {}
     whole: list[Document] = []
@@ -42,6 +43,7 @@ def main() -> None:
             if part.hub and snapshot:
                 pinned[each] = {**part.hub.model_dump(), "revision": snapshot.name}
         splits = mixing.tasks(p.data, p.seed, tables) if p.data.kind == "mix" else rows.tasks(p.data, p.seed, tables[""])
+    headline.require(run.report.headline, run.predict.split, splits[run.predict.split])
     held_out = [record for kind in (texts, facts) for split in ("valid", "test") for record in kind.get(split, [])]
     pool, kept = seeds.seed_tasks(SEEDS), general.tasks(p.retention)
     try:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from stages.params import headline
 from stages.params.base import Name, Section, Seed
 from stages.params.models import Model
 from stages.params.results import Evaluate, Predict, Report, Retention, Runtime
@@ -12,19 +13,6 @@ from stages.params.rows import RowsData
 from stages.params.sources import Data
 from stages.params.synthesis import Synthesis, Teacher
 from stages.params.training import PROMPTS, WHOLE, Adapter, Format, Lora, Quantization, Replay, Train
-
-# The metrics that an answer of each task has, as stages/evaluate gives them; of extraction also <field>_exact.
-CHOSEN = ("accuracy", "logprob_accuracy", "logprob_accuracy_norm")
-METRICS = {
-    "extraction": ("field_exact", "record_exact", "json_valid", "schema_valid"),
-    "text": ("exact_match", "token_f1", "rouge_l", "answered", "declined"),
-    "choice": CHOSEN,
-    "classification": CHOSEN,
-    "summary": ("rouge_1", "rouge_2", "rouge_l", "rouge_lsum", "rouge_s"),
-    "translation": ("sentence_chrf", "sentence_bleu"),
-}
-STYLE = ("length_in_band", "required_phrases", "no_forbidden_phrases")  # of rows with a style
-KINDS = {"complaints": ["extraction"], "documents": ["text"], "graph": ["choice", "text"]}  # tasks by data.kind
 
 
 class Params(Section):
@@ -103,17 +91,11 @@ class Params(Section):
         return mistakes
 
     def _headline(self) -> list[str]:
-        """Return a line if no answer of this task can have the headline; metrics of the hub have names not known here."""
-        metric, data = self.report.headline.partition("@")[0], self.data
-        sets = [data] if data.kind == "rows" else list(data.sets.values()) if data.kind == "mix" else []
-        kinds = [part.task for part in sets] or KINDS[data.kind]
-        styled = [part for part in sets if part.columns != "auto" and part.columns.style]
-        names = [*dict.fromkeys(name for kind in kinds for name in METRICS[kind]), "stop_rate", *(STYLE if styled else ())]
-        is_field = "extraction" in kinds and metric.endswith("_exact")
-        if metric in names or is_field or self.evaluate.extra:
-            return []
-        what = f"data.task = {kinds[0]}" if data.kind == "rows" else f"data.kind = {data.kind}"
-        return [f"report.headline = {self.report.headline}: {what} has no such metric; there are {', '.join(names)}"]
+        """Return a line if no row that is scored can have the headline; fetch looks at the rows themselves."""
+        what = f"data.task = {self.data.task}" if self.data.kind == "rows" else f"data.kind = {self.data.kind}"
+        kinds = headline.possible(self.data, self.predict.split)
+        found = headline.mistake(self.report.headline, kinds, what)
+        return [f"report.headline = {self.report.headline}: {found}"] if found else []
 
     def _costs_money(self) -> bool:
         price = getattr(self.teacher, "price", None)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stages.evaluate import metrics
-from stages.params import whole
+from stages.params import headline
 from stages.records import Style
 
 KINDS = {
@@ -98,13 +98,16 @@ def test_a_style_asks_only_for_what_it_names(style: Style, answer: str, expected
     assert {name: scores[name] for name in names & scores.keys()} == expected
 
 
-@pytest.mark.parametrize("kind", whole.METRICS)
+@pytest.mark.parametrize("kind", headline.METRICS)
 def test_headlines_that_are_accepted_are_those_of_the_task(kind: str, item: Any) -> None:
     """A metric is known to validate if an answer of this task has it; here one whose choices have likelihoods."""
     reference = KINDS[kind][0]
     more = {"choices": ("yes", "no"), "choice_logprobs": (-1.0, -2.0), "choice_tokens": (1, 1)} if reference == "yes" else {}
     known = set(metrics.score(*item(kind, reference, reference, **more))[0])
-    if kind == "text":
-        known |= set(metrics.score(*item(kind, reference, reference, slices=("unanswerable",)))[0])
-    named = {name for name in known if not (kind == "extraction" and name.endswith("_exact"))} - {"stop_rate"}
-    assert named <= set(whole.METRICS[kind]) <= known
+    accepted = {*headline.METRICS[kind], *headline.EVERY} - {headline.FIELD}
+    assert {name for name in known if not (kind == "extraction" and name.endswith("_exact"))} <= accepted <= known
+
+
+def test_headline_of_an_unanswerable_row_is_declined(item: Any) -> None:
+    scores, _ = metrics.score(*item("text", "no", "no", slices=("unanswerable",)))
+    assert scores.keys() == {*headline.DECLINED, *headline.EVERY}

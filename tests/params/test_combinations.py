@@ -118,6 +118,21 @@ NONE = {"synthesis.methods": ["none"]}
             {"data": ROWS | {"task": "translation"}, "synthesis.methods": ["none"], "report.headline": "bleu"},
             ["report.headline = bleu", "sentence_bleu"],
         ),
+        ({"data": ROWS, **NONE, "report.headline": "declined"}, ["headline = declined: data.task = text has no", "answered"]),
+        ({"data": ROWS, **NONE, "report.headline": "token_f1@hard"}, ["data.task = text has no slice hard; there are none"]),
+        (
+            {"data": DOCUMENTS, **SELF_QA, "report.headline": "token_f1@unanswerable"},
+            ["rows of the slice unanswerable have no token_f1; they have declined, stop_rate"],
+        ),
+        ({"report.headline": "field_exact@rare"}, ["data.kind = complaints has no slice rare; there are clean, missing"]),
+        (
+            {
+                "report.headline": "meteor",
+                "evaluate.extra": ["meteor@" + "0" * 40],
+                "evaluate.allow_code": True,
+            },
+            ["report.headline = meteor", "field_exact"],
+        ),
         ({"data": DOCUMENTS, **SELF_QA, "report.headline": "accuracy"}, ["report.headline", "data.kind = documents"]),
         ({"report.headline": "token_f1"}, ["report.headline = token_f1", "data.kind = complaints", "field_exact"]),
         ({"data": ROWS | {"labels": {0: "no", 1: "yes"}}}, ["data", "labels with task = text", "set it to null"]),

@@ -1,0 +1,80 @@
+"""Whether the headline of a report can be measured: which metrics and slices the rows of a run have."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from stages.params.rows import RowsData
+from stages.params.sources import Data, Items
+
+CHOSEN = ("accuracy", "logprob_accuracy", "logprob_accuracy_norm")
+FIELD = "<field>_exact"  # one for each field of the references
+METRICS = {  # of an answer of each task, as stages/evaluate gives them
+    "extraction": ("field_exact", "record_exact", "json_valid", "schema_valid", FIELD),
+    "text": ("exact_match", "token_f1", "rouge_l", "answered"),
+    "choice": CHOSEN,
+    "classification": CHOSEN,
+    "summary": ("rouge_1", "rouge_2", "rouge_l", "rouge_lsum", "rouge_s"),
+    "translation": ("sentence_chrf", "sentence_bleu"),
+}
+DECLINED = ("declined",)  # instead of those of text, where the right answer is to decline
+STYLE = ("length_in_band", "required_phrases", "no_forbidden_phrases")  # of rows with a style
+EVERY = ("stop_rate",)  # of every answer
+MOST = 20  # names that a message lists
+
+
+class Kind(NamedTuple):
+    """Rows that have the same metrics and are in the same slices."""
+
+    metrics: tuple[str, ...]
+    slices: tuple[str, ...] = ()
+
+
+def mistake(headline: str, kinds: Iterable[Kind], what: str) -> str:
+    """Return why none of these rows has the headline, empty if one has; `what` names the rows."""
+    metric, _, only = headline.partition("@")
+    kinds = list(kinds)
+    inside = [kind for kind in kinds if not only or only in kind.slices]
+    if not _named(kinds, metric):
+        return f"{what} has no such metric; there are {_listed([*(kind.metrics for kind in kinds), EVERY])}"
+    if not inside:
+        return f"{what} has no slice {only}; there are {_listed(kind.slices for kind in kinds)}"
+    if not _named(inside, metric):
+        return f"rows of the slice {only} have no {metric}; they have {_listed([*(kind.metrics for kind in inside), EVERY])}"
+    return ""
+
+
+def possible(data: Data, split: str) -> Iterator[Kind]:
+    """Yield the kinds of rows that a split may have, as far as the parameters show."""
+    if data.kind == "rows":
+        yield from _of_rows(data)
+    elif data.kind == "mix":
+        for name, part in data.sets.items():
+            for kind in _of_rows(part):
+                yield Kind(kind.metrics, (name, *(f"{name}_{slice}" for slice in kind.slices)))
+    elif data.kind == "documents":
+        yield Kind(METRICS["text"], ("answerable",))
+        yield Kind(DECLINED, ("unanswerable",))
+    elif data.kind == "graph":
+        asked: Items = getattr(data.rows, split)
+        metrics = {"open": METRICS["text"], "unanswerable": DECLINED}
+        yield from (Kind(metrics.get(slice, CHOSEN), (slice,)) for slice, count in asked if count)
+    else:
+        features = (name for name in ("missing", "second_email", "noise") if getattr(data, name))
+        yield Kind(METRICS["extraction"], ("clean", *features))
+
+
+def _of_rows(data: RowsData) -> Iterator[Kind]:
+    styled = data.columns != "auto" and data.columns.style
+    metrics = (*METRICS[data.task], *(STYLE if styled else ()))
+    count = len(data.wordings)
+    yield from (Kind(metrics, (f"wording_{n}",) if count > 1 else ()) for n in range(1, max(count, 1) + 1))
+
+
+def _named(kinds: Iterable[Kind], metric: str) -> bool:
+    names = {*EVERY, *(name for kind in kinds for name in kind.metrics)}
+    return metric in names or (FIELD in names and metric.endswith("_exact"))
+
+
+def _listed(names: Iterable[Iterable[str]]) -> str:
+    found = list(dict.fromkeys(name for each in names for name in each))
+    return ", ".join([*found[:MOST], *(["…"] if found[MOST:] else [])]) or "none"

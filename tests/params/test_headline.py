@@ -1,0 +1,42 @@
+"""Which headlines the parameters alone rule out, where rows differ by slice or data set."""
+
+import pytest
+
+from stages import params
+from stages.errors import DataError
+from stages.params import compose
+
+GRAPH = ("data=medical", "synthesis=self_kg")
+MIX = ("data=several_tasks", "synthesis=none")
+WORDED = ("data=dialogue_worded", "synthesis=none")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "headline"),
+    [
+        (GRAPH, "declined@unanswerable"),
+        (GRAPH, "token_f1@open"),
+        (GRAPH, "logprob_accuracy@new_entities"),
+        (MIX, "accuracy@questions"),
+        (WORDED, "rouge_l@wording_2"),
+        ((), "email_exact@noise"),
+    ],
+)
+def test_headline_of_a_slice_that_can_be_is_accepted(overrides: tuple[str, ...], headline: str) -> None:
+    params.check(compose.composed(*overrides, f"report.headline={headline}"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "headline", "message"),
+    [
+        ((*GRAPH, "data.rows.test.unanswerable=0"), "declined", "data.kind = graph has no such metric"),
+        (GRAPH, "accuracy@open", "rows of the slice open have no accuracy; they have exact_match"),
+        (MIX, "accuracy@topic", "data.kind = mix has no slice topic; there are "),
+        (MIX, "macro_f1@questions", "data.kind = mix has no such metric"),
+        (WORDED, "rouge_l@wording_9", "there are wording_1, wording_2"),
+    ],
+)
+def test_headline_of_a_slice_that_cannot_be_is_refused(overrides: tuple[str, ...], headline: str, message: str) -> None:
+    with pytest.raises(DataError) as refused:
+        params.check(compose.composed(*overrides, f"report.headline={headline}"))
+    assert str(refused.value).startswith(f"report.headline = {headline}: ") and message in str(refused.value)
