@@ -50,7 +50,7 @@ def main() -> None:
         manifest = sources.fetch(p.model)  # slowest, so last: a mistake in the data shows at once
     except sources.HubUnreachable as error:
         raise DataError(f"{error}; {hub.instead(name)}") from None
-    _require_chats(manifest, Again(lambda: chain.from_iterable(splits.values())), p.format.max_lost)
+    _require_fit(manifest, splits, run)
 
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
@@ -80,11 +80,15 @@ def _refuse_links(folder: Path) -> None:
         raise DataError(f"{path}: a named pipe or a device, which is not read; put a file there")
 
 
-def _require_chats(manifest: Manifest, tasks: Iterable[Task], max_lost: float) -> None:
-    """Raise DataError unless tokenizer and chat template work, and write the rows; of the weights only headers were checked."""
+def _require_fit(manifest: Manifest, splits: Mapping[str, Iterable[Task]], run: params.Params) -> None:
+    """Raise DataError unless tokenizer and chat template work and write the rows, and the model can read and train them.
+
+    Of the weights only headers were checked.
+    """
+    from stages.fetch import limits  # imports torch
     from stages.models.tokenizer import load_tokenizer
 
-    folder = sources.ensure(manifest)
+    folder, tasks = sources.ensure(manifest), Again(lambda: chain.from_iterable(splits.values()))
     try:
         tokenizer = load_tokenizer(folder)
         for name in ("pad_token", "eos_token"):
@@ -95,7 +99,11 @@ def _require_chats(manifest: Manifest, tasks: Iterable[Task], max_lost: float) -
                 )
         chat.rendering_hash(tokenizer)
         template.require_written(tokenizer, map(answered, tasks))
-        template.require_writable(tokenizer, tasks, max_lost)
+        template.require_writable(tokenizer, tasks, run.format.max_lost)
+        limits.require_room(tokenizer, chain(splits["valid"], splits["test"]), run.predict.max_new_tokens)
+        if run.format.authored:
+            limits.require_length(tokenizer, template.sample(splits["train"]), run.format)
+        limits.require_weights(folder, run)
     except DataError:
         raise
     except Exception as error:  # tokenizers (Rust) and templates raise nothing more precise

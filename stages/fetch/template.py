@@ -36,7 +36,7 @@ def require_written(tokenizer: "PreTrainedTokenizerBase", chats: Iterable[Sequen
 
 def require_writable(tokenizer: "PreTrainedTokenizerBase", tasks: Iterable[Task], max_lost: float) -> None:
     """Raise DataError if the tokenizer loses most answers; `format` looks at all rows, and for a smaller share."""
-    looked_at = [answered(task) for task in heapq.nsmallest(SAMPLE, tasks, key=lambda task: task.id)]  # ids are hashes
+    looked_at = [answered(task) for task in sample(tasks)]
     lost = [
         found for messages in looked_at for found in roundtrip.lost(tokenizer, messages, chat.encode(tokenizer, messages))[:1]
     ]
@@ -45,6 +45,11 @@ def require_writable(tokenizer: "PreTrainedTokenizerBase", tasks: Iterable[Task]
         raise DataError(
             f"{tokenizer.name_or_path}: {what}; choose another model, change the rows or raise format.max_lost = {max_lost:g}"
         )
+
+
+def sample(tasks: Iterable[Task]) -> list[Task]:
+    """Return SAMPLE of the tasks, always the same ones: those with the smallest ids, which are hashes."""
+    return heapq.nsmallest(SAMPLE, tasks, key=lambda task: task.id)
 
 
 def _examine(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> None:
