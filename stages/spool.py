@@ -1,5 +1,6 @@
 """Records that wait on disk, not in memory, and can be read as often as needed."""
 
+import errno
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -41,7 +42,8 @@ class Spool(Collection[R]):
         try:
             yield
         except OSError as error:
-            hint = "set TMPDIR to a folder with more space"
+            is_limit = error.errno in (errno.EMFILE, errno.ENFILE)
+            hint = "raise the limit with `ulimit -n`" if is_limit else "set TMPDIR to a folder with more space"
             raise DataError(f"{tempfile.gettempdir()}: cannot write a temporary file: {error.strerror}; {hint}") from None
 
     def __contains__(self, record: object) -> bool:

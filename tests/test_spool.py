@@ -1,5 +1,6 @@
 """Records that wait on disk."""
 
+import errno
 import gc
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +43,17 @@ def test_full_disk_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_missing_temporary_folder_ends_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool.tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(DataError, match=r"gone: cannot write a temporary file: No such file or directory; set TMPDIR"):
+        Spool(Task)
+
+
+def test_limit_of_open_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(spool.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(
+        DataError, match=r"cannot write a temporary file: Too many open files; raise the limit with `ulimit -n`"
+    ):
         Spool(Task)
 
 
