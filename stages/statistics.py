@@ -117,10 +117,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def verdict(low: float, high: float, p: float, margin: float) -> str:
-    """Return better or worse where interval and test agree, else underpowered (interval above `margin`) or within noise."""
+    """Return better or worse where interval and test agree, else underpowered: an interval wider than `margin`.
+
+    A narrower interval is within noise, or unconfirmed if it excludes zero: so few rows may leave the test no small p.
+    """
     if p < SIGNIFICANT and not low <= 0 <= high:
         return "better" if low > 0 else "worse"
-    return "underpowered" if high - low > margin else "within noise"
+    if high - low > margin:
+        return "underpowered"
+    return "within noise" if low <= 0 <= high else "unconfirmed"
 
 
 def rows_needed(rows: int, low: float, high: float, margin: float) -> int:

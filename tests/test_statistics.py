@@ -147,7 +147,7 @@ def test_holm_adjusts_as_in_a_worked_example() -> None:
         (-0.3, -0.1, 0.001, "worse"),
         (-0.01, 0.03, 0.2, "within noise"),
         (-0.1, 0.3, 0.2, "underpowered"),
-        (0.01, 0.03, 0.25, "within noise"),
+        (0.01, 0.03, 0.25, "unconfirmed"),
         (-0.01, 0.2, 0.01, "underpowered"),
     ],
 )
