@@ -20,7 +20,7 @@ METRICS = {
     "rouge_s": ("ROUGE-S", "pairs of words in common, with any gap, as F1"),
     "sentence_bleu": ("BLEU of single answers", "words and phrases in common with the reference; the mean over answers"),
     "sentence_chrf": ("chrF of single answers", "character sequences in common with the reference; the mean over answers"),
-    "answered": ("answered", "the answer does not decline, on questions that have an answer"),
+    "answered": ("answered", "the answer is neither empty nor declines, on questions that have an answer"),
     "declined": ("declined", "the answer declines, on questions that have no answer"),
     "accuracy": ("accuracy", "the answer written names the right choice"),
     "logprob_accuracy": ("log-likelihood accuracy", "the right choice is the likeliest as a whole"),

@@ -13,8 +13,8 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
     """Return exact match, token F1 (Rajpurkar et al. 2016, arXiv:1606.05250; articles kept) and ROUGE-L.
 
     Exact match compares texts by `exact`, token F1 by `content`: signs count in both. Chinese, Japanese and Korean count by
-    characters. Where the right answer is to decline, `declined` is the only score. Elsewhere `answered` is 1 if the answer does
-    not decline. The reference itself declines, or answers, whatever its words are.
+    characters. Where the right answer is to decline, `declined` is the only score. Elsewhere `answered` is 1 if the answer
+    neither is empty nor declines. The reference itself declines, or answers, whatever its words are.
     """
     declined = _declined(example, prediction)
     if UNANSWERABLE in example.slices:
@@ -26,24 +26,27 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
         "exact_match": float(_same(example, prediction)),
         "token_f1": 2 * common / (len(given) + len(right)) if given or right else 1.0,
         "rouge_l": longest.f1,
-        "answered": float(not declined),
+        "answered": float(_answered(example, prediction)),
     }
     return scores, {"rouge_l_precision": longest.precision, "rouge_l_recall": longest.recall}
 
 
 def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
     """Return `decline_balanced`: the mean of the shares rightly declined and rightly answered; empty unless rows have both."""
-    should = [UNANSWERABLE in example.slices for example in examples]
-    did = [_declined(example, prediction) for example, prediction in zip(examples, predictions, strict=True)]
-    if all(should) or not any(should):
+    pairs = list(zip(examples, predictions, strict=True))
+    declined = [_declined(example, given) for example, given in pairs if UNANSWERABLE in example.slices]
+    answered = [_answered(example, given) for example, given in pairs if UNANSWERABLE not in example.slices]
+    if not (declined and answered):
         return {}
-    declined = [d for s, d in zip(should, did, strict=True) if s]
-    answered = [not d for s, d in zip(should, did, strict=True) if not s]
     return {"decline_balanced": (sum(declined) / len(declined) + sum(answered) / len(answered)) / 2}
 
 
 def _declined(example: Example, prediction: Prediction) -> bool:
     return UNANSWERABLE in example.slices if _same(example, prediction) else declines(prediction.text)
+
+
+def _answered(example: Example, prediction: Prediction) -> bool:
+    return bool(prediction.text.strip()) and not _declined(example, prediction)
 
 
 def _same(example: Example, prediction: Prediction) -> bool:

@@ -100,6 +100,13 @@ def test_declining_is_right_only_without_an_answer(item: Any) -> None:
     assert scores("7 dollars", "noise")["answered"] == 1.0
 
 
+@pytest.mark.parametrize("answer", ["", " \n"])
+def test_empty_answer_neither_answers_nor_declines(answer: str, item: Any) -> None:
+    rows = [item("text", "5 dollars", answer, slices=names) for names in (("unanswerable",), ())]
+    assert [answering.score(*row)[0].get(name) for row, name in zip(rows, ("declined", "answered"), strict=True)] == [0.0, 0.0]
+    assert answering.totals(*zip(*rows, strict=True)) == {"decline_balanced": 0.0}
+
+
 def test_declining_always_is_worth_one_half(item: Any) -> None:
     answers = ["I don't know."] * 4
     slices = [("unanswerable",), (), (), ()]
