@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,7 @@ def page_content(p: params.Params, found: Evidence, scored: summary.Table, score
         "script_hash": page.script_hash(),
         "total_names": list(dict.fromkeys(name for totals in found.totals.values() for name in totals)),
         "found": found,
+        "trained_rows": Counter(row.dataset for row in train),
         "judged_here": len(set(found.judged.ids if found.judged else ()) & {task for row in train for task in row.parents}),
         "audit_columns": list(figures.SplitAudit.model_fields),
         "machine": found.machine,

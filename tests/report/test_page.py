@@ -262,6 +262,18 @@ def test_an_example_is_judged_as_its_score_is() -> None:
     assert (row["base"]["right"], row["tuned"]["right"]) == (True, False)
 
 
+def test_data_sets_show_their_training_rows(inputs: Any, run: Any) -> None:
+    values = [row.model_dump(exclude={"id"}) for row in inputs.examples]
+    names = [("mail", "web")[number % 2] for number in range(len(values))]
+    rows = [value | {"dataset": name, "slices": (name,)} for value, name in zip(values, names, strict=True)]
+    inputs.examples = [Example.model_validate(row) for row in rows]
+    inputs.write()
+    records.write(inputs.root / "data/formatted/train.jsonl", inputs.examples[:5])
+    text = (run(inputs) / "report.md").read_text(encoding="utf-8")
+    assert "| data set | training rows | n | metric |" in text
+    assert "\n| mail | 3 | " in text and "\n| web | 2 | " in text
+
+
 def test_a_headline_of_one_slice_leads_the_page(inputs: Any, run: Any) -> None:
     inputs.params.report.headline = "field_exact@missing"
     folder = run(inputs)
