@@ -84,7 +84,8 @@ class Recognised(Figures):
     def __str__(self) -> str:
         read = ", ".join(f"{name} as {field}" for field, name in self.columns.items())
         how = f"recognised as {self.shape}, " if self.shape else ""
-        return f"{how}reads {read}" + (f"; not read: {', '.join(self.further)}" if self.further else "")
+        further = ", ".join(name.strip() or "(a column without a name)" for name in self.further)
+        return f"{how}reads {read}" + (f"; not read: {further}" if further else "")
 
 
 class SplitAudit(Figures):

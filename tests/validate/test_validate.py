@@ -24,9 +24,11 @@ def absent(changes: dict[str, Any]) -> list[str]:
 
 def test_adapter_of_loftq_is_refused(tmp_path: Path) -> None:
     config = tmp_path / "adapter_config.json"
-    config.write_text(json.dumps({"r": 8, "loftq_config": {}}), encoding="utf-8")
+    config.write_text(json.dumps({"peft_type": "LORA", "r": 8, "loftq_config": {}}), encoding="utf-8")
     _require_start(str(tmp_path), whole=False)
-    config.write_text(json.dumps({"r": 8, "loftq_config": {"type": "nf4", "double_quant": True}}), encoding="utf-8")
+    config.write_text(
+        json.dumps({"peft_type": "LORA", "r": 8, "loftq_config": {"type": "nf4", "double_quant": True}}), encoding="utf-8"
+    )
     with pytest.raises(DataError, match=r"train\.start_from = .* was trained with lora\.init=loftq"):
         _require_start(str(tmp_path), whole=False)
 
