@@ -10,7 +10,14 @@ from stages.params.base import Count, Fraction, Positive, Section, Sha256, Text,
 from stages.params.models import Model
 
 # Of an address without user, query and key: what begins one of them, also where an escape wrote it, and usual forms of a key.
-SECRET_PART = re.compile(r"[@?#;=&\s\\]|(?<![A-Za-z])(?:(?:sk|pk|gsk|hf|ghp|xai|nvapi)[-_]\w{8,}|eyJ\w)")
+SECRET_PART = re.compile(
+    r"""
+      [@?\#;=&\s\\]
+    | (?<![A-Za-z])(?:(?:sk|pk|gsk|csk|glpat|xai|xox[abp]|pplx|nvapi|tgp)[-_](?:\w{8}|(?=[\w-]{8})[\w-]*\d)
+        |(?:hf|r8|gh[opsu]|github_pat)_\w{8}|eyJ\w|AIza\w|AKIA\w)
+    """,
+    re.VERBOSE,
+)
 
 
 class Sampling(Section):

@@ -200,6 +200,7 @@ NAMES = ("api_key", "apikey", "key", "access_key", "private_key", "secret_key", 
 NAMES += ("password", "passwd", "pwd", "auth", "proxy_auth", "Authorization", "cookie", "key2", "api_key_1", "accessKeyId")
 NAMES += ("private_key_pem", "secret_access", "client_secret_value", "dsn", "signature", "extra_headers", "tokenValue")
 NAMES += ("apiKeyV2", "key_b64", "token_base64", "webhook_url", "connection_string")
+KEY_FORMS = ("sk-proj-", "sk-ant-api03-", "sk-or-v1-", "AIzaSy", "github_pat_", "ghp_", "glpat-", "xoxb-", "hf_", "AKIA")
 VALUES = (["s3cret"], {"value": "s3cret"}, [{"value": ["s3cret"]}], 12345, 12345.5)
 
 
@@ -231,6 +232,7 @@ VALUES = (["s3cret"], {"value": "s3cret"}, [{"value": ["s3cret"]}], 12345, 12345
         {"base_url": "http://me%253As3cret%2540example.org/v1"},
         {"base_url": "http://example.org/v1/eyJhbGciOiJub25lIn0.s3cret"},
         {"base_url": "http://example.org/v1/sk-s3cret0123456789"},
+        *({"base_url": f"http://example.org/{form}s3cret0123456789/v1"} for form in KEY_FORMS),
         {"base_url": ["http://me:s3cret@example.org"]},
         {"model": ["http://me:a@s3cret@example.org"]},
         {"model": {"a": "me:s3cret@example.org"}},
@@ -247,6 +249,13 @@ def test_secret_in_a_parameter_is_refused_and_not_shown(change: dict[str, Any]) 
     found = "\n".join(mistakes({"teacher": OPENAI | change}))
     assert found.startswith(f"teacher.{next(iter(change))}")
     assert "s3cret" not in found and "12345" not in found
+
+
+@pytest.mark.parametrize(
+    "path", ["v1", "openai/deployments/gpt-4o-mini-2024-07-18", "sk-learn/v1", "hf-inference/models/a_b-1"]
+)
+def test_address_with_usual_names_is_no_secret(path: str) -> None:
+    params.check(with_changes({"teacher": OPENAI | {"base_url": f"https://example.org/{path}"}}))
 
 
 @pytest.mark.parametrize(
