@@ -34,7 +34,7 @@ PATTERNS = {
     r"^[0-9a-f]{64}$": "SHA-256",
     r"^[A-Za-z0-9_.-]+==[A-Za-z0-9_.+-]+$": "`package==version`",
     r"^[\w.-]+/[\w.-]+$": "`owner/name`",
-    r"^\w+(@\w+)?$": "`metric` or `metric@slice`",
+    r"^[\w.-]+(@[\w.-]+)?$": "`metric` or `metric@slice`",
 }
 
 

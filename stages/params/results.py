@@ -45,7 +45,7 @@ class Evaluate(Section):
 class Report(Section):
     """`headline` is a metric, or metric@slice for only the rows of one slice."""
 
-    headline: Annotated[str, StringConstraints(pattern=r"^\w+(@\w+)?$")]
+    headline: Annotated[str, StringConstraints(pattern=r"^[\w.-]+(@[\w.-]+)?$")]
     resamples: Annotated[int, Field(ge=100)]
     margin: Annotated[float, Field(gt=0, le=1)]
     examples: Count

@@ -5,6 +5,7 @@ import pytest
 from stages import params
 from stages.errors import DataError
 from stages.params import compose
+from stages.params.results import Report
 
 GRAPH = ("data=medical", "synthesis=self_kg")
 MIX = ("data=several_tasks", "synthesis=none")
@@ -24,6 +25,12 @@ WORDED = ("data=dialogue_worded", "synthesis=none")
 )
 def test_headline_of_a_slice_that_can_be_is_accepted(overrides: tuple[str, ...], headline: str) -> None:
     params.check(compose.composed(*overrides, f"report.headline={headline}"))
+
+
+def test_headline_may_hold_any_character_of_a_name() -> None:
+    report = params.check(compose.composed()).report.model_dump()
+    for headline in ("accuracy@my-set.v2_wording_1", "first-name_exact"):
+        assert Report.model_validate(report | {"headline": headline}).headline == headline
 
 
 @pytest.mark.parametrize(
