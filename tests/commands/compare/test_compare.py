@@ -138,7 +138,7 @@ def test_a_change_is_judged_by_the_settings_of_its_base(repository, compare):
     repository.run(50, {"lora.r": 1, "report.margin": 0.9, "report.headline": "stop_rate"})
     message = refusal(compare, repository, "--base", base, "--output", "compare.md", "--gate")
     assert "exact fell" in message and "beyond report.margin = 0.05" in message
-    settings = "`report.headline` = exact (head has stop_rate), `report.margin` = 0.05 (head has 0.9).\n"
+    settings = "`report.headline` = `exact` (head has `stop_rate`), `report.margin` = `0.05` (head has `0.9`).\n"
     assert f"Judged by the settings of base: {settings}" in repository.read("compare.md")
 
 
