@@ -30,6 +30,27 @@ METRICS = {
     "no_forbidden_phrases": ("no forbidden phrases", "the answer has no phrase that its row forbids"),
     "stop_rate": ("stopped by itself", "the answer ended before the limit of new tokens"),
 }
+UP, DOWN = "higher is better", "lower is better"
+TOTALS = {  # label, unit, direction
+    "bleu": ("BLEU", "0 to 100", UP),
+    "bleu_brevity_penalty": ("brevity penalty of BLEU", "0 to 1", "1 is none"),
+    "bleu_signature": ("signature of BLEU", "", ""),
+    "chrf": ("chrF", "0 to 100", UP),
+    "chrf_signature": ("signature of chrF", "", ""),
+    "macro_f1": ("macro F1", "0 to 1", UP),
+    "disagreement": ("disagreement of answer and likeliest choice", "0 to 1", DOWN),
+    "brier": ("Brier score", "0 to 2", DOWN),
+    "ece": ("expected calibration error", "0 to 1", DOWN),
+    "order_agreement": ("order agreement of answers", "0 to 1", UP),
+    "logprob_order_agreement": ("order agreement of likelihoods", "0 to 1", UP),
+    "decline_balanced": ("balanced accuracy of declining", "0 to 1", UP),
+    "empty": ("empty answers", "0 to 1", DOWN),
+    "repetition": ("repeated 3-grams", "0 to 1", DOWN),
+    "length_ratio": ("length ratio to the references", "in words", "1 is equal"),
+    "perplexity": ("perplexity of the references", "per token", DOWN),
+    "bits_per_byte": ("bits per byte of the references", "", DOWN),
+}
+SHARES = ("_precision", "_recall", "_f1", "_macro")  # ends of totals by field or ROUGE, from 0 to 1
 MINUS, SPACE = "\u2212", "\u202f"  # a true minus sign and a narrow no-break space
 FEW_CLUSTERS = 10
 LONGEST = 2000  # characters of one text on the page
@@ -47,6 +68,15 @@ def metric_name(metric: str) -> str:
 
 def metric_help(metric: str) -> str:
     return METRICS.get(metric.partition("@")[0], ("", ""))[1]
+
+
+def total_name(total: str) -> str:
+    """Return a readable name with unit and direction; `total@data_set` becomes `total on data set`."""
+    name, _, only = total.partition("@")
+    plain = name.replace("_", " ")
+    label, *more = TOTALS.get(name, (plain, "0 to 1", UP) if name.endswith(SHARES) else (plain,))
+    known = ", ".join(filter(None, more))
+    return label + (f" on {only.replace('_', ' ')}" if only else "") + (f" ({known})" if known else "")
 
 
 def system_name(system: str) -> str:

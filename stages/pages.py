@@ -54,6 +54,7 @@ def one_line(value: Any) -> str:
 FILTERS = (
     formatting.metric_name,
     formatting.metric_help,
+    formatting.total_name,
     formatting.system_name,
     formatting.percent,
     formatting.signed,

@@ -8,6 +8,13 @@ def test_memory_is_in_gib_and_files_in_decimal_units() -> None:
     assert formatting.size(9_790_000) == "9.8\u202fMB"
 
 
+def test_a_total_has_its_unit_and_direction() -> None:
+    assert formatting.total_name("brier") == "Brier score (0 to 2, lower is better)"
+    assert formatting.total_name("macro_f1@my_set-1.0") == "macro F1 on my set-1.0 (0 to 1, higher is better)"
+    assert formatting.total_name("email_f1") == "email f1 (0 to 1, higher is better)"
+    assert formatting.total_name("meteor") == "meteor"
+
+
 def test_a_total_with_an_interval_shows_it() -> None:
     assert formatting.bounds({"share": 0.5, "share_lo": 0.25, "share_hi": 0.75, "other": 2.0}, "share") == " [0.25, 0.75]"
     assert formatting.bounds({"share": 0.5, "other": 2.0}, "other") == ""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stages import formatting
 from stages.evaluate import metrics
 from stages.params import headline
 from stages.records import Style
@@ -77,6 +78,19 @@ def test_long_answers_weigh_more_in_the_length_ratio(item: Any) -> None:
 def test_tasks_of_several_kinds_have_the_totals_of_each(item: Any) -> None:
     rows = [item("translation", "Zu spät.", "Zu spät."), item("classification", "yes", "no", choices=("yes", "no"))]
     assert metrics.totals(*zip(*rows, strict=True)).keys() >= {"bleu", "chrf", "macro_f1", "length_ratio"}
+
+
+def test_every_total_has_its_name_unit_and_direction(item: Any) -> None:
+    """TOTALS names no other; those of fields and ROUGE are known by their ends."""
+    closed = {"choice_logprobs": (-1.0, -2.0), "choice_tokens": (1, 1)}
+    more = {"reference_logprob": -1.0, "reference_tokens": 1}
+    rows = [item("choice", "yes", "yes", choices=order, **closed, **more) for order in (("yes", "no"), ("no", "yes"))]
+    written = set(metrics.totals(*zip(*rows, strict=True)))
+    for kind, (reference, _) in KINDS.items():
+        asked = closed | {"choices": ("yes", "no")} if reference == "yes" else {}
+        rows = [item(kind, reference, "late", **asked, **more), item("text", "no", "no", slices=("unanswerable",))]
+        written |= set(metrics.totals(*zip(*rows, strict=True)))
+    assert {name for name in written if not name.endswith(formatting.SHARES)} | {"macro_f1"} == set(formatting.TOTALS)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ def test_totals_and_what_a_million_answers_cost(inputs: Any, run: Any) -> None:
     inputs.json("data/cost/predict_tuned_42.json", {**inputs.prediction_cost(), "seconds": 54.0, "prompt_tokens": 9000})
     folder = run(inputs)
     assert "nrefs:1|tok:13a" in html(folder)
-    assert "| perplexity | 1.843 | 1.843 | 1.843 |" in (folder / "report.md").read_text()
+    line = "| perplexity of the references (per token, lower is better) | 1.843 | 1.843 | 1.843 |"
+    assert line in (folder / "report.md").read_text()
     serving = json.loads((folder / "cost.json").read_text())["serving"]
     assert serving["tuned_42"] == {
         "seconds": 0.9,

@@ -191,7 +191,7 @@ def test_totals_retention_and_cost_are_side_by_side(repository, compare):
     repository.run(60, train=("a", "b", "c"), **measured(1.5, "worse", 30), memory={"memory_peak_gib": 4.5})
     page = compare(repository, "--base", base)
     assert "| bits per byte | 1.25 (within noise) | 1.5 (worse) |" in page
-    assert "| bleu | 31.5 | 30 |" in page and "signature" not in page
+    assert "| BLEU (0 to 100, higher is better) | 31.5 | 30 |" in page and "signature" not in page
     assert "| train 42 | 11 | 12 | 4.252 GiB | 4.500 GiB |" in page
 
 
