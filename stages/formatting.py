@@ -43,6 +43,7 @@ TOTALS = {  # label, unit, direction
     "ece": ("expected calibration error", "0 to 1", DOWN),
     "order_agreement": ("order agreement of answers", "0 to 1", UP),
     "logprob_order_agreement": ("order agreement of likelihoods", "0 to 1", UP),
+    "questions": ("questions", "each counted once in all its orders", ""),
     "decline_balanced": ("balanced accuracy of declining", "0 to 1", UP),
     "empty": ("empty answers", "0 to 1", DOWN),
     "repetition": ("repeated 3-grams", "0 to 1", DOWN),
@@ -114,6 +115,13 @@ def number(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def row_count(rows: int, questions: float | str | None) -> str:
+    """Return the number of rows; where questions come in several orders of their options, also that of the questions."""
+    if not isinstance(questions, int | float):
+        return f"{number(rows)} rows"
+    return f"{number(rows)} rows ({number(questions)} questions, in {rows / questions:.3g} orders on average)"
+
+
 def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f}{SPACE}s"
@@ -136,7 +144,9 @@ def gib(value: float) -> str:
 
 def figure(value: float | str | None) -> str:
     """Format a total, which may have any size or unit."""
-    return value if isinstance(value, str) else "–" if value is None else f"{value:.4g}".replace("-", MINUS)
+    if value is None or isinstance(value, str):
+        return "–" if value is None else value
+    return f"{value:{',.0f' if 1e3 <= abs(value) < 1e9 else '.4g'}}".replace("-", MINUS)  # a count needs no exponent
 
 
 def bounds(numbers: Mapping[str, float | str], total: str) -> str:

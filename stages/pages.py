@@ -62,6 +62,7 @@ FILTERS = (
     formatting.difference,
     formatting.probability,
     formatting.number,
+    formatting.row_count,
     formatting.duration,
     formatting.size,
     formatting.gib,

@@ -62,15 +62,26 @@ def order_agreement(examples: Sequence[Example], predictions: Sequence[Predictio
 
 
 def _same_in_all_orders(examples: Sequence[Example], positions: Sequence[int | None]) -> list[bool]:
-    """Return one value per question with several orders, which share all lines except for the letters before them."""
+    """Return one value per question with several orders."""
     asked: dict[tuple[str, ...], dict[tuple[str, ...], str | None]] = {}
     for example, position in zip(examples, positions, strict=True):
-        lines = LISTED.sub("", "\n".join(message.content for message in example.prompt)).split("\n")
         chosen = None if position is None else example.choices[position]
-        asked.setdefault((*sorted(lines), *sorted(example.choices)), {})[example.choices] = chosen
+        asked.setdefault(_question(example), {})[example.choices] = chosen
     return [
         None not in by_order.values() and len(set(by_order.values())) == 1 for by_order in asked.values() if len(by_order) > 1
     ]
+
+
+def asked_again(examples: Sequence[Example]) -> int:
+    """Return the number of rows that ask a question of the same source in a further order of its options."""
+    orders = {(_question(example), example.source, example.choices) for example in examples if example.choices}
+    return len(orders) - len({(question, source) for question, source, _ in orders})
+
+
+def _question(example: Example) -> tuple[str, ...]:
+    """Return what all orders of a question share: its lines without the letters before the options, and the options."""
+    lines = LISTED.sub("", "\n".join(message.content for message in example.prompt)).split("\n")
+    return (*sorted(lines), *sorted(example.choices))
 
 
 def confusion(examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[dict[str, str]]:

@@ -62,6 +62,7 @@ def by_dataset(
 def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Totals:
     """Return the numbers of one system that are not means over items; `predictions` are in the order of the examples.
 
+    `questions` counts the rows, a question in several orders of its options once; without one it is left out.
     `length_ratio`, `perplexity` (per token of the reference) and `bits_per_byte` divide sums by sums, so long items weigh more.
     """
     pairs = list(zip(examples, predictions, strict=True))
@@ -69,6 +70,8 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> To
     for kinds, family in TOTALS:
         if chosen := [pair for pair in pairs if pair[0].kind in kinds]:
             numbers |= family([example for example, _ in chosen], [prediction for _, prediction in chosen])
+    if again := choice.asked_again(examples):
+        numbers["questions"] = len(pairs) - again
     forms = [_form(prediction.text) for prediction in predictions]
     numbers["empty"] = sum(not prediction.text.strip() for prediction in predictions) / max(len(pairs), 1)
     numbers["repetition"] = sum(repeated for _, repeated in forms) / max(len(pairs), 1)

@@ -169,6 +169,7 @@ def page_content(p: params.Params, found: Evidence, scored: summary.Table, score
         "errors": [error | {"nearest": near.to(found.examples[row], 1)} for row, error in zip(listed, errors, strict=True)],
         "error_count": len(wrong),
         "script_hash": page.script_hash(),
+        "questions": summary.questions(found.totals),
         "total_names": list(dict.fromkeys(name for totals in found.totals.values() for name in totals)),
         "found": found,
         "trained_rows": Counter(row.dataset for row in train),

@@ -5,7 +5,7 @@ with a base system on the same items.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -206,6 +206,12 @@ def with_interval(totals: dict[str, Number], table: Table, system: str) -> dict[
     rates = [rate_interval(column[~np.isnan(column)], table.sources[~np.isnan(column)]) for column in columns]
     _, low, high = mean_of_rates(rates)
     return {**totals, f"{BALANCED}_lo": rounded(low), f"{BALANCED}_hi": rounded(high)}
+
+
+def questions(totals: Mapping[str, Mapping[str, Number | None]]) -> dict[str, Number | None]:
+    """Return the number of questions by data set, "" for all, where some come in several orders; it is that of any system."""
+    named = [(name.partition("@"), value) for name, value in next(iter(totals.values()), {}).items()]
+    return {dataset: value for (name, _, dataset), value in named if name == "questions"}
 
 
 def items(table: Table) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from stages import formatting
 from stages.errors import DataError
 from stages.files import read_json
 from stages.report.results import Numbers, Results, merged, parsed
-from stages.report.summary import TUNED
+from stages.report.summary import TUNED, questions
 from stages.terminal import visible
 
 
@@ -33,8 +33,9 @@ def show(found: Results, folder: Path) -> None:
         grid.add_row(visible(formatting.metric_name(metric)), *rates, difference, visible(verdict))
     console = Console(markup=False, emoji=False, highlight=False)  # a key may be `[/b]` or `:warning:`
     console.print(grid)
-    rows = f"{found.systems[TUNED]['n']} rows of the {found.split} split, 95 % intervals. Report: {folder / 'index.html'}"
-    console.print(visible(rows), soft_wrap=True)
+    rows = formatting.row_count(int(found.systems[TUNED]["n"] or 0), questions(found.totals or {}).get(""))
+    below = f"{rows} of the {found.split} split, 95 % intervals. Report: {folder / 'index.html'}"
+    console.print(visible(below), soft_wrap=True)
 
 
 def read(folder: Path) -> Results:

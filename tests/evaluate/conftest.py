@@ -11,7 +11,7 @@ def made(kind: Any, reference: str, answer: str, stopped: bool = True, **more: A
     """Keywords of Prediction go there, all others to Example."""
     predicted = {key: more.pop(key) for key in list(more) if key in Prediction.model_fields}
     messages = (Message(role="user", content="?"), Message(role="assistant", content=reference))
-    example = Example(kind=kind, messages=messages, source="s", **more)
+    example = Example(kind=kind, messages=messages, **{"source": "s", **more})
     return example, Prediction(
         example=example.id, system="s", text=answer, stopped=stopped, prompt_tokens=1, new_tokens=1, **predicted
     )

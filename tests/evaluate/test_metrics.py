@@ -93,6 +93,14 @@ def test_every_total_has_its_name_unit_and_direction(item: Any) -> None:
     assert {name for name in written if not name.endswith(formatting.SHARES)} | {"macro_f1"} == set(formatting.TOTALS)
 
 
+def test_questions_count_once_in_all_their_orders(item: Any) -> None:
+    orders = (("yes", "no"), ("no", "yes"))
+    quiz = [item("choice", "yes", "yes", choices=order, source=source) for source in ("a", "b", "c") for order in orders]
+    rows = [*quiz, item("text", "Late.", "Late."), item("classification", "yes", "no", choices=("yes", "no"))]
+    assert metrics.totals(*zip(*rows, strict=True))["questions"] == 5
+    assert "questions" not in metrics.totals(*zip(*quiz[::2], strict=True))
+
+
 @pytest.mark.parametrize(
     ("style", "answer", "expected"),
     [

@@ -15,6 +15,7 @@ from stages.report.summary import Change, Group, Summary
 from stages.statistics import Difference, Rate
 from tests.report.conftest import HOSTILE, html
 
+PLOTS: dict[str, Any] = {"confusion": [], "reliability": []}
 MEANS = {"tuned": 0.6, "base_3shot": 0.5}
 
 
@@ -262,16 +263,21 @@ def test_an_example_is_judged_as_its_score_is() -> None:
     assert (row["base"]["right"], row["tuned"]["right"]) == (True, False)
 
 
-def test_data_sets_show_their_training_rows(inputs: Any, run: Any) -> None:
+def test_data_sets_show_their_rows_and_questions(inputs: Any, run: Any) -> None:
     values = [row.model_dump(exclude={"id"}) for row in inputs.examples]
     names = [("mail", "web")[number % 2] for number in range(len(values))]
     rows = [value | {"dataset": name, "slices": (name,)} for value, name in zip(values, names, strict=True)]
     inputs.examples = [Example.model_validate(row) for row in rows]
     inputs.write()
     records.write(inputs.root / "data/formatted/train.jsonl", inputs.examples[:5])
-    text = (run(inputs) / "report.md").read_text(encoding="utf-8")
+    inputs.json("data/totals.json", {**{key: {"questions": 45, "questions@web": 15} for key in inputs.systems}, **PLOTS})
+    folder = run(inputs)
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "Test split, 60 rows (45 questions, in 1.33 orders on average), 12 sources;" in text
+    assert html(folder).count("60 rows (45 questions, in 1.33 orders on average)") == 2
+    assert "<td>30<small>15 questions</small></td>" in html(folder)
     assert "| data set | training rows | n | metric |" in text
-    assert "\n| mail | 3 | " in text and "\n| web | 2 | " in text
+    assert "\n| mail | 3 | 30 | " in text and "\n| web | 2 | 30 (15 questions) | " in text
 
 
 def test_a_headline_of_one_slice_leads_the_page(inputs: Any, run: Any) -> None:

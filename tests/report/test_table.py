@@ -28,3 +28,10 @@ def test_table_cuts_nothing_off(columns: int, capsys: Any, monkeypatch: Any) -> 
     assert "…" not in printed
     assert all(printed.count(verdict) == 1 for verdict in VERDICTS)
     assert max(map(len, printed.splitlines()[:-1])) <= columns
+
+
+def test_last_line_names_questions_in_several_orders(capsys: Any) -> None:
+    verdicts = {f"{metric}_verdict": "better" for metric in METRICS}
+    totals = {"tuned_42": {"questions": 110}}
+    table.show(Results({"tuned": numbers()}, numbers(against="base_8shot", **verdicts), "test", totals=totals), Path("x"))
+    assert "220 rows (110 questions, in 2 orders on average) of the test split" in capsys.readouterr().out
