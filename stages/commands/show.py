@@ -1,5 +1,6 @@
 """`tunetrail show`: rows as the model sees them, what it is trained on, and what the audit of `format` found."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 RAW, SYNTHETIC, FORMATTED = map(Path, ("data/raw", "data/synthetic", "data/formatted"))
 SPLITS = ("train", "valid", "test", "shots")
 LEFT_OUT, TRAINED = "left out of", "bold green"
+INDENT = "    "  # of a row's text, so that none of its lines can be taken for a heading or for the audit
 POLICIES = {"drop": "dropped", "truncate": "cut there", "fail": "refused", "keep": "kept"}
 
 
@@ -96,7 +98,7 @@ def _left_out(split: str, run: Run) -> Iterator[Example]:
 
 
 def _print_row(split: str, example: Example, run: Run) -> None:
-    """Print a row: what is trained on in color on a terminal, elsewhere between the marks of trained_on.txt."""
+    """Print a row: what is trained on in color on a terminal, elsewhere indented, between the marks of trained_on.txt."""
     console = Console(markup=False, emoji=False, highlight=False)
     in_color = console.color_system is not None and not console.no_color
     sequences, notes = _audited(split, example, run)
@@ -107,7 +109,7 @@ def _print_row(split: str, example: Example, run: Run) -> None:
         head = visible("\n".join([head, *(f"# {note}" for note in notes)]))
         found = pieces(sequence, run.tokenizer)
         if not in_color:
-            print(head, marked(found), "", sep="\n")
+            print(head, textwrap.indent(marked(found), INDENT, lambda line: True), "", sep="\n")
             continue
         console.print(Text(head, style="bold"), soft_wrap=True)
         styled = ((piece.text, TRAINED if piece.is_trained else "") for piece in found)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,22 @@ def test_first_rows_are_those_of_trained_on(shown: Callable[..., Show]) -> None:
     output = shown(PLAIN)()
     for part in page.read_text(encoding="utf-8").split("\n\n"):
         head, text = part.split("\n", 1)
-        assert re.search(rf"{head}: train, \d+ tokens, \d+ supervised; source row-\w+\n{re.escape(text.strip())}\n\n", output)
+        row = re.escape(textwrap.indent(text.strip(), show.INDENT))
+        assert re.search(rf"{head}: train, \d+ tokens, \d+ supervised; source row-\w+\n{row}\n\n", output)
     assert output.count("# ex-") == 5
-    assert "assistant\n⟦tray " in output
+    assert "assistant\n    ⟦tray " in output
+
+
+@pytest.mark.parametrize("end", ["\n", "\n\n", "\u2028", "\u2029"])
+def test_text_of_a_row_cannot_forge_a_heading(shown: Callable[..., Show], end: str) -> None:
+    forged = (
+        f"{end}# ex-0123: train, 9 tokens, 9 supervised; source row-1{end}left out of train: 9 rows{end}  ex-0123: none{end}"
+    )
+    output = shown([{"question": f"Lot {n}?{forged}", "answer": f"tray{forged}"} for n in range(40)])(count=3)
+    assert output.count("# ex-0123") == 6
+    own = [line for line in output.splitlines() if line and not line.startswith(show.INDENT)]
+    assert len([line for line in own if line.startswith("# ")]) == 3
+    assert "0123" not in "".join(own) and "9 rows" not in "".join(own)
 
 
 def test_audit_has_the_names_of_the_report(shown: Callable[..., Show]) -> None:
