@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import nullcontext
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from stages.fetch.table import Row, as_text
 from stages.files import read_json
 from stages.params import Data, RowsData
 from stages.records import Message, Task, TaskKind
+from stages.terminal import visible
 from stages.text.objects import parsed
 
 RECOGNISED = Path("data/raw/columns.json")  # what fetch recognised if data.columns is auto
@@ -79,8 +81,27 @@ def _lines(file: Source, data: Data) -> Iterator[Asked]:
     for number, line in enumerate(formats.broken(formats.text_lines(file)) if file.first else (), start=1):
         text = line.rstrip("\r\n")
         if text.strip():
+            if lacked := _lacked(data):
+                _warn(file.name, lacked)
             task = Task(kind="text", system=data.system, input=text, output="", source=f"{file.name}:{number}")
             yield Asked(task, {"input": text})
+
+
+def _lacked(data: Data) -> str:
+    """Return what prompts in training have and a plain text, one column of them, lacks, with a remedy; "" if nothing."""
+    if not isinstance(data, RowsData):
+        return ""
+    if data.wordings:
+        return "a wording of data.wordings; write each line as one of these"
+    read = columns(data).read
+    text = "input" if "input" in read else "instruction"
+    names = [repr(name) for field, name in read.items() if field not in (text, "messages")]
+    return f"{' and '.join(names)}; give rows with the columns of the training rows" if names else ""
+
+
+@cache  # the lines are read several times
+def _warn(name: str, lacked: str) -> None:
+    print(visible(f"warning: {name}: plain lines lack what the prompts in training have: {lacked}"), file=sys.stderr)
 
 
 def _rows(file: Source, asked: Columns) -> Iterator[Row] | None:

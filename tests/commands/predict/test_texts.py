@@ -298,3 +298,38 @@ def test_row_of_standard_input_is_given_before_the_next_is_there(monkeypatch: py
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Slow(b'{"input": "x"}\n{"input": "y"}\n')))
     reading = texts.read("-", PLAIN)
     assert [next(reading).task.input, next(reading).task.input] == ["x", "y"]
+
+
+LABELLED = {"input": "text", "output": "label"}
+WORDED = rows_data(LABELLED, task="classification", wordings=[{"text": "Is {{ text }} good or bad?", "share": 1}])
+
+
+@pytest.mark.parametrize(
+    ("data", "lacked"),
+    [
+        (QUIZ, "'choices'; give rows with the columns of the training rows"),
+        (rows_data({"instruction": "task", "input": "context", "output": "answer"}), "'task'; give rows"),
+        (rows_data({"messages": "messages", "system": "role", "tools": "functions"}), "'functions' and 'role'; give rows"),
+        (WORDED, "a wording of data.wordings; write each line as one of these"),
+        (QUESTIONS, ""),
+        (CHATS, ""),
+        (rows_data({"instruction": "task", "output": "answer"}), ""),
+        (rows_data(LABELLED, task="classification"), ""),
+        (PLAIN, ""),
+    ],
+)
+def test_lines_without_what_training_had_cause_one_warning(data: Data, lacked: str, capsys: pytest.CaptureFixture[str]) -> None:
+    texts._warn.cache_clear()
+    for name in ("a.txt", "texts", "a.txt"):
+        assert [text for text, _ in asked(name, "a line\nanother\n", data)] == ["a line", "another"]
+    asked("empty.txt", " \n", data)
+    begin = "plain lines lack what the prompts in training have: "
+    warnings = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in warnings] == (["a.txt", "texts"] if lacked else [])
+    assert all(f"{begin}{lacked}" in line for line in warnings)
+
+
+def test_rows_with_all_columns_cause_no_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    texts._warn.cache_clear()
+    tasks(json.dumps({"question": "Which?", "choices": ["red", "blue"]}) + "\n", QUIZ)
+    assert capsys.readouterr().err == ""
