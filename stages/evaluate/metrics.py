@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from math import exp, log
 
-from stages.evaluate import answering, choice, extra, extraction, rouge, style, translation
+from stages.evaluate import answering, choice, extra, extraction, rouge, translation
 from stages.records import Example, Prediction, TaskKind
+from stages.text import style
 from stages.text.words import repetition, tokens
 
 SCORE: dict[TaskKind, Callable[[Example, Prediction], tuple[dict[str, float], dict[str, float]]]] = {

@@ -22,6 +22,7 @@ from stages.records import Message, Style, Task, TaskKind, first_problem
 from stages.spool import Spool
 from stages.text.conversations import beginning
 from stages.text.objects import parsed
+from stages.text.style import score
 
 STYLE_LIKE = 'an object like {"min_words": 5, "max_words": 40, "required": ["…"], "forbidden": ["…"]}'
 
@@ -50,7 +51,8 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, S
     alike = Counter[int]()  # rows by the key of their split
     labels = Counter[str]()
     lost = Counter[str]()
-    repeated = 0
+    broken = Counter[str]()  # answers with a style by the demands that they break, "" if none
+    first, repeated = "", 0
     for published, (place, row) in ((split, row) for split, rows in table.rows.items() for row in rows):
         key, task = _task(place, row, data, seed)
         if hash((published, task.id)) in seen:
@@ -68,12 +70,18 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, S
             asked = choices.asked(place, task, data.orders, max(data.orders, 1) if split == "test" else 1, seed)
         if task.kind == "classification":
             labels[task.output] += 1
+        if task.style and not task.tool_calls:  # only the model's template writes calls
+            demands = ", ".join(name for name, is_met in score(task.style, asked[0].output).items() if not is_met)
+            broken[demands] += 1
+            first = first or (demands and f"{place} by {demands}")
         for each in (*asked, *(_further(place, row, task, data) if split == "train" else ())):
             splits[split].append(each)
     if repeated:
         log.warning("%s: %d rows left out, each an exact repetition of an earlier one", path, repeated)
     if lost:
         log.warning("%s: %d answers are %s, which stands for a lost value; check them", path, lost.total(), " or ".join(lost))
+    if first:
+        _report_broken(path, data, broken, first)
     most, total = max(alike.values(), default=0), alike.total()
     if not data.columns.group and data.shares["train"] < 1 and most >= MANY and most > LARGE * total:
         log.warning(
@@ -82,6 +90,19 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, S
         )
     _refuse_empty(path, splits, data, len(alike))
     return _with_labels(path, splits, labels) if data.task == "classification" else splits
+
+
+def _report_broken(path: Path, data: NamedRows, broken: Counter[str], first: str) -> None:
+    """Warn of right answers that break the style of their own row; raise DataError if all do."""
+    name, total = data.columns.style, broken.total()
+    if not broken[""]:
+        raise DataError(
+            f"{path}: every right answer with a style breaks it, the first {first}; correct {name!r} or the answers"
+        )
+    log.warning(
+        "%s: %d of %d right answers break their own style, the first %s; an answer like them scores 0: correct %r or them",
+        *(path, total - broken[""], total, first, name),
+    )
 
 
 def _task(place: str, row: Mapping[str, Any], data: NamedRows, seed: int) -> tuple[str, Task]:

@@ -255,7 +255,7 @@ STYLED = {**ASKED, "style": "form"}
     ],
 )
 def test_style_of_a_row_is_read(tmp_path: Path, form: Any, style: Style | None) -> None:
-    (task,) = read(jsonl(tmp_path, [{"input": "q", "output": "a", "form": form}]), STYLED)
+    (task,) = read(jsonl(tmp_path, [{"input": "q", "output": "x y z w Ünï", "form": form}]), STYLED)
     assert task.style == style
 
 
@@ -291,6 +291,46 @@ def test_style_that_cannot_be_met_or_read_is_refused(tmp_path: Path, form: Any, 
         read(path, STYLED)
     assert str(refusal.value).startswith(f"{path}:1: 'form'")
     assert expected in str(refusal.value)
+
+
+BREAKING = [
+    ("one two three", {"max_words": 2}, "length_in_band"),
+    ("one", {"min_words": 2, "required": ["two"]}, "length_in_band, required_phrases"),
+    ("We Guarantee it.", {"forbidden": ["guarantee"]}, "no_forbidden_phrases"),
+]
+
+
+@pytest.mark.parametrize(("answer", "form", "demands"), BREAKING)
+def test_answers_that_break_their_own_style_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, answer: str, form: Any, demands: str
+) -> None:
+    rows = [{"input": f"q{n}", "output": answer, "form": form if n > 1 else {"max_words": 9} if n else None} for n in range(4)]
+    with caplog.at_level(logging.WARNING):
+        read(jsonl(tmp_path, rows), STYLED)
+    assert (
+        f"mine.jsonl: 2 of 3 right answers break their own style, the first {tmp_path}/mine.jsonl:3 by {demands};"
+        in caplog.text
+    )
+    assert "correct 'form' or them" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        read(jsonl(tmp_path, rows[:2]), STYLED)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(("answer", "form", "demands"), BREAKING)
+def test_style_that_every_answer_breaks_is_refused(tmp_path: Path, answer: str, form: Any, demands: str) -> None:
+    rows = [{"input": f"q{n}", "output": answer, "form": form if n else None} for n in range(3)]
+    with pytest.raises(
+        DataError, match=rf"mine\.jsonl: every right answer with a style breaks it, the first \S+:2 by {demands};"
+    ):
+        read(jsonl(tmp_path, rows), STYLED)
+
+
+def test_style_of_a_choice_is_that_of_its_whole_answer(tmp_path: Path) -> None:
+    row = {"input": "q", "choices": ["red", "blue"], "output": "red", "form": {"min_words": 5, "required": ["correct"]}}
+    (task,) = read(jsonl(tmp_path, [row]), {**STYLED, "options": "choices"}, task="choice")
+    assert task.output == "The correct answer is red."
 
 
 NAMES = {"0": "negative", "1": "positive"}

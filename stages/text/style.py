@@ -1,4 +1,4 @@
-"""Style: the form that an item asks of its answer, whatever its content."""
+"""Style: the form that a row asks of its answer, whatever its content."""
 
 import unicodedata
 
