@@ -55,8 +55,9 @@ def pairs(passage: Document, wordings: int) -> list[tuple[str, str]]:
     known = headings(passage)
     over = {"subject": known[0], "title": known[min(1, len(known) - 1)]}
     found = []
+    within_chinese = is_cjk(passage.text)
     for statement in statements(passage):
-        chinese = is_cjk(passage.text) or is_cjk(statement)  # "APP | 支持" is Chinese by its passage alone
+        chinese = within_chinese or is_cjk(statement)  # "APP | 支持" is Chinese by its passage alone
         matched = _matched("statements", statement, chinese) or _matched("otherwise", statement, chinese)
         turn = int(content_hash(statement)[:4], 16)
         made = [_worded(rule, {**match.groupdict(""), **over}, turn) for rule, match in matched]
