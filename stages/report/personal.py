@@ -16,9 +16,15 @@ from stages.terminal import visible
 
 # Addresses below the domains that RFC 2606 reserves for examples belong to nobody.
 EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?!(?:[\w-]+\.)*example\b)[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
+# With country code; with area code; of North America, but not its 555-01xx, which belong to nobody; a mobile of China; a mobile
+# of Germany, Britain or Japan. Runs of digits alone are numbers of orders as well, so few lengths and beginnings count.
 PHONE = re.compile(
-    r"(?<![\w.,/-])(?:\+|00)[1-9](?:[ ./()-]{0,2}\d){7,13}(?![\w-])|(?<![\w.,/-])\(?0\d{1,4}\)?[ /-](?:[ ./-]?\d){5,9}(?![\w-])"
+    r"(?<![\w.,/-])(?:(?:\+|00)[1-9](?:[ ./()-]{0,2}\d){7,13}|\(?0\d{1,4}\)?[ /-](?:[ ./-]?\d){5,9}"
+    r"|(?:\([2-9]\d\d\) ?|[2-9]\d\d-)(?!555-01)[2-9]\d\d-\d{4}"
+    r"|(?<![#$€£¥])(?:1[3-9]\d(?:\d{8}|-\d{4}-\d{4}| \d{4} \d{4})|0(?:1[67]|7\d|[89]0)\d{8}))(?![\w-]|[.,]\d)",
+    re.ASCII,
 )
+NARROW = str.maketrans("＠．＋－（）０１２３４５６７８９", "@.+-()0123456789")
 SHOWN = ("examples", "nearest", "errors")  # of a page's content: what consists of rows, answers and their sources
 
 
@@ -87,7 +93,7 @@ def _kinds(texts: Iterable[str]) -> str:
     found: dict[str, set[str]] = {"e-mail addresses": set(), "phone numbers": set()}
     for text in texts:
         for ones, pattern in zip(found.values(), (EMAIL, PHONE), strict=True):
-            ones.update(pattern.findall(text))
+            ones.update(pattern.findall(text.translate(NARROW)))
     return " and ".join(f"{len(ones)} {name}" for name, ones in found.items() if ones)
 
 

@@ -80,6 +80,17 @@ def test_name_of_a_group_cannot_be_found_by_hashing_names(source: str) -> None:
         "call 0049-30-1234567",
         "(030) 123 4567",
         "030/1234567",
+        "(415) 555-2671",
+        "415-555-2671",
+        "13800138000",
+        "电话13800138000。",
+        "电话：+8613800138000",
+        "138-0013-8000",
+        "１３８００１３８０００",
+        "01701234567",
+        "07911123456",
+        "ann＠firma.de",
+        "ann＠firma．de",
     ],
 )
 @pytest.mark.parametrize("place", ["prompt", "answer", "nearest", "rejected", "label"])
@@ -163,8 +174,15 @@ def test_report_warns_unless_git_ignores_its_folder(inputs: Any, run: Any, capsy
 
 @pytest.mark.parametrize(
     "text",
-    ["me@example.org", "x@mail.example.com", "2025-01-16", "3.14159265", "0.0123456789", "ex-0123456789abcdef", "1,234,567"],
-)
+    [
+        "me@example.org", "x@mail.example.com", "2025-01-16", "3.14159265", "0.0123456789",
+        "ex-0123456789abcdef", "1,234,567", "order 10023456789", "order 138001380001", "913800138000",
+        "A13800138000", "13800138000-2", "#13800138000", "13800138000.50", "$13800138000", "1,380,013,800",
+        "1732723200", "1732723200000", "20250116123000", "16.01.2025", "4006381333931", "016000275287",
+        "978-3-16-148410-0", "123-456-7890", "123-45-6789", "415-555-0123", "(555) 0", "2025-01-16 415",
+        "price 415-555", "$415.55", "4111 1111 1111 1111", "a＠b", "1/2/2025",
+    ],
+)  # fmt: skip
 def test_other_text_is_not_taken_for_personal_data(text: str) -> None:
     assert not personal.EMAIL.search(text) and not personal.PHONE.search(text)
 
