@@ -181,6 +181,7 @@ READERS: dict[str, Callable[[int], Any]] = {
     "key: slashes": lambda n: server._spellings("sk-a/b").search(filled("\\", n)),
     "key: beginnings": lambda n: server._spellings("sss-a/b").search(filled("s", n)),
     "parameters: addresses": lambda n: reading.PASSWORD.search(filled("a://:", n)),
+    "parameters: addresses without scheme": lambda n: reading.PASSWORD.search(filled("a:b@", n)),
     "parameters: passwords": lambda n: reading.PASSWORD.search(filled(":", n, "a://")),
     "error: addresses": lambda n: errors.reason(ValueError(filled("://", n))),
     "error: users": lambda n: errors.reason(ValueError(filled("a:@", n))),

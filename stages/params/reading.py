@@ -22,9 +22,10 @@ from stages.params.whole import Params
 PARAMS = Path("params.yaml")
 SIGNS, DEEPEST = re.compile(rb"[\[\]{}]"), 100  # of lists and objects on one line, and how many may be in each other
 MOST_BYTES = 100_000  # of params.yaml, which has some 10,000; the YAML reader takes up to 2 seconds for this many
-# scheme://user@, scheme://user:password@ (a slash may be in the password; after a port it is the path), ?key=, #key=
+# user:password@host without more text; scheme://user@, scheme://user:password@ (a slash may be in the password; after a
+# port it is the path), ?key=, #key=
 PASSWORD = re.compile(
-    r"(?i)\w://(?:[^\s/@]{1,500}@|[^\s/@:]{1,500}:(?!\d*(?:/|$))[^\s@]{0,500}@"
+    r"(?i)^(?!mailto:)[^\s/@:]{1,500}:[^\s/@\\]{1,500}@[^\s@]+$|\w://(?:[^\s/@]{1,500}@|[^\s/@:]{1,500}:(?!\d*(?:/|$))[^\s@]{0,500}@"
     r"|\S{0,500}[?#;&](?:[\w-]{0,50}(?:key|token|secret|passw(?:or)?d|pwd|signature|sig|auth(?:orization)?)|code)=)"
 )
 REFUSED_ADDRESS = "holds an address with a user, a password or a key, which git would keep; leave them out"

@@ -274,6 +274,8 @@ def test_address_with_usual_names_is_no_secret(path: str) -> None:
         "https://example.org/x?auth=s3cret",
         "https://example.org/back?code=s3cret",
         "https://example.org/x?a=1&amp;pwd=s3cret",
+        "me:s3cret@h/x",
+        "me%3As3cret%40h/x",
     ],
 )
 def test_secret_in_any_address_is_refused(address: str) -> None:
@@ -297,6 +299,11 @@ def test_secret_in_a_list_of_sections_is_refused(key: str) -> None:
         "https://example.org/%C3%A9t%C3%A9",
         "https://example.org/@me/x",
         "me@example.org",
+        "mailto:me@example.org",
+        "C:\\models@2",
+        "C:/models@2",
+        "git@example.org:me/x",
+        "Write to me:you@example.org if unsure",
     ],
 )
 def test_ordinary_address_is_accepted(address: str) -> None:
