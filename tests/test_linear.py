@@ -18,7 +18,7 @@ from stages.records import Call, Document, Example, Fact, Message, Prediction
 from stages.report import examples
 from stages.synthesize import filters, general_instruct, instances, pairs, rules, self_qa
 from stages.tasks import complaints
-from stages.teachers import server
+from stages.teachers import answers, server
 from stages.text import chat, comparing, declining, passages
 from stages.text.control import BREAK
 from tests.fixtures.instructing import DEFAULT
@@ -175,6 +175,8 @@ READERS: dict[str, Callable[[int], Any]] = {
     "graph: one subject with all relations": lambda n: near_misses(facts(n, subject="s", relation="r{}")),
     "graph: split": split_facts,
     "retrieval: passages": many_passages,
+    "thoughts: attributes": lambda n: answers.separated(filled("<details type=", n)),
+    "thoughts: blank lines": lambda n: answers.separated(filled("\n", n, end="x")),
     "control tokens: signs": lambda n: server.CONTROL.search(filled("<|a", n)),
     "control tokens: brackets": lambda n: server.CONTROL.search(filled("]<]", n)),
     "control tokens: names": lambda n: server.CONTROL.search(filled("<unused", n)),

@@ -12,9 +12,18 @@ NAMES = r"(?i:(?:\w{1,20}[:_])?think|thinking|thoughts?|reasoning)"
 # OpenThinker; gpt-oss, whose control tokens some servers remove, so that "analysis" and "assistantfinal" are left.
 TAG = re.compile(
     rf"(?P<open><{NAMES}>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|channel>thought|<unused94>thought|<\|inner_prefix\|>|"
-    r'<\|begin_of_thought\|>|<\|channel\|>(?:analysis|commentary)<\|message\|>|\Aanalysis(?=[A-Z"“]))|'
+    r"<\|begin_of_thought\|>|(?:<\|start\|>assistant)?<\|channel\|>(?:analysis|commentary)<\|message\|>|"
+    r'\Aanalysis(?=[A-Z"“]))|'
     rf"</{NAMES}>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<channel\|>|<unused95>|<\|inner_suffix\|>|<\|end_of_thought\|>|"
-    r"(?:<\|end\|><\|start\|>assistant)?<\|channel\|>final<\|message\|>|(?<!\s)assistantfinal(?=\S)"
+    r"(?:(?:<\|end\|>)?<\|start\|>assistant)?<\|channel\|>final(?: ?<\|constrain\|>\w{1,20})?<\|message\|>|"
+    r"(?<!\s)assistantfinal(?=\S)"
+)
+# Marks that ordinary answers use too: they open thoughts only at the very beginning, and only their own end closes those.
+# Prompts for Claude; Open WebUI and GLM; Granite.
+BEGINNING = re.compile(
+    r"""\s*(?:<(analysis|reflection|details(?=\s[^<>]{0,200}type=["']?reasoning))(?:\s[^<>]{0,400})?>|"""
+    r"Here(?: is|['’]s) my thought process:)(?P<thoughts>.*?)(?:(?(1)</\1>|Here(?: is|['’]s) my response:)|\Z)",
+    re.IGNORECASE | re.DOTALL,
 )
 FENCE = re.compile(r"```[\w-]{0,20}\s{0,20}\Z")
 WRAPPED = re.compile(
@@ -37,14 +46,18 @@ def separated(text: str) -> tuple[str, str]:
 
     A tag at the start of its line opens thoughts, an end tag closes them. Without an end tag, all that follows are thoughts.
     An end tag alone closes all that precedes it: chat templates may write the first tag into the prompt. A tag inside its
-    line, in quotes or in a fence is a mention and stays. A token at the end that ends the turn is removed.
+    line, in quotes or in a fence is a mention and stays. Marks that answers use too count only at the very beginning, see
+    BEGINNING. A token at the end that ends the turn is removed.
     """
     end = END.search(text)
     if end and not (end[0].startswith("</s>") and "<s>" in text):
         text = text[: end.start()]
     thoughts, pieces = [], []
     start, inside, mentioned = 0, False, False
-    for tag in TAG.finditer(text):
+    while found := BEGINNING.match(text, start):
+        thoughts.append(found["thoughts"])
+        start = found.end()
+    for tag in TAG.finditer(text, start):
         before = text[max(start, tag.start() - BEFORE) : tag.start()]
         if not tag["open"]:
             if inside or not (mentioned or before.endswith(tuple("`'\"“‘"))):

@@ -27,6 +27,14 @@ from stages.teachers.answers import separated, unquoted
         "<|inner_prefix|>hm<|inner_suffix|>Yes.",
         "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Yes.<|return|>",
         "<|channel|>commentary<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Yes.",
+        "<|start|>assistant<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Yes.",
+        "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>Yes.",
+        "Here is my thought process:\n\nhm\n\nHere is my response:\n\nYes.",
+        "Here's my thought process: hm Here's my response: Yes.",
+        '<details type="reasoning" done="true" duration="3">\nhm\n</details>\n\nYes.',
+        "<analysis>\nhm\n</analysis>\nYes.",
+        "<Reflection>hm</Reflection>\n<output>Yes.</output>",
+        "<analysis></analysis>\n<think>hm</think>Yes.",
         "<|START_THINKING|>hm<|END_THINKING|><|START_RESPONSE|>Yes.<|END_RESPONSE|>",
         "<|begin_of_thought|>hm<|end_of_thought|>\n<|begin_of_solution|>Yes.<|end_of_solution|>",
         "<thinking>hm</thinking>\n<output>Yes.</output>",
@@ -51,6 +59,12 @@ def test_thoughts_are_separated_from_the_answer(text: str) -> None:
         ("<think>a <think>b</think> c</think>Yes.", "a <think>b\n\nc", "Yes."),
         ("<think>first 2\n</think>\n5\n</think>\nYes.", "first 2\n\n5", "Yes."),
         ("<think>hm, and on it goes", "hm, and on it goes", ""),
+        ("<analysis>hm, and on it goes", "hm, and on it goes", ""),
+        ("Here is my thought process: hm, and on", "hm, and on", ""),
+        ('<details type="reasoning">\nhm, and on', "hm, and on", ""),
+        ("<analysis>a</analysis>\n<reflection>b</reflection>\nYes.", "a\n\nb", "Yes."),
+        ("<analysis>Not </reflection> yet</analysis>Yes.", "Not </reflection> yet", "Yes."),
+        ("<|start|>assistant<|channel|>final<|message|>Yes.", "", "Yes."),
         ("analysisWe need it short.assistantfinalYes.", "We need it short.", "Yes."),
         ("analysisWe need it short, and on", "We need it short, and on", ""),
         ("assistantfinalYes.", "", "Yes."),
@@ -81,6 +95,13 @@ def test_thoughts_in_unusual_places(text: str, thoughts: str, answer: str) -> No
         "<thinker>hm</thinker>",
         "I think: <b>yes</b>",
         "[think] about it",
+        "Sure.\n<analysis>\nhm\n</analysis>\nYes.",
+        "The costs fell.</analysis>\nYes.",
+        "<details>\n<summary>More</summary>\nYes.\n</details>\nNo.",
+        "He wrote: Here is my thought process: hm. Here is my response: yes.",
+        "Here is my response: yes.",
+        "<analysis-2>hm</analysis-2> Yes.",
+        "Write <reflection> first and </reflection> last.",
     ],
 )
 def test_text_without_thoughts_stays_as_it_is(text: str) -> None:
@@ -108,6 +129,7 @@ def test_token_that_ends_the_turn_is_removed(token: str) -> None:
 
 @pytest.mark.parametrize(
     "unit", ["<think></think>", "<think>", "</think>", "a <think>", "\n<think>", "```\n<think>", "<answer>", "</s> "]
+    + ["<analysis>", "<analysis></analysis>", "<details ", "<details reasoning", "Here is my thought process:", "\n"]
 )
 def test_many_tags_take_linear_time(unit: str) -> None:
     started = time.monotonic()
