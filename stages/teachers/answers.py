@@ -36,7 +36,8 @@ END = re.compile(
     r"(?:<\|(?:im_end|end|return|eo[tm]_id|endoftext|end_of_text|END_OF_TURN_TOKEN)\|>|<end_of_turn>|<turn\|>|<eos>|<\|eot\|>|\[EOS\]|\[\|endofturn\|\]|"
     r"<｜end▁of▁sentence｜>|</s>)+\s*\Z"
 )
-QUOTES = ('""', "“”", "„“", "„”", "«»", "»«", "「」", "『』", "‘’", "''")
+# Quotation marks of one kind; languages differ in which of them opens and which closes: „ja“ „tak” ”joo” »ja« »joo» «oui».
+QUOTES = ('"', "“”„‟", "'", "‘’‚‛", "«»", "‹›", "「」", "『』", "｢｣", "〝〞〟", "＂")
 IN_WORD = re.compile(r"(?<=\w)['’](?=\w)")
 BEFORE = 80  # characters before a tag that decide whether it begins a line
 
@@ -84,9 +85,10 @@ def joined(*thoughts: str) -> str:
 
 def unquoted(text: str) -> str:
     """Return a text without quotation marks around all of it; marks around a part of it stay."""
-    marks, inner = text[:1] + text[-1:], text[1:-1].strip()
-    is_part = not set(marks).isdisjoint(IN_WORD.sub("", inner))
-    return inner if inner and marks in QUOTES and not is_part else text
+    inner = text[1:-1].strip()
+    kind = next((kind for kind in QUOTES if text[:1] in kind and text[-1:] in kind), "")
+    is_part = not set(kind).isdisjoint(IN_WORD.sub("", inner))
+    return inner if inner and kind and not is_part else text
 
 
 def unfinished(call: Call) -> str | None:
