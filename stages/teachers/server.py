@@ -32,7 +32,9 @@ CONTROL = re.compile(
     r"|\[(?:[gs]?MASK|EOT|(?:CLS|SEP|PAD|UNK|BOS|EOS)(?:_TOKEN)?|(?i:unused(?:_token_)?\d{1,6}))\]|\]<\][^\[\]<>]{1,40}\[>\[|\]~!?b[\[\]]|\[e~\["
     r"|\[\|[^|\[\]\s]{1,40}\|\]|<_(?:system|user|bot|start|end)>"
 )
-PART = 8  # characters of a key that a text may not hold in a row
+# Characters of a key that a text may not hold in a row. Servers quote pieces of it in errors; answers hold ordinary words,
+# which a short placeholder for a key may hold too.
+PART, PART_OF_ANSWER = 6, 8
 NOT_FOUND = 404
 REFUSALS = (400, 413, 422)  # of one request, while others are answered
 LONGEST = 300  # characters of a server's words
@@ -112,12 +114,12 @@ class OpenAI:
         sent = {name: value for name, value in fields.items() if name not in self.options.omit}
         return sent | {self.options.limit_field: sampling.max_new_tokens}
 
-    def _masked(self, text: str) -> str:
+    def _masked(self, text: str, part: int = PART) -> str:
         """Hide the key and long parts of it, which a server may send back; before a text is cut, or a part would remain."""
         if not self.options.api_key_env:
             return text
         key = self._key()
-        return _without_parts(_spellings(key).sub("***", text), key)
+        return _without_parts(_spellings(key).sub("***", text), key, part)
 
     def _key(self) -> str:
         name = self.options.api_key_env
@@ -154,8 +156,12 @@ class OpenAI:
             messages=[message.model_dump() for message in ask.messages],
             **self._fields(ask.sampling, seed),
         )
+
+        def clean(text: str) -> str:
+            return self._masked(printable(text), PART_OF_ANSWER)
+
         try:
-            return completions.reply(raw.parse(), ask, lambda text: self._masked(printable(text)), raw.retries_taken)
+            return completions.reply(raw.parse(), ask, clean, raw.retries_taken)
         except (ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
             raise _Unusable(
                 f"the server sent no chat completion: {self._masked(raw.text)[:80]!r}", raw.retries_taken
@@ -176,25 +182,25 @@ def _spellings(key: str) -> re.Pattern[str]:
     return re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]{0,2}".join(map(spellings, key)))
 
 
-def _without_parts(text: str, key: str) -> str:
-    """Hide each run of PART or more characters that the key, or its Base64 or hexadecimal form, holds too."""
-    known = _windows(key)
-    found = [start for start in range(len(text) - PART + 1) if text[start : start + PART] in known]
+def _without_parts(text: str, key: str, part: int) -> str:
+    """Hide each run of `part` or more characters that the key, or its Base64 or hexadecimal form, holds too."""
+    known = _windows(key, part)
+    found = [start for start in range(len(text) - part + 1) if text[start : start + part] in known]
     pieces, end = [], 0
     for start in found:
         if start >= end:
             pieces += [text[end:start], "***"]
-        end = start + PART
+        end = start + part
     return "".join([*pieces, text[end:]])
 
 
 @cache
-def _windows(key: str) -> frozenset[str]:
-    """Return all runs of PART characters of a key, of its hexadecimal form and of its Base64, at three offsets in a text."""
+def _windows(key: str, part: int) -> frozenset[str]:
+    """Return all runs of `part` characters of a key, of its hexadecimal form and of its Base64, at three offsets in a text."""
     written = key.encode()
     base64 = (b64encode(b" " * offset + written).decode()[offset and offset + 1 :] for offset in range(3))
     texts = [key, written.hex(), written.hex().upper(), *base64]
-    return frozenset(text[start : start + PART] for text in texts for start in range(len(text) - PART + 1))
+    return frozenset(text[start : start + part] for text in texts for start in range(len(text) - part + 1))
 
 
 class _Unusable(Exception):

@@ -374,6 +374,25 @@ def test_a_key_that_a_server_sends_back_is_stored_nowhere(
     assert KEY[:16] not in written
 
 
+@pytest.mark.parametrize("status", [200, 400, 401])
+def test_piece_of_a_key_in_an_error_is_masked(server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    key = "sk-proj-Qm7vXw2LpRt9ZbKc4"
+    monkeypatch.setenv("MY_KEY", key)
+    pieces = f"{key[:9]}...{key[-7:]}", key[8:14], f"***{key[-6:]}", f"{key[:12]}****"
+    server.trouble["question 0"] = [(status, json.dumps({"error": {"message": f"bad keys: {' '.join(pieces)}"}}), {})]
+    with pytest.raises(DataError) as error:
+        teacher(server, key="MY_KEY", retries=0).answer(asks(1))
+    shown = str(error.value)
+    assert "***" in shown and not [key[start : start + 6] for start in range(len(key) - 5) if key[start : start + 6] in shown]
+
+
+def test_word_that_a_placeholder_key_holds_stays_in_answers(server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "lm-studio")
+    server.trouble["question 0"] = [(200, json.dumps(completion("A studio flat.")), {})]
+    (call,) = teacher(server, key="MY_KEY").answer(asks(1))
+    assert call and call.text == "A studio flat."
+
+
 @pytest.fixture
 def elsewhere() -> Iterator[SimpleNamespace]:
     """Serve on another port of loopback; `keys` are those that arrived."""
