@@ -18,6 +18,10 @@ SECRET_PART = re.compile(
     """,
     re.VERBOSE,
 )
+# Paths of single requests, which the client adds. A model catalogue of Azure has an address that ends in /models.
+REQUEST = re.compile(
+    r"(?:(?:/chat)?/completions|/responses|/messages|/embeddings|(?:(?<=/v\d)|(?<=/v\dbeta))/models)/*$", re.IGNORECASE
+)
 
 
 class Sampling(Section):
@@ -41,6 +45,12 @@ def _without_secrets(url: str) -> str:
             "must be scheme, host, port and path, without user, password or query, which git would keep; "
             "put the key into an environment variable and its name into teacher.api_key_env"
         )
+    return url
+
+
+def _without_request(url: str) -> str:
+    if found := REQUEST.search(url):
+        raise ValueError(f"ends in {found[0]}, the path of a request, which the client adds; write the address without it")
     return url
 
 
@@ -68,7 +78,9 @@ class OpenAITeacher(Section):
     """
 
     kind: Literal["openai"]
-    base_url: Annotated[str, StringConstraints(pattern=r"^https?://"), AfterValidator(_without_secrets)]
+    base_url: Annotated[
+        str, StringConstraints(pattern=r"^https?://"), AfterValidator(_without_secrets), AfterValidator(_without_request)
+    ]
     model: Text
     api_key_env: Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]*$")] | None
     concurrency: Positive

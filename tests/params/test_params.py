@@ -259,6 +259,32 @@ def test_address_with_usual_names_is_no_secret(path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("https://example.org/v1/chat/completions", "/chat/completions"),
+        ("https://example.org/v1/Chat/Completions/", "/Chat/Completions/"),
+        ("https://example.org/v1/completions", "/completions"),
+        ("https://example.org/v1/responses", "/responses"),
+        ("https://example.org/v1/messages", "/messages"),
+        ("https://example.org/v1/embeddings", "/embeddings"),
+        ("https://example.org/v1/models", "/models"),
+        ("https://example.org/v1beta/models", "/models"),
+    ],
+)
+def test_address_of_a_single_request_is_refused(address: str, path: str) -> None:
+    (found,) = mistakes({"teacher": OPENAI | {"base_url": address}})
+    assert f": ends in {path}, the path of a request, which the client adds; write the address without it" in found
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://example.org", "https://example.org/models", "https://example.org/responses/v1", "https://example.org/v1/"],
+)
+def test_address_of_an_api_is_taken(address: str) -> None:
+    params.check(with_changes({"teacher": OPENAI | {"base_url": address}}))
+
+
+@pytest.mark.parametrize(
     "address",
     [
         "https://me:s3cret@example.org/x",
