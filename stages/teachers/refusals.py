@@ -1,4 +1,4 @@
-"""Why a server refused a request, in its own words, and the key of params.yaml that leaves out what it refuses."""
+"""Why a server refused a request, in its own words, and what to set where it refuses a field."""
 
 import json
 import re
@@ -7,12 +7,20 @@ from typing import Any, get_args
 from stages.params import LimitField, OpenAITeacher, OptionalField
 
 UNKNOWN = re.compile(
-    "unsupported|not (?:support|permitted|allowed)|unrecogni[sz]ed|unknown|unexpected|extra|forbidden|deprecated|additional|"
+    r"unsupported|not (?:support|permitted|allowed|available|enabled|implemented|a valid|recogni[sz]ed)|unrecogni[sz]ed|unknown|"
+    r"unexpected|extra|forbidden|deprecated|additional|incompatible|disabled|removed|no such|does not exist|that support|"
     "不支持|不允许|未知",
     re.IGNORECASE,
 )
-BAD_VALUE = re.compile(r"\bonly\b|(?:must|should) be|invalid|cannot|非法|无效|必须", re.IGNORECASE)
-ALTERNATIVES = re.compile(r"\bboth\b|only one|同时", re.IGNORECASE)  # each is taken without the other
+BAD_VALUE = re.compile(
+    r"\bonly\b|(?:must|should) be|invalid|cannot|\brange\b|constraint|maximum|too large|非法|无效|必须|取值范围", re.IGNORECASE
+)
+ALTERNATIVES = re.compile(r"\bboth\b|only one|mutually exclusive|同时", re.IGNORECASE)  # each is taken without the other
+SPELLED = {  # where a server's words differ from the name of a field by more than its underscore
+    "presence_penalty": r"(?:presence[_ ]?|\A)penalty",
+    "max_tokens": r"max[_ ]?(?:output[_ ]?|new[_ ]?)?tokens",
+}
+OTHERS = re.compile(r"expected one of|did you mean|(?:supported|allowed|valid) (?:parameters|fields)", re.IGNORECASE)
 
 
 def words(body: str) -> str:
@@ -23,14 +31,19 @@ def words(body: str) -> str:
     except (ValueError, RecursionError):
         answer, text = None, body
     error = answer.get("error") if isinstance(answer, dict) else None
-    field = error.get("param") if isinstance(error, dict) else None
-    if isinstance(field, str) and field not in text:
-        text += f" (param: {field})"
+    if isinstance(error, dict):
+        field, metadata = error.get("param"), error.get("metadata")
+        if isinstance(field, str) and field not in text:
+            text += f" (param: {field})"
+        if isinstance(metadata, dict) and isinstance(raw := metadata.get("raw"), str):  # OpenRouter: the provider's body
+            text += f": {words(raw)}"
     return " ".join(text.split())
 
 
 def _message(body: Any) -> Any:
     """Return `error.message`, `message`, `detail` or `error`, whichever is there first; else the body."""
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
     if not isinstance(body, dict):
         return body
     inside = [body["error"]] if isinstance(body.get("error"), dict) else []
@@ -46,10 +59,11 @@ def _flat(value: Any) -> str:
 
 
 def remedy(message: str, options: OpenAITeacher) -> str:
-    """Return what to set if the server does not take a field of the request, "" if its words name none."""
+    """Return what to set if the server does not take a field of the request or its value, "" if its words name none."""
+    message = OTHERS.split(message)[0]  # fields that it does take may follow
 
     def names(field: str) -> bool:
-        spelled = field.replace("_", "_?")  # also presencePenalty
+        spelled = SPELLED.get(field, field.replace("_", "[_ ]?"))  # also topP
         return bool(re.search(rf"(?<![A-Za-z_]){spelled}(?![A-Za-z_])", message, re.IGNORECASE))
 
     is_unknown = bool(UNKNOWN.search(message))
@@ -57,8 +71,9 @@ def remedy(message: str, options: OpenAITeacher) -> str:
         other = next(name for name in get_args(LimitField) if name != options.limit_field)
         return f"set teacher.limit_field={other}"
     refused = [name for name in get_args(OptionalField) if names(name) and name not in options.omit]
-    if ALTERNATIVES.search(message):
+    are_alternatives, is_bad_value = bool(ALTERNATIVES.search(message)), bool(BAD_VALUE.search(message))
+    if are_alternatives:
         refused = refused[-1:]  # of temperature and top_p, methods set the first
-    if refused and (is_unknown or BAD_VALUE.search(message)):
+    if refused and (is_unknown or is_bad_value or are_alternatives):
         return f"set teacher.omit=[{','.join([*options.omit, *refused])}]"
-    return ""
+    return "lower max_new_tokens in synthesis" if is_bad_value and names(options.limit_field) else ""

@@ -106,7 +106,7 @@ class OpenAI:
         status, message = error.status_code, self._masked(refusals.words(error.response.text))
         shown = reason(Exception(f"Error code: {status}" + (f" - {message[:LONGEST]}" if message else "")))
         address = "teacher.base_url usually ends in /v1" if status == NOT_FOUND else ""
-        return "; ".join(filter(None, (shown, refusals.remedy(message, self.options), address)))
+        return "; ".join(filter(None, (shown, refusals.remedy(message, self.options) or address)))
 
     def _fields(self, sampling: Sampling, seed: int) -> dict[str, Any]:
         """Return the sampling options that a request sends; the server's default applies to those left out."""

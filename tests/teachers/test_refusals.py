@@ -59,6 +59,34 @@ EXTRA = {"type": "extra_forbidden", "msg": "Extra inputs are not permitted"}
         ([{"error": {"code": 400, "message": "Invalid JSON payload received. Unknown name \"seed\": Cannot find field."}}],
          "set teacher.omit=[seed]"),
         ("Unrecognized request argument supplied: seed", "set teacher.omit=[seed]"),
+        ({"error": {"message": "this model is not supported MaxTokens, please use MaxCompletionTokens"}}, LIMIT),
+        ({"error": {"message": "max_tokens has been removed, use max_completion_tokens"}}, LIMIT),
+        ({"error": {"message": "Failed to deserialize the JSON body: unknown field `seed`, expected one of `temperature`, `top_p`"}},
+         "set teacher.omit=[seed]"),
+        ({"error": {"message": "No endpoints found that support the provided parameters: seed. To learn more, visit x"}},
+         "set teacher.omit=[seed]"),
+        ({"error": {"message": "Provider returned error", "metadata": {"raw": json.dumps({"error": {"message":
+          "Unsupported value: 'temperature' does not support 0.7 with this model."}}), "provider_name": "OpenAI"}}},
+         "set teacher.omit=[temperature]"),
+        ([{"error": {"code": 400, "message": "Penalty is not enabled for models/gemini-2.5-flash-lite"}}],
+         "set teacher.omit=[presence_penalty]"),
+        ({"error": {"message": "Unable to submit: it has a presencePenalty value of 2.0 but the supported range is -2 to 2"}},
+         "set teacher.omit=[presence_penalty]"),
+        ({"error": {"message": "temperature: range: 0..1"}}, "set teacher.omit=[temperature]"),
+        ({"message": "Value '2.0' at 'inferenceConfig.temperature' failed to satisfy constraint: Member must be small"},
+         "set teacher.omit=[temperature]"),
+        ({"error": {"message": "Presence penalty and frequency penalty are mutually exclusive"}},
+         "set teacher.omit=[presence_penalty]"),
+        ({"error": {"message": "temperature is not available for this model"}}, "set teacher.omit=[temperature]"),
+        ({"error": {"message": "Parameter temperature is disabled for reasoning models"}}, "set teacher.omit=[temperature]"),
+        ({"error": {"message": "'seed' is not a valid parameter"}}, "set teacher.omit=[seed]"),
+        ({"error": {"message": "seed is not recognized"}}, "set teacher.omit=[seed]"),
+        ({"error": {"message": "Model is incompatible with request argument supplied: temperature, top_p"}},
+         "set teacher.omit=[temperature,top_p]"),
+        ({"error": {"message": "property 'seed' is unsupported"}}, "set teacher.omit=[seed]"),
+        ({"error": "Invalid parameter: 'seed' is not supported"}, "set teacher.omit=[seed]"),
+        ({"error": {"message": 'json: unknown field "seed"'}}, "set teacher.omit=[seed]"),
+        ({"error": {"message": "API 调用参数有误，请检查文档。temperature 取值范围 (0,1)"}}, "set teacher.omit=[temperature]"),
     ],
 )  # fmt: skip
 def test_refused_field_names_its_key(server: SimpleNamespace, body: Any, remedy: str) -> None:
@@ -74,6 +102,27 @@ def test_refused_field_names_its_key(server: SimpleNamespace, body: Any, remedy:
 @pytest.mark.parametrize(
     "message",
     [
+        "'max_tokens' or 'max_completion_tokens' is too large: 5000. This model's maximum context length is 4096 tokens.",
+        "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]",
+        "max_tokens: 8193 > 4096, which is the maximum allowed number of output tokens for m",
+        "`inputs` tokens + `max_new_tokens` must be <= 4097. Given: 4000 `inputs` tokens and 512 `max_new_tokens`",
+        "it has a maxOutputTokens value of 99999 but the supported range is from 1 to 8193",
+    ],
+)
+def test_limit_above_the_servers_is_to_be_lowered(message: str) -> None:
+    options: Any = SimpleNamespace(limit_field="max_tokens", omit=[])
+    assert refusals.remedy(message, options) == "lower max_new_tokens in synthesis"
+
+
+def test_field_refused_with_404_names_no_address(server: SimpleNamespace) -> None:
+    server.trouble["question 0"] = [(404, json.dumps({"error": {"message": "No endpoints that support: seed"}}), {})]
+    with pytest.raises(DataError, match=r"that support: seed; set teacher\.omit=\[seed\]\); every answer"):
+        teacher(server, retries=0).answer(asks(1))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
         "This model's maximum context length is 4096 tokens. However, you requested 5000 max_tokens. Please reduce it.",
         "The response was filtered: your prompt about temperature triggered our content policy.",
         "unknown model: seedling-7b",
@@ -81,6 +130,7 @@ def test_refused_field_names_its_key(server: SimpleNamespace, body: Any, remedy:
         "Upstream error: 400",
         "Extra seedlings are not supported",
         "You have exceeded the temperature of your quota",
+        "A penalty for late payment is not allowed here",
         "too long",
         "",
     ],
@@ -104,6 +154,9 @@ def test_refusal_for_another_reason_names_no_key(server: SimpleNamespace, messag
         ('{"error": {"message": "no seed", "param": "seed"}}', "no seed"),
         ('{"error": {"message": "a", "param": ["seed"]}}', "a"),
         ('{"code": 7}', "code: 7"),
+        ('[{"error": {"code": 7, "message": "a"}}]', "a"),
+        ('{"error": {"message": "a", "metadata": {"raw": "b", "provider_name": "c"}}}', "a: b"),
+        ('{"error": {"message": "a", "metadata": {"raw": {}}}}', "a"),
         ('["a", {"b": [1, null]}]', "a b: 1 None"),
         ('{"detail": [{"loc": ["body", "seed"], "msg": "no"}]}', "loc: body seed, msg: no"),
         ("<html>a</html>", "<html>a</html>"),
