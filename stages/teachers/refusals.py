@@ -16,6 +16,20 @@ BAD_VALUE = re.compile(
     r"\bonly\b|(?:must|should) be|invalid|cannot|\brange\b|constraint|maximum|too large|非法|无效|必须|取值范围", re.IGNORECASE
 )
 ALTERNATIVES = re.compile(r"\bboth\b|only one|mutually exclusive|同时", re.IGNORECASE)  # each is taken without the other
+REFUSALS = (400, 413, 422, 451)  # of one request, while others are answered
+FORBIDDEN = 403  # the same, unless it is about who asks
+WHO = re.compile(
+    r"\bkeys?\b|api.?key|credential|authenti|authori[sz]|permission|have access|access to|access.?denied|unregistered|"
+    r"credit|quota|billing|balance|payment|subscription|account|organi[sz]ation|project|suspended|country|region|territory|"
+    "余额|欠费|权限|认证|账号|账户|授权",
+    re.IGNORECASE,
+)
+CONTENT = re.compile(
+    r"content[ _-]?(?:filter|policy|policies|management|moderat|violat|block|exists? risk)|moderation|inappropriate|data.?inspection|"
+    r"(?:input|prompt|request|message)s? (?:\w{1,9} ){1,2}(?:flagged|filtered|blocked)|prohibited|block.?reason|sensitive|"
+    "敏感|违规|不安全",
+    re.IGNORECASE,
+)
 SPELLED = {  # where a server's words differ from the name of a field by more than its underscore
     "presence_penalty": r"(?:presence[_ ]?|\A)penalty",
     "max_tokens": r"max[_ ]?(?:output[_ ]?|new[_ ]?)?tokens",
@@ -38,6 +52,16 @@ def words(body: str) -> str:
         if isinstance(metadata, dict) and isinstance(raw := metadata.get("raw"), str):  # OpenRouter: the provider's body
             text += f": {words(raw)}"
     return " ".join(text.split())
+
+
+def is_of_one(status: int, body: str) -> bool:
+    """Return whether a server refused what a request asks, so that it may answer others.
+
+    A 403 counts as such unless its words are about the key or the account; a page, which a firewall sends, tells nothing.
+    """
+    text = words(body)
+    is_who = bool(WHO.search(text)) and not CONTENT.search(text) and not text.startswith("<")
+    return status in REFUSALS or (status == FORBIDDEN and not is_who)
 
 
 def _message(body: Any) -> Any:

@@ -36,7 +36,6 @@ CONTROL = re.compile(
 # which a short placeholder for a key may hold too.
 PART, PART_OF_ANSWER = 6, 8
 NOT_FOUND = 404
-REFUSALS = (400, 413, 422)  # of one request, while others are answered
 LONGEST = 300  # characters of a server's words
 
 
@@ -47,8 +46,9 @@ class OpenAI:
     as Retry-After demands, but gives up if that exceeds two minutes. The key is read from the environment and kept nowhere.
     Token counts are the server's, or estimates if it reports none.
 
-    Requests that the server refuses for their content (400, 413, 422: too long, against its policy) become `Refused`. So do
-    requests with a control token such as <|im_end|> in a message, which are not sent.
+    Requests that the server refuses for their content (400, 403, 413, 422, 451: too long, against its policy) become
+    `Refused`, but not a 403 for the key or the account. So do requests with a control token such as <|im_end|> in a message,
+    which are not sent.
     """
 
     def __init__(self, options: OpenAITeacher, runtime: Runtime) -> None:
@@ -79,7 +79,7 @@ class OpenAI:
             try:
                 keep(number, [self._answer(client, units[number][0], seeds[number])])
             except (openai.OpenAIError, _Unusable) as error:
-                if getattr(error, "status_code", None) in REFUSALS:
+                if isinstance(error, openai.APIStatusError) and refusals.is_of_one(error.status_code, error.response.text):
                     keep(number, Refused(self._reason(error)))
                 else:
                     failed.append(error)

@@ -80,6 +80,56 @@ def test_lasting_errors_end_the_run_and_keep_answers(server: SimpleNamespace, tr
     assert (again.asked, len(server.seen)) == (5, 5)  # question 1 and the second wave; three answers were kept
 
 
+FOR_CONTENT = (
+    (400, {"error": {"message": "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
+                     "code": "content_filter", "status": 400, "innererror": {"code": "ResponsibleAIPolicyViolation"}}}),
+    (400, {"error": {"message": "Content Exists Risk", "type": "invalid_request_error"}}),
+    (403, {"error": {"code": 403, "message": "m requires moderation on x. Your input was flagged. No credits were charged."}}),
+    (403, {"code": "The caller does not have permission to execute the operation", "error": "Content violates usage guidelines."}),
+    (403, {"error": {"message": "Input tokens + max_new_tokens must be below 4097"}}),
+    (403, "<html><title>Sorry, you have been blocked</title>You are unable to access this site; your account is safe</html>"),
+    (403, ""),
+    (451, {"error": {"message": "Unavailable for legal reasons"}}),
+)  # fmt: skip
+FOR_THE_KEY = (
+    (401, {"error": {"message": "Incorrect API key provided: a."}}),
+    (401, ""),
+    (402, {"error": {"message": "Insufficient balance"}}),
+    (403, {"error": {"type": "permission_error", "message": "Your API key does not have permission to use this model"}}),
+    (403, {"error": {"message": "Key limit exceeded (total limit)"}}),
+    (403, {"error": {"message": "Country, region, or territory not supported"}}),
+    (403, {"error": {"message": "Your account has been suspended for violating our policies"}}),
+    (403, {"code": 30001, "message": "Sorry, your account balance is insufficient"}),
+    (403, {"error": {"message": "You do not have access to the model"}}),
+    (403, {"Message": "User: a is not authorized to perform this action with an explicit deny in a service policy"}),
+)
+
+
+@pytest.mark.parametrize(("status", "body"), FOR_CONTENT)
+def test_prompt_refused_for_its_content_is_counted(server: SimpleNamespace, status: int, body: Any) -> None:
+    server.trouble["question 1"] = [(status, body if isinstance(body, str) else json.dumps(body), {})]
+    one = teacher(server)
+    calls = one.answer(asks(6))
+    assert [bool(call and call.text) for call in calls] == [True, False, True, True, True, True]
+    assert one.cost().refused == 1
+
+
+@pytest.mark.parametrize(("status", "body"), FOR_THE_KEY)
+def test_refused_key_ends_the_run_at_once(server: SimpleNamespace, status: int, body: Any) -> None:
+    sent = body if isinstance(body, str) else json.dumps(body)
+    server.trouble = {f"question {n}": [(status, sent, {})] for n in range(1, 40)}
+    with pytest.raises(DataError, match=f"3 of 4 requests failed .*Error code: {status}"):
+        teacher(server).answer(asks(40))
+    assert len(server.seen) == 4
+
+
+def test_403_for_every_request_ends_the_run(server: SimpleNamespace) -> None:
+    server.trouble = {f"question {n}": [(403, "Forbidden", {})] for n in range(100)}
+    with pytest.raises(DataError, match=r"20 requests were refused and 0 answered \(Error code: 403 - Forbidden\)"):
+        teacher(server).answer(asks(100))
+    assert len(server.seen) == 20
+
+
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_refused_request_does_not_stop_the_others(server: SimpleNamespace, status: int) -> None:
     server.trouble = {"question 1": [(status, '{"error": {"message": "too long"}}', {})] * 99}
