@@ -18,11 +18,12 @@ from stages.records import Call, Document, Example, Fact, Message, Prediction
 from stages.report import examples
 from stages.synthesize import filters, general_instruct, instances, pairs, rules, self_qa
 from stages.tasks import complaints
-from stages.teachers import answers, server
+from stages.teachers import answers, refusals, server
 from stages.text import chat, comparing, declining, passages
 from stages.text.control import BREAK
 from tests.fixtures.instructing import DEFAULT
 
+OPTIONS: Any = SimpleNamespace(limit_field="max_tokens", omit=[])
 CHOICES = ["The tea", "The coffee"]
 
 
@@ -177,6 +178,8 @@ READERS: dict[str, Callable[[int], Any]] = {
     "retrieval: passages": many_passages,
     "thoughts: attributes": lambda n: answers.separated(filled("<details type=", n)),
     "thoughts: blank lines": lambda n: answers.separated(filled("\n", n, end="x")),
+    "refusal: words": lambda n: refusals.is_of_one(403, filled("prompt is ", n)),
+    "refusal: tokens": lambda n: refusals.remedy(filled("max tokens expected ", n), OPTIONS),
     "control tokens: signs": lambda n: server.CONTROL.search(filled("<|a", n)),
     "control tokens: brackets": lambda n: server.CONTROL.search(filled("]<]", n)),
     "control tokens: names": lambda n: server.CONTROL.search(filled("<unused", n)),

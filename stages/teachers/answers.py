@@ -100,7 +100,7 @@ def unfinished(call: Call) -> str | None:
     if not call.text and call.thoughts:
         return "is thoughts alone, which used up max_new_tokens" if limit else f"is thoughts alone, without an answer{ended}"
     if not call.text:
-        return f"is empty{ended}"
+        return "is empty and used up max_new_tokens" if limit and ended else f"is empty{ended}"
     if not call.stopped:
         return "was cut off at max_new_tokens" if limit else f"was broken off by the server{ended}"
     return None

@@ -27,13 +27,13 @@ def reply(body: Any, ask: Ask, clean: Callable[[str], str], retries: int) -> Rep
     message, reason = choice.message, choice.finish_reason
     parts = message.content if isinstance(message.content, list) else [message.content]
     inline = [part for part in parts if isinstance(part, dict) and _is_thought(part)]
-    text = clean(_text([part for part in parts if part not in inline])).strip()
+    text = clean(_text([part for part in parts if part not in inline])).lstrip("\ufeff").strip()
     field = next(filter(None, (_text(getattr(message, name, None)) for name in THOUGHTS)), "")
     thoughts = clean(joined(field, _text(inline)))
     if thoughts and f"{text}\n".startswith(f"{thoughts}\n"):  # some servers send thoughts as content too
         text = text.removeprefix(thoughts).strip()
     word = clean(_text(reason.get("type") if isinstance(reason, dict) else reason))[:LONGEST_WORD]
-    if not text and getattr(message, "refusal", None):
+    if not text and (getattr(message, "refusal", None) or any(isinstance(part, dict) and "refusal" in part for part in parts)):
         word = "refusal"
     new_tokens = counted(getattr(body.usage, "completion_tokens", None), about(thoughts + text))
     return Reply(

@@ -7,9 +7,9 @@ from typing import Any, get_args
 from stages.params import LimitField, OpenAITeacher, OptionalField
 
 UNKNOWN = re.compile(
-    r"unsupported|not (?:support|permitted|allowed|available|enabled|implemented|a valid|recogni[sz]ed)|unrecogni[sz]ed|unknown|"
-    r"unexpected|extra|forbidden|deprecated|additional|incompatible|disabled|removed|no such|does not exist|that support|"
-    "不支持|不允许|未知",
+    r"unsupported|not (?:support|permitted|allowed|available|enabled|implemented|a valid|recogni[sz]ed)|unrecogni[sz]ed|"
+    r"unknown|unexpected|extra|forbidden|deprecated|additional|incompatible|disabled|removed|no such|does not exist|"
+    "that support|不支持|不允许|未知",
     re.IGNORECASE,
 )
 BAD_VALUE = re.compile(
@@ -17,6 +17,7 @@ BAD_VALUE = re.compile(
 )
 ALTERNATIVES = re.compile(r"\bboth\b|only one|mutually exclusive|同时", re.IGNORECASE)  # each is taken without the other
 REFUSALS = (400, 413, 422, 451)  # of one request, while others are answered
+OK = 200
 FORBIDDEN = 403  # the same, unless it is about who asks
 WHO = re.compile(
     r"\bkeys?\b|api.?key|credential|authenti|authori[sz]|permission|have access|access to|access.?denied|unregistered|"
@@ -25,9 +26,9 @@ WHO = re.compile(
     re.IGNORECASE,
 )
 CONTENT = re.compile(
-    r"content[ _-]?(?:filter|policy|policies|management|moderat|violat|block|exists? risk)|moderation|inappropriate|data.?inspection|"
-    r"(?:input|prompt|request|message)s? (?:\w{1,9} ){1,2}(?:flagged|filtered|blocked)|prohibited|block.?reason|sensitive|"
-    "敏感|违规|不安全",
+    r"content[ _-]?(?:filter|policy|policies|management|moderat|violat|block|exists? risk)|moderation|inappropriate|"
+    r"(?:input|prompt|request|message)s? (?:\w{1,9} ){1,2}(?:flagged|filtered|blocked)|data.?inspection|prohibited|"
+    r"block.?reason|sensitive|\bsafety\b|敏感|违规|不安全",
     re.IGNORECASE,
 )
 SPELLED = {  # where a server's words differ from the name of a field by more than its underscore
@@ -58,9 +59,19 @@ def is_of_one(status: int, body: str) -> bool:
     """Return whether a server refused what a request asks, so that it may answer others.
 
     A 403 counts as such unless its words are about the key or the account; a page, which a firewall sends, tells nothing.
+    A body with status 200 that holds no answer counts if it has the code of a refusal, or names a content filter.
     """
     text = words(body)
-    is_who = bool(WHO.search(text)) and not CONTENT.search(text) and not text.startswith("<")
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = None
+    error = answer.get("error") if isinstance(answer, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    is_content = bool(CONTENT.search(f"{text} {code}"))
+    if status == OK:
+        return code in REFUSALS or (answer is not None and is_content)
+    is_who = bool(WHO.search(text)) and not is_content and not text.startswith("<")
     return status in REFUSALS or (status == FORBIDDEN and not is_who)
 
 

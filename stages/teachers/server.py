@@ -10,7 +10,7 @@ from functools import cache
 from html.entities import html5
 from typing import Any
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from stages.errors import DataError, reason
 from stages.files import printable
@@ -79,7 +79,7 @@ class OpenAI:
             try:
                 keep(number, [self._answer(client, units[number][0], seeds[number])])
             except (openai.OpenAIError, _Unusable) as error:
-                if isinstance(error, openai.APIStatusError) and refusals.is_of_one(error.status_code, error.response.text):
+                if refusals.is_of_one(*_response(error)):
                     keep(number, Refused(self._reason(error)))
                 else:
                     failed.append(error)
@@ -99,12 +99,16 @@ class OpenAI:
 
     def _reason(self, error: Exception) -> str:
         """Return the server's words, without the key, and the option to change if they name one."""
-        import openai
-
-        if not isinstance(error, openai.APIStatusError):
-            return reason(Exception(self._masked(str(error)))) if str(error) else reason(error)
-        status, message = error.status_code, self._masked(refusals.words(error.response.text))
-        shown = reason(Exception(f"Error code: {status}" + (f" - {message[:LONGEST]}" if message else "")))
+        status, body = _response(error)
+        message = self._masked(refusals.words(body))
+        if status == refusals.OK:
+            shown = f"the server sent no chat completion: {message[:LONGEST]!r}"
+        elif status:
+            shown = f"Error code: {status}" + (f" - {message[:LONGEST]}" if message else "")
+        else:
+            said, cause = str(error), str(error.__cause__ or "")  # the cause names why there was no connection
+            shown = self._masked(f"{said} ({cause})" if cause not in said else said) or type(error).__name__
+        shown = reason(Exception(shown))
         address = "teacher.base_url usually ends in /v1" if status == NOT_FOUND else ""
         return "; ".join(filter(None, (shown, refusals.remedy(message, self.options) or address)))
 
@@ -139,7 +143,7 @@ class OpenAI:
             retries += 1 + state.outcome.exception().retries
 
         again = Retrying(
-            retry=retry_if_exception_type(_Unusable),
+            retry=retry_if_exception(_is_passing),
             stop=stop_after_attempt(self.options.max_retries + 1),
             wait=wait_random_exponential(multiplier=0.5, max=8),
             before_sleep=count,
@@ -163,9 +167,7 @@ class OpenAI:
         try:
             return completions.reply(raw.parse(), ask, clean, raw.retries_taken)
         except (ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
-            raise _Unusable(
-                f"the server sent no chat completion: {self._masked(raw.text)[:80]!r}", raw.retries_taken
-            ) from error
+            raise _Unusable(raw.text, raw.retries_taken) from error
 
 
 @cache
@@ -206,6 +208,20 @@ def _windows(key: str, part: int) -> frozenset[str]:
 class _Unusable(Exception):
     """A body with status 200 that holds no answer, after `retries` of the client."""
 
-    def __init__(self, message: str, retries: int) -> None:
-        super().__init__(message)
-        self.retries = retries
+    def __init__(self, body: str, retries: int) -> None:
+        super().__init__()
+        self.body, self.retries = body, retries
+
+
+def _response(error: BaseException) -> tuple[int, str]:
+    """Return the status and the body of the response that an error is about, 0 and "" if there was none."""
+    import openai
+
+    if isinstance(error, _Unusable):
+        return refusals.OK, error.body
+    return (error.status_code, error.response.text) if isinstance(error, openai.APIStatusError) else (0, "")
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Return whether another attempt may bring an answer; the client itself repeats requests with another status."""
+    return isinstance(error, _Unusable) and not refusals.is_of_one(*_response(error))

@@ -129,8 +129,10 @@ def test_token_that_ends_the_turn_is_removed(token: str) -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["<think></think>", "<think>", "</think>", "a <think>", "\n<think>", "```\n<think>", "<answer>", "</s> "]
-    + ["<analysis>", "<analysis></analysis>", "<details ", "<details reasoning", "Here is my thought process:", "\n"],
+    [
+        *("<think></think>", "<think>", "</think>", "a <think>", "\n<think>", "```\n<think>", "<answer>", "</s> "),
+        *("<analysis>", "<analysis></analysis>", "<details ", "<details type=", "Here is my thought process:", "\n"),
+    ],
 )
 def test_many_tags_take_linear_time(unit: str) -> None:
     started = time.monotonic()

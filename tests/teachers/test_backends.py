@@ -81,15 +81,24 @@ def test_lasting_errors_end_the_run_and_keep_answers(server: SimpleNamespace, tr
 
 
 FOR_CONTENT = (
-    (400, {"error": {"message": "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
+    (400, {"error": {"message": "The response was filtered due to the prompt triggering Azure's content management policy.",
                      "code": "content_filter", "status": 400, "innererror": {"code": "ResponsibleAIPolicyViolation"}}}),
     (400, {"error": {"message": "Content Exists Risk", "type": "invalid_request_error"}}),
     (403, {"error": {"code": 403, "message": "m requires moderation on x. Your input was flagged. No credits were charged."}}),
-    (403, {"code": "The caller does not have permission to execute the operation", "error": "Content violates usage guidelines."}),
+    (403, {"code": "The caller does not have permission to execute it", "error": "Content violates usage guidelines."}),
     (403, {"error": {"message": "Input tokens + max_new_tokens must be below 4097"}}),
     (403, "<html><title>Sorry, you have been blocked</title>You are unable to access this site; your account is safe</html>"),
     (403, ""),
+    (403, {"error": {"message": "Your organization forbids this", "code": "content_filter"}}),
     (451, {"error": {"message": "Unavailable for legal reasons"}}),
+    (200, {"choices": [], "prompt_feedback": {"block_reason": "SAFETY"}}),
+    (200, {"choices": None, "promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}),
+    (200, {"choices": None, "base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}}),
+    (200, {"choices": [{"index": 0, "finish_reason": "SAFETY"}]}),
+    (200, {"choices": [{"index": 0, "finish_reason": "SAFETY", "message": None}]}),
+    (200, {"error": {"message": "m requires moderation", "code": 403}}),
+    (200, {"error": {"message": "blocked", "code": "content_filter"}}),
+    (200, {"error": {"message": "The context is too long", "code": 400}}),
 )  # fmt: skip
 FOR_THE_KEY = (
     (401, {"error": {"message": "Incorrect API key provided: a."}}),
@@ -111,7 +120,7 @@ def test_prompt_refused_for_its_content_is_counted(server: SimpleNamespace, stat
     one = teacher(server)
     calls = one.answer(asks(6))
     assert [bool(call and call.text) for call in calls] == [True, False, True, True, True, True]
-    assert one.cost().refused == 1
+    assert one.cost().refused == 1 and len(server.seen) == 6
 
 
 @pytest.mark.parametrize(("status", "body"), FOR_THE_KEY)
@@ -121,6 +130,29 @@ def test_refused_key_ends_the_run_at_once(server: SimpleNamespace, status: int, 
     with pytest.raises(DataError, match=f"3 of 4 requests failed .*Error code: {status}"):
         teacher(server).answer(asks(40))
     assert len(server.seen) == 4
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"error": {"message": "Provider returned error", "code": 502, "metadata": {"raw": "overloaded"}}},
+         "'Provider returned error: overloaded')"),
+        ({"error": {"message": "Unknown parameter: seed", "code": "x"}}, "'Unknown parameter: seed'; set teacher.omit=[seed])"),
+        ("<html>content_filter</html>", "'<html>content_filter</html>')"),
+        ('{"error": {"code": "content_filter"', "content_filter"),
+    ],
+)  # fmt: skip
+def test_error_with_status_200_ends_with_its_words(server: SimpleNamespace, body: Any, words: str) -> None:
+    server.trouble["question 0"] = [(200, body if isinstance(body, str) else json.dumps(body), {})] * 3
+    with pytest.raises(DataError) as error:
+        teacher(server, retries=2).answer(asks(1))
+    assert words in str(error.value) and "no chat completion" in str(error.value) and len(server.seen) == 3
+
+
+def test_broken_connection_names_its_cause(server: SimpleNamespace) -> None:
+    server.trouble["question 0"] = [(200, "no gzip", {"Content-Encoding": "gzip"})]
+    with pytest.raises(DataError, match=r"\(Connection error\. \(.*decompressing data"):
+        teacher(server, retries=0).answer(asks(1))
 
 
 def test_403_for_every_request_ends_the_run(server: SimpleNamespace) -> None:

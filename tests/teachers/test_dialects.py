@@ -116,6 +116,26 @@ def test_content_in_parts_is_joined(server: SimpleNamespace, content: Any) -> No
     assert call and (call.text, call.thoughts) == (TEXT, THOUGHTS if "reas" in str(content) or "thin" in str(content) else "")
 
 
+@pytest.mark.parametrize(
+    ("message", "finish_reason", "lacks"),
+    [
+        ({"content": [{"type": "refusal", "refusal": "I can't."}]}, "stop", "is empty (finish_reason 'refusal')"),
+        ({"content": None, "tool_calls": [{"id": "c"}]}, "tool_calls", "is empty (finish_reason 'tool_calls')"),
+        ({}, "SAFETY", "is empty (finish_reason 'SAFETY')"),
+        ({"content": ""}, "length", "is empty and used up max_new_tokens"),
+        ({}, "MAX_TOKENS", "is empty and used up max_new_tokens"),
+        ({"content": "\ufeff<think>Hm.</think>Yes."}, "stop", None),
+    ],
+)
+def test_reply_without_a_text_names_why(
+    server: SimpleNamespace, message: dict[str, Any], finish_reason: str, lacks: str | None
+) -> None:
+    body = {"choices": [{"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", **message}}]}
+    server.trouble["question 0"] = [(200, json.dumps(body), {})]
+    (call,) = teacher(server, retries=0).answer(asks(1))
+    assert call and unfinished(call) == lacks and call.text == ("" if lacks else "Yes.")
+
+
 CUT_OFF = """
 length max_tokens MAX_TOKENS model_length max_new_tokens max_output_tokens token_limit max_time output_limit stop_limit
 truncated FINISH_REASON_MAX_TOKENS model_context_window_exceeded incomplete content_filter SAFETY RECITATION PROHIBITED_CONTENT

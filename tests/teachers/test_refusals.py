@@ -61,7 +61,7 @@ EXTRA = {"type": "extra_forbidden", "msg": "Extra inputs are not permitted"}
         ("Unrecognized request argument supplied: seed", "set teacher.omit=[seed]"),
         ({"error": {"message": "this model is not supported MaxTokens, please use MaxCompletionTokens"}}, LIMIT),
         ({"error": {"message": "max_tokens has been removed, use max_completion_tokens"}}, LIMIT),
-        ({"error": {"message": "Failed to deserialize the JSON body: unknown field `seed`, expected one of `temperature`, `top_p`"}},
+        ({"error": {"message": "deserialize the JSON body: unknown field `seed`, expected one of `temperature`, `top_p`"}},
          "set teacher.omit=[seed]"),
         ({"error": {"message": "No endpoints found that support the provided parameters: seed. To learn more, visit x"}},
          "set teacher.omit=[seed]"),
