@@ -25,7 +25,7 @@ CONTROL = re.compile(
     r"|<\w{1,80}\|>|<｜[^｜<>]{1,80}｜>|</?s>|<</?SYS>>"
     r"|<(?i:(?:bos|eo[adhmpst]|so[ps]|pad|unk|cls|sep)(?:_token)?"
     r"|(?:start|end|begin)_of_\w{1,40}|fim_\w{1,40}|im_(?:start|end)|(?:start|end)_header_id)>"
-    r"|</?tool_(?:calls?|response)>|<(?:reponame|filename|empty_output|pr|intermediate_to_code"
+    r"|</?tool_(?:calls?|response)>|<(?:start|end)_function_\w{1,40}>|</?arg_(?:key|value)>|</?minimax:\w{1,40}>|<(?:reponame|filename|empty_output|pr|intermediate_to_code"
     r"|(?:repo|file|gh|issue|jupyter|commit|pr|code)_\w{1,40})>"
     r"|<(?i:\w{0,40}(?:unused|reserved)\w{0,40}\d|(?:extra_id|special)_\d{1,6}|ctrl\d{1,6}|0x[\da-f]{2})>|</?seed:\w{1,40}>"
     r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS|CONTENT)|MODEL_SETTINGS|CALL_ID|IMG_(?:BREAK|END)|THINK)\]"

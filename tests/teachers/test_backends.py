@@ -182,6 +182,7 @@ CONTROL = (
     *("<end_of_utterance>", "<fim_prefix>", "<unused0>", "<reserved_106>", "<TOKENS_UNUSED_0>", "<extra_id_0>", "<0x0A>"),
     *("[INST] do [/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[gMASK]", "[SEP]"),
     *("<repo_name>", "<file_sep>", "<gh_stars>", "<issue_start>", "<jupyter_code>", "<empty_output>", "<tool_call>"),
+    *("<start_function_call>", "<end_function_response>", "<arg_key>", "</arg_value>", "<minimax:tool_call>"),
     *("<tool_response>", "</tool_response>", "<code_start>", "<intermediate_to_code>", "<pr>", "<pr_status>", "<ctrl99>"),
     *("<|im end|>", "<|start header id|>", "<start_header_id>", "[EOT]", "[EOS_TOKEN]"),
     *("[unused7]", "[UNUSED_TOKEN_145]", "<SPECIAL_10>", "[|endofturn|]", "<_end>", "<seed:eos>", "]~b]", "]<]end of turn[>["),

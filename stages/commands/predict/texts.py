@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.errors import DataError
-from stages.fetch import choices, formats, options, table, turns
+from stages.fetch import choices, formats, options, table, templates, turns
 from stages.fetch.formats import Source
 from stages.fetch.table import Row, as_text
 from stages.files import read_json
-from stages.params import Data, RowsData
+from stages.params import SLOT, Data, RowsData
 from stages.records import Message, Task, TaskKind
 from stages.terminal import visible
 from stages.text.objects import parsed
@@ -56,7 +56,11 @@ def columns(data: Data) -> Columns:
         raise DataError(f"{RECOGNISED}: no such file, and data.columns is auto; run `dvc repro fetch` or `dvc pull`")
     named = read_json(RECOGNISED)["columns"] if data.columns == "auto" else data.columns.model_dump()
     asked = {field: named[field] for field in ASKED if named.get(field)}
-    return Columns(asked, asked)
+    if not data.wordings:
+        return Columns(asked, asked)
+    slots = SLOT.findall(data.wordings[templates.usual(data.wordings) - 1].text)
+    asked = {field: name for field, name in asked.items() if field not in ("instruction", "input")}
+    return Columns(asked, asked | {f"wordings: {name}": name for name in slots})
 
 
 def read(source: str, data: Data, reserved: Collection[str] = ()) -> Iterator[Asked]:
@@ -78,10 +82,11 @@ def read(source: str, data: Data, reserved: Collection[str] = ()) -> Iterator[As
 
 
 def _lines(file: Source, data: Data) -> Iterator[Asked]:
+    lacked = _lacked(data)
     for number, line in enumerate(formats.broken(formats.text_lines(file)) if file.first else (), start=1):
         text = line.rstrip("\r\n")
         if text.strip():
-            if lacked := _lacked(data):
+            if lacked:
                 _warn(file.name, lacked)
             task = Task(kind="text", system=data.system, input=text, output="", source=f"{file.name}:{number}")
             yield Asked(task, {"input": text})
@@ -164,6 +169,8 @@ def _task(place: str, row: Mapping[str, Any], asked: Columns, data: Data) -> Tas
     system, instruction, question = text("system"), text("instruction"), text("input")
     if name := asked.read.get("messages"):
         system, history, question = _chat(place, name, row[name], system)
+    if isinstance(data, RowsData) and data.wordings:
+        question = templates.filled(place, row, data.wordings, templates.usual(data.wordings))
     if not history and not (instruction + question).strip():
         table.require(place, asked.needed, row, RENAME)
         raise DataError(f"{place}: asks nothing, {_prompt_columns(asked)} empty; fill in or delete the row")

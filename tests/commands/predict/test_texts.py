@@ -333,3 +333,12 @@ def test_rows_with_all_columns_cause_no_warning(capsys: pytest.CaptureFixture[st
     texts._warn.cache_clear()
     tasks(json.dumps({"question": "Which?", "choices": ["red", "blue"]}) + "\n", QUIZ)
     assert capsys.readouterr().err == ""
+
+
+def test_rows_are_asked_in_the_usual_wording() -> None:
+    wordings = [{"text": "Rate {{ text }}.", "share": 1}, {"text": "{{ text }}: good or bad, {{ who }}?", "share": 2}]
+    data = rows_data(LABELLED, task="classification", wordings=wordings)
+    (task,) = tasks('{"text": "{{ who }}", "who": "Ann"}', data)
+    assert (task.instruction, task.input) == ("", "{{ who }}: good or bad, Ann?")
+    with pytest.raises(DataError, match=r"data\.wordings\[2\] names the column 'who'"):
+        tasks('{"text": "fine"}', data)
