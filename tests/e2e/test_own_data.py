@@ -72,7 +72,7 @@ def test_shape_of_the_guide_runs_to_the_report(smoked: Clone) -> None:
     assert audit["origin"] == {"authored": audit["splits"]["train"]["rows"] + sum(audit["overlap"].values()), "none": 0}
     assert "macro_f1" in metrics["totals"]["tuned_42"]
     shown = smoked.tunetrail("show", "valid", "-n", "1")
-    assert re.search(r"<\|im_start\|>assistant\n⟦(complaint|praise)<\|im_end\|>⟧\n", shown.text)
+    assert re.search(r"<\|im_start\|>assistant\n +⟦(complaint|praise)<\|im_end\|>⟧\n", shown.text)
 
 
 def test_rows_outside_git_are_named_in_a_folder_of_its_own(tmp_path: Path) -> None:

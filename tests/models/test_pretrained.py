@@ -124,7 +124,7 @@ def test_adapter_with_what_is_not_read_is_refused(weights, adapter, tmp_path, ch
 def test_tokenizer_that_names_files_is_refused(hostile, opened, merges):
     change = {"tokenizer_class": "GPT2Tokenizer", "vocab": f"{hostile.parent}/private.json", "merges": merges}
     altered(hostile / "tokenizer_config.json", change)
-    with pytest.raises(DataError, match=r"'vocab' names the file '.*private\.json'; only the files of a tokenizer next to it"):
+    with pytest.raises(DataError, match=r"'vocab' names the file '.*'; only the files of a tokenizer next to it"):
         opened(hostile)
     altered(hostile / "tokenizer_config.json", {"vocab": None})
     with pytest.raises(DataError, match="'merges' names the file"):
