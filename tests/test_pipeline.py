@@ -1,6 +1,7 @@
 """dvc.yaml lists the dependencies of each stage; these tests compare them with what its code reads and imports."""
 
 import ast
+import re
 import subprocess
 import sys
 from importlib.util import resolve_name
@@ -103,6 +104,18 @@ def outputs(name: str) -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize("name", NAMES)
 def test_stage_lists_exactly_the_parameters_that_it_reads(name: str) -> None:
     assert sorted(PIPELINE[name].get("params", [])) == sections_read(name)
+
+
+def test_page_on_architecture_lists_the_parameters_of_each_stage() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    _, _, *rows = re.findall(r"^\|.*", page.partition("## From data to report")[2].partition("\n## ")[0], re.MULTILINE)
+    cells = [row.strip("|").split("|") for row in rows]
+    listed = {re.findall("`(.*?)`", first)[0]: set(re.findall("`(.*?)`", last)) for first, *_, last in cells}
+    read: dict[str, set[str]] = {}
+    for name in NAMES:
+        keys = {key.replace("${item.method}", "<method>") for key in PIPELINE[name].get("params", [])}
+        read.setdefault(name.partition("_")[0], set()).update(keys)
+    assert listed == read
 
 
 def test_no_stage_depends_on_runtime() -> None:
