@@ -9,11 +9,11 @@ from pathlib import Path
 
 from stages.commands.doctor.finding import Finding, age, alive, deleted
 from stages.commands.doctor.locks import held
-from stages.errors import DataError
-from stages.files import file_hash, read_json
+from stages.files import file_hash
 from stages.locks import EXPERIMENT, SHOWN, path_of
 from stages.models.manifest import MANIFEST, Manifest
 from stages.models.sources import folder_of
+from stages.teachers.teacher import REPLIES
 
 OUTPUTS, USERS = ("data", "models", "reports"), ("data/authored", "data/own")
 PART = re.compile(r"\..+\.(\d{1,7})\.part")  # .<name>.<pid>.part, as files.write_text and files.whole_folder name it
@@ -72,8 +72,8 @@ def fetching(folder: Path) -> Iterator[Finding]:
 def unfinished(folder: Path, busy: bool) -> Iterator[Finding]:
     for path in sorted((folder / "responses").glob("*.json")):
         try:
-            whole = isinstance(read_json(path), list)
-        except DataError:
+            whole = bool(REPLIES.validate_json(path.read_bytes()))  # what Teacher demands of the file
+        except (ValueError, OSError):
             whole = False
         if not whole:
             yield deleted("error", path, "a damaged answer of the teacher", "delete it; the next run requests it again")

@@ -8,6 +8,7 @@ import pytest
 
 from stages.models.manifest import MANIFEST
 from stages.params import PathModel
+from stages.teachers.teacher import REPLIES, Reply
 from tests.fixtures.repairs import DEAD, files, lock, old, old_folder, printed
 
 LEFT = {
@@ -15,6 +16,8 @@ LEFT = {
     "cut lock": (".dvc/tmp/exps/rwlock", '{"read": {', "error"),
     "lock of a dead process": (".dvc/tmp/rwlock", lock(DEAD), "warning"),
     "damaged answer": (".tunetrail/responses/a.json", '[{"text"', "error"),
+    "answer without its fields": (".tunetrail/responses/a.json", "[1, 2]", "error"),
+    "answer to nothing": (".tunetrail/responses/a.json", "[]", "error"),
     "half-written file": (f"data/.tasks.jsonl.{DEAD}.part", "x", "warning"),
     "lock that DVC refuses": (".dvc/tmp/rwlock", '{"read": {"/data": [{"pid": 1}]}}', "error"),
     "file that DVC was copying": (f"data/predictions/.{'aB-_' * 5}ab.tmp", "x", "warning"),
@@ -83,6 +86,12 @@ def test_other_folders_in_the_cache_are_left_alone(root, capsys, monkeypatch) ->
     os.utime(download, (0, 0))
     assert printed(capsys, fix=True) == ["nothing to fix"]
     assert all(path.is_dir() for path in (*kept, download))
+
+
+def test_whole_answer_of_the_teacher_is_kept(root, capsys) -> None:
+    reply = Reply(text="yes", stopped=True, prompt_tokens=1, new_tokens=1)
+    path = old(root / ".tunetrail/responses/a.json", REPLIES.dump_json([reply]).decode())
+    assert printed(capsys, fix=True) == ["nothing to fix"] and path.exists()
 
 
 def test_old_checkpoints_are_reported_and_kept(root, capsys) -> None:
