@@ -20,6 +20,7 @@ from stages.params.results import Runtime
 from stages.params.whole import Params
 
 PARAMS = Path("params.yaml")
+RESTORE = f"`git checkout {PARAMS}` restores the committed one, `tunetrail compose experiment=<name>` writes it again"
 SIGNS, DEEPEST = re.compile(rb"[\[\]{}]"), 100  # of lists and objects on one line, and how many may be in each other
 MOST_BYTES = 100_000  # of params.yaml, which has some 10,000; the YAML reader takes up to 2 seconds for this many
 # user:password@host without more text; scheme://user@, scheme://user:password@ (a slash may be in the password; after a
@@ -100,10 +101,20 @@ def check_file() -> Params:
     Refuse to read params.yaml while another process runs `make experiment` here: it holds that experiment's values.
     """
     locks.refuse_experiment()
+    values = load()
     try:
-        return check(load())
+        return check(values)
     except DataError as error:
-        raise DataError("\n".join(f"{PARAMS}: {line}" for line in str(error).splitlines())) from None
+        cut = [f"{lacking}; {RESTORE}"] if (lacking := lacks(values)) else []
+        raise DataError("\n".join(f"{PARAMS}: {line}" for line in [*cut, *str(error).splitlines()])) from None
+
+
+def lacks(values: dict[str, Any]) -> str:
+    """Return that sections are missing, as in a file that a kill or a full disk cut; "" if all are there."""
+    names = [field.alias or name for name, field in Params.model_fields.items()]
+    lost = [name for name in names if name not in values]
+    listed = ", ".join(lost[:3] + ["…"] * bool(lost[3:]))
+    return f"lacks {len(lost)} of {len(names)} sections ({listed}); it may have been cut short" if lost else ""
 
 
 def _only(section: S, paths: Sequence[Sequence[str]]) -> S:

@@ -158,6 +158,18 @@ def test_file_that_is_not_a_mapping_is_refused_with_its_line(tmp_path: Path, con
         params.load(path)
 
 
+def test_file_without_sections_is_reported_as_perhaps_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    params.PARAMS.write_text("seed: x\n", encoding="utf-8")
+    with pytest.raises(DataError) as raised:
+        params.check_file()
+    first, *others = str(raised.value).splitlines()
+    assert first.startswith(
+        "params.yaml: lacks 18 of 19 sections (schema, name, seeds, …); it may have been cut short; `git che"
+    )
+    assert "params.yaml: lora: missing" in others and any(line.startswith("params.yaml: seed = 'x': ") for line in others)
+
+
 def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text("rate: 1e-3\nbig: 1.0e+3\nno: no\n", encoding="utf-8")

@@ -42,13 +42,14 @@ def parameters(root: Path, manifest: Manifest | None) -> Iterator[Finding]:
     try:
         values = params.load(root / params.PARAMS)
     except DataError as error:
-        remedy = f"`tunetrail compose experiment=<name>` writes it again, {checkout.format(params.PARAMS)}"
-        yield Finding("error", "params.yaml", f"cannot be read ({reason(error)})", remedy)
+        yield Finding("error", "params.yaml", f"cannot be read ({reason(error)})", params.RESTORE)
         return
     try:
         p = params.check(values)
     except DataError as error:
-        yield Finding("error", "params.yaml", reason(error), "`python -m stages.validate` lists all mistakes")
+        cut = params.lacks(values)
+        remedy = params.RESTORE if cut else "`python -m stages.validate` lists all mistakes"
+        yield Finding("error", "params.yaml", cut or reason(error), remedy)
         return
     if size := manifest.parameters if manifest else _size(p.model.name):
         yield from _room(root, p, manifest.model if manifest else p.model, size)

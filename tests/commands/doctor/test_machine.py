@@ -14,10 +14,19 @@ from tests.fixtures.repairs import printed
 
 
 def test_wrong_parameters_are_left_to_validate(root, capsys) -> None:
-    (root / "params.yaml").write_text("seed: 42\n", encoding="utf-8")
+    path = root / "params.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("seed: 42\n", "seed: x\n"), encoding="utf-8")
     line, last = printed(capsys, fix=True)
-    assert line.startswith("error: params.yaml: ") and "python -m stages.validate" in line
+    assert line.startswith("error: params.yaml: seed = 'x': ") and "python -m stages.validate" in line
     assert last == "errors that remain: 1; see above"
+
+
+def test_cut_params_yaml_is_named_with_its_remedy(root, capsys) -> None:
+    path = root / "params.yaml"
+    path.write_bytes(path.read_bytes()[:900])
+    line, _ = printed(capsys)
+    assert line.startswith("error: params.yaml: lacks ") and "(schema, name, seed, …)" in line
+    assert "cut" in line and "`git checkout params.yaml`" in line and "tunetrail compose" in line
 
 
 def test_cut_dvc_yaml_that_is_still_yaml_is_named(root, capsys) -> None:
