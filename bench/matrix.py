@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stages import files, params
-from stages.errors import DataError
+from stages.errors import DataError, reason
 from stages.generation import decoding
 from stages.models import loading, sources
 from stages.models.loading import LanguageModel
@@ -81,7 +81,7 @@ def outcome(shipped: dict[str, Any], adapter: str, quantization: str, manifest: 
     except DataError as error:
         result = f"refused: {error}"
     except Exception as error:  # the page also lists what a library cannot do
-        result = f"fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        result = f"fails: {type(error).__name__}: {reason(error)}"
     print(f"{manifest.model.architecture:6} {adapter:28} {quantization:5} {result}", flush=True)  # type: ignore[union-attr]
     return result
 
@@ -122,8 +122,8 @@ def page(seen: dict[tuple[str, str, str], str]) -> Iterator[str]:
             yield f"| {adapter} | {' | '.join(shown)} |"
         yield ""
     yield "## Reasons\n"
-    for number, reason in enumerate(reasons, start=1):
-        yield textwrap.fill(f"{number}. {reason}", 120, subsequent_indent="   ", break_on_hyphens=False)
+    for number, why in enumerate(reasons, start=1):
+        yield textwrap.fill(f"{number}. {why}", 120, subsequent_indent="   ", break_on_hyphens=False)
 
 
 def _with(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from stages import files, formatting, locks, params, records
 from stages.commands import clone, outputs
+from stages.commands.criteria import CRITERIA
 from stages.errors import DataError
 from stages.params import Sampling
 from stages.records import Call, Example, Message, Prediction, aligned, content_hash
@@ -28,7 +29,6 @@ from stages.teachers.teacher import Ask, Teacher, template
 from stages.terminal import visible
 
 DATA = Path("data")
-CRITERIA = ("relevance", "accuracy", "fluency")
 # "Verdict: A", "Final verdict: **Answer A** (better)"; "4. relevance: 4/5", but not -1.
 # Signs before and after stay within their line, and no two parts match the same signs: otherwise long answers take minutes.
 VERDICT = re.compile(

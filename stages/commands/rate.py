@@ -15,13 +15,13 @@ import numpy as np
 
 from stages import files, locks, params, records
 from stages.commands import clone, outputs, sheet
+from stages.commands.criteria import CRITERIA
 from stages.errors import DataError
 from stages.records import Example, Prediction
 from stages.statistics import Array
 from stages.terminal import visible
 
 DATA = Path("data")
-CRITERIA = ("relevance", "accuracy", "fluency")
 SCALE = ("1", "2", "3", "4", "5")
 COLUMNS = ("row", "question", "reference", "answer", *CRITERIA, "comment")
 KEY = ("row", "example", "system")

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from stages.errors import DataError, reason
+from stages.fetch.splits import SPLITS
 from stages.files import lines, read_yaml
 from stages.params import ComplaintsData
 from stages.records import Document, Task, content_hash
 from stages.tasks.complaints import Mix, compose
-
-SPLITS = ("train", "valid", "test")
 
 
 def documents(folder: Path, split: str) -> tuple[list[Document], list[Document]]:

@@ -8,6 +8,7 @@ from operator import itemgetter
 from stages.errors import DataError
 from stages.fetch import rows
 from stages.fetch.recognition import Opened
+from stages.fetch.splits import SPLITS
 from stages.params import MixData
 from stages.records import Task
 from stages.spool import Spool
@@ -23,7 +24,7 @@ def tasks(data: MixData, seed: int, tables: Mapping[str, Opened]) -> dict[str, S
     found = {name: rows.tasks(part, seed, tables[name]) for name, part in data.sets.items()}
     counts = _counts(data, {name: len(splits["train"]) for name, splits in found.items()})
     mixed = {}
-    for split in ("train", "valid", "test"):
+    for split in SPLITS:
         parts = []
         for name, splits in found.items():
             count = counts[name] if split == "train" else len(splits[split])

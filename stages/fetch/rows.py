@@ -15,6 +15,7 @@ from stages.errors import DataError
 from stages.fetch import choices, options, templates, turns
 from stages.fetch.formats import kind_of
 from stages.fetch.recognition import NamedRows, Opened, opened
+from stages.fetch.splits import SPLITS
 from stages.fetch.strict_json import loads, refuse_deep
 from stages.fetch.table import as_text
 from stages.params import SLOT, RowsData
@@ -46,7 +47,7 @@ def tasks(data: RowsData, seed: int, table: Opened | None = None) -> dict[str, S
     data, path = table.data, table.path
     if any(data.columns.output in SLOT.findall(wording.text) for wording in data.wordings):
         raise DataError(f"data.wordings: one names {data.columns.output!r}, the column of the right answer; leave it out")
-    splits = {split: Spool(Task) for split in ("train", "valid", "test")}
+    splits = {split: Spool(Task) for split in SPLITS}
     seen: set[int] = set()  # hashes, since a million rows take a tenth of the memory of their ids
     alike = Counter[int]()  # rows by the key of their split
     labels = Counter[str]()

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import DataError
+from stages.fetch.splits import SPLITS
 from stages.files import lines, read_yaml
 from stages.params import GraphData
 from stages.records import Document
 from stages.tasks.questions import FORMS, KINDS, LINES, Wordings
-
-SPLITS = ("train", "valid", "test")
 
 
 def wordings_by_split(folder: Path, relations: Set[str], data: GraphData) -> dict[str, list[Document]]:

@@ -11,6 +11,7 @@ import pytest
 
 from stages import cli, files, locks, records
 from stages.commands import clone, rate, sheet
+from stages.commands.criteria import CRITERIA
 from stages.errors import DataError
 from stages.params import compose
 from stages.records import Example, Message, Prediction
@@ -67,7 +68,7 @@ def read(path) -> list[dict[str, str]]:
 def fill(path, rating) -> None:
     rows = read(path)
     for row in rows:
-        row |= {criterion: str(rating(row)) for criterion in rate.CRITERIA}
+        row |= {criterion: str(rating(row)) for criterion in CRITERIA}
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()

@@ -10,7 +10,8 @@ import pytest
 from stages import params
 from stages.errors import DataError
 from stages.fetch import graph
-from stages.fetch.wordings import SPLITS, read_file
+from stages.fetch.splits import SPLITS
+from stages.fetch.wordings import read_file
 from stages.params import GraphData, RowsData, compose
 from stages.records import UNANSWERABLE, Fact, Task
 from stages.synthesize import self_kg

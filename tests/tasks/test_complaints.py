@@ -15,6 +15,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from stages import params
 from stages.errors import DataError
 from stages.fetch import authored
+from stages.fetch.splits import SPLITS
 from stages.params import ComplaintsData, Params, Splits, compose
 from stages.records import Document, Task, content_hash
 from stages.synthesize import filters
@@ -22,7 +23,6 @@ from stages.tasks import complaints
 from stages.tasks.complaints import FIELDS, PLACEHOLDER, SEGMENT, Mix
 from stages.text import rouge
 
-SPLITS = authored.SPLITS
 MASHED = re.compile(r"[ \n][asdfghjkl;qwertyuiop]{5,14}$")
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 VALUES = {"name": "NAME-1", "address": "ADDRESS-2", "email": "EMAIL-3", "other_email": "OTHER-4", "question": "QUESTION-5."}

@@ -9,6 +9,7 @@ import pytest
 
 from stages import params
 from stages.fetch import authored
+from stages.fetch.splits import SPLITS
 from stages.params import ComplaintsData, compose
 from stages.records import Document, Task
 from stages.synthesize import filters
@@ -16,7 +17,6 @@ from stages.tasks import complaints
 from stages.tasks.complaints import PLACEHOLDER, SEGMENT
 from stages.text import rouge
 
-SPLITS = authored.SPLITS
 VALUES = {"name": "甲1", "address": "乙2", "email": "c3@example.com", "other_email": "d4@example.com", "question": "丙5。"}
 OPTIONAL = ("name", "address", "email", "other_email")
 
