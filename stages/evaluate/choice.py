@@ -19,8 +19,8 @@ LISTED = re.compile(r"^[A-Z]\. ", re.MULTILINE)
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
     """Score the named choice and the one with the highest log-likelihood, in sum and per token (`_norm`).
 
-    Measured: `disagreement` of the named and the likeliest choice, the likeliest one's probability among the choices
-    (`confidence`), and the Brier score, the squared distance of all probabilities from the truth (Brier 1950; 0 to 2).
+    Measured: `disagreement` of the named and the likeliest choice, and the likeliest one's probability among the choices
+    (`confidence`). The Brier score is the squared distance of all probabilities from the truth (Brier 1950; 0 to 2).
     """
     if example.reference not in example.choices:
         raise DataError(f"{example.id}: the reference {example.reference!r} is not among its choices")

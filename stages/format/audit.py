@@ -26,8 +26,8 @@ def fit(
 ) -> tuple[dict[str, Spool[Example]], dict[str, SplitAudit]]:
     """Apply the policies for overlong rows and unknown tokens to train and valid, and count; test rows are never dropped.
 
-    Raise DataError if the policy is `fail` and a row is too long, if no train row is left, if a row trains on nothing or on an
-    answer without an end, or if the tokenizer loses a larger share of the answers than limits.max_lost.
+    Raise DataError if the policy is `fail` and a row is too long, if no train row is left, or if a row trains on nothing or on
+    an answer without an end. Raise it also if the tokenizer loses a larger share of the answers than limits.max_lost.
     """
     fitted, figures = {}, {}
     for split, examples in splits.items():
