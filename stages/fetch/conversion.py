@@ -54,7 +54,7 @@ def _converted(path: Path) -> Converted | Unreadable:
         run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=WAITS * SECONDS)
     except subprocess.TimeoutExpired:
         return Unreadable(f"takes more than {WAITS * SECONDS:.0f} s to read")
-    if run.returncode < 0:  # killed: by the limit of time, or by the system for want of memory
+    if run.returncode < 0:  # killed: by the limit of time, or by the system when memory runs out
         return Unreadable(f"takes more than {SECONDS} s or too much memory to read")
     if run.returncode:
         return Unreadable("damaged: what reads it failed")

@@ -55,7 +55,7 @@ def compare(example: Example, base: Prediction, tuned: Prediction) -> dict[str, 
         "id": example.id,
         "source": example.source,
         "slices": example.slices,
-        "prompt": [(turn.role, printable(_said(turn))) for turn in example.prompt if turn.role != "system"],
+        "prompt": [(turn.role, printable(_text(turn))) for turn in example.prompt if turn.role != "system"],
         "reference": _clipped(reference),
         "stopped": {"base": base.stopped, "tuned": tuned.stopped},
         "fields": _fields(expected, objects) if expected else None,
@@ -64,7 +64,7 @@ def compare(example: Example, base: Prediction, tuned: Prediction) -> dict[str, 
     }
 
 
-def _said(turn: Message) -> str:
+def _text(turn: Message) -> str:
     """Return the text of a turn and the tools that it calls."""
     return "\n".join(filter(None, [turn.content, *(f"{call.name}({call.arguments})" for call in turn.tool_calls)]))
 

@@ -31,7 +31,7 @@ LABELS = (
 )
 
 
-TOO_LARGE = 137  # the exit code of a process that the kernel kills for want of memory
+TOO_LARGE = 137  # the exit code of a process that the kernel kills because memory runs out
 
 
 @dataclass(frozen=True)
