@@ -34,8 +34,8 @@ def reasons(train: Iterable[Task], held_out: Iterable[Task], ngram: int | None) 
     """Yield for each train task why it is removed: as "equal", for a shared "ngram", or None. Both are read several times.
 
     A row is equal if one of its turns answers a held-out prompt after the same turns. It is also equal if one of its turns, or
-    its answer, is a held-out question that stands alone or after a greeting. Runs are sought in all its turns, its answer included, since a
-    held-out question may stand there.
+    its answer, is a held-out question that stands alone or after a greeting. Runs are sought in all its turns, its answer
+    included, since a held-out question may stand there.
     """
     prompts = {prompt for task in held_out for prompt in (_joined(task, len(task.history)), *_alone(task))}
     telling = _telling(train, held_out, ngram) if ngram else {}
