@@ -106,8 +106,8 @@ class OpenAI:
         elif status:
             shown = f"Error code: {status}" + (f" - {message[:LONGEST]}" if message else "")
         else:
-            said, cause = str(error), str(error.__cause__ or "")  # the cause names why there was no connection
-            shown = self._masked(f"{said} ({cause})" if cause not in said else said) or type(error).__name__
+            message, cause = str(error), str(error.__cause__ or "")  # the cause names why there was no connection
+            shown = self._masked(message if cause in message else f"{message} ({cause})") or type(error).__name__
         shown = reason(Exception(shown))
         address = "teacher.base_url usually ends in /v1" if status == NOT_FOUND else ""
         return "; ".join(filter(None, (shown, refusals.remedy(message, self.options) or address)))

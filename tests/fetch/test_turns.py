@@ -145,8 +145,8 @@ def test_call_in_another_spelling_is_the_same_call(tmp_path: Path, turn: Turn) -
 
 @pytest.mark.parametrize("calls", ['{"name": "weather", "arguments": {"city": "Rom"}}', json.dumps([CALL | {"id": None}])])
 def test_calls_of_sharegpt_are_those_of_openai(tmp_path: Path, calls: str) -> None:
-    said = [("human", ASKED["content"]), ("function_call", calls), ("observation", "21"), ("gpt", ANSWERED["content"])]
-    turns = [{"from": speaker, "value": text} for speaker, text in said]
+    spoken = [("human", ASKED["content"]), ("function_call", calls), ("observation", "21"), ("gpt", ANSWERED["content"])]
+    turns = [{"from": speaker, "value": text} for speaker, text in spoken]
     same = [ASKED, CALLING | {"tool_calls": [CALL | {"id": None}]}, {"role": "tool", "content": "21"}, ANSWERED]
     assert task(tmp_path, turns) == task(tmp_path, same)
     assert task(tmp_path, turns[:2]).tool_calls == task(tmp_path, same[:2]).tool_calls
