@@ -37,9 +37,8 @@ def require_written(tokenizer: "PreTrainedTokenizerBase", chats: Iterable[Sequen
 def require_writable(tokenizer: "PreTrainedTokenizerBase", tasks: Iterable[Task], max_lost: float) -> None:
     """Raise DataError if the tokenizer loses most answers; `format` looks at all rows, and for a smaller share."""
     looked_at = [answered(task) for task in sample(tasks)]
-    lost = [
-        found for messages in looked_at for found in roundtrip.lost(tokenizer, messages, chat.encode(tokenizer, messages))[:1]
-    ]
+    pairs = (roundtrip.pairs(tokenizer, messages, chat.encode(tokenizer, messages)) for messages in looked_at)
+    lost = [found for each in pairs for found in roundtrip.lost(each)[:1]]
     if lost and len(lost) > max(max_lost, MOST) * len(looked_at):
         what = roundtrip.losses(tokenizer, len(lost), lost[0], len(looked_at))
         raise DataError(

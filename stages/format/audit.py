@@ -61,9 +61,10 @@ def _fit_split(
                 continue
         _refuse_endless(row, sequences, stops, tokenizer)
         longest_answer = max(longest_answer, len(sequences[-1].answers[-1]))
-        if changed := roundtrip.lost(tokenizer, example.messages, sequences):
+        pairs = roundtrip.pairs(tokenizer, example.messages, sequences)
+        if changed := roundtrip.lost(pairs):
             lost, first_lost = lost + 1, first_lost or changed[0]
-        layout_lost += roundtrip.loses_layout(tokenizer, example.messages, sequences)
+        layout_lost += roundtrip.loses_layout(pairs)
         is_unknown = {tokenizer.unknown} & {label for sequence in sequences for label in sequence.labels}
         unknown += bool(is_unknown)
         if is_unknown and policy != "keep":

@@ -10,29 +10,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def lost(
-    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], sequences: Sequence[chat.Encoded]
-) -> list[tuple[str, str]]:
-    """Return the trained answers of an encoded chat that become other texts, with those texts.
+Pair = tuple[str, str]  # an answer, and the text that the tokenizer gives back for it
 
-    White space does not count, nor does what scores ignore, such as the kind of quotes. A template writes more than the text of
-    an answer that calls tools or has thoughts.
+
+def pairs(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], sequences: Sequence[chat.Encoded]) -> list[Pair]:
+    """Return the trained answers of an encoded chat, each with the text that the tokenizer gives back.
+
+    Answers that call tools or have thoughts are left out: a template writes more than their text.
     """
-    return [
-        (answer, text)
-        for answer, text in _pairs(tokenizer, messages, sequences)
-        if answer.split() != text.split() and comparing.verbatim(answer) != comparing.verbatim(text)
-    ]
-
-
-def loses_layout(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], sequences: Sequence[chat.Encoded]) -> bool:
-    """Return whether a trained answer loses line ends or indentation, which scores ignore, but Python does not."""
-    return any(_indents(answer) != _indents(text) for answer, text in _pairs(tokenizer, messages, sequences))
-
-
-def _pairs(
-    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], sequences: Sequence[chat.Encoded]
-) -> list[tuple[str, str]]:
     turns = [turn for turn in messages if turn.role == "assistant" and turn.trained]
     given = (ids for sequence in sequences for ids in sequence.answers)
     return [
@@ -40,6 +25,20 @@ def _pairs(
         for turn, ids in zip(turns, given, strict=True)
         if not (turn.tool_calls or turn.reasoning)
     ]
+
+
+def lost(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the answers that become other texts; white space does not count, nor does what scores ignore, such as quotes."""
+    return [
+        (answer, text)
+        for answer, text in pairs
+        if answer.split() != text.split() and comparing.verbatim(answer) != comparing.verbatim(text)
+    ]
+
+
+def loses_layout(pairs: Sequence[Pair]) -> bool:
+    """Return whether an answer loses line ends or indentation, which scores ignore, but Python does not."""
+    return any(answer != text and _indents(answer) != _indents(text) for answer, text in pairs)
 
 
 def _indents(text: str) -> list[str]:
@@ -52,7 +51,7 @@ def decoded(tokenizer: "PreTrainedTokenizerBase", answer: Sequence[int]) -> str:
     return str(tokenizer.decode(answer[:-1], skip_special_tokens=True))
 
 
-def losses(tokenizer: "PreTrainedTokenizerBase", count: int, first: tuple[str, str], rows: int) -> str:
+def losses(tokenizer: "PreTrainedTokenizerBase", count: int, first: Pair, rows: int) -> str:
     """Return how many answers are lost, the first of them, and whether the tokenizer or the chat template changes it."""
     answer, text = first
     plain = str(tokenizer.decode(chat.text_ids(tokenizer, answer), skip_special_tokens=True))
