@@ -139,7 +139,7 @@ def _of_another_width(folder: Path) -> None:
     [
         (_without_weights, "has no adapter_model.safetensors"),
         (_cut_short, "damaged"),
-        (_of_unknown_type, "not an adapter for this base model"),
+        (_of_unknown_type, "an adapter of the type 'NOPE'; read are LORA"),
         (_of_vast_rank, "has a rank that none of its weights has"),
         (_of_one_vast_rank, "has a rank that none of its weights has"),
         (_of_another_depth, "belongs to another"),
