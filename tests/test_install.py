@@ -8,11 +8,12 @@ import subprocess
 import sys
 import tomllib
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from importlib.metadata import PackageNotFoundError, metadata, packages_distributions, requires
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +40,12 @@ def pip(lines: list[str]) -> list[str]:
 def test_lock_pins_every_package_by_sha256() -> None:
     entries = re.split(r"\n(?! )", LOCK.rstrip("\n"))
     assert not [entry for entry in entries if not PINNED.fullmatch(entry)]
+
+
+def test_pinned_packages_run_on_the_first_python_of_each_minor() -> None:
+    names = re.findall(r"^([\w.-]+)==", LOCK, re.MULTILINE)
+    supported = {name: SpecifierSet(metadata(name).get("Requires-Python") or "") for name in names}
+    assert {name for name, versions in supported.items() for minor in (11, 12, 13) if f"3.{minor}.0" not in versions} == set()
 
 
 def test_torch_is_pinned_alone_by_version() -> None:
