@@ -87,7 +87,7 @@ def _without_weights(folder: Path) -> "PreTrainedModel":
 
 
 def _linear(model: "PreTrainedModel") -> list[str]:
-    """Return the names of the modules with a matrix, besides embeddings and head."""
+    """Return the names of the modules that hold matrices, besides embeddings and head."""
     ends = [model.get_input_embeddings(), model.get_output_embeddings()]
     matrices = [
         (name, module) for name, module in model.named_modules() if getattr(getattr(module, "weight", None), "ndim", 0) >= 2

@@ -33,7 +33,7 @@ def remedy(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def join_options(present: Sequence[str]) -> str:
-    """Return that options have columns of their own, and what to do; "" if there are no such columns."""
+    """Return that options have columns of their own, and what to do; "" if they do not."""
     apart = [name for name in present if APART.fullmatch(folded(name))]
     names = ", ".join(map(repr, apart[:10]))
     return f"write {names} as a list, in CSV as JSON, in one column 'options'" if len(apart) > 1 else ""

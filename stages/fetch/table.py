@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import DataError
-from stages.fetch import formats
+from stages.fetch import formats, json_values
 from stages.fetch.formats import MOST_COLUMNS, UNUSABLE, kind_of
 
 Row = tuple[str, Mapping[str, Any]]  # the place to name in an error, and the values by column
@@ -35,7 +35,7 @@ def read(path: Path, columns: dict[str, str]) -> Iterator[Row]:
         if suffix in (".csv", ".tsv"):
             yield from records(path, columns, formats.cells(source))
         else:
-            values = formats.json_list(source) if suffix == ".json" else formats.json_lines(source)
+            values = json_values.json_list(source) if suffix == ".json" else json_values.json_lines(source)
             yield from objects(path, columns, values)
 
 

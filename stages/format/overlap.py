@@ -146,7 +146,7 @@ def _runs(text: Hashes, size: int) -> Hashes:
 
 
 def _of_row(task: Task, ngram: int, answer: bool = True) -> Hashes:
-    """Return the different runs of a row."""
+    """Return the different runs of one row."""
     return np.unique(_concatenated(_runs(text, ngram) for text in _texts(task, answer)))
 
 

@@ -32,7 +32,7 @@ CONTROL = re.compile(
     r"|\[(?:[gs]?MASK|EOT|(?:CLS|SEP|PAD|UNK|BOS|EOS)(?:_TOKEN)?|(?i:unused(?:_token_)?\d{1,6}))\]|\]<\][^\[\]<>]{1,40}\[>\[|\]~!?b[\[\]]|\[e~\["
     r"|\[\|[^|\[\]\s]{1,40}\|\]|<_(?:system|user|bot|start|end)>"
 )
-# Characters of a key that a text may not hold in a row. Servers quote pieces of it in errors; answers hold ordinary words,
+# Characters of a key in sequence that a text may not hold. Servers quote pieces of it in errors; answers hold ordinary words,
 # which a short placeholder for a key may hold too.
 PART, PART_OF_ANSWER = 6, 8
 NOT_FOUND = 404

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stages.errors import DataError
-from stages.fetch import formats, table
+from stages.fetch import formats, json_values, table
 from tests.fixtures.own_rows import ASKED, read, save
 
 ROW = '{"input": "a", "output": "b"}'
@@ -249,7 +249,7 @@ def test_list_in_pieces_equals_the_list(size: int, indent: int | None, ascii: bo
     monkeypatch.setattr(formats, "CHUNK", size)
     values = json.loads(json.dumps(VALUES))
     text = json.dumps(values, indent=indent, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
-    found = formats.json_list(formats.source(io.BytesIO(b"\xef\xbb\xbf\n" + text + b"\n "), "mine"))
+    found = json_values.json_list(formats.source(io.BytesIO(b"\xef\xbb\xbf\n" + text + b"\n "), "mine"))
     assert [value for _, value in found] == values
 
 

@@ -126,7 +126,7 @@ SHOWN: list[tuple[str, list[dict[str, Any]]]] = [
     ("choice", [{"stem": "q", "candidates": {"A": "x", "B": "y"}, "answer": "B"}]),
     ("choice with a number", [{"context": "p", "query": "q", "endings": ["x", "y"], "label": 1}]),
     ("choice and text", [RACE | {"text": "t", "label": "l"}]),
-    ("messages beside a pair", [{"messages": CHAT, "chosen": CHAT, "rejected": CHAT}]),
+    ("messages next to a pair", [{"messages": CHAT, "chosen": CHAT, "rejected": CHAT}]),
     ("pair of chats", [{"prompt": "q", "chosen": CHAT, "rejected": CHAT}]),
     ("pair", [{"prompt": "q", "chosen": "a", "rejected": "b"}]),
     ("chat under another name", [{"id": "7", "dialog": SHAREGPT}]),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.errors import DataError
-from stages.fetch import choices, formats, options, table, templates, turns
+from stages.fetch import choices, formats, json_values, options, table, templates, turns
 from stages.fetch.formats import Source
 from stages.fetch.table import Row, as_text
 from stages.files import read_json
@@ -115,7 +115,7 @@ def _rows(file: Source, asked: Columns) -> Iterator[Row] | None:
     suffix, is_table = path.suffix.lower(), _has_header(file, asked)
     if JSON_BEGINS.match(file.first) or (suffix in JSON and not is_table):
         is_list = file.first.startswith("[") or (suffix == ".json" and parsed(file.first) is None)
-        values = formats.json_list(file) if is_list else formats.json_lines(file)
+        values = json_values.json_list(file) if is_list else json_values.json_lines(file)
         return table.objects(path, asked.needed, values, RENAME)
     if suffix in TABLES or is_table:
         return table.records(path, asked.needed, _named_once(formats.cells(file)), RENAME)
