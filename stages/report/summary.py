@@ -168,6 +168,7 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
         name: np.array([name in slices for slices in table.slices]) for name in sorted({n for s in table.slices for n in s})
     }
     plain = headline.partition("@")[0]
+    unsliced = [metric for metric in table.metrics if metric == plain or metric != headline]
     seeds: dict[int, dict[str, float]] = {}
     spread: dict[str, float] = {}
     if len(table.seeds) > 1:
@@ -192,7 +193,7 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
             for name, rows in inside.items()
             if name not in table.datasets
         },
-        datasets={name: {s: _group(table, s, table.metrics, inside[name]) for s in (TUNED, best)} for name in table.datasets},
+        datasets={name: {s: _group(table, s, unsliced, inside[name]) for s in (TUNED, best)} for name in table.datasets},
         seeds=seeds,
         spread=spread,
     )

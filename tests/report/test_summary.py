@@ -74,12 +74,15 @@ def test_data_sets_of_a_mixture_have_their_own_metrics() -> None:
         ]
 
     every = [*scored("base_0shot", 0, 0, 0, 1), *scored("tuned_42", 1, 0, 1, 1)]
-    found = summarize(summary.tabulate(every, examples, ["base_0shot"], {42: "tuned_42"}), headline="stop")
+    mixture = summary.tabulate(every, examples, ["base_0shot"], {42: "tuned_42"})
+    found = summarize(mixture, headline="stop")
     one, two = found["datasets"]["one"], found["datasets"]["two"]
     assert (one["tuned"]["exact_match"], one["base_0shot"]["exact_match"], one["tuned"]["n"]) == (0.5, 0, 2)
     assert (two["tuned"]["accuracy"], two["base_0shot"]["accuracy"]) == (1, 0.5)
     assert "accuracy" not in one["tuned"] and found["slices"].keys() == {"hard", "clean"}
     assert "datasets" not in summarize(table(*scores("tuned_42", 1, 1, 1, 0)))
+    for headline in ("exact_match@one", "stop@hard"):  # the metrics of a data set, none of them twice
+        assert summarize(summary.with_headline(mixture, headline), headline)["datasets"] == found["datasets"]
 
 
 def test_seeds_are_averaged_by_item_with_their_spread() -> None:
