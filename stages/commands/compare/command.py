@@ -12,6 +12,7 @@ from stages.commands.compare.sides import Side
 from stages.errors import DataError
 from stages.pages import Content
 from stages.report.results import RETENTION
+from stages.report.summary import questions
 from stages.statistics import rows_needed
 
 HERE = Path(__file__).parent
@@ -60,6 +61,7 @@ def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> C
             for key in YARDSTICK
             if key in base.params and key in head.params and base.params[key] != head.params[key]
         ],
+        "counted": [_counted(base, headline.metric, headline.base.n), _counted(head, headline.metric, headline.head.n)],
         "needed": rows_needed(headline.head.n, headline.low, headline.high, margin),
         "spread": [_spread([outcome.overall(side, system, headline.metric) for system in side.tuned]) for side in (base, head)],
         "lone": outcome.on_one_side(base, head),
@@ -116,6 +118,13 @@ def texts(base: Side, head: Side, ids: list[str]) -> list[Content]:
         }
         for id in ids
     ]
+
+
+def _counted(side: Side, metric: str, rows: int) -> str:
+    """Return the number of rows of a metric as the report has it, with that of the questions if it is known of these rows."""
+    _, _, dataset = metric.partition("@")
+    is_known = dataset or rows == len(side.items)
+    return formatting.row_count(rows, questions(side.results.totals).get(dataset) if is_known else None)
 
 
 def _ids(side: Side, path: str) -> set[str]:

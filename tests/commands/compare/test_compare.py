@@ -25,6 +25,17 @@ def test_a_gain_is_attributed_to_its_only_parameter(repository, compare):
     assert "one training run, so the variation between training seeds is unknown" in page
 
 
+@pytest.mark.parametrize("kept", ["question", "other"])
+def test_questions_in_several_orders_are_counted_as_in_the_report(repository, compare, kept):
+    details = {"totals": {"base_0shot": {"questions": 60}, "tuned_42": {"questions": 60}}}
+    repository.run(60, details=details)
+    base = repository.commit()
+    repository.run(90, questions=kept, details=details)
+    counted = "120 rows (60 questions, in 2 orders on average)"
+    rows = f"on the same {counted} in 24 clusters" if kept == "question" else f"unpaired: {counted} before, {counted} after"
+    assert rows in compare(repository, "--base", base)
+
+
 def test_the_effect_of_several_changes_is_not_attributed(repository, compare):
     repository.run(60)
     base = repository.commit()
@@ -159,7 +170,7 @@ def test_other_test_rows_give_only_unpaired_intervals(repository, compare):
     repository.run(20, {"lora.r": 16}, questions="new")
     page = compare(repository, "--base", base, "--gate")
     assert page.startswith("# Not comparable row by row: the two runs answered different test rows")
-    assert "unpaired: 120 rows before, 120 after" in page
+    assert "unpaired: 120 rows before, 120 rows after" in page
     assert "rows better / worse" not in page and "p <" not in page and "p =" not in page
     assert "`data/formatted/test.jsonl`: 120 rows added, 120 removed, 0 kept" in page
 
