@@ -17,6 +17,7 @@ from stages.records import Message, Task
 NGRAM = 10  # the default of format.overlap_ngram
 PREAMBLE = "Read the note of a customer below and say in one word which of our departments should answer it.\n\nNote: "
 OPTIONS = "\n\nOptions:\nA. yes\nB. no\nC. maybe\n\nPlease choose the correct answer."
+ASKING = " Could you please help me with this?"
 CLOSING = " Thank you in advance for your help with this matter, and please do not hesitate to write to me."
 
 
@@ -30,6 +31,9 @@ def main(pairs: int, seed: int) -> None:
 
     def question() -> str:
         return " ".join(faker.sentence(generator.randint(8, 14)) for _ in range(3))
+
+    def short() -> str:
+        return faker.sentence(6, variable_nb_words=False)[:-1] + "?"
 
     def replaced(text: str) -> str:
         return " ".join(faker.word() if place % 6 == 5 else word for place, word in enumerate(text.split()))
@@ -48,6 +52,8 @@ def main(pairs: int, seed: int) -> None:
             "within a longer text": lambda text, n: task(f"{question()} {text} {question()}", n),
             "as an earlier turn": lambda text, n: task(question(), n, history=earlier(text)),
             "in an answer": lambda text, n: task(question(), n, output=f"You asked: {text}"),
+            "short, within a longer text": lambda text, n: task(f"{question()} {text} {question()}", n),
+            "short, in an answer": lambda text, n: task(question(), n, output=f"You asked: {text}"),
         },
         "paraphrase": {
             "every sixth word replaced": lambda text, n: task(replaced(text), n),
@@ -57,14 +63,17 @@ def main(pairs: int, seed: int) -> None:
             "preamble": lambda text, n: task(PREAMBLE + question(), n),
             "options": lambda text, n: task(question() + OPTIONS, n),
             "closing": lambda text, n: task(question() + CLOSING, n),
+            "closing question": lambda text, n: task(question() + ASKING, n),
         },
     }
+    shared = {"preamble": PREAMBLE + "{}", "options": "{}" + OPTIONS, "closing": "{}" + CLOSING}
+    shared["closing question"] = "{}" + ASKING
     found = dict[str, dict[str, float]]()
     for kind, ways in makers.items():
         found[kind] = {}
         for way, make in ways.items():
-            texts = [question() for _ in range(pairs)]
-            shown = {"preamble": PREAMBLE + "{}", "options": "{}" + OPTIONS, "closing": "{}" + CLOSING}.get(way, "{}")
+            texts = [short() if way.startswith("short") else question() for _ in range(pairs)]
+            shown = shared.get(way, "{}")
             held_out = [task(shown.format(text), number) for number, text in enumerate(texts)]
             train = [make(text, pairs + number) for number, text in enumerate(texts)]
             kept = list(overlap.reasons(train, held_out, NGRAM)).count(None)

@@ -26,6 +26,8 @@ FEW, SHARE = 2, 0.02  # sources, and of all sources
 FEW_ROWS, TENTH = 3, 0.1  # train rows, and of all train rows: where few rows are held out, these tell
 SHORTEST = 4  # words of a part next to form that counts as a run
 WARN = 0.1  # of the train rows; more are rarely copies
+# What a question within a text begins after: the end of a sentence, a colon, a quotation mark.
+APART = re.compile(r'[.!:]\s|[。！：\n"“”„«»]|(?<=[?？])')
 LETTERED = re.compile(r"^[A-Z]\. ", re.MULTILINE)
 BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
 
@@ -33,9 +35,9 @@ BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
 def reasons(train: Iterable[Task], held_out: Iterable[Task], ngram: int | None) -> Iterator[str | None]:
     """Yield for each train task why it is removed: as "equal", for a shared "ngram", or None. Both are read several times.
 
-    A row is equal if one of its turns answers a held-out prompt after the same turns. It is also equal if one of its turns, or
-    its answer, is a held-out question that stands alone or after a greeting. Runs are sought in all its turns, its answer
-    included, since a held-out question may stand there.
+    A row is equal if one of its turns answers a held-out prompt after the same turns. It is also equal if one of its turns,
+    its answer, or a question within them is a held-out question that stands alone or after a greeting. Runs are sought in
+    all its turns, its answer included, since a held-out question may stand there.
     """
     prompts = {prompt for task in held_out for prompt in (_joined(task, len(task.history)), *_alone(task))}
     telling = _telling(train, held_out, ngram) if ngram else {}
@@ -99,15 +101,20 @@ def _telling(train: Iterable[Task], held_out: Iterable[Task], ngram: int) -> dic
 
 
 def _prompts(task: Task) -> Iterator[int]:
-    """Yield each prompt that the row answers: those of earlier turns too, unless they are a mere greeting."""
+    """Yield each prompt that the row answers: those of earlier turns too, unless they are a mere greeting.
+
+    Each turn counts without those before it as well, and so does each question within it that is no greeting.
+    """
     telling = len(beginning(task.history))
     for place, turn in enumerate(task.history):
         if turn.role == "assistant" and place >= telling:
             yield _prompt(earlier.content for earlier in task.history[:place])
     yield _joined(task, len(task.history))
     for text in (*(turn.content for turn in task.history if turn.role == "user"), task.input, task.output):
-        if tells(text):
-            yield _prompt([text])
+        questions = (part for part in APART.split(text) if part.endswith(("?", "？")))
+        for part in (text, *questions):
+            if tells(part):
+                yield _prompt([part])
 
 
 def _alone(task: Task) -> Iterator[int]:

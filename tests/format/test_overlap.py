@@ -149,6 +149,10 @@ SHORT_COPIES = {
     "of a chat with a greeting": (task(SHORT), task(SHORT, history=turns("Hi!", "Hello"))),
     "after a Japanese greeting": (task(SHORT, history=turns("こんにちは", "はい")), task(SHORT)),
     "as an answer": (task("Translate: Warum hielt er an?", output=SHORT), task(SHORT, output="Warum hielt er an?")),
+    "within an answer": (task("Ask me something.", output=f"Gladly: {SHORT.lower()} Take your time."), task(SHORT)),
+    "within quotes": (task(f"A guest asked “{SHORT}” in the lift of house 9 on Monday. Sum it up."), task(SHORT)),
+    "within a longer text": (task(f"I took the lift today. {SHORT} It is new, and there was smoke."), task(SHORT)),
+    "within a Chinese text": (task("我昨天坐了电梯。它为什么停了？请告诉我。"), task("它为什么停了？")),
 }
 
 
@@ -156,6 +160,19 @@ SHORT_COPIES = {
 def test_short_question_is_found_wherever_it_stands(copy: Task, asked: Task) -> None:
     assert remove([copy], [asked], 10)[1] == {"equal": 1, "ngram": 0}
     assert remove([task("Where is it now?", history=turns("Hi!", "Hello"), output="Over there, sir")], [asked], 10)[0]
+
+
+OTHER_QUESTIONS = {
+    "a longer one": (task("Hello. Why did it stop at floor 9?"), task(SHORT)),
+    "a sentence that many may write": (task("It came fast. I like it a lot. It is red."), task("I like it a lot.", "good")),
+    "a closing question": (task("My lift hums. Can you help me?"), task("My bell rings. Can you help me?")),
+    "a greeting": (task("How are you? My lift hums."), task("How is it?")),
+}
+
+
+@pytest.mark.parametrize(("row", "asked"), OTHER_QUESTIONS.values(), ids=OTHER_QUESTIONS)
+def test_row_with_another_short_question_is_kept(row: Task, asked: Task) -> None:
+    assert remove([row], [asked], 10) == ([row], {"equal": 0, "ngram": 0})
 
 
 def test_preamble_of_one_of_many_tasks_is_kept() -> None:
@@ -171,7 +188,7 @@ def test_preamble_of_one_of_many_tasks_is_kept() -> None:
 
 def test_question_copied_into_several_rows_is_found() -> None:
     train = [task(f"The bell {n} rings.") for n in range(300)]
-    copies = [task(f"Number {n}, dear team: {QUESTION}") for n in range(20)]
+    copies = [task(f"Number {n}, dear team, {QUESTION}") for n in range(20)]
     assert remove([*train, *copies], [task(QUESTION)], 10) == (train, {"equal": 0, "ngram": 20})
 
 
