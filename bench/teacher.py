@@ -1,4 +1,4 @@
-"""Time a batch of the local teacher: transformers' sampling and glibc's default memory against stages/generation/sampling.py.
+"""Time a batch of the local teacher: sampling and memory of transformers and glibc against stages/generation/sampling.py.
 
     python bench/teacher.py [rounds]
 
@@ -22,6 +22,18 @@ from stages.text import chat
 CALLS = Path("data/synthetic/self_instruct/calls.jsonl")
 
 
+def stock_sampling(temperature: float, top_p: float) -> decoding.Choose:
+    import torch
+    from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+
+    warm, nucleus = TemperatureLogitsWarper(temperature), TopPLogitsWarper(top_p)
+
+    def choose(logits: torch.Tensor, written: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        return torch.multinomial(nucleus(written, warm(written, logits)).softmax(-1), 1).squeeze(1)
+
+    return choose
+
+
 def seconds(stock: bool) -> float:
     import torch
 
@@ -35,8 +47,10 @@ def seconds(stock: bool) -> float:
     started = time.monotonic()
     if stock:
         torch.manual_seed(0)
-        options = method.sampling.model_dump(include={"temperature", "top_p", "max_new_tokens"})
-        answers = decoding.generate(lm, prompts, do_sample=True, top_k=0, **options)
+        how = method.sampling
+        choose = stock_sampling(how.temperature, how.top_p)
+        decoding._written = decoding._stock
+        answers = decoding.generate(lm, prompts, how.max_new_tokens, choose)
     else:
         answers = sampling.sample(lm, prompts, method.sampling, seed=0)
     taken = time.monotonic() - started

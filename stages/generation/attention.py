@@ -68,14 +68,12 @@ def _one_token(query: Tensor, key: Split, value: Split, mask: Tensor | None, sca
     held = key.own.shape[1]  # heads of keys and values; several heads of queries read each
     by_row = query.reshape(rows * held, heads // held, width)
     scores = torch.bmm(by_row, key.own.flatten(0, 1).transpose(1, 2)).view(rows, held, heads // held, -1)
-    shared = key.shared.shape[2]
+    shared, room = key.shared.shape[2], key.own.shape[2] - key.length
+    hidden = query.new_zeros(1, 1, 1, key.length, dtype=torch.bool) if mask is None else ~mask[..., shared:]
+    scores = scores.masked_fill_(torch.nn.functional.pad(hidden, (0, room), value=True), torch.finfo(scores.dtype).min)
     by_head = query.reshape(rows, held, -1, width).transpose(0, 1).reshape(held, -1, width)
     seen = torch.bmm(by_head, key.shared[0].transpose(1, 2)).view(held, rows, heads // held, shared).transpose(0, 1)
-    scores = torch.cat([seen, scores], dim=3)
-    filled = shared + key.length
-    hidden = query.new_zeros(1, 1, 1, filled, dtype=torch.bool) if mask is None else ~mask
-    hidden = torch.nn.functional.pad(hidden, (0, scores.shape[-1] - filled), value=True)
-    weights = (scores.float() * scaling).masked_fill_(hidden, torch.finfo(torch.float32).min).softmax(-1).to(query.dtype)
+    weights = torch.cat([seen, scores], dim=3).float().mul_(scaling).softmax(-1).to(query.dtype)
     own = torch.bmm(weights[..., shared:].reshape(rows * held, heads // held, -1), value.own.flatten(0, 1))
     by_head = weights[..., :shared].transpose(0, 1).reshape(held, -1, shared)
     seen = torch.bmm(by_head, value.shared[0]).view(held, rows, heads // held, -1).transpose(0, 1)

@@ -57,6 +57,15 @@ def _empty(lm: LanguageModel) -> DynamicCache | None:
     return cache
 
 
+def kept(cache: DynamicCache, rows: torch.Tensor) -> torch.Tensor | None:
+    """Keep these rows (bool) of a cache and return their numbers; return None if one of its layers cannot drop rows."""
+    if not all(hasattr(layer, "batch_select_indices") for layer in cache.layers):
+        return None
+    numbers = rows.nonzero().squeeze(1)
+    cache.batch_select_indices(numbers)
+    return numbers
+
+
 class SplitLayer(DynamicLayer):
     """Keys and values: those of the columns that all rows share are stored once, those of each row with room for more.
 

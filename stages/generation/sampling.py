@@ -1,9 +1,10 @@
 """Sample answers from an explicit seed, for the local teacher."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import torch
+from torch import Tensor
 
 from stages.generation.decoding import Completion, generate
 from stages.models.loading import LanguageModel
@@ -11,38 +12,40 @@ from stages.params import Sampling
 
 NUCLEUS = 4096  # likeliest tokens to sort first; among 96 rows one nearly always needs more than 512
 
-Processor = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # ids and logits so far -> logits
+Draw: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # logits and numbers of the rows -> tokens
 
 
 def sample(lm: LanguageModel, prompts: Sequence[list[int]], sampling: Sampling, seed: int) -> list[Completion]:
     """Return a random continuation of each prompt by nucleus sampling (Holtzman et al. 2020), drawn from `seed` alone."""
-    how: dict[str, Any] = {"do_sample": False, "max_new_tokens": sampling.max_new_tokens, "logits_processor": []}
-    if sampling.presence_penalty:
-        how["logits_processor"].append(_presence_penalty(max(map(len, prompts)), sampling.presence_penalty))
-    if sampling.temperature > 0:
-        how["logits_processor"].append(_draw(sampling.temperature, sampling.top_p, seed))
-    return generate(lm, prompts, **how)
+    draw = _draw(sampling.temperature, sampling.top_p, seed, len(prompts)) if sampling.temperature > 0 else None
+
+    def choose(logits: Tensor, written: Tensor, rows: Tensor) -> Tensor:
+        if sampling.presence_penalty:
+            logits = _lowered(logits, written, sampling.presence_penalty)
+        return draw(logits, rows) if draw else logits.argmax(-1)
+
+    return generate(lm, prompts, sampling.max_new_tokens, choose)
 
 
-def _draw(temperature: float, top_p: float, seed: int) -> Processor:
-    """Return a processor that keeps one token per row, drawn from its nucleus: the fewest tokens that hold `top_p`.
+def _draw(temperature: float, top_p: float, seed: int, size: int) -> Draw:
+    """Return a function that draws a token per row of a batch that began with `size` rows, from the row's nucleus.
 
-    transformers sorts the whole vocabulary and draws a number for each of its tokens from the global generator. On a CPU
-    that takes a third of the time. This processor sorts the likeliest tokens only and draws one number per row.
+    The nucleus are the fewest tokens that hold `top_p`. transformers sorts the whole vocabulary and draws a number for each
+    of its tokens from the global generator. On a CPU that takes a third of the time. This function sorts the likeliest
+    tokens only and draws one number per row, also for rows that have left the batch, so that the others' do not change.
     """
     generator = torch.Generator().manual_seed(seed)
 
-    def draw(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        held, tokens = _likeliest((scores.float() / temperature).softmax(-1), top_p)
+    def draw(logits: Tensor, rows: Tensor) -> Tensor:
+        held, tokens = _likeliest((logits / temperature).softmax(-1), top_p)
         last = (held < top_p).sum(-1, keepdim=True).clamp(max=held.shape[1] - 1)
-        mark = held.gather(1, last) * torch.rand(len(held), 1, generator=generator).to(held.device)
-        drawn = torch.minimum((held <= mark).sum(-1, keepdim=True), last)
-        return torch.full_like(scores, -torch.inf).scatter(1, tokens.gather(1, drawn), 0.0)
+        mark = held.gather(1, last) * torch.rand(size, 1, generator=generator).to(held.device)[rows]
+        return tokens.gather(1, torch.minimum((held <= mark).sum(-1, keepdim=True), last)).squeeze(1)
 
     return draw
 
 
-def _likeliest(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _likeliest(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     """Return the cumulative probabilities of each row's likeliest tokens, up to at least `top_p`, and the tokens."""
     vocabulary = probabilities.shape[1]
     width = min(NUCLEUS, vocabulary)
@@ -54,11 +57,6 @@ def _likeliest(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor,
         width = min(8 * width, vocabulary)
 
 
-def _presence_penalty(prompt_width: int, penalty: float) -> Processor:
-    """Return a processor that lowers the logit of every token already in the answer, as OpenAI's presence_penalty does."""
-
-    def lower(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        written = ids[:, prompt_width:]
-        return scores.scatter(1, written, scores.gather(1, written) - penalty)
-
-    return lower
+def _lowered(logits: Tensor, written: Tensor, penalty: float) -> Tensor:
+    """Lower the logit of every token that is already in the answer, as OpenAI's presence_penalty does."""
+    return logits.scatter(1, written, logits.gather(1, written) - penalty)

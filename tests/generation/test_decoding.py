@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.generation import decoding
+from stages.generation import cache, decoding
+from stages.models.loading import LanguageModel
 
 pytestmark = pytest.mark.model
 
@@ -13,3 +14,26 @@ pytestmark = pytest.mark.model
 def test_half_a_surrogate_pair_in_an_answer_is_replaced(half):
     tokenizer = SimpleNamespace(decode=lambda *_, **__: f"half {half}")
     assert decoding._answer(tokenizer, [1], []).text == f"half {'?' * len(half)}"
+
+
+@pytest.mark.parametrize("worth_sharing", [4, 10**6], ids=["shared", "apart"])
+def test_rows_leave_the_batch_and_keep_their_texts(tuned_fp32, tokenizer, monkeypatch, worth_sharing):
+    """transformers' loop, which computes every row to the end, is the measure."""
+    import torch
+
+    monkeypatch.setattr(cache, "WORTH_SHARING", worth_sharing)
+    monkeypatch.setattr(cache, "ROOM", 3)
+    lm = LanguageModel(tuned_fp32, tokenizer)
+    prompts = [[*range(10, 30), *range(30, 30 + more)] for more in range(2, 26)]
+
+    def choose(logits, written, rows):  # ends rows after three to nine tokens
+        return torch.where(rows % 7 + 2 == written.shape[1], lm.stop_ids[0], logits[:, 8:].argmax(-1) + 8)
+
+    widths = []
+    hook = tuned_fp32.register_forward_pre_hook(lambda _, __, given: widths.append(len(given["input_ids"])), with_kwargs=True)
+    mine = decoding.generate(lm, prompts, 12, choose)
+    hook.remove()
+    stock = decoding._stock(lm, cache.batched(lm, prompts), 12, choose)
+    assert mine == [decoding._answer(tokenizer, row, lm.stop_ids) for row in stock.tolist()]
+    assert [answer.new_tokens for answer in mine] == [row % 7 + 3 for row in range(len(prompts))]
+    assert widths[-1] < len(prompts) / 4
