@@ -113,8 +113,7 @@ def measure(trainer: str, method: str, shape: str, folder: Path, steps: int, toy
         model = FastLanguageModel.get_peft_model(model, r=p.lora.r, lora_alpha=p.lora.alpha, lora_dropout=0, bias="none")
     else:
         tokenizer = loading.load_tokenizer(folder)
-        attention = p.train.attn_implementation if kind == "cpu" else "sdpa"
-        base = loading.load_base(folder, kind, quantization, p.train.precision, attention)
+        base = loading.load_base(folder, kind, quantization, p.train.precision, p.train.attn_implementation)
         model = adapt.attach(base, p.adapter, p.lora, seed=0)
     trained = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
     ends: list[float] = []

@@ -58,7 +58,12 @@ def open_base(runtime: Runtime, manifest: Manifest | None = None) -> LanguageMod
 def load_base(
     folder: Path, device: str, quantization: Quantization | None = None, precision: str = "bf16", attention: str = "sdpa"
 ) -> PreTrainedModel:
-    """Return the base model on its device, in 4 or 8 bits if `quantization` asks for them, otherwise in `precision`."""
+    """Return the base model on its device, in 4 or 8 bits if `quantization` asks for them, otherwise in `precision`.
+
+    `attention` is the faster one for training if it is `auto`: eager on a CPU, sdpa on a GPU.
+    """
+    if attention == "auto":
+        attention = "eager" if device == "cpu" else "sdpa"
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     bits = None
     if quantization and quantization.type == "int8":

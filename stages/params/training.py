@@ -158,7 +158,7 @@ class Train(Section):
     group_by_length: bool
     packing: bool
     gradient_checkpointing: bool
-    attn_implementation: Literal["eager", "sdpa"]
+    attn_implementation: Literal["auto", "eager", "sdpa"]
     logging_steps: Positive
     eval_steps: Positive
     eval_rows: Positive

@@ -145,8 +145,10 @@ def _config(base: PreTrainedModel, adapter: Adapter, lora: Lora, steps: int) -> 
             return peft.PromptTuningConfig(**task, **options, num_transformer_submodules=1)
         case "prefix_tuning":
             return peft.PrefixTuningConfig(**task, **options)
-        case _:
+        case "p_tuning":
             return peft.PromptEncoderConfig(**task, **options, num_transformer_submodules=1)
+        case _:
+            raise DataError(f"adapter.type = {adapter.type}: has no configuration of PEFT in stages/train/adapt.py")
 
 
 def _unfrozen(base: PreTrainedModel, patterns: list[str]) -> PreTrainedModel:

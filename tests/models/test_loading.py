@@ -20,6 +20,19 @@ def test_input_of_the_head_is_contiguous(weights):
     torch.testing.assert_close(cut, model(input_ids=ids).logits[:, -2:])
 
 
+@pytest.mark.parametrize(("device", "faster"), [("cpu", "eager"), ("cuda", "sdpa")])
+def test_attention_auto_is_the_faster_one_of_the_device(monkeypatch, tmp_path, device, faster):
+    class Asked(Exception):
+        """Stands in for a model, which this machine may have no device for."""
+
+    def model(_, **how):
+        raise Asked(how["attn_implementation"])
+
+    monkeypatch.setattr(loading.pretrained, "model", model)
+    with pytest.raises(Asked, match=f"^{faster}$"):
+        loading.load_base(tmp_path, device, attention="auto")
+
+
 def test_gemma_template_puts_the_system_prompt_first(weights):
     tokenizer = loading.load_tokenizer(weights)
     tokenizer.chat_template = templates.GEMMA
