@@ -2,6 +2,7 @@
 
 import functools
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -54,6 +55,16 @@ WITH = {
     "adapter=llama_pro": ["quantization=none"],
 }
 
+# Commands in comments of conf/. An experiment or data set of the user's own, and values left open, are not there to compose.
+COMMANDS = sorted(
+    {
+        command
+        for path in CONF.rglob("*.yaml")
+        for command in re.findall(r"#.*?(dvc exp run(?: -S (?:'[^'\n]*'|[^\s'])+)+)", path.read_text("utf-8"))
+        if not re.search(r"…|\$\(|'conf/|-S (?:experiment|data)=mine", command)
+    }
+)
+
 
 def edit(change: dict[str, Any]) -> None:
     """Change top-level sections or values of the params.yaml in the current folder, as a user would by hand."""
@@ -86,6 +97,11 @@ def test_experiments_and_options_exist() -> None:
 def test_experiment_is_valid_and_has_its_own_name(name: str) -> None:
     checked = params.check(composed(f"experiment={name}"))
     assert checked.name == name
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_in_a_comment_of_conf_composes(command: str) -> None:
+    params.check(composed(*(word for word in shlex.split(command)[3:] if word != "-S")))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
