@@ -9,12 +9,18 @@ CUES = (
     "ans(?:wer)?|correct|solution|response|option|choice|choose|pick|select(?:ed)?|letter|conclusion|verdict|go(?:ing)? with|"
     "it['’]s|it is|has to be|antwort|richtig|lösung|réponse|choix|c['’]est|respuesta|opción|risposta|opzione|resposta|opção|"
     "alternativa|letra|antwoord|optie|svar(?:et)?|vastaus|odpowiedź|odpověď|válasz|răspuns(?:ul)?|ответ|вариант|відповідь|"
-    "варіант|απάντηση|cevap|yanıt|jawaban|pilihan|đáp án|trả lời|chọn|الإجابة|الجواب|جواب|پاسخ|گزینه|ה?תשובה|उत्तर|विकल्प"
+    "варіант|απάντηση|cevap|yanıt|jawaban|pilihan|đáp án|trả lời|chọn|[وف]?(?:ال)?(?:[إا]جابة|جواب|خيار|حرف)|پاسخ|گزینه|"
+    "ו?ה?(?:תשובה|אות)|उत्तर|विकल्प|अक्षर|lettre|lettera|buchstabe|bokstav(?:en)?|kirjain|litera|písmeno|буква|літера|huruf"
 )
-CUES_UNSPACED = "答案|选项?|選項?|选择|選擇|正解|正答|答え|解答|정답|답|คำตอบ|ตอบ"  # stand without a space after other words
+SHORT_CUES = r"(?:[Aa]ns|ANS|Antw|Rép|Resp|Risp|Odp|Отв|Відп|Sv)\."  # in lower case, resp. means "respectively"
+CUES_UNSPACED = "答案|选项?|選項?|选择|選擇|字母|正解|正答|答え|解答|정답|답|คำตอบ|ตอบ|ข้อ"  # no space before
+# What announces the letter that is left when others are eliminated, if no further word follows: not in "leaves A behind".
+REST = r"leav(?:es|ing)(?:\ us)?(?:\ with)?(?:\ only|\ just)?|bleibt|reste|queda|resta|остаётся|остается"
+REST_UNSPACED = "剩下|只剩|残るのは"
 LINKS = (
-    r"[\s:：=]|[(\[][A-Z](?:[-–/][A-Z]){1,9}[)\]]|(?i:is|are|was|would be|must be|should be|clearly|definitely|therefore|"
-    r"corr\w{2,6}|certa|ist|lautet|wäre|est|es|è|é|är|er|on|la|le|de|das|die|to (?:this|the) question|to|jest|je|este|corect|"
+    r"[\s:：=]|[(\[][A-Z](?:[-–/][A-Z]){1,9}[)\]]|[(\[][^\W\d_A-Za-z][)\]]|"  # the last one: (ب)
+    r"(?i:is|are|was|would be|must be|should be|clearly|definitely|therefore|corr\w{2,6}|certa|ist|"
+    r"lautet|wäre|est|es|è|é|är|er|on|la|le|de|das|die|to (?:this|the) question|to|jest|je|este|corect|"
     r"это|είναι|το|adalah|yang benar|là|đúng|هي|هو|الصحيحة|الصحيح|صحیح|היא|הנכונה|है)\b|"
     r"ที่ถูกต้อง|คือ|应该?|應該?|就|是|为|為|は|은|는"
 )
@@ -28,7 +34,8 @@ WRONG = (
     r"(?:es|é|è)\ (?:incorrecta|falsa|errada|sbagliata)|неверен|неверно|değil|خاطئة|不|错误|錯誤|[가이]\ 아닙|ではあり|ではな)"
 )
 RIGHT = (
-    r"(?:it\ is\b|(?:is|seems|would\ be)\ (?:correct|right|true|the\ (?:(?:correct|right|best|most\ likely)\ )?"
+    r"(?:it\ is\b|(?:remains|is\ left)(?!\ \w)|"
+    r"(?:is|seems|would\ be)\ (?:correct|right|true|the\ (?:(?:correct|right|best|most\ likely)\ )?"
     r"(?:answer|option|choice|one)\b)|ist\ (?:richtig|korrekt)|est\ (?:correcte?|juste)\b|es\ (?:la\ )?correcta)"
 )
 RIGHT_UNSPACED = (
@@ -36,14 +43,15 @@ RIGHT_UNSPACED = (
 )
 # A letter joined to another one does not count: "A or B", "A/B".
 JOINED = (
-    r"[\W_]{1,4}(?:or|and|and/or|oder|und|ou|et|o|y|e|of|en|eller|och|lub|nebo|или|и|veya|ve|atau|dan|hoặc|và)[\W_]{1,4}[A-Z]\b"
-    r"|[\W_]{0,4}(?:[/&,、]|或|和|または|か|또는)[\W_]{0,4}[A-HJ-Z](?![A-Za-z])"
+    r"[\W_]{1,4}(?:or|and|and/or|oder|und|ou|et|o|y|e|of|en|eller|och|lub|nebo|или|и|veya|ve|atau|dan|hoặc|và|أو|و|או)"
+    r"[\W_]{1,4}[A-Z]\b|[\W_]{0,4}(?:[/&,、]|或|和|または|か|또는|และ|หรือ)[\W_]{0,4}[A-HJ-Z](?![A-Za-z])"
 )
 END = rf"(?![A-Za-z0-9_À-ɏ+\#-])(?!(?<=[EI])['’]\ ?[a-z])(?!(?<=I)\ [a-z])(?!{WRONG})(?!{JOINED})"
 # What stands before a letter that ends the line.
 BEFORE = (
     r"(?:^(?:Question\ )?\d+[.):]|\b(?:[Ss]o|[Tt]hus|[Hh]ence|[Dd]efinitely|[Pp]robably"
-    r"|[Ii](?:['’]d|\ would)?\ (?:think|say|believe|guess)|[Ii]['’]m\ going\ for)(?:\ that)?)"
+    r"|[Ii](?:['’]d|\ would)?\ (?:think|say|believe|guess)|[Ii]['’]m\ going\ for"
+    r"|[Bb]y\ (?:process\ of\ )?elimination)(?:\ that)?)"
 )
 # "B", "B. text", "B is correct", "answer is: B", "option B", "I choose B", "\boxed{B}", "Answer: b)", "정답은 B입니다". An A
 # before a word is an article, but not after "option", nor before "is correct" or a reason ("because").
@@ -54,7 +62,9 @@ LETTER = re.compile(
     | (?<![A-Za-z])([A-Z])(?:{RIGHT_UNSPACED})
     | {BEFORE}[^\w\n]{{1,4}}([A-Z])[^\w\n]*$
     | (?<![\w.-])([A-Z])[)\]*_"'”’]{{0,3}}\ {RIGHT}
-    | (?<!not\ )(?<!n['’]t\ )(?:\b(?i:{CUES.replace(" ", chr(92) + " ")})\b|{CUES_UNSPACED}|\\{BOXES})
+    | (?:\b(?i:{REST})\b|{REST_UNSPACED})(?:{OPENINGS}|[\s:：]|(?i:option|choice|answer|letter)\b){{0,40}}+
+      (?<![A-Za-z])([A-Z]){END}(?![)\]*_"'”’]{{0,3}}\ (?!as\b)\w)
+    | (?<!not\ )(?<!n['’]t\ )(?:\b(?i:{CUES.replace(" ", chr(92) + " ")})\b|\b{SHORT_CUES}|{CUES_UNSPACED}|\\{BOXES})
       (?:{LINKS.replace(" ", chr(92) + " ")}|{OPENINGS}){{0,40}}+
       (?:(?<![A-Za-z])([B-Z]){END}|(?<![A-Za-z])(A){END}(?!\ (?!(?:because|since|as|or|and)\b)\w)|(?<=ption\ )(A){END}
       |(?<![A-Za-z])([a-z])(?=[.):](?!\w)|[^\w\n]*$)|(?<![A-Za-z])([b-z])(?=,\ ))""",
