@@ -41,7 +41,8 @@ UNIT = regex.compile(
       (?P<character>[{CJK}]\p{{M}}*)
     | (?P<number>(?:(?<![\p{{L}}\p{{M}}\p{{N}})\]}}])[-+±])?(?:(?<![\p{{L}}\p{{M}}\p{{N}}.])\.)?
         \p{{N}}+(?:[.:]\p{{N}}+|,\p{{N}}{{3}}(?!\p{{N}}))*)
-    | (?P<word>\p{{L}}(?:(?![{CJK}])[\p{{L}}\p{{M}}\p{{N}}\u200c\u200d])*(?:[+\#]+(?![\p{{L}}\p{{N}}]))?)
+    | (?P<word>(?<=\p{{N}})[xX](?=\p{{N}})
+        |\p{{L}}(?:(?![{CJK}])[\p{{L}}\p{{M}}\p{{N}}\u200c\u200d])*(?:[+\#]+(?![\p{{L}}\p{{N}}]))?)
     | (?P<hyphen>(?<=\p{{L}}[\p{{L}}\p{{M}}])-(?=[\p{{L}}\p{{N}}])|(?<=\p{{L}})-(?=\p{{L}}[\p{{L}}\p{{M}}]))
     | (?P<option>(?<!\S)(?:\.{{1,2}}(?=/)|--(?=\p{{L}})|\.(?=\p{{L}}))|(?<=(?<![\p{{L}}\p{{N}}])\p{{L}})--(?!\w)
         |(?<!\w)__+(?=\p{{L}})|(?<=[\p{{L}}\p{{N}}])__+(?!\w))
@@ -55,7 +56,7 @@ UNIT = regex.compile(
     """,
     regex.VERBOSE,
 )
-NUMBER_PARTS = regex.compile(r"[-+±,]|[^-+±,]+")
+NUMBER_PARTS = regex.compile(r"[-+±,:]|[^-+±,:]+")
 Unit = tuple[str, str]  # of a text, and the name of its group in UNIT
 LONGEST_MIXED, LONGEST_UNIT = 4, 2  # letters of a word whose capitals within count (mRNA), and of a unit's after a number (Mg)
 
@@ -98,7 +99,7 @@ def _units(text: str) -> list[Unit]:
 
 
 def _parts(text: str, kind: str) -> list[Unit]:
-    """Return a number as its sign, its digits and its commas, between which white space does not count."""
+    """Return a number as its sign, its digits, its commas and colons, between which white space does not count."""
     if kind != "number":
         return [(text, kind)]
     return [(part, kind if part[-1].isalnum() else "sign") for part in NUMBER_PARTS.findall(text)]
