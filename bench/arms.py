@@ -4,8 +4,9 @@
 
 Runs the arms of a study with `dvc exp run` in this repository and keeps the evidence in .tunetrail/arms/STUDY/. Use a clone:
 the last arm stays in the workspace. Then prints, per arm, the metric, its paired difference to the first arm (clustered by
-source), the loss on general text, training time and peak memory. `--against` compares with another arm. `--only` runs one arm,
-so that several clones can share the work. Every -S applies to all arms.
+source), the loss on general text and the right general questions with their paired differences (by text and question),
+training time and peak memory. `--against` compares with another arm. `--only` runs one arm, so that several clones can share
+the work. Every -S applies to all arms.
 
 With `-S seeds=[42,43,44]` every arm is trained with three seeds, and an item's score is its mean over them. Two arms are
 compared over the seeds that both have; the difference within each seed is printed too. All arms of a study take the same number
@@ -21,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from stages.statistics import paired_difference, rate_interval, rows_needed
+from stages import figures
+from stages.statistics import Difference, paired_difference, rate_interval, ratio_difference, rows_needed
 
 UPDATES = ["predict.shots=[0]", "train.max_steps=48", "train.warmup_steps=5"]
 SHORT = [*UPDATES, "predict.split=valid", "data.rows.valid=132"]
@@ -132,6 +134,8 @@ STUDIES: dict[str, dict[str, Any]] = {
 }
 BySeed = dict[str, np.ndarray]  # the scores of a tuned system's items
 EVIDENCE = ("items.jsonl", "metrics.json", "cost.json")
+GENERAL = {"bits_per_byte": (1, 3), "choice_accuracy": (100, 1)}  # general abilities: factor and decimals
+RETENTION = Path("data/retention")  # a file for each tuned system; kept in the arm's folder "retention"
 MARGIN = 0.02  # "equivalent": the whole interval of the difference lies within two points
 
 
@@ -152,9 +156,7 @@ def main() -> None:
     for number, (folder, overrides) in enumerate(zip(kept, study["arms"].values(), strict=True)):
         if not options.show and options.only in (None, number):
             run([f"experiment={study['experiment']}", *study["common"], *overrides, *options.overrides])
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in EVIDENCE:
-                shutil.copy(Path("reports") / study["experiment"] / name, folder)
+            keep(Path("reports") / study["experiment"], folder)
     for part, metric in study.get("tasks", {study.get("slice", ""): study.get("metric")}).items():
         print(table({**study, "slice": part, "metric": metric}, kept, options.against), end="\n\n")
 
@@ -163,13 +165,23 @@ def run(overrides: list[str]) -> None:
     subprocess.run(["dvc", "exp", "run", *(word for change in overrides for word in ("-S", change))], check=True)
 
 
+def keep(report: Path, folder: Path) -> None:
+    """Copy the evidence of the arm that has just run into its folder."""
+    (folder / "retention").mkdir(parents=True, exist_ok=True)
+    for name in EVIDENCE:
+        shutil.copy(report / name, folder)
+    for system in tuned(items(folder)):
+        shutil.copy(RETENTION / f"{system}.json", folder / "retention")
+
+
 def table(study: dict[str, Any], kept: list[Path], against: int) -> str:
     """Return a Markdown table with a row per arm that was run; differences need the arm compared with."""
     reference = list(study["arms"])[against]
     metric = " ".join([study["metric"].replace("_", " "), *(["of", study["slice"]] if study.get("slice") else [])])
     lines = [
-        f"| arm | seeds | {metric}, % | against {reference} | bits per byte of general text | training | peak memory |",
-        "|---|---|---|---|---|---|---|",
+        f"| arm | seeds | {metric}, % | against {reference} | bits per byte of general text (against {reference}) | "
+        f"general questions, % (against {reference}) | training | peak memory |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     compared = scores(kept[against], study) if kept[against].is_dir() else None
     for arm, folder in zip(study["arms"], kept, strict=True):
@@ -180,13 +192,49 @@ def table(study: dict[str, Any], kept: list[Path], against: int) -> str:
         gap = difference(compared[1], by_seed, sources) if compared and arm != reference else ""
         assert compared is None or ids == compared[0], "the arms answered different rows"
         trainings = [entry for step, entry in cost.items() if step.startswith("train_")]
-        lost = metrics["retention"].get("tuned", {}).get("bits_per_byte", float("nan"))
+        general = metrics["retention"].get("tuned", {})
+        gaps = forgotten(kept[against], folder, sorted(compared[1].keys() & by_seed)) if compared and arm != reference else {}
+        lost, right = (
+            f"{scale * general[name]:.{digits}f}{gaps.get(name, '')}" if name in general else ""
+            for name, (scale, digits) in GENERAL.items()
+        )
         lines.append(
             f"| {arm} | {len(by_seed)} | {100 * rate.mean:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {gap} | "
-            f"{lost:.3f} | {np.mean([entry['train_seconds'] for entry in trainings]):.0f} s | "
+            f"{lost} | {right} | {np.mean([entry['train_seconds'] for entry in trainings]):.0f} s | "
             f"{max(entry['memory_peak_gib'] for entry in trainings):.1f} GiB |"
         )
     return "\n".join(lines)
+
+
+def forgotten(first: Path, folder: Path, systems: list[str]) -> dict[str, str]:
+    """Return the paired difference of each general ability and its interval, by text or question, in words.
+
+    A score is the mean over the systems. The evidence of arms that ran before it was kept gives no difference.
+    """
+    arms = [
+        [figures.read(path, figures.Retained) for system in systems if (path := arm / "retention" / f"{system}.json").is_file()]
+        for arm in (first, folder)
+    ]
+    if any(len(arm) < len(systems) for arm in arms):
+        return {}
+    found: dict[str, Difference] = {}
+    if sizes := [text.bytes for text in arms[0][0].texts]:
+        a, b = (np.mean([[text.bits for text in run.texts] for run in arm], axis=0) for arm in arms)
+        found["bits_per_byte"] = ratio_difference(b - a, np.array(sizes), 10_000, np.random.default_rng(0))
+    if questions := len(arms[0][0].choices):
+        a, b = (np.mean([[is_right(question) for question in run.choices] for run in arm], axis=0) for arm in arms)
+        found["choice_accuracy"] = paired_difference(b, a, np.arange(questions), 10_000, np.random.default_rng(0))
+    return {name: f" ({interval(gap, *GENERAL[name])})" for name, gap in found.items()}
+
+
+def is_right(question: figures.ScoredChoice) -> bool:
+    """Return whether the option with the highest likelihood per token is the answer, as in the report."""
+    return bool(np.argmax(np.divide(question.logprobs, question.tokens)) == question.answer)
+
+
+def interval(gap: Difference, scale: float, digits: int) -> str:
+    mean, low, high = (f"{scale * value:+.{digits}f}" for value in (gap.mean, gap.low, gap.high))
+    return f"{mean} [{low}, {high}]"
 
 
 def difference(first: BySeed, by_seed: BySeed, sources: np.ndarray) -> str:
@@ -199,7 +247,7 @@ def difference(first: BySeed, by_seed: BySeed, sources: np.ndarray) -> str:
     gaps = np.array([by_seed[seed] - first[seed] for seed in shared])
     gap = paired_difference(gaps.mean(axis=0), np.zeros(gaps.shape[1]), sources, 10_000, np.random.default_rng(0))
     by_seed_mean = gaps.mean(axis=1)
-    text = f"{100 * gap.mean:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+    text = interval(gap, 100, 1)
     if len(shared) > 1:
         text += f" (by seed {', '.join(f'{100 * one:+.1f}' for one in by_seed_mean)})"
     if gap.low > -MARGIN and gap.high < MARGIN:
@@ -215,12 +263,20 @@ def difference(first: BySeed, by_seed: BySeed, sources: np.ndarray) -> str:
 
 def scores(folder: Path, study: dict[str, Any]) -> tuple[list[str], BySeed, np.ndarray]:
     """Return ids, scores by tuned system, and sources of the items in the study's slice that have the metric."""
-    rows = [json.loads(line) for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()]
-    systems = [name for name in rows[0]["scores"] if name.startswith("tuned_")]
-    metric = study["metric"]
+    rows = items(folder)
+    systems, metric = tuned(rows), study["metric"]
     rows = [row for row in rows if metric in row["scores"][systems[0]] and study.get("slice", "") in ("", *row["slices"])]
     values = {system: np.array([row["scores"][system][metric] for row in rows]) for system in systems}
     return [row["id"] for row in rows], values, np.array([row["source"] for row in rows])
+
+
+def items(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def tuned(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the names of the tuned systems, one per seed."""
+    return [name for name in rows[0]["scores"] if name.startswith("tuned_")]
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:
