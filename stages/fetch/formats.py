@@ -192,7 +192,7 @@ def named(rows: Iterable[tuple[str, list[str]]], header: Sequence[str]) -> Itera
 
 
 def within(value: Any) -> str:
-    """Return where the rows are in a value that is no row itself, as a hint; "" if it holds none."""
+    """Return where the rows are in a value that holds them, as a hint; "" if it holds none."""
     found = value.items() if isinstance(value, dict) else ()
     lists = {key: part for key, part in found if part and isinstance(part, list) and all(isinstance(row, dict) for row in part)}
     if lists:

@@ -27,8 +27,8 @@ def read(place: str, row: Mapping[str, Any], data: NamedRows, seed: int) -> tupl
     system = asked["system"] if asked["system"].strip() else "" if has_developer else data.system
     # The default prompt is the same for all rows; trying another one must not reshuffle the splits.
     own_system = system if system != data.system else ""
-    turns = beginning([*asked["history"], Message(role="user", content=asked["input"])])
-    prompt = [own_system, asked["instruction"], *(turn.content for turn in turns)]
+    opening = beginning([*asked["history"], Message(role="user", content=asked["input"])])
+    prompt = [own_system, asked["instruction"], *(turn.content for turn in opening)]
     group = _group(place, row, data.columns.group)
     key = group or " ".join(" ".join(prompt).lower().split())
     source = group or f"row-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
@@ -46,13 +46,13 @@ def further(place: str, row: Mapping[str, Any], task: Task, data: NamedRows) -> 
     return [
         Task(
             kind="text",
-            system=further.system,
+            system=also.system,
             instruction=task.instruction,
             input=task.input,
-            output=_output(place, further.output, row[further.output], "text"),
+            output=_output(place, also.output, row[also.output], "text"),
             source=task.source,
         )
-        for further in data.also
+        for also in data.also
     ]
 
 

@@ -103,7 +103,7 @@ def _telling(train: Iterable[Task], held_out: Iterable[Task], ngram: int) -> dic
 def _prompts(task: Task) -> Iterator[int]:
     """Yield each prompt that the row answers: those of earlier turns too, unless they are a mere greeting.
 
-    Each turn counts without those before it as well, and so does each question within it that is no greeting.
+    Each turn counts without those before it as well, and so does each question within it, except a greeting.
     """
     telling = len(beginning(task.history))
     for place, turn in enumerate(task.history):

@@ -57,7 +57,7 @@ def _empty(lm: LanguageModel) -> DynamicCache | None:
     return cache
 
 
-def kept(cache: DynamicCache, rows: torch.Tensor) -> torch.Tensor | None:
+def keep(cache: DynamicCache, rows: torch.Tensor) -> torch.Tensor | None:
     """Keep these rows (bool) of a cache and return their numbers; return None if one of its layers cannot drop rows."""
     if not all(hasattr(layer, "batch_select_indices") for layer in cache.layers):
         return None

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from stages.files import printable
 from stages.generation import cache
@@ -69,14 +69,17 @@ def _written(lm: LanguageModel, batch: cache.Batch, max_new_tokens: int, choose:
         ended = ended | torch.isin(tokens, stops)
         if ended.all():
             break
-        if LEAVING * ended.sum() >= len(ended) and (going := cache.kept(batch.cache, ~ended)) is not None:
+        if LEAVING * ended.sum() >= len(ended) and (going := cache.keep(batch.cache, ~ended)) is not None:
             rows, ended, mask, tokens, positions = (each[going] for each in (rows, ended, mask, tokens, positions))
         ids, positions, mask = tokens[:, None], positions[:, -1:] + 1, torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
     return written[:, : column + 1]
 
 
 def _stock(lm: LanguageModel, batch: cache.Batch, max_new_tokens: int, choose: Choose) -> Tensor:
-    """Return the same from transformers' loop."""
+    """Return the same from transformers' loop, without what a publisher adds to it, such as a penalty for repetition."""
+    lm.model.generation_config = GenerationConfig(
+        decoder_start_token_id=getattr(lm.model.config, "decoder_start_token_id", None)
+    )
     start, rows = 1 if lm.encoder_decoder else batch.ids.shape[1], torch.arange(len(batch.ids), device=batch.ids.device)
 
     def only_the_chosen(ids: Tensor, logits: Tensor) -> Tensor:  # a separate decoder begins with a start token

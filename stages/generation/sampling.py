@@ -30,7 +30,7 @@ def sample(lm: LanguageModel, prompts: Sequence[list[int]], sampling: Sampling, 
 def _draw(temperature: float, top_p: float, seed: int, size: int) -> Draw:
     """Return a function that draws a token per row of a batch that began with `size` rows, from the row's nucleus.
 
-    The nucleus are the fewest tokens that hold `top_p`. transformers sorts the whole vocabulary and draws a number for each
+    The nucleus is the fewest tokens that hold `top_p`. transformers sorts the whole vocabulary and draws a number for each
     of its tokens from the global generator. On a CPU that takes a third of the time. This function sorts the likeliest
     tokens only and draws one number per row, also for rows that have left the batch, so that the others' do not change.
     """

@@ -168,7 +168,7 @@ def _explain(error: dict[str, Any], values: Any) -> list[str]:
 def _without_union_tags(loc: tuple[Any, ...], values: Any, is_missing: bool) -> tuple[Any, ...]:
     """Return a path without pydantic's union members: model.wheel.file becomes model.file, the key in params.yaml.
 
-    Only the path of a missing key ends with a name that the values do not have and that is no member.
+    Only the path of a missing key ends with a name that neither the values nor the members have.
     """
     kept = []
     for position, part in enumerate(loc):

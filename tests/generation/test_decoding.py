@@ -37,3 +37,16 @@ def test_rows_leave_the_batch_and_keep_their_texts(tuned_fp32, tokenizer, monkey
     assert mine == [decoding._answer(tokenizer, row, lm.stop_ids) for row in stock.tolist()]
     assert [answer.new_tokens for answer in mine] == [row % 7 + 3 for row in range(len(prompts))]
     assert widths[-1] < len(prompts) / 4
+
+
+@pytest.mark.parametrize("loop", ["own", "stock"])
+def test_settings_of_a_publisher_change_no_text(tuned_fp32, tokenizer, monkeypatch, loop):
+    from transformers import GenerationConfig
+
+    if loop == "stock":
+        monkeypatch.setattr(decoding, "_written", decoding._stock)
+    lm, prompts = LanguageModel(tuned_fp32, tokenizer), [[*range(10, 30)], [*range(40, 50)]]
+    expected = decoding.greedy(lm, prompts, 8)
+    settings = GenerationConfig(repetition_penalty=50.0, no_repeat_ngram_size=1, bad_words_ids=[[9]])
+    monkeypatch.setattr(tuned_fp32, "generation_config", settings)
+    assert decoding.greedy(lm, prompts, 8) == expected
