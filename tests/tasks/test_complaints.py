@@ -24,10 +24,14 @@ from stages.tasks.complaints import FIELDS, PLACEHOLDER, SEGMENT, Mix
 from stages.text import rouge
 
 MASHED = re.compile(r"[ \n][asdfghjkl;qwertyuiop]{5,14}$")
+PLACED = re.compile(r"@|\{|\}|\[\[|\]\]|\|\|")  # what only a layout may hold
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 VALUES = {"name": "NAME-1", "address": "ADDRESS-2", "email": "EMAIL-3", "other_email": "OTHER-4", "question": "QUESTION-5."}
 
 Documents = dict[str, tuple[list[Document], list[Document]]]
+
+AUTHORED = compose.ROOT / "data/authored"
+FURTHER = {"complaints_unseen": "unseen-", "complaints_one_line": "line-"}  # further test sets, and how their layouts are named
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,12 @@ def data(default: Params) -> ComplaintsData:
 @pytest.fixture(scope="module")
 def documents(data: ComplaintsData) -> Documents:
     return {split: authored.documents(Path(data.path), split) for split in SPLITS}
+
+
+@pytest.fixture(scope="module")
+def further() -> Documents:
+    """Return bodies and layouts of the further test sets."""
+    return {name: authored.documents(AUTHORED / name, "test") for name in FURTHER}
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +86,36 @@ def test_splits_share_neither_bodies_nor_layouts(documents: Documents) -> None:
     assert len(sources) == len(set(sources))
 
 
-def test_second_test_set_shares_nothing_with_the_first(documents: Documents) -> None:
-    folder = compose.ROOT / "data/authored/complaints_unseen"
-    bodies, layouts = authored.documents(folder, "test")
+@pytest.mark.parametrize("name", FURTHER)
+def test_further_test_set_shares_nothing_with_others(documents: Documents, further: Documents, name: str) -> None:
+    bodies, layouts = further[name]
     assert len(bodies) >= 30 and len(layouts) >= 40
     assert {layout.kind for layout in layouts} == {layout.kind for layout in documents["test"][1]}
-    known = [(found.text, filters.tokens(found.text)) for split in SPLITS for found in documents[split][0]]
+    others = [*documents.values(), *(found for other, found in further.items() if other != name)]
+    known = [(found.text, filters.tokens(found.text)) for part in others for found in part[0]]
     both = [*product([(body.text, filters.tokens(body.text)) for body in bodies], known)]
     assert [(a, b) for (a, x), (b, y) in both if rouge.rouge_l(x, y) >= 0.5] == []
-    before = {collapsed(found.text) for split in SPLITS for found in documents[split][1]}
+    before = {collapsed(found.text) for part in others for found in part[1]}
     assert before.isdisjoint({collapsed(layout.text) for layout in layouts})
-    assert all(layout.source.startswith("unseen-") for layout in layouts)
+    assert all(layout.source.startswith(FURTHER[name]) for layout in layouts)
     for split in ("train", "valid"):
-        assert authored.documents(folder, split) == documents[split]
+        assert authored.documents(AUTHORED / name, split) == documents[split]
+
+
+def test_one_line_set_has_200_rows_of_one_line(default: Params, further: Documents) -> None:
+    bodies = [(body.text, filters.tokens(body.text)) for body in further["complaints_one_line"][0]]
+    assert [(a, b) for (a, x), (b, y) in combinations(bodies, 2) if rouge.rouge_l(x, y) >= 0.5] == []
+    assert [text for text, _ in bodies if PLACED.search(text) or not 8 <= len(text.split()) <= 60] == []
+    p = params.check(compose.composed("experiment=complaints_one_line"))
+    assert isinstance(p.data, ComplaintsData)
+    assert p.train == default.train
+    rows = authored.complaints(p.data.model_copy(update={"path": str(compose.ROOT / p.data.path)}), p.seed)[1]["test"]
+    assert [row.input for row in rows if "\n" in row.input and "noise" not in row.slices] == []
+    for row in rows:
+        values = [value for value in json.loads(row.output).values() if value]
+        assert [value for value in values if value not in collapsed(row.input)] == []
+    shares = {name: sum(name in row.slices for row in rows) for name in ("missing", "second_email", "noise")}
+    assert (len(rows), shares) == (200, {"missing": 40, "second_email": 30, "noise": 40})
 
 
 def test_no_two_bodies_are_alike(documents: Documents) -> None:
@@ -107,22 +134,22 @@ def test_rouge_score_agrees_that_bodies_differ(documents: Documents) -> None:
 
 
 def test_bodies_hold_nothing_that_the_layout_adds(documents: Documents) -> None:
-    found = [body.text for split in SPLITS for body in documents[split][0] if re.search(r"@|\{|\}|\[\[|\]\]|\|\|", body.text)]
+    found = [body.text for split in SPLITS for body in documents[split][0] if PLACED.search(body.text)]
     assert found == []
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_layouts_hold_each_value_once(documents: Documents, split: str) -> None:
-    for layout in documents[split][1]:
+@pytest.mark.parametrize("name", [*SPLITS, *FURTHER])
+def test_layouts_hold_each_value_once(documents: Documents, further: Documents, name: str) -> None:
+    for layout in {**documents, **further}[name][1]:
         segments = [PLACEHOLDER.findall(match[1]) for match in SEGMENT.finditer(layout.text)]
         assert PLACEHOLDER.findall(SEGMENT.sub("", layout.text)) == ["question"], layout.source
         assert sorted(segments) == [["address"], ["email"], ["name"], ["other_email"]], layout.source
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_every_layout_renders_whatever_is_missing(documents: Documents, split: str) -> None:
+@pytest.mark.parametrize("name", [*SPLITS, *FURTHER])
+def test_every_layout_renders_whatever_is_missing(documents: Documents, further: Documents, name: str) -> None:
     optional = ("name", "address", "email", "other_email")
-    for layout, present in product(documents[split][1], product((True, False), repeat=4)):
+    for layout, present in product({**documents, **further}[name][1], product((True, False), repeat=4)):
         values = {**VALUES, **{key: VALUES[key] if there else None for key, there in zip(optional, present, strict=True)}}
         text = complaints.fill(layout.text, values)
         assert re.findall(r"\[\[|\]\]|\|\||[{}]|\n{3}|^\s|\s$", text) == [], layout.source
