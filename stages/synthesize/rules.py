@@ -112,11 +112,12 @@ def labels(passage: Document) -> list[str]:
 
 
 def unsaid(subject: str, label: str, text: str) -> list[str]:
-    """Return questions in the subject's language about which `text` (lower case) holds no hint."""
+    """Return questions in the subject's language about which `text` (lower case) holds no hint, in all their wordings."""
     return [
-        _filled(question["ask"], {"subject": subject, "label": label}, in_question=True)
+        _filled(ask, {"subject": subject, "label": label}, in_question=True)
         for question in _rules()["unsaid"]
-        if is_cjk(question["ask"]) == is_cjk(subject) and not any(_stands(word, text) for word in question["unless"])
+        if is_cjk(question["ask"][0]) == is_cjk(subject) and not any(_stands(word, text) for word in question["unless"])
+        for ask in question["ask"]
     ]
 
 

@@ -1,5 +1,6 @@
 """Self-QA with a scripted teacher: filters, lineage, coverage, budgets, shares of rows, questions to decline."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from stages.errors import DataError
 from stages.params import Shares
+from stages.synthesize import rules
 from stages.synthesize.made import funnel
 from tests.fixtures.handbook import DATA, DECLINE, GOLD, SILVER, asked, document, many, plan_teacher, run, teacher
 from tests.fixtures.scripted import Answer
@@ -197,6 +199,13 @@ def test_shares_are_those_of_all_rows() -> None:
     assert all(task.input.startswith("# Plan") for task in by["with_passage"])
     assert all(task.input == "" for task in by["closed_book"])
     assert all(task.system == DATA.system for task in made.tasks)
+
+
+def test_unanswerable_questions_vary_as_the_others_do() -> None:
+    starts = Counter(" ".join(question.split()[:2]) for question in rules.unsaid("Gold Account", "monthly fee", ""))
+    assert {"Gold Account:", "Please tell", "I have"} <= starts.keys()  # as rules.yaml begins questions with an answer
+    assert max(starts.values()) < starts.total() / 3
+    assert len(starts) > starts.total() / 3
 
 
 def test_declined_questions_lack_an_answer_in_the_documents() -> None:
