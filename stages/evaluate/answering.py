@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from stages.evaluate.rouge import rouge_l
-from stages.records import UNANSWERABLE, Example, Prediction
+from stages.records import Example, Prediction
+from stages.slices import is_to_decline
 from stages.text.comparing import content, exact
 from stages.text.declining import declines
 
@@ -17,7 +18,7 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
     neither is empty nor declines. The reference itself declines, or answers, whatever its words are.
     """
     declined = _declined(example, prediction)
-    if UNANSWERABLE in example.slices:
+    if is_to_decline(example.slices):
         return {"declined": float(declined)}, {}
     given, right = content(prediction.text), content(example.reference)
     common = (Counter(given) & Counter(right)).total()
@@ -34,15 +35,15 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
 def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
     """Return `decline_balanced`: the mean of the shares rightly declined and rightly answered; empty unless rows have both."""
     pairs = list(zip(examples, predictions, strict=True))
-    declined = [_declined(example, given) for example, given in pairs if UNANSWERABLE in example.slices]
-    answered = [_answered(example, given) for example, given in pairs if UNANSWERABLE not in example.slices]
+    declined = [_declined(example, given) for example, given in pairs if is_to_decline(example.slices)]
+    answered = [_answered(example, given) for example, given in pairs if not is_to_decline(example.slices)]
     if not (declined and answered):
         return {}
     return {"decline_balanced": (sum(declined) / len(declined) + sum(answered) / len(answered)) / 2}
 
 
 def _declined(example: Example, prediction: Prediction) -> bool:
-    return UNANSWERABLE in example.slices if _same(example, prediction) else declines(prediction.text)
+    return is_to_decline(example.slices) if _same(example, prediction) else declines(prediction.text)
 
 
 def _answered(example: Example, prediction: Prediction) -> bool:

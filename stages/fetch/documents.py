@@ -23,7 +23,8 @@ from stages.fetch.conversion import Converted, Unreadable
 from stages.fetch.table import cells
 from stages.files import printable
 from stages.params import DocumentsData
-from stages.records import UNANSWERABLE, Document, Task, first_problem, parsed
+from stages.records import UNANSWERABLE, Document, Task, content_hash, first_problem, parsed
+from stages.slices import OUT_OF_DOMAIN
 from stages.text.passages import is_cjk
 
 MARKDOWN = (".md", ".markdown")
@@ -41,13 +42,17 @@ log = logging.getLogger(__name__)
 
 
 class AskedAboutDocument(BaseModel):
-    """One line of a question file; `source` is the id of the document that answers it or comes nearest to it."""
+    """One line of a question file.
+
+    `source` is the id of the document that answers it or comes nearest to it; null: it is about something else than the
+    documents.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     question: str
     answer: str
-    source: str
+    source: str | None
     answerable: bool
 
 
@@ -264,7 +269,9 @@ def _tasks(path: Path, data: DocumentsData, sources: set[str]) -> list[Task]:
 
 
 def _task(place: str, asked: AskedAboutDocument, data: DocumentsData, sources: set[str]) -> Task:
-    if asked.source not in sources:
+    if asked.source is None and asked.answerable:
+        raise DataError(f"{place}: source is null, but answerable is true; name the document that answers the question")
+    if asked.source is not None and asked.source not in sources:
         parts = [source for source in sources if source.rpartition(":")[0] == asked.source]
         hint = f"name one of its pages or rows, e.g. {min(parts)!r}" if parts else "set data.include or correct the source"
         raise DataError(f"{place}: source {asked.source!r} is not a document; {hint}")
@@ -275,6 +282,6 @@ def _task(place: str, asked: AskedAboutDocument, data: DocumentsData, sources: s
         system=data.system,
         instruction=asked.question,
         output=asked.answer,
-        source=asked.source,
-        slices=("answerable",) if asked.answerable else (UNANSWERABLE,),
+        source=asked.source or f"{OUT_OF_DOMAIN}:{content_hash(asked.question)[:8]}",  # each is a cluster of its own
+        slices=("answerable" if asked.answerable else UNANSWERABLE if asked.source else OUT_OF_DOMAIN,),
     )

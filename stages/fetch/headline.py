@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from stages.errors import DataError
 from stages.params import headline as measured
 from stages.params.headline import DECLINED, METRICS, Kind
-from stages.records import UNANSWERABLE, Style, Task
+from stages.records import Style, Task
+from stages.slices import is_to_decline
 from stages.text.objects import parsed
 
 
@@ -17,7 +18,7 @@ def require(headline: str, split: str, tasks: Iterable[Task]) -> None:
 
 
 def _metrics(task: Task) -> tuple[str, ...]:
-    names = DECLINED if task.kind == "text" and UNANSWERABLE in task.slices else METRICS[task.kind]
+    names = DECLINED if task.kind == "text" and is_to_decline(task.slices) else METRICS[task.kind]
     fields = parsed(task.output) or {} if task.kind == "extraction" else {}
     others = (name for name in names if name != measured.FIELD)
     return (*others, *(f"{field}_exact" for field in fields), *(_of_style(task.style) if task.style else ()))

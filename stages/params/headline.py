@@ -53,7 +53,7 @@ def possible(data: Data, split: str) -> Iterator[Kind]:
                 yield Kind(kind.metrics, (name, *(f"{name}_{slice}" for slice in kind.slices)))
     elif data.kind == "documents":
         yield Kind(METRICS["text"], ("answerable",))
-        yield Kind(DECLINED, ("unanswerable",))
+        yield from (Kind(DECLINED, (slice,)) for slice in ("unanswerable", "out_of_domain"))
     elif data.kind == "graph":
         asked: Items = getattr(data.rows, split)
         metrics = {"open": METRICS["text"], "unanswerable": DECLINED}

@@ -56,7 +56,7 @@ def main() -> None:
     found = found if p.report.texts else personal.without_texts(found)
     options, (before, *after) = p.report, found.retention.values()
     scored = summary.tabulate(records.read(DATA / "scores.jsonl", Score), found.examples, bases, tuned)
-    scored = summary.with_headline(scored, options.headline)
+    scored = summary.with_declined(summary.with_headline(scored, options.headline))
     summarized = summary.summarize(scored, options.headline, options.resamples, p.seed, p.predict.split, options.margin)
     kept = retention.compare(before, after, options.resamples, p.seed, options.margin)
     totals = {system: summary.with_interval(numbers, scored, system) for system, numbers in found.totals.items()}

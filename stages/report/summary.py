@@ -14,6 +14,7 @@ import numpy as np
 from stages.errors import DataError
 from stages.records import Example, Score
 from stages.report.evidence import Number
+from stages.slices import TO_DECLINE
 from stages.statistics import (
     Array,
     Difference,
@@ -151,6 +152,20 @@ def with_headline(table: Table, headline: str) -> Table:
     columns = {system: np.where(inside, table.column(system, metric), np.nan) for system in table.values}
     values = {system: np.column_stack([columns[system], values]) for system, values in table.values.items()}
     return replace(table, metrics=(headline, *table.metrics), values=values)
+
+
+def with_declined(table: Table) -> Table:
+    """Return the table with the metric `declined@slice` for each slice to decline, if the rows are in several of them."""
+    present = [name for name in TO_DECLINE if any(name in slices for slices in table.slices)]
+    names = [name for name in (f"declined@{only}" for only in present) if name not in table.metrics]
+    if len(present) < 2 or "declined" not in table.metrics:
+        return table
+    inside = [np.array([name.partition("@")[2] in slices for slices in table.slices]) for name in names]
+    values = {
+        system: np.column_stack([values, *(np.where(rows, table.column(system, "declined"), np.nan) for rows in inside)])
+        for system, values in table.values.items()
+    }
+    return replace(table, metrics=(*table.metrics, *names), values=values)
 
 
 def best_base(table: Table, headline: str) -> str:

@@ -96,6 +96,7 @@ def test_declining_is_right_only_without_an_answer(item: Any) -> None:
     assert scores("I don't know.", "unanswerable") == {"declined": 1.0}
     assert scores("7 dollars", "unanswerable") == {"declined": 0.0}
     assert scores("5 dollars", "unanswerable") == {"declined": 1.0}  # the reference itself, whatever its words are
+    assert scores("I don't know.", "out_of_domain") == {"declined": 1.0}
     assert scores("I don't know.", "noise")["answered"] == 0.0
     assert scores("7 dollars", "noise")["answered"] == 1.0
 
@@ -109,7 +110,7 @@ def test_empty_answer_neither_answers_nor_declines(answer: str, item: Any) -> No
 
 def test_declining_always_is_worth_one_half(item: Any) -> None:
     answers = ["I don't know."] * 4
-    slices = [("unanswerable",), (), (), ()]
+    slices = [("unanswerable",), ("out_of_domain",), (), ()]
     rows = [item("text", "5 dollars", answer, slices=names) for answer, names in zip(answers, slices, strict=True)]
     assert answering.totals(*zip(*rows, strict=True)) == {"decline_balanced": 0.5}
-    assert answering.totals(*zip(*rows[1:], strict=True)) == {}
+    assert answering.totals(*zip(*rows[2:], strict=True)) == {}

@@ -345,6 +345,14 @@ def test_train_questions_are_optional(folder: Path) -> None:
     assert (second.output, second.slices, second.system) == (DECLINE, ("unanswerable",), "Answer.")
 
 
+def test_question_without_source_is_out_of_domain(folder: Path) -> None:
+    lines = [question(question=asked, answer=DECLINE, source=None, answerable=False) for asked in ("Who?", "Where?")]
+    (folder / "test.jsonl").write_text("".join(lines), encoding="utf-8")
+    tasks = documents.fetch(data(folder))[1]["test"]
+    assert [(task.slices, task.output) for task in tasks] == [(("out_of_domain",), DECLINE)] * 2
+    assert len({task.source for task in tasks}) == 2  # clusters of their own
+
+
 def test_own_training_questions_are_used(folder: Path) -> None:
     (folder / "train.jsonl").write_text(question(), encoding="utf-8")
     assert len(documents.fetch(data(folder))[1]["train"]) == 1
@@ -357,6 +365,7 @@ def test_own_training_questions_are_used(folder: Path) -> None:
         (question(answer=3), r"test\.jsonl:2: answer: Input should be a valid string"),
         (question(extra=1), r"test\.jsonl:2: extra: Extra inputs"),
         (question(source="b.md"), r"test\.jsonl:2: source 'b\.md' is not a document"),
+        (question(source=None), r"test\.jsonl:2: source is null, but answerable is true"),
         (question(answerable=False), r"test\.jsonl:2: .*data\.decline = 'I do not know\.'"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from stages.errors import DataError
 from stages.fetch import headline
 from stages.records import UNANSWERABLE, Style, Task
+from stages.slices import OUT_OF_DOMAIN
 
 
 def task(**fields: Any) -> Task:
@@ -14,6 +15,7 @@ def task(**fields: Any) -> Task:
 
 
 ANSWERABLE, DECLINED = task(slices=("answerable",)), task(slices=(UNANSWERABLE,))
+OUTSIDE = task(slices=(OUT_OF_DOMAIN,))
 RECORD = task(kind="extraction", output='{"email": "a@example.org"}')
 SHORT = task(style=Style(max_words=9), dataset="notes")
 
@@ -27,6 +29,7 @@ SHORT = task(style=Style(max_words=9), dataset="notes")
             "the test split has no such metric; there are exact_match, token_f1, rouge_l, answered, stop",
         ),
         ([DECLINED], "token_f1", "has no such metric; there are declined, stop_rate"),
+        ([OUTSIDE], "token_f1", "has no such metric; there are declined, stop_rate"),
         ([ANSWERABLE], "declined@unanswerable", "has no such metric"),
         ([ANSWERABLE], "token_f1@unanswerable", "has no slice unanswerable; there are answerable"),
         ([RECORD], "emial_exact", "there are field_exact, record_exact, json_valid, schema_valid, email_exact, stop_rate"),

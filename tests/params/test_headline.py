@@ -16,6 +16,7 @@ WORDED = ("data=dialogue_worded", "synthesis=none")
     ("overrides", "headline"),
     [
         (GRAPH, "declined@unanswerable"),
+        (("experiment=handbook",), "declined@out_of_domain"),
         (GRAPH, "token_f1@open"),
         (GRAPH, "logprob_accuracy@new_entities"),
         (MIX, "accuracy@questions"),

@@ -215,6 +215,27 @@ def test_balanced_declining_has_an_interval() -> None:
     assert summary.with_interval({"perplexity": 2.0}, made, "tuned_42") == {"perplexity": 2.0}
 
 
+def test_questions_to_decline_are_shown_by_slice() -> None:
+    def declining(*kinds: str) -> summary.Table:
+        declined = {"base_0shot": (0.0, 0.0, 0.0), "tuned_42": (1.0, 0.0, 1.0)}
+        rows = [
+            Score(example=e.id, system=system, source=e.source, slices=(kind,), scores={"declined": value})
+            for system, values in declined.items()
+            for e, kind, value in zip(EXAMPLES, kinds, values, strict=False)
+        ]
+        return summary.tabulate(rows, EXAMPLES[:3], ["base_0shot"], {42: "tuned_42"})
+
+    made = summary.with_declined(declining("unanswerable", "unanswerable", "out_of_domain"))
+    tuned = summarize(made, "declined")["tuned"]
+    assert made.metrics == ("declined", "declined@unanswerable", "declined@out_of_domain")
+    assert (tuned["declined@unanswerable"], tuned["declined@unanswerable_n"]) == (0.5, 2)
+    assert (tuned["declined@out_of_domain"], tuned["declined@out_of_domain_n"]) == (1.0, 1)
+    first = summary.with_headline(declining("unanswerable", "unanswerable", "out_of_domain"), "declined@out_of_domain")
+    assert sorted(summary.with_declined(first).metrics) == sorted(made.metrics)
+    plain = declining("unanswerable", "unanswerable", "unanswerable")
+    assert summary.with_declined(plain) is plain
+
+
 def test_metrics_fit_a_screen_and_are_part_of_the_details(inputs: Any, run: Any) -> None:
     folder = run(inputs)
     metrics, details = (json.loads((folder / f"{name}.json").read_text()) for name in ("metrics", "details"))
