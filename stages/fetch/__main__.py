@@ -34,6 +34,7 @@ def main() -> None:
         texts, splits = authored.complaints(p.data, p.seed)
     elif p.data.kind == "documents":
         whole, splits = documents.fetch(p.data)
+        texts = {"train": documents.out_of_domain(p.data)}
     elif p.data.kind == "graph":
         texts, facts, splits = graph.questions(p.data, p.seed)
     else:

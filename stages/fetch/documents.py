@@ -75,6 +75,17 @@ def fetch(data: DocumentsData) -> tuple[list[Document], dict[str, list[Task]]]:
     return documents, {"train": _tasks(own, data, sources) if own.is_file() else [], **splits}
 
 
+def out_of_domain(data: DocumentsData) -> list[Document]:
+    """Return the training questions about other things than the documents: the lines of `data.out_of_domain`."""
+    if data.out_of_domain is None:
+        return []
+    path = Path(data.path) / data.out_of_domain
+    asked = dict.fromkeys(line.strip() for line in files.lines(path) if line.strip())
+    if not asked:
+        raise DataError(f"data.out_of_domain: {path} is empty; write one question per line, or set it to null")
+    return [Document(text=question, kind="question", source=data.out_of_domain) for question in asked]
+
+
 def _documents(data: DocumentsData) -> list[Document]:
     found = list(_wheel(data) if data.documents.source == "wheel" else _folder(data))
     kept = [(source, title, text) for source, title, text in found if fnmatchcase(source, data.include)]

@@ -58,7 +58,7 @@ class DocumentsData(Section):
 
     `include` is a shell pattern of ids. `subject` is a regular expression over ids for documents about many similar things;
     its group, with `_` as a space, is the name of the thing; null: the title is. `decline` is the right answer to a question
-    that the documents do not answer.
+    that the documents do not answer. `out_of_domain` is a file in `path` with a question about something else on each line.
     """
 
     kind: Literal["documents"]
@@ -68,6 +68,7 @@ class DocumentsData(Section):
     subject: Text | None
     system: Text
     decline: Text
+    out_of_domain: Text | None
 
     @model_validator(mode="after")
     def _subject_has_one_group(self) -> Self:

@@ -193,15 +193,17 @@ class Passage(Section):
 
 
 class Shares(Section):
-    """Shares of all rows: with the passage; to decline without one; to decline with a wrong one. The rest has no passage."""
+    """Shares of all rows: with the passage; to decline without one; to decline with a wrong one; to decline since they are
+    about something else. The rest has no passage."""
 
     with_passage: Fraction
     unanswerable: Fraction
     wrong_passage: Fraction
+    out_of_domain: Fraction
 
     @model_validator(mode="after")
     def _leave_some(self) -> Self:
-        if self.with_passage + self.unanswerable + self.wrong_passage >= 1:
+        if self.with_passage + self.unanswerable + self.wrong_passage + self.out_of_domain >= 1:
             raise ValueError("the shares leave no rows without a passage; their sum must be below 1")
         return self
 

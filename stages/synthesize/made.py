@@ -11,7 +11,10 @@ from stages.records import Document, Fact, Rejection, Task
 
 @dataclass(frozen=True)
 class Inputs:
-    """What fetch prepared: complaint bodies and layouts, the pool of seed tasks, whole documents, facts of a graph."""
+    """What fetch prepared: complaint bodies and layouts, the pool of seed tasks, whole documents, facts of a graph.
+
+    Where there are documents, `seeds` are questions about other things.
+    """
 
     seeds: Sequence[Document]
     pool: Sequence[Task]

@@ -7,17 +7,26 @@ from itertools import islice, zip_longest
 
 from stages.params import DocumentsData, SelfQa
 from stages.records import UNANSWERABLE, Document, Task
+from stages.slices import OUT_OF_DOMAIN
 from stages.synthesize import rules
 from stages.synthesize.pairs import QaPair, grounded, key, self_contained, stems
 from stages.text.passages import headings, is_cjk
 
 
 def tasks(
-    kept: Sequence[QaPair], passages: Sequence[Document], data: DocumentsData, options: SelfQa, rng: random.Random
+    kept: Sequence[QaPair],
+    passages: Sequence[Document],
+    others: Sequence[Document],
+    data: DocumentsData,
+    options: SelfQa,
+    rng: random.Random,
 ) -> list[Task]:
-    """Return rows in the set shares; all passages give their first pair before any second one, so a limit skips none."""
+    """Return rows in the set shares; all passages give their first pair before any second one, so a limit skips none.
+
+    `others` are questions about other things than the documents. Without them, their share goes to rows without a passage.
+    """
     shares = options.shares
-    plain = 1 - shares.with_passage - shares.unanswerable - shares.wrong_passage
+    plain = 1 - shares.with_passage - shares.unanswerable - shares.wrong_passage - (shares.out_of_domain if others else 0)
     chosen = _in_turns(kept)[: None if options.rows is None else round(plain * options.rows)]
     total = len(chosen) / plain
 
@@ -34,14 +43,28 @@ def tasks(
         )
 
     shown = rng.sample(chosen, min(len(chosen), round(total * shares.with_passage)))
-    declined = islice(_unanswerable(kept, passages, rng), round(total * shares.unanswerable))
-    misled = islice(_with_wrong_passage(chosen, passages, rng), round(total * shares.wrong_passage))
+    declined = list(islice(_unanswerable(kept, passages, rng), round(total * shares.unanswerable)))
+    misled = list(islice(_with_wrong_passage(chosen, passages, rng), round(total * shares.wrong_passage)))
+    outside = rng.sample(others, min(len(others), round(total * shares.out_of_domain)))
     return [
         *(task(pair, ("closed_book",), pair.question, pair.answer or "") for pair in chosen),
         *(task(pair, ("with_passage",), pair.question, pair.answer or "", pair.passage) for pair in shown),
         *(task(pair, (UNANSWERABLE,), question, data.decline) for pair, question in declined),
         *(task(pair, (UNANSWERABLE, "with_passage"), pair.question, data.decline, other) for pair, other in misled),
+        *(_outside(question, data) for question in outside),
     ]
+
+
+def _outside(question: Document, data: DocumentsData) -> Task:
+    return Task(
+        kind="text",
+        system=data.system,
+        instruction=question.text,
+        output=data.decline,
+        source=question.source,
+        slices=(OUT_OF_DOMAIN, "authored"),
+        parents=(question.id,),
+    )
 
 
 def _in_turns(kept: Sequence[QaPair]) -> list[QaPair]:

@@ -16,7 +16,8 @@ from typing import Any
 from stages.errors import DataError
 from stages.figures import MethodFigures
 from stages.params import DocumentsData, SelfQa
-from stages.records import Call, Document, Message
+from stages.records import Call, Document, Message, Task
+from stages.slices import OUT_OF_DOMAIN
 from stages.synthesize import rows, rules
 from stages.synthesize.diversity import distinct_figures
 from stages.synthesize.made import Inputs, Made
@@ -46,14 +47,14 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfQa, seed: int) -> Made:
         kept += sieve.through(written, "self_contained", "grounded", "duplicates")
     if options.generator != "rules":
         kept += _from_teacher(passages, Asker(teacher, options, data), sieve)
-    tasks = rows.tasks(kept, passages, data, options, random.Random(seed))
+    tasks = rows.tasks(kept, passages, inputs.seeds, data, options, random.Random(seed))
     return Made(
         filters=tuple(sieve.filters),
         kept=[pair.document for pair in kept],
         rejected=sieve.rejected,
         tasks=tasks,
         passages=passages,
-        figures=_figures(inputs.documents, passages, kept),
+        figures=_figures(inputs.documents, passages, kept) | _by_form(tasks),
     )
 
 
@@ -140,6 +141,12 @@ def _listed(call: Call) -> list[tuple[str, str | None]]:
     lines = [line for line in call.text.splitlines() if line.strip()] or [""]
     questions = [unquoted(NUMBER.sub("", line, count=1).strip()) for line in lines]
     return [*((question, None) for question in questions[:-1]), (questions[-1], unfinished(call))]
+
+
+def _by_form(tasks: Sequence[Task]) -> MethodFigures:
+    """Return the number of rows of each form where some are about other things than the documents."""
+    forms = Counter(task.slices[0] for task in tasks)
+    return {"rows_by_form": dict(forms)} if OUT_OF_DOMAIN in forms else {}
 
 
 def _user(prompt: str) -> Message:

@@ -25,7 +25,9 @@ def question(**changed: Any) -> str:
     return json.dumps({"question": "How much?", "answer": "$3", "source": "a.md", "answerable": True} | changed) + "\n"
 
 
-def data(path: Path, source: Any = None, include: str = "*", subject: str | None = None) -> DocumentsData:
+def data(
+    path: Path, source: Any = None, include: str = "*", subject: str | None = None, out_of_domain: str | None = None
+) -> DocumentsData:
     return DocumentsData(
         kind="documents",
         path=str(path),
@@ -34,6 +36,7 @@ def data(path: Path, source: Any = None, include: str = "*", subject: str | None
         subject=subject,
         system="Answer.",
         decline=DECLINE,
+        out_of_domain=out_of_domain,
     )
 
 
@@ -351,6 +354,21 @@ def test_question_without_source_is_out_of_domain(folder: Path) -> None:
     tasks = documents.fetch(data(folder))[1]["test"]
     assert [(task.slices, task.output) for task in tasks] == [(("out_of_domain",), DECLINE)] * 2
     assert len({task.source for task in tasks}) == 2  # clusters of their own
+
+
+def test_out_of_domain_questions_are_read(folder: Path) -> None:
+    assert documents.out_of_domain(data(folder)) == []
+    (folder / "others.txt").write_text("Who are you?\n\n Tell me a joke. \nWho are you?\n", encoding="utf-8")
+    found = documents.out_of_domain(data(folder, out_of_domain="others.txt"))
+    assert [(each.text, each.source) for each in found] == [
+        (text, "others.txt") for text in ("Who are you?", "Tell me a joke.")
+    ]
+
+
+def test_empty_out_of_domain_file_is_refused(folder: Path) -> None:
+    (folder / "others.txt").write_text("\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"data\.out_of_domain: .*others\.txt is empty; write one question per line"):
+        documents.out_of_domain(data(folder, out_of_domain="others.txt"))
 
 
 def test_own_training_questions_are_used(folder: Path) -> None:

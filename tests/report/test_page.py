@@ -187,6 +187,13 @@ def test_figures_of_a_funnel_are_shown_and_counted(inputs: Any, run: Any) -> Non
     assert "coverage" not in counted
 
 
+def test_rows_by_form_are_shown_without_facts(inputs: Any, run: Any) -> None:
+    funnel = inputs.funnel("self_instruct")
+    funnel["figures"] |= {"rows_by_form": {"closed_book": 12, "out_of_domain": 3}}
+    inputs.json("data/synthetic/self_instruct/funnel.json", funnel)
+    assert "<p>Training rows by form: closed book (12), out of domain (3).</p>" in html(run(inputs))
+
+
 def test_judgements_of_people_are_shown_if_there_are_any(inputs: Any, run: Any) -> None:
     assert "Judged by people" not in html(run(inputs))
     question = {"question": "Does the instruction describe a valid task?", "yes": 31, "of": 40}

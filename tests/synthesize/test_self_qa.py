@@ -8,6 +8,7 @@ import pytest
 
 from stages.errors import DataError
 from stages.params import Shares
+from stages.records import Document
 from stages.synthesize import rules
 from stages.synthesize.made import funnel
 from tests.fixtures.handbook import DATA, DECLINE, GOLD, SILVER, asked, document, many, plan_teacher, run, teacher
@@ -201,6 +202,17 @@ def test_shares_are_those_of_all_rows() -> None:
     assert all(task.system == DATA.system for task in made.tasks)
 
 
+def test_out_of_domain_questions_are_declined() -> None:
+    others = [Document(text=f"Who is number {number}?", kind="question", source="others.txt") for number in range(99)]
+    made = run(many(40), seeds=others)
+    outside = [task for task in made.tasks if "out_of_domain" in task.slices]
+    assert len(outside) == 44  # a fifth of the 218 rows that 120 closed-book ones, 55 % of all, make up
+    assert {task.output for task in outside} == {DECLINE}
+    assert {task.parents[0] for task in outside} <= {other.id for other in others}
+    assert made.figures["rows_by_form"]["out_of_domain"] == 44
+    assert len([task for task in run(many(40), seeds=others[:9]).tasks if "out_of_domain" in task.slices]) == 9
+
+
 def test_unanswerable_questions_vary_as_the_others_do() -> None:
     starts = Counter(" ".join(question.split()[:2]) for question in rules.unsaid("Gold Account", "monthly fee", ""))
     assert {"Gold Account:", "Please tell", "I have"} <= starts.keys()  # as rules.yaml begins questions with an answer
@@ -209,7 +221,7 @@ def test_unanswerable_questions_vary_as_the_others_do() -> None:
 
 
 def test_declined_questions_lack_an_answer_in_the_documents() -> None:
-    shares = Shares(with_passage=0.0, unanswerable=0.6, wrong_passage=0.2)
+    shares = Shares(with_passage=0.0, unanswerable=0.6, wrong_passage=0.2, out_of_domain=0.0)
     made = run([document(GOLD), document(SILVER)], shares=shares)
     declined = [task for task in made.tasks if "unanswerable" in task.slices]
     assert {task.output for task in declined} == {DECLINE}
@@ -223,14 +235,17 @@ def test_declined_questions_lack_an_answer_in_the_documents() -> None:
 
 def test_chinese_documents_give_questions_to_decline_too() -> None:
     texts = [f"# {card}账户\n## 费用\n- 月费：{fee}元\n- 年利率：{fee}%" for card, fee in (("金", 10), ("银", 20))]
-    made = run([document(text) for text in texts], shares=Shares(with_passage=0.0, unanswerable=0.4, wrong_passage=0.0))
+    made = run(
+        [document(text) for text in texts],
+        shares=Shares(with_passage=0.0, unanswerable=0.4, wrong_passage=0.0, out_of_domain=0.0),
+    )
     declined = [task.instruction for task in made.tasks if "unanswerable" in task.slices]
     assert len(declined) > 1
     assert all("账户" in question and not question.isascii() for question in declined)
 
 
 def test_reworded_or_translated_facts_are_not_declined() -> None:
-    shares = Shares(with_passage=0.0, unanswerable=0.9, wrong_passage=0.0)
+    shares = Shares(with_passage=0.0, unanswerable=0.9, wrong_passage=0.0, out_of_domain=0.0)
     chinese = "# 金卡账户\n## 服务\n- 积分服务：由星海公司提供\n- 月费：10元\n- 年利率：2%"
     english = "# Gold Card\n## Fees\n- Monthly fee: €20\n- Help: 24/7 at +49 30 1234\n- Yearly limit: 500"
     made = run([document(chinese), document(english)], shares=shares)

@@ -18,7 +18,14 @@ FOLDER = FolderDocuments(source="folder")
 SYSTEM = "Answer."
 # Not rows: without data.columns, so that `input` is the text.
 PLAIN = DocumentsData(
-    kind="documents", path="x", documents=FOLDER, include="*", subject=None, system=SYSTEM, decline="Not known."
+    kind="documents",
+    path="x",
+    documents=FOLDER,
+    include="*",
+    subject=None,
+    system=SYSTEM,
+    decline="Not known.",
+    out_of_domain=None,
 )
 
 
