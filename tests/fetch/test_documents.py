@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from stages.text import passages
 from tests.fixtures.office import NAMESPACE, docx, pdf
 
 DECLINE = "I do not know."
+HANDBOOK = Path(__file__).parents[2] / "data" / "authored" / "handbook"
 WHEEL = WheelDocuments(source="wheel", package="bank==1", file="bank/documents.json.gz", sha256="0" * 64)
 
 
@@ -369,6 +371,16 @@ def test_empty_out_of_domain_file_is_refused(folder: Path) -> None:
     (folder / "others.txt").write_text("\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"data\.out_of_domain: .*others\.txt is empty; write one question per line"):
         documents.out_of_domain(data(folder, out_of_domain="others.txt"))
+
+
+def test_handbook_asks_enough_of_each_kind() -> None:
+    asked = {split: [json.loads(line) for line in (HANDBOOK / f"{split}.jsonl").open()] for split in ("valid", "test")}
+    for rows in asked.values():
+        kinds = Counter((row["answerable"], row["source"] is None) for row in rows)
+        assert kinds[True, False] >= 60 and kinds[False, False] + kinds[False, True] >= 60
+    own = (HANDBOOK / "out_of_domain.txt").read_text(encoding="utf-8").splitlines()
+    every = [question.casefold() for question in (*own, *(row["question"] for rows in asked.values() for row in rows))]
+    assert len(set(every)) == len(every)
 
 
 def test_own_training_questions_are_used(folder: Path) -> None:
