@@ -18,15 +18,16 @@ def documents(folder: Path, split: str) -> tuple[list[Document], list[Document]]
 def complaints(data: ComplaintsData, seed: int) -> tuple[dict[str, list[Document]], dict[str, list[Task]]]:
     """Return documents and rows of every split; a teacher may see only the documents of train."""
     folder = Path(data.path)
-    mix = Mix(data.missing, data.second_email, data.noise)
+    locales = (data.locale, *data.accents.locales)
     splits, found = {}, {}
     for split in SPLITS:
         bodies, layouts = documents(folder, split)
         found[split] = bodies + layouts
         count = getattr(data.rows, split)
         own_seed = int(content_hash([seed, split])[:8], 16)
+        mix = Mix(data.missing, data.second_email, data.noise, getattr(data.accents, split))
         own_mix = mix.times(data.train_hard) if split == "train" else mix
-        splits[split] = compose(bodies, layouts, count, data.locale, own_mix, data.system, data.indent, own_seed)
+        splits[split] = compose(bodies, layouts, count, locales, own_mix, data.system, data.indent, own_seed)
     return found, splits
 
 

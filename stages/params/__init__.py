@@ -10,6 +10,7 @@ from stages.params.reading import PARAMS, RESTORE, check, check_file, flatten, l
 from stages.params.results import Retention, Runtime
 from stages.params.rows import SLOT, Columns, HubRows, MixData, PublishedSplits, RowsData, Wording
 from stages.params.sources import (
+    Accents,
     ComplaintsData,
     Data,
     DocumentsData,

@@ -59,8 +59,9 @@ def possible(data: Data, split: str) -> Iterator[Kind]:
         metrics = {"open": METRICS["text"], "unanswerable": DECLINED}
         yield from (Kind(metrics.get(slice, CHOSEN), (slice,)) for slice, count in asked if count)
     else:
-        features = (name for name in ("missing", "second_email", "noise") if getattr(data, name))
-        yield Kind(METRICS["extraction"], ("clean", *features))
+        shares = {name: getattr(data, name) for name in ("missing", "second_email", "noise")}
+        shares["accents"] = getattr(data.accents, split)
+        yield Kind(METRICS["extraction"], ("clean", *(name for name, share in shares.items() if share)))
 
 
 def _of_rows(data: RowsData) -> Iterator[Kind]:

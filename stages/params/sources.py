@@ -15,18 +15,31 @@ class Splits(Section):
     test: Positive
 
 
+Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}_[A-Z]{2}$")]
+
+
+class Accents(Section):
+    """Share of rows in each split whose customer has letters outside ASCII."""
+
+    locales: Annotated[list[Locale], Field(min_length=1)]
+    train: Fraction
+    valid: Fraction
+    test: Fraction
+
+
 class ComplaintsData(Section):
     """Complaints composed from authored bodies and layouts with people from Faker."""
 
     kind: Literal["complaints"]
     path: Text
-    locale: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}_[A-Z]{2}$")]
+    locale: Locale
     system: Text
     indent: Positive | None
     rows: Splits
     missing: Fraction
     second_email: Fraction
     noise: Fraction
+    accents: Accents
     train_hard: Annotated[float, Field(ge=1)]
 
     @model_validator(mode="after")

@@ -33,8 +33,9 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfInstruct, seed: int) -> M
     made = _filtered(calls, shown, bodies, options)
     made.figures = diversity.figures([document.text for document in made.kept], [body.text for body in bodies])
     if made.kept:
-        mix = Mix(data.missing, data.second_email, data.noise).times(data.train_hard)
-        made.tasks = compose(made.kept, layouts, options.rows, data.locale, mix, data.system, data.indent, seed + 1)
+        mix = Mix(data.missing, data.second_email, data.noise, data.accents.train).times(data.train_hard)
+        locales = (data.locale, *data.accents.locales)
+        made.tasks = compose(made.kept, layouts, options.rows, locales, mix, data.system, data.indent, seed + 1)
     return made
 
 

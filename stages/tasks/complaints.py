@@ -7,14 +7,17 @@ A segment whose value is missing vanishes, or the text after `||` replaces it. A
 import json
 import random
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
+from stages.errors import DataError
 from stages.records import Document, Task
 
 FIELDS = ("name", "address", "email", "question")
 SEGMENT = re.compile(r"\[\[(.*?)(?:\|\|(.*?))?\]\]")
 PLACEHOLDER = re.compile(r"\{(name|address|email|other_email|question)\}")
+TRIES = 1000  # people drawn until one has letters outside ASCII
 
 
 @dataclass(frozen=True)
@@ -31,25 +34,37 @@ class Mix:
     missing: float
     second_email: float
     noise: float
+    accents: float
 
     def times(self, factor: float) -> "Mix":
-        return Mix(factor * self.missing, factor * self.second_email, factor * self.noise)
+        """Return the mix with larger shares; that of accents stays, since each split states its own."""
+        larger = {name: factor * getattr(self, name) for name in ("missing", "second_email", "noise")}
+        return replace(self, **larger)
 
 
 def people(count: int, locale: str, seed: int) -> list[Person]:
     """Return synthetic people of a Faker locale; addresses are one line."""
-    from faker import Faker
+    return list(islice(_people(locale, seed), count))
 
-    faker = Faker(locale)
-    faker.seed_instance(seed)
-    return [Person(faker.name(), faker.address().replace("\n", ", "), faker.unique.email()) for _ in range(count)]
+
+def accented(count: int, locales: Sequence[str], seed: int) -> list[Person]:
+    """Return people whose names and addresses have letters outside ASCII, evenly from these locales.
+
+    About half of their e-mail addresses have such letters, too (RFC 6531). Raise DataError if a locale has no such people.
+    """
+    crowds = [_accented(locale, seed) for locale in locales]
+    found = dict[str, Person]()
+    while len(found) < count:
+        person = next(crowds[len(found) % len(crowds)])
+        found.setdefault(person.email, person)
+    return list(found.values())
 
 
 def compose(
     bodies: Sequence[Document],
     layouts: Sequence[Document],
     count: int,
-    locale: str,
+    locales: Sequence[str],
     mix: Mix,
     system: str,
     indent: int | None,
@@ -57,12 +72,15 @@ def compose(
 ) -> list[Task]:
     """Return `count` extraction tasks; each body and layout is used equally often, hard features have exact shares.
 
+    People are of the first locale, those with accents of the others; the owner of a second e-mail has them as often.
     The answer's JSON is indented by `indent` spaces, one field per line; None writes it on one line.
     Each task's `source` is its layout, its `parents` are body and layout, its `slices` the hard features or "clean".
     """
     rng = random.Random(seed)
-    crowd = people(2 * count, locale, seed)
-    missing, second, noisy = (_exact_share(share, count, rng) for share in (mix.missing, mix.second_email, mix.noise))
+    shares = (mix.missing, mix.second_email, mix.noise, mix.accents, mix.accents)
+    missing, second, noisy, accents, others = (_exact_share(share, count, rng) for share in shares)
+    plain, foreign = people(2 * count, locales[0], seed), iter(accented(2 * sum(accents), locales[1:], seed))
+    crowd = [next(foreign) if on else person for on, person in zip(accents + others, plain, strict=True)]
     tasks = []
     for i, (body, layout) in enumerate(zip(_deal(bodies, count, rng), _deal(layouts, count, rng), strict=True)):
         person, other = crowd[i], crowd[count + i]
@@ -78,7 +96,8 @@ def compose(
         text = fill(layout.text, values)
         if noisy[i]:
             text = add_noise(text, rng)
-        features = [name for name, on in (("missing", missing[i]), ("second_email", second[i]), ("noise", noisy[i])) if on]
+        hard = {"missing": missing[i], "second_email": second[i], "noise": noisy[i], "accents": accents[i]}
+        features = [name for name, on in hard.items() if on]
         tasks.append(
             Task(
                 kind="extraction",
@@ -114,6 +133,39 @@ def add_noise(text: str, rng: random.Random) -> str:
     spaced = "".join(char * rng.choice((2, 2, 3)) if char == " " and rng.random() < 0.15 else char for char in text)
     mash = "".join(rng.choice("asdfghjkl;qwertyuiop") for _ in range(rng.randint(5, 14)))
     return f"{spaced}{rng.choice((' ', chr(10)))}{mash}"
+
+
+def _people(locale: str, seed: int) -> Iterator[Person]:
+    from faker import Faker
+
+    try:
+        faker = Faker(locale)
+    except AttributeError:
+        known = "https://faker.readthedocs.io/en/master/locales.html"
+        raise DataError(f"data.locale or data.accents.locales: Faker has no locale {locale}; choose one of {known}") from None
+    faker.seed_instance(seed)
+    while True:
+        yield Person(faker.name(), re.sub(r" *\n", ", ", faker.address()), faker.unique.email())
+
+
+def _accented(locale: str, seed: int) -> Iterator[Person]:
+    rng, crowd = random.Random(f"{locale} {seed}"), _people(locale, seed)
+    while True:
+        drawn = islice(crowd, TRIES)
+        person = next((each for each in drawn if not each.name.isascii() and not each.address.isascii()), None)
+        if person is None:
+            raise DataError(
+                f"data.accents.locales: of {TRIES} people of {locale}, none has letters outside ASCII in name and address; "
+                "remove this locale"
+            )
+        yield replace(person, email=_international(person, rng)) if rng.random() < 0.5 else person
+
+
+def _international(person: Person, rng: random.Random) -> str:
+    """Return an e-mail address made from the words of the name that have letters outside ASCII."""
+    words = [word for word in re.findall(r"[^\W\d_]+", person.name.lower()) if not word.isascii()]
+    local = rng.choice((".", "_", "-", "")).join(words[:2])
+    return f"{local}{rng.choice(('', rng.randint(1, 99)))}@{person.email.partition('@')[2]}"
 
 
 def _exact_share(share: float, count: int, rng: random.Random) -> list[bool]:

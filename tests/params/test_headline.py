@@ -22,6 +22,7 @@ WORDED = ("data=dialogue_worded", "synthesis=none")
         (MIX, "accuracy@questions"),
         (WORDED, "rouge_l@wording_2"),
         ((), "email_exact@noise"),
+        (("predict.split=valid",), "name_exact@accents"),
     ],
 )
 def test_headline_of_a_slice_that_can_be_is_accepted(overrides: tuple[str, ...], headline: str) -> None:
@@ -42,6 +43,11 @@ def test_headline_may_hold_any_character_of_a_name() -> None:
         (MIX, "accuracy@topic", "data.kind = mix has no slice topic; there are "),
         (MIX, "macro_f1@questions", "data.kind = mix has no such metric"),
         (WORDED, "rouge_l@wording_9", "there are wording_1, wording_2"),
+        (
+            (),
+            "name_exact@accents",
+            "data.kind = complaints has no slice accents; there are clean, missing, second_email, noise",
+        ),
     ],
 )
 def test_headline_of_a_slice_that_cannot_be_is_refused(overrides: tuple[str, ...], headline: str, message: str) -> None:

@@ -11,7 +11,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from stages.errors import DataError
 from stages.fetch import authored
-from stages.params import ComplaintInstruct, ComplaintsData, Sampling, Splits
+from stages.params import Accents, ComplaintInstruct, ComplaintsData, Sampling, Splits
 from stages.records import Document
 from stages.synthesize import filters, self_instruct
 from stages.synthesize.made import Inputs, Made, Step, funnel
@@ -228,6 +228,7 @@ def run(answers: Sequence[tuple[str, bool]], calls: int, rows: int = 5, seed: in
         missing=0.2,
         second_email=0.2,
         noise=0.2,
+        accents=Accents(locales=["es_ES"], train=0.0, valid=0.0, test=0.0),
         train_hard=1.0,
     )
     replies = cycle(answers)

@@ -6,6 +6,7 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from stages.text import rouge
 MASHED = re.compile(r"[ \n][asdfghjkl;qwertyuiop]{5,14}$")
 PLACED = re.compile(r"@|\{|\}|\[\[|\]\]|\|\|")  # what only a layout may hold
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+MIX = Mix(missing=0.2, second_email=0.15, noise=0.3, accents=0.25)
 VALUES = {"name": "NAME-1", "address": "ADDRESS-2", "email": "EMAIL-3", "other_email": "OTHER-4", "question": "QUESTION-5."}
 
 Documents = dict[str, tuple[list[Document], list[Document]]]
@@ -175,8 +177,10 @@ def test_the_test_split_is_large_enough(rows: dict[str, list[Task]]) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_hard_rows_have_their_shares_and_slices(rows: dict[str, list[Task]], documents: Documents, split: str) -> None:
-    counted = {"missing": 0, "second_email": 0, "noise": 0}
+def test_hard_rows_have_their_shares_and_slices(
+    rows: dict[str, list[Task]], documents: Documents, data: ComplaintsData, split: str
+) -> None:
+    counted = {"missing": 0, "second_email": 0, "noise": 0, "accents": 0}
     clean = {document.id: document.text for part in documents[split] for document in part}
     for row in rows[split]:
         gold = json.loads(row.output)
@@ -185,6 +189,7 @@ def test_hard_rows_have_their_shares_and_slices(rows: dict[str, list[Task]], doc
             "missing": None in gold.values(),
             "second_email": bool(set(EMAIL.findall(row.input)) - {gold["email"]}),
             "noise": mash is not None and not any(mash[0].strip() in clean[parent] for parent in row.parents),
+            "accents": not "".join(gold[key] or "" for key in ("name", "address", "email")).isascii(),
         }
         assert row.slices == (tuple(name for name, on in seen.items() if on) or ("clean",)), row.input
         for name, on in seen.items():
@@ -193,6 +198,7 @@ def test_hard_rows_have_their_shares_and_slices(rows: dict[str, list[Task]], doc
     assert counted["missing"] >= 0.15 * total
     assert counted["second_email"] >= 0.10 * total
     assert counted["noise"] >= 0.15 * total
+    assert counted["accents"] == round(getattr(data.accents, split) * total)
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -293,9 +299,9 @@ def test_shares_are_exact_and_drawn_independently() -> None:
         [document("Late. Where is it?")],
         [document("[[{name}]] {question}[[ {email}]][[ {address}]][[ {other_email}]]")],
     )
-    made = complaints.compose(bodies, layouts, 200, "en_US", Mix(0.2, 0.15, 0.3), "", indent=None, seed=1)
-    shares = {name: sum(name in row.slices for row in made) for name in ("missing", "second_email", "noise")}
-    assert shares == {"missing": 40, "second_email": 30, "noise": 60}
+    made = complaints.compose(bodies, layouts, 200, ("en_US", "es_ES"), MIX, "", indent=None, seed=1)
+    shares = {name: sum(name in row.slices for row in made) for name in ("missing", "second_email", "noise", "accents")}
+    assert shares == {"missing": 40, "second_email": 30, "noise": 60, "accents": 50}
     assert any(len(row.slices) > 1 for row in made)
     assert sum(row.slices == ("clean",) for row in made) > 40
 
@@ -305,6 +311,37 @@ def test_people_have_one_line_addresses_and_emails_of_their_own() -> None:
     assert len({person.email for person in crowd}) == 500
     assert [person for person in crowd if "\n" in person.address] == []
     assert complaints.people(2, "de_DE", seed=3) != complaints.people(2, "en_US", seed=3)
+
+
+def test_harder_rows_have_no_more_accents() -> None:
+    assert MIX.times(2) == Mix(missing=0.4, second_email=0.3, noise=0.6, accents=0.25)
+
+
+def test_accented_people_have_letters_outside_ascii() -> None:
+    crowd = complaints.accented(200, ("es_ES", "fr_FR"), seed=3)
+    assert [person for person in crowd if person.name.isascii() or person.address.isascii()] == []
+    assert len({person.email for person in crowd}) == 200
+    assert 70 < sum(not person.email.isascii() for person in crowd) < 130
+    assert [person for person in crowd if not EMAIL.fullmatch(person.email)] == []
+    values = [value for person in crowd for value in (person.name, person.address)]
+    assert [value for value in values if value != collapsed(value) or " ," in value] == []
+
+
+def test_other_rows_are_the_same_without_accents() -> None:
+    bodies, layouts = [document("Late.")], [document("[[{name}]] {question}[[ {email}]][[ {address}]][[ {other_email}]]")]
+    few, none = (
+        complaints.compose(bodies, layouts, 9, locales, replace(MIX, accents=0.0), "", indent=None, seed=1)
+        for locales in (("en_US", "es_ES"), ("en_US",))
+    )
+    assert few == none
+
+
+@pytest.mark.parametrize(
+    ("locale", "message"), [("xx_YY", "Faker has no locale xx_YY; choose"), ("en_US", "of 1000 people of en_US, none has")]
+)
+def test_locale_without_accented_people_is_refused(locale: str, message: str) -> None:
+    with pytest.raises(DataError, match=f"data.accents.locales: {message}"):
+        complaints.accented(1, ("es_ES", locale), seed=1)
 
 
 @pytest.mark.parametrize(
