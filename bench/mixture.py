@@ -2,8 +2,9 @@
 
 Run `make repro` first. Reads the default task's rows in data/formatted/ and writes three tasks on the same complaints below
 data/own/complaint_tasks/, each with the default's splits. `records` is the JSON object, as in the default. `channels` is one of
-letter, email, form, call note, ticket and chat. `requests` is what the customer asks for, word for word. They are read by
-conf/data/complaint_tasks.yaml, and `python bench/arms.py mixtures` runs the study.
+letter, email, form, call note, ticket and chat; rows of a layout `line-…` have none and are left out. `requests` is what the
+customer asks for, word for word. They are read by conf/data/complaint_tasks.yaml, and `python bench/arms.py mixtures` runs the
+study.
 """
 
 import json
@@ -22,7 +23,8 @@ CHANNEL = re.compile(r"(?:valid-|test-)?([a-z_-]+?)-\d+")  # of a layout's name,
 def main() -> None:
     for split in SPLITS:
         examples = records.read(Path("data/formatted") / f"{split}.jsonl", records.Example)
-        rows = [row(example) for example in islice(examples, MOST.get(split))]
+        found = (row(example) for example in examples)
+        rows = list(islice((each for each in found if each["channel"] != "line"), MOST.get(split)))
         for task, column in (("records", "record"), ("channels", "channel"), ("requests", "request")):
             kept = [{name: each[name] for name in ("text", column, "layout")} for each in rows]
             lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in kept)

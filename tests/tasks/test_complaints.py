@@ -72,11 +72,20 @@ def document(text: str, kind: str = "body", source: str = "s") -> Document:
     return Document(text=text, kind=kind, source=source)
 
 
-@pytest.mark.parametrize(("split", "bodies", "layouts"), [("train", 80, 24), ("valid", 30, 24), ("test", 30, 40)])
+@pytest.mark.parametrize(("split", "bodies", "layouts"), [("train", 460, 240), ("valid", 49, 52), ("test", 30, 40)])
 def test_every_split_has_enough_variety(documents: Documents, split: str, bodies: int, layouts: int) -> None:
     assert len({collapsed(body.text).lower() for body in documents[split][0]}) >= bodies
     assert len({collapsed(layout.text) for layout in documents[split][1]}) >= layouts
     assert {"letter", "email", "form", "call_note", "ticket", "chat"} <= {layout.kind for layout in documents[split][1]}
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_some_layouts_are_typed_without_a_form(documents: Documents, split: str) -> None:
+    lines = [layout for layout in documents[split][1] if layout.kind == "line"]
+    texts = [complaints.fill(layout.text, VALUES) for layout in lines]
+    assert [sign for sign in ("|", ";", "/", "(", '"', "wrote") if not any(sign in text for text in texts)] == []
+    orders = {tuple(key for key in PLACEHOLDER.findall(layout.text) if key in FIELDS) for layout in lines}
+    assert len(orders) >= (24 if split == "train" else 6)
 
 
 def test_splits_share_neither_bodies_nor_layouts(documents: Documents) -> None:
