@@ -8,7 +8,9 @@ from stages.figures import TrainingCost
 
 METRICS = {
     "json_valid": ("valid JSON", "the whole answer parses as one JSON object"),
+    "json_found": ("JSON found", "the answer holds a JSON object; text around it does not count"),
     "field_exact": ("fields exact", "share of a record's fields that equal the reference; null equals only null"),
+    "field_exact_lenient": ("fields exact, lenient", "the same share of the first JSON object in the answer"),
     "record_exact": ("records exact", "every field of the record equals the reference"),
     "exact_match": ("exact match", "the answer equals the reference"),
     "token_f1": ("token F1", "overlap of the words of answer and reference"),

@@ -7,11 +7,14 @@ from functools import cache
 from typing import Any
 
 from stages.records import Example, Prediction
-from stages.text.objects import WRONG, elements, number, parsed, same
+from stages.text.objects import WRONG, elements, first, number, parsed, same
 
 
 def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], dict[str, float]]:
     """Compare fields after parsing, lists as sets (`same`); null equals only null.
+
+    Strictly, the whole answer is the object. `json_found` and `field_exact_lenient` read the first object in the answer, so
+    that text around it costs nothing.
 
     `field_exact` is the share of the reference's fields that are right. Its mean over rows is the micro average where all rows
     have the same fields. `record_exact` needs all fields and no other one; `schema_valid` needs these fields with values of the
@@ -19,11 +22,13 @@ def score(example: Example, prediction: Prediction) -> tuple[dict[str, float], d
     are wrong and all measures 0.
     """
     (right, wanted), found = _reference(example.reference), parsed(prediction.text)
-    exact = {key: float(found is not None and key in found and same(found[key], value)) for key, value in right.items()}
+    exact, lenient = _exact(found, right), first(prediction.text) if found is None else found
     scores = {
         "json_valid": float(found is not None),
+        "json_found": float(lenient is not None),
         "schema_valid": float(found is not None and fits(found, right)),
-        "field_exact": sum(exact.values()) / len(exact) if exact else float(found == right),
+        "field_exact": _share(exact, found, right),
+        "field_exact_lenient": _share(_exact(lenient, right), lenient, right),
         "record_exact": float(found is not None and found.keys() == right.keys() and all(exact.values())),
         **{f"{key}_exact": value for key, value in exact.items() if key not in ("field", "record")},
     }
@@ -53,6 +58,14 @@ def totals(examples: Sequence[Example], predictions: Sequence[Prediction]) -> di
         if fields
     }
     return {**named, **micro, **macro}
+
+
+def _exact(found: dict[str, Any] | None, right: dict[str, Any]) -> dict[str, float]:
+    return {key: float(found is not None and key in found and same(found[key], value)) for key, value in right.items()}
+
+
+def _share(exact: dict[str, float], found: dict[str, Any] | None, right: dict[str, Any]) -> float:
+    return sum(exact.values()) / len(exact) if exact else float(found == right)
 
 
 @cache

@@ -9,7 +9,7 @@ from stages.params.sources import Data, Items
 CHOSEN = ("accuracy", "logprob_accuracy", "logprob_accuracy_norm")
 FIELD = "<field>_exact"  # one for each field of the references
 METRICS = {  # of an answer of each task, as stages/evaluate gives them
-    "extraction": ("field_exact", "record_exact", "json_valid", "schema_valid", FIELD),
+    "extraction": ("field_exact", "record_exact", "field_exact_lenient", "json_valid", "json_found", "schema_valid", FIELD),
     "text": ("exact_match", "token_f1", "rouge_l", "answered"),
     "choice": CHOSEN,
     "classification": CHOSEN,

@@ -1,9 +1,12 @@
-"""JSON objects in answers: parse one, and compare two values as JSON does."""
+"""JSON objects in answers: parse one, find one in a text, and compare two values as JSON does."""
 
 import json
+import re
+from itertools import islice
 from math import isfinite
 from typing import Any
 
+TRIES = 16  # opening brackets at which an object is looked for, so that the time is linear
 WRONG = ""  # equals no value; stands for answers that are not an object or are nested too deep to compare
 
 
@@ -14,6 +17,17 @@ def parsed(answer: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def first(answer: str) -> dict[str, Any] | None:
+    """Return the first JSON object in the answer, whatever text is around it, or None."""
+    decoder = json.JSONDecoder(parse_float=number, parse_constant=_refuse)
+    for opening in islice(re.finditer(r"\{", answer), TRIES):
+        try:
+            return dict(decoder.raw_decode(answer, opening.start())[0])
+        except (ValueError, RecursionError):
+            continue
+    return None
 
 
 def number(text: str) -> int | float:

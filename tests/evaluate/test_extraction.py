@@ -60,6 +60,25 @@ def test_extraction_scores_an_answer_by_its_fields(answer: str, valid: int, fiel
     assert scores(answer) == (valid, fields, record)
 
 
+@pytest.mark.parametrize(
+    ("answer", "found", "fields"),
+    [
+        ('{"name": "Ann Lee", "email": null}', 1, 1.0),
+        ('Here {is} the object:\n```json\n{"name": "Ann Lee", "email": null}\n``` I hope this helps {1}', 1, 1.0),
+        ('{"name": "Ann Lee", "email": null}{"name": "Bo", "email": "b@c.d"}', 1, 1.0),
+        ('{"name": "Bo", "email": null} or {"name": "Ann Lee", "email": null}', 1, 0.5),
+        ('[{"name": "Ann Lee", "email": null}]', 1, 1.0),
+        ('{"name": "Ann Lee", "email": nul', 0, 0.0),
+        ("{" * 10_000, 0, 0.0),
+        ("{1}" * objects.TRIES + '{"name": "Ann Lee", "email": null}', 0, 0.0),
+        ("Ann Lee, no e-mail address", 0, 0.0),
+    ],
+)
+def test_lenient_reading_takes_the_first_object_of_a_text(answer: str, found: int, fields: float) -> None:
+    given, _ = extraction.score(*item(answer, GOLD))
+    assert (given["json_found"], given["field_exact_lenient"]) == (found, fields)
+
+
 def test_each_field_has_a_score_of_its_own() -> None:
     found, _ = extraction.score(*item('{"name": "Ann Lee", "email": "x"}', GOLD))
     assert {key: found[key] for key in ("name_exact", "email_exact")} == {"name_exact": 1.0, "email_exact": 0.0}

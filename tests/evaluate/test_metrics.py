@@ -11,7 +11,10 @@ from stages.params import headline
 from stages.records import Style
 
 KINDS = {
-    "extraction": ('{"name": "Ann"}', {"json_valid", "schema_valid", "field_exact", "record_exact", "name_exact"}),
+    "extraction": (
+        '{"name": "Ann"}',
+        {"json_valid", "json_found", "schema_valid", "field_exact", "field_exact_lenient", "record_exact", "name_exact"},
+    ),
     "text": ("Late.", {"exact_match", "token_f1", "rouge_l", "answered"}),
     "choice": ("yes", {"accuracy"}),
     "classification": ("yes", {"accuracy"}),

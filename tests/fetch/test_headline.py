@@ -32,7 +32,11 @@ SHORT = task(style=Style(max_words=9), dataset="notes")
         ([OUTSIDE], "token_f1", "has no such metric; there are declined, stop_rate"),
         ([ANSWERABLE], "declined@unanswerable", "has no such metric"),
         ([ANSWERABLE], "token_f1@unanswerable", "has no slice unanswerable; there are answerable"),
-        ([RECORD], "emial_exact", "there are field_exact, record_exact, json_valid, schema_valid, email_exact, stop_rate"),
+        (
+            [RECORD],
+            "emial_exact",
+            "there are field_exact, record_exact, field_exact_lenient, json_valid, json_found, schema_valid, email_exact",
+        ),
         ([SHORT], "required_phrases", "there are exact_match, token_f1, rouge_l, answered, length_in_band, stop_rate"),
         ([SHORT, ANSWERABLE], "length_in_band@answerable", "rows of the slice answerable have no length_in_band"),
     ],
