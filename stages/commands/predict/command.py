@@ -21,7 +21,7 @@ from stages.files import file_hash, lines, unchanged
 from stages.models import stored
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import ComplaintsData, Data, Params, RowsData
-from stages.records import Message, Task, content_hash
+from stages.records import Example, Message, Task, content_hash, read
 from stages.terminal import visible
 from stages.text import chat, thoughts
 from stages.text.prompts import SHOTS, question, shots_of, with_shots
@@ -41,21 +41,37 @@ class System(NamedTuple):
     marks: thoughts.Marks | None
 
 
-def answer(source: str, target: str, systems: Sequence[str], adapters: Sequence[Path] = (), think: bool = False) -> None:
+class How(NamedTuple):
+    """How systems answer: with thoughts first, and with JSON objects only."""
+
+    think: bool
+    constrained: bool
+
+
+def answer(
+    source: str,
+    target: str,
+    systems: Sequence[str],
+    adapters: Sequence[Path] = (),
+    think: bool = False,
+    constrain: str | None = None,
+) -> None:
     """Answer the rows of `source` with every system, or with `adapters` instead; "-" is standard input or output.
 
-    With `think` their chat template asks for thoughts first, which get a column of their own.
+    With `think` their chat template asks for thoughts first, which get a column of their own. `constrain` is json, none or the
+    default: json where answers are JSON objects, unless thoughts precede them.
     """
     with ExitStack() as lock:
         with unchanged(params.PARAMS, MANIFEST, texts.RECOGNISED):
             p = params.read("seeds", "data", "predict.batch_size", "predict.max_new_tokens")
             folders = _folders(source, target, systems, adapters, p)
             made = answers.columns(folders, _of_object(p.data), think)
+            how = How(think, _constrained(constrain, p.data, think))
             _print_unread(source, _checkable(source, p, made), p)  # raises before anything is loaded
             if target != "-":
                 lock.enter_context(locks.exclusive(Path(target)))
             with unchanged(SHOTS, *filter(None, folders.values())):
-                fingerprint, answering = _fingerprint(source, folders, p, think), _opened(folders, p, think)
+                fingerprint, answering = _fingerprint(source, folders, p, how), _opened(folders, p, how)
         for asked in _checkable(source, p, made):  # a text that is too long is refused before the first answer
             for system in answering.values():
                 system.prompts([asked.task])
@@ -104,6 +120,15 @@ def _of_object(data: Data) -> bool:
     return isinstance(data, ComplaintsData) or (isinstance(data, RowsData) and data.task == "extraction")
 
 
+def _constrained(constrain: str | None, data: Data, think: bool) -> bool:
+    """Return whether answers are kept to JSON objects."""
+    if constrain == "json" and not _of_object(data):
+        raise DataError("--constrain json: the answers of this task are not JSON objects; leave it out")
+    if constrain == "json" and think:
+        raise DataError("--constrain json: thoughts are not JSON; leave out --think or --constrain")
+    return _of_object(data) and not think and constrain != "none"
+
+
 def _write_file(target: Path, fingerprint: str, rows: Iterator[Asked], systems: dict[str, System], p: Params) -> None:
     """Write the answers to a temporary file, continue an interrupted one, and rename it once it has a row per text."""
     part = target.with_name(f".{target.name}.{fingerprint}.part")
@@ -139,9 +164,10 @@ def _write(file: IO[str], rows: Iterator[Asked], systems: dict[str, System], p: 
     return written
 
 
-def _opened(adapters: dict[str, Path | None], p: Params, think: bool) -> dict[str, System]:
+def _opened(adapters: dict[str, Path | None], p: Params, how: How) -> dict[str, System]:
     """Return the systems by the names that the user gave; a base system has no adapter."""
-    from stages.generation.decoding import greedy
+    from stages.generation.constraint import json_only
+    from stages.generation.decoding import generate, greedy
     from stages.models.loading import open_base
     from stages.models.tuned import open_tuned
 
@@ -150,14 +176,14 @@ def _opened(adapters: dict[str, Path | None], p: Params, think: bool) -> dict[st
     def opened(name: str, adapter: Path | None) -> System:
         lm = open_tuned(runtime, adapter) if adapter else open_base(runtime)
         shots = [] if adapter else _shots(name)
-        marks = thoughts.marks(lm.tokenizer) if think else None
+        marks = thoughts.marks(lm.tokenizer) if how.think else None
         if marks and not marks.closing:
             raise DataError(f"--think: the chat template of {lm.tokenizer.name_or_path} writes no thoughts; leave it out")
         room = getattr(lm.model.config, "max_position_embeddings", sys.maxsize) - limit  # T5 has no such limit
 
         def prompts(tasks: list[Task]) -> list[list[int]]:
             asked = [with_shots(question(task), shots) for task in tasks]
-            found = [chat.prompt_ids(lm.tokenizer, _thinking(messages) if think else messages) for messages in asked]
+            found = [chat.prompt_ids(lm.tokenizer, _thinking(messages) if how.think else messages) for messages in asked]
             for task, prompt in zip(tasks, found, strict=True):
                 if len(prompt) > room:
                     raise DataError(
@@ -166,9 +192,17 @@ def _opened(adapters: dict[str, Path | None], p: Params, think: bool) -> dict[st
                     )
             return found
 
-        return System(prompts, lambda batch: greedy(lm, batch, limit), marks)
+        if not how.constrained:
+            return System(prompts, lambda batch: greedy(lm, batch, limit), marks)
+        choose = json_only(lm, _references())
+        return System(prompts, lambda batch: generate(lm, batch, limit, choose), marks)
 
     return {name: opened(name, adapter) for name, adapter in adapters.items()}
+
+
+def _references() -> list[str]:
+    """Return the right answers of the examples, whose fields an object may have; none if format has not run here."""
+    return [example.reference for example in read(SHOTS, Example)] if SHOTS.is_file() else []
 
 
 def _thinking(messages: Sequence[Message]) -> list[Message]:
@@ -204,12 +238,12 @@ def _adapter(system: str) -> Path | None:
     return adapter
 
 
-def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params, think: bool) -> str:
+def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params, how: How) -> str:
     """Return a hash of everything that decides the answers; for standard input, which cannot be hashed yet, the process id."""
     given = str(os.getpid()) if source == "-" else file_hash(Path(source))
     weights = {
-        name: [file_hash(path) for path in (sorted(folder.iterdir()) if folder else [SHOTS]) if path.is_file()]
+        name: [file_hash(path) for path in (*(folder.iterdir() if folder else ()), SHOTS) if path.is_file()]
         for name, folder in adapters.items()
     }
-    options = [texts.columns(p.data).read, p.data.model_dump(), p.predict.batch_size, p.predict.max_new_tokens, think]
+    options = [texts.columns(p.data).read, p.data.model_dump(), p.predict.batch_size, p.predict.max_new_tokens, *how]
     return content_hash([given, weights, file_hash(MANIFEST), *options])[:12]

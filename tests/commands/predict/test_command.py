@@ -7,11 +7,12 @@ import json
 import os
 import shutil
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from stages import files, locks, params
+from stages import files, locks, params, records
 from stages.commands.predict import answers
 from stages.commands.predict import command as predict
 from stages.errors import DataError
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.model
 HEADLINE = ("report.headline=token_f1", "data.valid=0.2", "data.test=0.2")
 NEW_TOKENS = 6
 BATCH = 4
+answer = partial(predict.answer, constrain="none")  # tiny models write no JSON
 TEXTS = [f"{'long ' * (i % 3)}text {i}, 你好" for i in range(10)]
 
 
@@ -46,7 +48,7 @@ def rows_of(path: str) -> list[dict]:
 
 
 def test_plain_lines_are_answered_in_order(tuned):
-    predict.answer(lines_to("texts.txt", *TEXTS), "answers.jsonl", ["tuned"])
+    answer(lines_to("texts.txt", *TEXTS), "answers.jsonl", ["tuned"])
     given = rows_of("answers.jsonl")
     assert [row["input"] for row in given] == TEXTS
     assert all(row.keys() == {"input", "prediction", "parsed", "valid"} for row in given)
@@ -57,17 +59,17 @@ def test_plain_lines_are_answered_in_order(tuned):
 def test_every_form_of_input_gives_the_same_answers(tuned):
     table = "".join(f'"{text}"\n' for text in ["input", *TEXTS])
     objects = [json.dumps({"input": text}, ensure_ascii=i % 2 == 0) for i, text in enumerate(TEXTS)]
-    predict.answer(lines_to("plain.txt", *(line for text in TEXTS for line in (text, "  "))), "plain.jsonl", ["tuned"])
-    predict.answer(lines_to("objects.jsonl", *objects), "objects.out.jsonl", ["tuned"])
-    predict.answer(lines_to("list.json", "[", ",\n".join(objects), "]"), "list.jsonl", ["tuned"])
-    predict.answer(lines_to("table.csv", table), "table.jsonl", ["tuned"])
+    answer(lines_to("plain.txt", *(line for text in TEXTS for line in (text, "  "))), "plain.jsonl", ["tuned"])
+    answer(lines_to("objects.jsonl", *objects), "objects.out.jsonl", ["tuned"])
+    answer(lines_to("list.json", "[", ",\n".join(objects), "]"), "list.jsonl", ["tuned"])
+    answer(lines_to("table.csv", table), "table.jsonl", ["tuned"])
     outputs = {Path(name).read_bytes() for name in ("plain.jsonl", "objects.out.jsonl", "list.jsonl", "table.jsonl")}
     assert len(outputs) == 1
 
 
 def test_columns_of_a_row_stand_before_its_answer(tuned, capsys):
     rows = [{"id": i, "input": text, "tags": ["x"]} for i, text in enumerate(TEXTS)]
-    predict.answer(lines_to("in.jsonl", *map(json.dumps, rows)), "out.jsonl", ["tuned"])
+    answer(lines_to("in.jsonl", *map(json.dumps, rows)), "out.jsonl", ["tuned"])
     assert all(list(row) == ["id", "input", "tags", "prediction", "parsed", "valid"] for row in rows_of("out.jsonl"))
     assert [{key: row[key] for key in ("id", "input", "tags")} for row in rows_of("out.jsonl")] == rows
     assert "in.jsonl: columns that are not read, but kept in the output: id, tags\n" in capsys.readouterr().err
@@ -75,8 +77,8 @@ def test_columns_of_a_row_stand_before_its_answer(tuned, capsys):
 
 def test_table_in_table_out_with_two_systems(tuned):
     Path("in.csv").write_text('id,input\n007,"one,\ntwo"\n008,three\n', encoding="utf-8")
-    predict.answer("in.csv", "out.csv", ["base_0shot", "tuned"])
-    predict.answer("in.csv", "out.jsonl", ["tuned"])
+    answer("in.csv", "out.csv", ["base_0shot", "tuned"])
+    answer("in.csv", "out.jsonl", ["tuned"])
     with Path("out.csv").open(encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))
     assert [(row["id"], row["input"]) for row in found] == [("007", "one,\ntwo"), ("008", "three")]
@@ -89,7 +91,7 @@ def test_objects_are_expected_only_of_extraction(room, adapter, monkeypatch):
     root = room("data=rows", "data.path=x.csv", "data.columns={input: question, output: answer}", "synthesis=none", *HEADLINE)
     shutil.copytree(adapter, root / "models/42/adapter")
     monkeypatch.chdir(root)
-    predict.answer(lines_to("in.jsonl", '{"question": "Who?", "id": 7, "valid": true}'), "out.jsonl", ["tuned"])
+    answer(lines_to("in.jsonl", '{"question": "Who?", "id": 7, "valid": true}'), "out.jsonl", ["tuned"])
     (row,) = rows_of("out.jsonl")
     assert row == {"question": "Who?", "id": 7, "valid": True, "prediction": row["prediction"]}
 
@@ -103,7 +105,7 @@ def test_instruction_and_system_of_a_row_reach_the_model(tuned, monkeypatch):
 
     monkeypatch.setattr(decoding, "greedy", spy)
     row = {"input": "the text", "instruction": "Translate.", "system": "Be brief."}
-    predict.answer(lines_to("in.jsonl", json.dumps(row), '{"input": "plain"}'), "out.jsonl", ["tuned"])
+    answer(lines_to("in.jsonl", json.dumps(row), '{"input": "plain"}'), "out.jsonl", ["tuned"])
     own = params.load()["data"]["system"]
     assert asked == [
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nTranslate.\nthe text<|im_end|>\n<|im_start|>assistant\n",
@@ -113,9 +115,22 @@ def test_instruction_and_system_of_a_row_reach_the_model(tuned, monkeypatch):
 
 
 def test_standard_input_and_output_carry_only_the_rows(tuned, python):
-    predict.answer(lines_to("texts.txt", *TEXTS), "answers.jsonl", ["tuned"])
+    answer(lines_to("texts.txt", *TEXTS), "answers.jsonl", ["tuned"])
     given = "".join(text + "\n" for text in TEXTS)
-    run = python(tuned, "-m", "stages.cli", "predict", "--input", "-", "--output", "-", given=given, PYTHONUTF8="1")
+    run = python(
+        tuned,
+        "-m",
+        "stages.cli",
+        "predict",
+        "--constrain",
+        "none",
+        "--input",
+        "-",
+        "--output",
+        "-",
+        given=given,
+        PYTHONUTF8="1",
+    )
     assert run.returncode == 0, run.stderr
     assert run.stdout == Path("answers.jsonl").read_text(encoding="utf-8")
 
@@ -138,7 +153,7 @@ def greedy(monkeypatch):
 def interrupt_in_the_second_batch(source: str, greedy: Counter) -> Path:
     greedy.update(allowed=1)
     with pytest.raises(KeyboardInterrupt):
-        predict.answer(source, "out.jsonl", ["tuned"])
+        answer(source, "out.jsonl", ["tuned"])
     assert not Path("out.jsonl").exists()
     (part,) = Path().glob(".out.jsonl.*.part")
     greedy.clear()
@@ -158,7 +173,7 @@ def test_full_disk_is_named_and_answers_are_kept(tuned, monkeypatch, name, faili
 
     monkeypatch.setattr(answers, failing, full)
     with pytest.raises(DataError, match=f"{name}: cannot write: No space left on device; make room and run again"):
-        predict.answer(source, name, ["tuned"])
+        answer(source, name, ["tuned"])
     (part,) = Path().glob(f".{name}.*.part")
     assert len(part.read_bytes().splitlines()) == (BATCH if failing == "line" else len(TEXTS))
 
@@ -167,7 +182,7 @@ def test_full_disk_is_named_and_answers_are_kept(tuned, monkeypatch, name, faili
 def test_resumed_file_equals_uninterrupted(tuned, greedy, whole_lines):
     source = lines_to("texts.txt", *TEXTS)
     greedy.update(allowed=99)
-    predict.answer(source, "uninterrupted.jsonl", ["tuned"])
+    answer(source, "uninterrupted.jsonl", ["tuned"])
     greedy.clear()
     part = interrupt_in_the_second_batch(source, greedy)
     written = Path("uninterrupted.jsonl").read_bytes().splitlines(keepends=True)
@@ -175,7 +190,7 @@ def test_resumed_file_equals_uninterrupted(tuned, greedy, whole_lines):
     with part.open("ab") as file:  # a kill can leave part of a batch
         rest = b"".join(written[BATCH : BATCH + whole_lines])
         file.write(rest[:-7] if whole_lines == 1 else rest)
-    predict.answer(source, "out.jsonl", ["tuned"])
+    answer(source, "out.jsonl", ["tuned"])
     assert greedy["rows"] == len(TEXTS) - BATCH
     assert Path("out.jsonl").read_bytes() == Path("uninterrupted.jsonl").read_bytes()
     assert not part.exists()
@@ -184,14 +199,14 @@ def test_resumed_file_equals_uninterrupted(tuned, greedy, whole_lines):
 def test_resumed_table_equals_uninterrupted(tuned, greedy):
     source = lines_to("in.csv", "id,input", *(f'{i},"{text},\n"' for i, text in enumerate(TEXTS)))
     greedy.update(allowed=99)
-    predict.answer(source, "uninterrupted.csv", ["tuned"])
+    answer(source, "uninterrupted.csv", ["tuned"])
     greedy.clear()
     greedy.update(allowed=1)
     with pytest.raises(KeyboardInterrupt):
-        predict.answer(source, "out.csv", ["tuned"])
+        answer(source, "out.csv", ["tuned"])
     greedy.clear()
     greedy.update(allowed=99)
-    predict.answer(source, "out.csv", ["tuned"])
+    answer(source, "out.csv", ["tuned"])
     assert greedy["rows"] == len(TEXTS) - BATCH
     assert Path("out.csv").read_bytes() == Path("uninterrupted.csv").read_bytes()
     assert list(Path().glob(".*.part")) == []
@@ -204,7 +219,7 @@ def test_answers_of_another_adapter_are_not_resumed(tuned, greedy):
     interrupt_in_the_second_batch(source, greedy)
     stored = Path("models/42/adapter/adapter_model.safetensors")
     save_file({name: -weight for name, weight in load_file(stored).items()}, stored)
-    predict.answer(source, "out.jsonl", ["tuned"])
+    answer(source, "out.jsonl", ["tuned"])
     assert greedy["rows"] == len(TEXTS)
 
 
@@ -216,13 +231,13 @@ def test_second_call_with_one_output_stops(tuned, greedy, monkeypatch):
     def again(*arguments):
         for systems in (["tuned"], ["base_0shot"]):
             with pytest.raises(DataError, match=r"^out\.jsonl: process \d+ \(.*\) works on it; wait until it ends") as error:
-                predict.answer(source, "out.jsonl", systems)
+                answer(source, "out.jsonl", systems)
             refused.append(error)
         return opened(*arguments)
 
     opened = predict._opened
     monkeypatch.setattr(predict, "_opened", again)
-    predict.answer(source, "out.jsonl", ["tuned"])
+    answer(source, "out.jsonl", ["tuned"])
     assert len(refused) == 2 and [row["input"] for row in rows_of("out.jsonl")] == TEXTS
     assert [path.name for path in Path().glob(".*")] == []
 
@@ -243,7 +258,7 @@ def test_rows_are_counted_before_the_file_is_kept(tuned, greedy, monkeypatch, ch
 
     monkeypatch.setattr(predict, "_write", disturbed)
     with pytest.raises(DataError, match=r"^out\.jsonl: (11|1) answers to 10 texts, so another program wrote to \.out\.jsonl"):
-        predict.answer(lines_to("texts.txt", *TEXTS), "out.jsonl", ["tuned"])
+        answer(lines_to("texts.txt", *TEXTS), "out.jsonl", ["tuned"])
     assert list(Path().glob("*out.jsonl*")) == list(Path().glob(".out.jsonl*")) == []
 
 
@@ -255,15 +270,15 @@ def test_model_that_changes_while_it_is_loaded_is_refused(tuned, monkeypatch, pl
 
     monkeypatch.setattr(predict, "_opened", changing)
     with pytest.raises(DataError, match="another process changed it while it was read"):
-        predict.answer(lines_to("texts.txt", *TEXTS), "out.jsonl", ["tuned"])
+        answer(lines_to("texts.txt", *TEXTS), "out.jsonl", ["tuned"])
     assert list(Path().glob("*out.jsonl*")) == []
 
 
 def test_two_systems_answer_in_one_file(tuned):
     source = lines_to("texts.txt", *TEXTS)
     for name in ("tuned", "base_0shot"):
-        predict.answer(source, f"{name}.jsonl", [name])
-    predict.answer(source, "both.jsonl", ["base_0shot", "tuned"])
+        answer(source, f"{name}.jsonl", [name])
+    answer(source, "both.jsonl", ["base_0shot", "tuned"])
     alone = {
         name: [{key: row[key] for key in ("prediction", "parsed", "valid")} for row in rows_of(f"{name}.jsonl")]
         for name in ("tuned", "base_0shot")
@@ -276,7 +291,7 @@ def test_two_systems_answer_in_one_file(tuned):
 
 
 def test_file_without_texts_gives_an_empty_file(tuned):
-    predict.answer(lines_to("texts.txt", "", " "), "out.jsonl", ["tuned"])
+    answer(lines_to("texts.txt", "", " "), "out.jsonl", ["tuned"])
     assert Path("out.jsonl").read_bytes() == b""
 
 
@@ -302,7 +317,7 @@ def test_missing_adapter_is_one_line_with_a_remedy(tuned, python):
 def test_bad_line_is_named_and_nothing_is_written(tuned, bad, message):
     source = lines_to("texts.jsonl", '{"input": "a"}', '{"input": "b"}', bad, '{"input": "c"}')
     with pytest.raises(DataError, match=message):
-        predict.answer(source, "out.jsonl", ["tuned"])
+        answer(source, "out.jsonl", ["tuned"])
     assert not Path("out.jsonl").exists()
     assert list(Path().glob(".*.part")) == []
 
@@ -313,32 +328,32 @@ def test_line_that_is_not_utf_8_is_named(tuned, monkeypatch, source):
     Path("texts.txt").write_bytes(bad)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(bad)))
     with pytest.raises(DataError, match=f"^{source}:2: not UTF-8"):
-        predict.answer(source, "out.jsonl", ["tuned"])
+        answer(source, "out.jsonl", ["tuned"])
 
 
 def test_too_many_shots_and_no_system_are_refused(tuned):
     source = lines_to("texts.txt", "a")
     with pytest.raises(DataError, match=r"shots.jsonl: no such file; run `dvc repro format`"):
-        predict.answer(source, "out.jsonl", ["base_3shot"])
+        answer(source, "out.jsonl", ["base_3shot"])
     Path("data/formatted").mkdir(parents=True, exist_ok=True)
     lines_to("data/formatted/shots.jsonl")
     with pytest.raises(DataError, match=r"--system base_3shot: .*shots.jsonl holds 0 examples; raise format.shots"):
-        predict.answer(source, "out.jsonl", ["base_3shot"])
+        answer(source, "out.jsonl", ["base_3shot"])
     with pytest.raises(DataError, match="--system: names no system"):
-        predict.answer(source, "out.jsonl", [])
+        answer(source, "out.jsonl", [])
     with pytest.raises(DataError, match=r"^data: not a regular file, so it is not replaced"):
-        predict.answer(source, "data", ["tuned"])
+        answer(source, "data", ["tuned"])
 
 
 @pytest.mark.parametrize("system", ["tune", "base_3", "base_xshot", "tuned_7"])
 def test_unknown_system_is_refused_first(tuned, system):
     with pytest.raises(DataError, match=f"--system {system}: "):
-        predict.answer("nothing.txt", "out.jsonl", [system])
+        answer("nothing.txt", "out.jsonl", [system])
 
 
 def test_missing_input_is_named(tuned):
     with pytest.raises(DataError, match=r"--input nothing\.txt: no such file"):
-        predict.answer("nothing.txt", "out.jsonl", ["tuned"])
+        answer("nothing.txt", "out.jsonl", ["tuned"])
 
 
 @pytest.mark.parametrize("name", ["same.txt", "./same.txt", "link.txt"])
@@ -347,14 +362,14 @@ def test_answers_never_replace_the_texts(tuned, name):
     Path("link.txt").symlink_to("same.txt")
     before = Path("same.txt").read_text()
     with pytest.raises(DataError, match=r"^--output .*same\.txt: is the file of --input"):
-        predict.answer(name, "same.txt", ["tuned"])
+        answer(name, "same.txt", ["tuned"])
     assert Path("same.txt").read_text() == before
 
 
 def test_a_pipe_is_not_replaced_by_answers(tuned):
     os.mkfifo("pipe")
     with pytest.raises(DataError, match=r"^pipe: not a regular file, so it is not replaced"):
-        predict.answer(lines_to("texts.txt", "a"), "pipe", ["tuned"])
+        answer(lines_to("texts.txt", "a"), "pipe", ["tuned"])
     assert Path("pipe").is_fifo()
 
 
@@ -363,8 +378,43 @@ def test_a_bad_last_line_is_found_before_the_first_answer(tuned, greedy, bad):
     greedy.update(allowed=99)
     objects = [json.dumps({"input": text}) for text in TEXTS]
     with pytest.raises(DataError, match=r"^texts\.jsonl:11: "):
-        predict.answer(lines_to("texts.jsonl", *objects, bad), "out.jsonl", ["tuned"])
+        answer(lines_to("texts.jsonl", *objects, bad), "out.jsonl", ["tuned"])
     assert greedy["rows"] == 0
+
+
+def test_objects_have_the_fields_of_the_examples(tuned):
+    reference = {"name": "Ann", "tags": ["x"], "late": None}
+    turn = {"role": "assistant", "content": json.dumps(reference)}
+    example = records.Example(kind="extraction", messages=(records.Message.model_validate(turn),), source="s")
+    Path("data/formatted").mkdir(parents=True, exist_ok=True)
+    records.write(Path("data/formatted/shots.jsonl"), [example])
+    for name, how in (("default", {}), ("json", {"constrain": "json"})):
+        predict.answer(lines_to("texts.txt", *TEXTS), f"{name}.jsonl", ["tuned"], **how)
+        assert {row["prediction"] for row in rows_of(f"{name}.jsonl")} <= {
+            '{"name',
+            '{ "nam',
+            '{  "na',
+            '{\n"nam',
+            '{"name"'[:NEW_TOKENS],
+        }
+
+
+@pytest.mark.parametrize(
+    ("think", "settings", "message"),
+    [
+        (True, (), "thoughts are not JSON"),
+        (
+            False,
+            ("data=rows", "data.path=x.csv", "data.columns={input: question, output: answer}", "synthesis=none", *HEADLINE),
+            "not JSON objects",
+        ),
+    ],
+)
+def test_json_is_refused_where_answers_are_none(room, adapter, monkeypatch, think, settings, message):
+    monkeypatch.chdir(room(*settings))
+    shutil.copytree(adapter, "models/42/adapter")
+    with pytest.raises(DataError, match=f"^--constrain json: .*{message}"):
+        predict.answer(lines_to("texts.txt", "q"), "out.jsonl", ["tuned"], think=think, constrain="json")
 
 
 @pytest.mark.parametrize("think", [True, False])
@@ -373,7 +423,7 @@ def test_model_thinks_where_it_is_asked_to(tuned, monkeypatch, think):
     monkeypatch.setattr(thoughts, "marks", lambda _: thoughts.Marks("<think>", "</think>"))
     monkeypatch.setattr(chat, "prompt_ids", lambda tokenizer, messages: seen.append(messages) or real(tokenizer, messages))
     monkeypatch.setattr(decoding, "greedy", lambda *_: [decoding.Completion("<think>hm</think> a", True, 1)])
-    predict.answer(lines_to("texts.txt", "q"), "out.jsonl", ["tuned"], think=think)
+    answer(lines_to("texts.txt", "q"), "out.jsonl", ["tuned"], think=think)
     assert {messages[-1].thinks for messages in seen} == {think}
     (row,) = rows_of("out.jsonl")
     assert (row["prediction"], row.get("thoughts")) == (("a", "<think>hm</think> ") if think else ("<think>hm</think> a", None))
@@ -381,7 +431,7 @@ def test_model_thinks_where_it_is_asked_to(tuned, monkeypatch, think):
 
 def test_template_without_thoughts_is_named(tuned):
     with pytest.raises(DataError, match=r"^--think: the chat template of .* writes no thoughts; leave it out"):
-        predict.answer(lines_to("texts.txt", "q"), "out.jsonl", ["tuned"], think=True)
+        answer(lines_to("texts.txt", "q"), "out.jsonl", ["tuned"], think=True)
 
 
 @pytest.mark.parametrize(
@@ -399,7 +449,7 @@ def test_template_without_thoughts_is_named(tuned):
 )
 def test_hostile_answer_is_written_as_json(tuned, monkeypatch, text, expected):
     monkeypatch.setattr(decoding, "greedy", lambda lm, prompts, *_: [decoding.Completion(text, True, 1) for _ in prompts])
-    predict.answer(lines_to("texts.txt", "a"), "out.jsonl", ["tuned"])
+    answer(lines_to("texts.txt", "a"), "out.jsonl", ["tuned"])
     (row,) = rows_of("out.jsonl")
     assert (row["prediction"], row["parsed"], row["valid"]) == (text, expected, expected is not None)
     assert not CONTROL.search(Path("out.jsonl").read_text(encoding="utf-8"))
