@@ -5,6 +5,7 @@ that the model would have written anyway stays the same.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,16 +27,20 @@ WHITE_SPACE = {"whitespace_flexible": True, "whitespace_pattern": "[ \\n]{0,20}"
 def schema(references: Iterable[str]) -> dict[str, Any]:
     """Return the JSON Schema of objects with the fields of these references, in their order; any object if there are none.
 
-    Each field may be null, or have a value of a type that it has in some reference.
+    A field may be null, or have a value of a type that it has in some reference. Fields that all references have are required.
     """
     found: dict[str, set[str]] = {}
-    for reference in references:
-        for key, value in json.loads(reference).items():
+    seen, rows = Counter[str](), 0
+    for record in map(json.loads, references):
+        rows += 1
+        seen.update(record.keys())
+        for key, value in record.items():
             found.setdefault(key, set()).update({TYPES[type(value)]} if value is not None else ())
     if not found:
         return {"type": "object"}
     fields = {key: {"type": [*sorted(types or {"string"}), "null"]} for key, types in found.items()}
-    return {"type": "object", "properties": fields, "required": [*fields], "additionalProperties": False}
+    required = [key for key in fields if seen[key] == rows]
+    return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}
 
 
 @dataclass

@@ -193,8 +193,7 @@ class Passage(Section):
 
 
 class Shares(Section):
-    """Shares of all rows: with the passage; to decline without one; to decline with a wrong one; to decline since they are
-    about something else. The rest has no passage."""
+    """Shares of all rows; the rest has no passage. All but `with_passage` are to be declined."""
 
     with_passage: Fraction
     unanswerable: Fraction

@@ -9,7 +9,11 @@ from stages.models.loading import LanguageModel
 
 pytestmark = pytest.mark.model
 
-REFERENCES = ['{"name": "Ann", "tags": ["x"]}', '{"name": null, "tags": [], "paid": true}', '{"name": "Bo", "paid": 1.5}']
+REFERENCES = [
+    '{"name": "Ann", "tags": ["x"], "paid": null}',
+    '{"name": null, "tags": [], "paid": true}',
+    '{"name": "Bo", "tags": [], "paid": 1.5}',
+]
 
 
 @pytest.fixture
@@ -37,6 +41,12 @@ def test_schema_has_the_fields_of_all_references_in_their_order():
         ["boolean", "number", "null"],
     ]
     assert constraint.schema([]) == {"type": "object"}
+
+
+def test_field_that_some_references_lack_may_be_left_out():
+    found = constraint.schema(['{"a": 1, "b": 2}', '{"b": 2, "c": null}'])
+    assert (list(found["properties"]), found["required"]) == (["a", "b", "c"], ["b"])
+    assert found["properties"]["c"] == {"type": ["string", "null"]}
 
 
 def test_random_logits_give_objects_with_the_fields(choose, tuned_fp32, tokenizer):

@@ -29,6 +29,8 @@ from stages.text.prompts import SHOTS, question, shots_of, with_shots
 if TYPE_CHECKING:
     from stages.generation.decoding import Completion
 
+TRAIN = Path("data/formatted/train.jsonl")
+
 
 class System(NamedTuple):
     """`prompts` raises DataError for a line that is too long for the model; `answers` answers one batch of prompts.
@@ -70,7 +72,7 @@ def answer(
             _print_unread(source, _checkable(source, p, made), p)  # raises before anything is loaded
             if target != "-":
                 lock.enter_context(locks.exclusive(Path(target)))
-            with unchanged(SHOTS, *filter(None, folders.values())):
+            with unchanged(SHOTS, TRAIN, *filter(None, folders.values())):
                 fingerprint, answering = _fingerprint(source, folders, p, how), _opened(folders, p, how)
         for asked in _checkable(source, p, made):  # a text that is too long is refused before the first answer
             for system in answering.values():
@@ -200,9 +202,11 @@ def _opened(adapters: dict[str, Path | None], p: Params, how: How) -> dict[str, 
     return {name: opened(name, adapter) for name, adapter in adapters.items()}
 
 
-def _references() -> list[str]:
-    """Return the right answers of the examples, whose fields an object may have; none if format has not run here."""
-    return [example.reference for example in read(SHOTS, Example)] if SHOTS.is_file() else []
+def _references() -> Iterator[str]:
+    """Yield the right answers of the training rows that are objects; none if `format` has not run here."""
+    for example in read(TRAIN, Example) if TRAIN.is_file() else ():
+        if example.kind == "extraction":
+            yield example.reference
 
 
 def _thinking(messages: Sequence[Message]) -> list[Message]:
@@ -242,8 +246,9 @@ def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params, how: 
     """Return a hash of everything that decides the answers; for standard input, which cannot be hashed yet, the process id."""
     given = str(os.getpid()) if source == "-" else file_hash(Path(source))
     weights = {
-        name: [file_hash(path) for path in (*(folder.iterdir() if folder else ()), SHOTS) if path.is_file()]
+        name: [file_hash(path) for path in (sorted(folder.iterdir()) if folder else [SHOTS]) if path.is_file()]
         for name, folder in adapters.items()
     }
-    options = [texts.columns(p.data).read, p.data.model_dump(), p.predict.batch_size, p.predict.max_new_tokens, *how]
+    fields = file_hash(TRAIN) if how.constrained and TRAIN.is_file() else ""
+    options = [texts.columns(p.data).read, p.data.model_dump(), p.predict.batch_size, p.predict.max_new_tokens, *how, fields]
     return content_hash([given, weights, file_hash(MANIFEST), *options])[:12]

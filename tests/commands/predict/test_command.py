@@ -382,21 +382,37 @@ def test_a_bad_last_line_is_found_before_the_first_answer(tuned, greedy, bad):
     assert greedy["rows"] == 0
 
 
-def test_objects_have_the_fields_of_the_examples(tuned):
-    reference = {"name": "Ann", "tags": ["x"], "late": None}
-    turn = {"role": "assistant", "content": json.dumps(reference)}
-    example = records.Example(kind="extraction", messages=(records.Message.model_validate(turn),), source="s")
+def example(kind: str, reference: str) -> records.Example:
+    return records.Example(kind=kind, messages=(records.Message(role="assistant", content=reference),), source="s")
+
+
+def test_objects_have_the_fields_of_the_training_rows(tuned):
     Path("data/formatted").mkdir(parents=True, exist_ok=True)
-    records.write(Path("data/formatted/shots.jsonl"), [example])
+    replayed = example("text", "An answer of the base model.")
+    records.write(Path("data/formatted/train.jsonl"), [example("extraction", '{"nam": "Ann", "tags": ["x"]}'), replayed])
     for name, how in (("default", {}), ("json", {"constrain": "json"})):
         predict.answer(lines_to("texts.txt", *TEXTS), f"{name}.jsonl", ["tuned"], **how)
-        assert {row["prediction"] for row in rows_of(f"{name}.jsonl")} <= {
-            '{"name',
-            '{ "nam',
-            '{  "na',
-            '{\n"nam',
-            '{"name"'[:NEW_TOKENS],
-        }
+        starts = {"".join(row["prediction"].split())[:5] for row in rows_of(f"{name}.jsonl")}
+        assert all('{"nam'.startswith(start) for start in starts)
+
+
+def test_constrained_answers_of_other_fields_are_not_resumed(tuned, monkeypatch):
+    source, rows = lines_to("texts.txt", *TEXTS), Path("data/formatted/train.jsonl")
+    rows.parent.mkdir(parents=True, exist_ok=True)
+    asked = Counter()
+
+    def generate(lm, prompts, *_):
+        asked.update(rows=len(prompts))
+        if asked["rows"] == len(TEXTS):
+            raise KeyboardInterrupt
+        return [decoding.Completion("{}", True, 1) for _ in prompts]
+
+    monkeypatch.setattr(decoding, "generate", generate)
+    for field in "ab":
+        records.write(rows, [example("extraction", json.dumps({field: 1}))])
+        asked.clear()
+        with pytest.raises(KeyboardInterrupt):  # all rows are asked for again
+            predict.answer(source, "out.jsonl", ["tuned"])
 
 
 @pytest.mark.parametrize(
