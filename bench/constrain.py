@@ -13,9 +13,9 @@ import stages  # noqa: F401  # before any library: it switches their telemetry o
 
 # isort: split
 from stages import params, records
-from stages.commands.predict.command import _references
+from stages.commands.predict.command import _schema
 from stages.generation.constraint import json_only
-from stages.generation.decoding import Completion, generate
+from stages.generation.decoding import Completion, generate, likeliest
 from stages.models.tuned import open_system
 from stages.text import chat
 from stages.text.objects import parsed
@@ -33,7 +33,7 @@ def main() -> None:
     for system in asked.systems:
         lm = open_system(params.runtime(), system)
         prompts = [chat.prompt_ids(lm.tokenizer, with_shots(row.prompt, shots_of(system))) for row in rows]
-        ways = {"free": lambda logits, *_: logits.argmax(-1), "json": json_only(lm, _references())}
+        ways = {"free": likeliest, "json": json_only(lm, _schema())}
         generate(lm, prompts, 2, ways["free"])
         found: dict[str, list[tuple[float, list[Completion]]]] = {way: [] for way in ways}
         for _ in range(asked.rounds):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stages import figures, files, params, records, stage
 from stages.errors import DataError
-from stages.format import audit, chats, overlap, retrieval
+from stages.format import audit, chats, overlap, retrieval, schemas
 from stages.models import sources
 from stages.models.manifest import read_manifest
 from stages.records import Document, Example, Task
@@ -30,6 +30,7 @@ def main() -> None:
         "replay.fraction",
         "predict.shots",
         "predict.max_new_tokens",
+        "predict.constrain",
     )
     raw = {split: Again(partial(records.read, RAW / f"{split}.jsonl", Task)) for split in ("train", "valid", "test")}
     made: dict[str, list[Task]] = {
@@ -64,6 +65,8 @@ def main() -> None:
     fitted, audits = audit.fit(splits, tokenizer, p.format)
     audit.warn_of_long_answers(audits, p.predict.max_new_tokens)
     asked = Again(lambda: chain(fitted["valid"], fitted["test"]))
+    fields = schemas.schemas(fitted["train"])
+    schemas.require(p.predict.constrain, fields, asked)
     audit.require_room(asked, shown(chats.examples(shots[: max(p.predict.shots)])), tokenizer, p.predict.max_new_tokens)
 
     passages = [
@@ -80,6 +83,7 @@ def main() -> None:
     records.write(FORMATTED / "passages.jsonl", with_passages)
     rendering = rendering_hash(tokenizer)
     figures.write(FORMATTED / "audit.json", figures.Audit(splits=audits, rendering=rendering, overlap=removed, origin=origin))
+    files.write_json(FORMATTED / "schemas.json", fields)
     files.write_text(FORMATTED / "trained_on.txt", audit.trained_on(islice(fitted["train"], 5), tokenizer))
     print(f"{len(fitted['train'])} training rows from {_listed(origin)}; removed as overlapping: {_listed(removed)}")
     if dropped := {split: audits[split].dropped for split in audits if audits[split].dropped}:

@@ -4,9 +4,6 @@ The grammar is llguidance's of a JSON Schema (github.com/guidance-ai/llguidance)
 that the model would have written anyway stays the same.
 """
 
-import json
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,28 +16,8 @@ from torch import Tensor
 from stages.errors import DataError
 from stages.models.loading import LanguageModel
 
-TYPES = {str: "string", bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
 # Between tokens of the object; without a bound, a model could write it for ever.
 WHITE_SPACE = {"whitespace_flexible": True, "whitespace_pattern": "[ \\n]{0,20}"}
-
-
-def schema(references: Iterable[str]) -> dict[str, Any]:
-    """Return the JSON Schema of objects with the fields of these references, in their order; any object if there are none.
-
-    A field may be null, or have a value of a type that it has in some reference. Fields that all references have are required.
-    """
-    found: dict[str, set[str]] = {}
-    seen, rows = Counter[str](), 0
-    for record in map(json.loads, references):
-        rows += 1
-        seen.update(record.keys())
-        for key, value in record.items():
-            found.setdefault(key, set()).update({TYPES[type(value)]} if value is not None else ())
-    if not found:
-        return {"type": "object"}
-    fields = {key: {"type": [*sorted(types or {"string"}), "null"]} for key, types in found.items()}
-    required = [key for key in fields if seen[key] == rows]
-    return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}
 
 
 @dataclass
@@ -71,16 +48,16 @@ class JsonOnly:
         return torch.where(complete, self.stop, likeliest)
 
 
-def json_only(lm: LanguageModel, references: Iterable[str]) -> JsonOnly:
-    """Return the choice of tokens for objects like these references; raise DataError for a tokenizer without a fast form."""
+def json_only(lm: LanguageModel, schema: dict[str, Any]) -> JsonOnly:
+    """Return the choice of tokens for objects of the JSON Schema; raise DataError for a tokenizer without a fast form."""
     head = lm.model.get_output_embeddings()
     try:
         tokenizer = from_tokenizer(lm.tokenizer, n_vocab=head.weight.shape[0], eos_token=lm.stop_ids)
     except ValueError as error:
         raise DataError(
-            f"{lm.tokenizer.name_or_path}: answers cannot be constrained to JSON: {error}; use --constrain none"
+            f"{lm.tokenizer.name_or_path}: answers cannot be constrained to JSON: {error}; set constrain to none"
         ) from None
-    grammar = LLMatcher.grammar_from_json_schema({**schema(references), "x-guidance": WHITE_SPACE})
+    grammar = LLMatcher.grammar_from_json_schema({**schema, "x-guidance": WHITE_SPACE})
     if mistake := LLMatcher.validate_grammar(grammar, tokenizer):
-        raise DataError(f"answers cannot be constrained to JSON: {mistake}; use --constrain none")
+        raise DataError(f"answers cannot be constrained to JSON: {mistake}; set constrain to none")
     return JsonOnly(tokenizer, grammar, lm.stop_ids[0])

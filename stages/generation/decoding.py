@@ -35,7 +35,12 @@ class Completion:
 
 def greedy(lm: LanguageModel, prompts: Sequence[list[int]], max_new_tokens: int) -> list[Completion]:
     """Return the most likely continuation of each prompt, in order."""
-    return generate(lm, prompts, max_new_tokens, lambda logits, *_: logits.argmax(-1))
+    return generate(lm, prompts, max_new_tokens, likeliest)
+
+
+def likeliest(logits: Tensor, *_: Tensor) -> Tensor:
+    """Choose greedily; a `Choose`."""
+    return logits.argmax(-1)
 
 
 def generate(lm: LanguageModel, prompts: Sequence[list[int]], max_new_tokens: int, choose: Choose) -> list[Completion]:

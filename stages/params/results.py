@@ -12,6 +12,7 @@ class Predict(Section):
     split: Literal["valid", "test"]
     shots: Annotated[list[Count], Field(min_length=1)]
     passage: bool
+    constrain: Literal["none", "json"]
     batch_size: Positive
     max_new_tokens: Positive
     likelihood_rows: Count

@@ -25,7 +25,9 @@ def main() -> None:
     from stages.models.tuned import open_system, open_tuned
     from stages.predict import answers
 
-    p = params.read("predict.split", "predict.batch_size", "predict.max_new_tokens", "predict.likelihood_rows")
+    p = params.read(
+        "predict.split", "predict.batch_size", "predict.max_new_tokens", "predict.constrain", "predict.likelihood_rows"
+    )
     runtime = params.runtime()
     examples = list(records.read(FORMATTED / f"{p.predict.split}.jsonl", Example))
     if passage:
@@ -40,6 +42,7 @@ def main() -> None:
         batch_size=p.predict.batch_size,
         max_new_tokens=p.predict.max_new_tokens,
         likelihood_rows=p.predict.likelihood_rows,
+        schemas=files.read_json(FORMATTED / "schemas.json") if p.predict.constrain == "json" else {},
     )
     if passage:
         predictions = answers.to_the_question(predictions, examples)

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TypedDict
+from types import MappingProxyType
+from typing import Any, TypedDict
 
 import torch
 from rich.progress import track
 
 from stages.errors import DataError
 from stages.figures import Agreement, Machine, PredictionCost
-from stages.generation import decoding, likelihoods
+from stages.generation import constraint, decoding, likelihoods
 from stages.models.loading import LanguageModel
 from stages.records import Example, Message, Prediction
 from stages.text import chat, thoughts
@@ -39,20 +40,31 @@ def predict(
     batch_size: int,
     max_new_tokens: int,
     likelihood_rows: int,
+    schemas: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> list[Prediction]:
     """Return one prediction per example, in their order; the references of the first `likelihood_rows` are scored.
 
-    `shots` are the example turns in the prompts, by data set.
+    `shots` are the example turns in the prompts, by data set. Answers of the data sets in `schemas` are JSON objects of that
+    schema.
 
-    Rows are batched in order of prompt length. A row's neighbours in a batch can change its text, so every run must form
-    the same batches.
+    Rows are batched in order of prompt length, those of a schema apart. A row's neighbours in a batch can change its text, so
+    every run must form the same batches.
     """
     prompts = [chat.prompt_ids(lm.tokenizer, with_shots(example.prompt, shots[example.dataset])) for example in examples]
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), examples[i].id))
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    groups: dict[str | None, list[int]] = {}
+    for i in order:
+        groups.setdefault(_schema_of(examples[i], schemas), []).append(i)
+    choose = {name: constraint.json_only(lm, schema) for name, schema in schemas.items()}
+    batches = [
+        (name, group[start : start + batch_size])
+        for name, group in groups.items()
+        for start in range(0, len(group), batch_size)
+    ]
     answers: dict[int, decoding.Completion] = {}
-    for batch in track(batches, system):
-        texts = decoding.greedy(lm, [prompts[i] for i in batch], max_new_tokens)
+    for name, batch in track(batches, system):
+        asked = [prompts[i] for i in batch]
+        texts = decoding.generate(lm, asked, max_new_tokens, decoding.likeliest if name is None else choose[name])
         answers.update(zip(batch, texts, strict=True))
     scored = references(lm, examples[:likelihood_rows], prompts, batch_size)
     thinking = {i for i, example in enumerate(examples) if example.messages[-1].reasoning}
@@ -69,6 +81,11 @@ def predict(
         )
         for i, example in enumerate(examples)
     ]
+
+
+def _schema_of(example: Example, schemas: Mapping[str, Any]) -> str | None:
+    """Return the data set whose schema the answer has, None for a free text."""
+    return example.dataset if example.kind == "extraction" and example.dataset in schemas else None
 
 
 def _apart(text: str, marks: thoughts.Marks) -> dict[str, str]:

@@ -136,6 +136,14 @@ def test_value_that_only_the_user_knows_is_required(option: str, key: str) -> No
         compose.composed(option, "synthesis=none")
 
 
+def test_configurations_of_the_plans_benchmark_compose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(compose.ROOT / "bench")
+    import plans
+
+    for settings in plans.CONFIGURATIONS.values():
+        compose.composed(*settings)
+
+
 def test_params_yaml_has_exactly_the_keys_of_conf() -> None:
     shown = subprocess.run(["git", "show", "HEAD:params.yaml"], cwd=compose.ROOT, check=True, capture_output=True)
     committed = params.parse(shown.stdout, "params.yaml")

@@ -107,3 +107,14 @@ def test_references_of_some_and_choices_of_all_are_scored(tuned_fp32, tokenizer,
     assert found[0].reference_tokens == len("reference") + 1  # one token per byte, and the end token
     assert [len(row.choice_logprobs) for row in found] == [0, 0, 0, 3]
     assert found[3].choice_tokens == (9, 5, 1)
+
+
+def test_only_rows_of_extraction_are_kept_to_their_schema(tuned_fp32, tokenizer, examples):
+    """A random model writes anything; the other rows answer as they do without a schema."""
+    asked = [row.model_copy(update={"id": "", "kind": "extraction"}) for row in examples[:3]]
+    schema = {"type": "object", "properties": {"field": {"type": "string"}}, "required": ["field"]}
+    limits = {"batch_size": BATCH, "max_new_tokens": NEW_TOKENS, "likelihood_rows": 0, "schemas": {"": schema}}
+    lm = LanguageModel(tuned_fp32, tokenizer)
+    found = answers.predict(lm, [*asked, *examples[3:]], {"": ()}, "base_0shot", **limits)
+    assert all('{"field":"'.startswith("".join(row.text.split())[:NEW_TOKENS]) for row in found[:3])
+    assert [row.text for row in found[3:]] == [row.text for row in answered(tuned_fp32, tokenizer, examples[3:])]

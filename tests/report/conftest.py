@@ -97,7 +97,7 @@ class Inputs:
             seed=1,
             seeds=list(seeds),
             synthesis=SimpleNamespace(methods=list(methods)),
-            predict=SimpleNamespace(split="test", shots=[0, 3], passage=False),
+            predict=SimpleNamespace(split="test", shots=[0, 3], passage=False, constrain="none"),
             data=MEDICAL.data.model_copy(update={"notice": "Not medical advice."}),
             **{section: getattr(MEDICAL, section) for section in report.TRAINED_WITH},
             report=SimpleNamespace(

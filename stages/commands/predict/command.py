@@ -11,17 +11,17 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from stages import locks, params
 from stages.commands.predict import answers, texts
 from stages.commands.predict.texts import Asked
 from stages.errors import DataError
-from stages.files import file_hash, lines, unchanged
+from stages.files import file_hash, lines, read_json, unchanged
 from stages.models import stored
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import ComplaintsData, Data, Params, RowsData
-from stages.records import Example, Message, Task, content_hash, read
+from stages.records import Message, Task, content_hash
 from stages.terminal import visible
 from stages.text import chat, thoughts
 from stages.text.prompts import SHOTS, question, shots_of, with_shots
@@ -29,7 +29,7 @@ from stages.text.prompts import SHOTS, question, shots_of, with_shots
 if TYPE_CHECKING:
     from stages.generation.decoding import Completion
 
-TRAIN = Path("data/formatted/train.jsonl")
+SCHEMAS = Path("data/formatted/schemas.json")
 
 
 class System(NamedTuple):
@@ -72,7 +72,7 @@ def answer(
             _print_unread(source, _checkable(source, p, made), p)  # raises before anything is loaded
             if target != "-":
                 lock.enter_context(locks.exclusive(Path(target)))
-            with unchanged(SHOTS, TRAIN, *filter(None, folders.values())):
+            with unchanged(SHOTS, SCHEMAS, *filter(None, folders.values())):
                 fingerprint, answering = _fingerprint(source, folders, p, how), _opened(folders, p, how)
         for asked in _checkable(source, p, made):  # a text that is too long is refused before the first answer
             for system in answering.values():
@@ -196,17 +196,16 @@ def _opened(adapters: dict[str, Path | None], p: Params, how: How) -> dict[str, 
 
         if not how.constrained:
             return System(prompts, lambda batch: greedy(lm, batch, limit), marks)
-        choose = json_only(lm, _references())
+        choose = json_only(lm, _schema())
         return System(prompts, lambda batch: generate(lm, batch, limit, choose), marks)
 
     return {name: opened(name, adapter) for name, adapter in adapters.items()}
 
 
-def _references() -> Iterator[str]:
-    """Yield the right answers of the training rows that are objects; none if `format` has not run here."""
-    for example in read(TRAIN, Example) if TRAIN.is_file() else ():
-        if example.kind == "extraction":
-            yield example.reference
+def _schema() -> dict[str, Any]:
+    """Return the schema of the answers in the training rows; of any object if `format` has not run here."""
+    schemas = read_json(SCHEMAS) if SCHEMAS.is_file() else {}
+    return dict(next(iter(schemas.values()), {"type": "object"}))
 
 
 def _thinking(messages: Sequence[Message]) -> list[Message]:
@@ -249,6 +248,6 @@ def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params, how: 
         name: [file_hash(path) for path in (sorted(folder.iterdir()) if folder else [SHOTS]) if path.is_file()]
         for name, folder in adapters.items()
     }
-    fields = file_hash(TRAIN) if how.constrained and TRAIN.is_file() else ""
+    fields = file_hash(SCHEMAS) if how.constrained and SCHEMAS.is_file() else ""
     options = [texts.columns(p.data).read, p.data.model_dump(), p.predict.batch_size, p.predict.max_new_tokens, *how, fields]
     return content_hash([given, weights, file_hash(MANIFEST), *options])[:12]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import files, locks, params, records
+from stages import files, locks, params
 from stages.commands.predict import answers
 from stages.commands.predict import command as predict
 from stages.errors import DataError
@@ -382,14 +382,14 @@ def test_a_bad_last_line_is_found_before_the_first_answer(tuned, greedy, bad):
     assert greedy["rows"] == 0
 
 
-def example(kind: str, reference: str) -> records.Example:
-    return records.Example(kind=kind, messages=(records.Message(role="assistant", content=reference),), source="s")
+def write_schema(fields: dict) -> None:
+    schema = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+    files.write_json(Path("data/formatted/schemas.json"), {"": schema})
 
 
 def test_objects_have_the_fields_of_the_training_rows(tuned):
-    Path("data/formatted").mkdir(parents=True, exist_ok=True)
-    replayed = example("text", "An answer of the base model.")
-    records.write(Path("data/formatted/train.jsonl"), [example("extraction", '{"nam": "Ann", "tags": ["x"]}'), replayed])
+    fields = {"nam": {"type": ["string", "null"]}, "tags": {"type": ["array", "null"]}}
+    write_schema(fields)
     for name, how in (("default", {}), ("json", {"constrain": "json"})):
         predict.answer(lines_to("texts.txt", *TEXTS), f"{name}.jsonl", ["tuned"], **how)
         starts = {"".join(row["prediction"].split())[:5] for row in rows_of(f"{name}.jsonl")}
@@ -397,9 +397,7 @@ def test_objects_have_the_fields_of_the_training_rows(tuned):
 
 
 def test_constrained_answers_of_other_fields_are_not_resumed(tuned, monkeypatch):
-    source, rows = lines_to("texts.txt", *TEXTS), Path("data/formatted/train.jsonl")
-    rows.parent.mkdir(parents=True, exist_ok=True)
-    asked = Counter()
+    source, asked = lines_to("texts.txt", *TEXTS), Counter()
 
     def generate(lm, prompts, *_):
         asked.update(rows=len(prompts))
@@ -409,7 +407,7 @@ def test_constrained_answers_of_other_fields_are_not_resumed(tuned, monkeypatch)
 
     monkeypatch.setattr(decoding, "generate", generate)
     for field in "ab":
-        records.write(rows, [example("extraction", json.dumps({field: 1}))])
+        write_schema({field: {"type": "number"}})
         asked.clear()
         with pytest.raises(KeyboardInterrupt):  # all rows are asked for again
             predict.answer(source, "out.jsonl", ["tuned"])

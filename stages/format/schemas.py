@@ -1,0 +1,54 @@
+"""The JSON Schema of the answers of an extraction task, to which `predict.constrain` keeps answers."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from stages.errors import DataError
+from stages.records import Example
+
+TYPES = {str: "string", bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
+
+
+class Fields:
+    """The fields of the references seen so far, in their order, with the types of their values."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.seen = Counter[str]()
+        self.types = defaultdict[str, set[str]](set)
+
+    def add(self, record: dict[str, Any]) -> None:
+        self.rows += 1
+        self.seen.update(record.keys())
+        for key, value in record.items():
+            self.types[key] |= {TYPES[type(value)]} if value is not None else set()
+
+    def schema(self) -> dict[str, Any]:
+        """Return the schema of objects with these fields; those that all references have are required.
+
+        A field may be null, or have a value of a type that it has in some reference.
+        """
+        fields = {key: {"type": [*sorted(types or {"string"}), "null"]} for key, types in self.types.items()}
+        required = [key for key in fields if self.seen[key] == self.rows]
+        return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}
+
+
+def schemas(examples: Iterable[Example]) -> dict[str, dict[str, Any]]:
+    """Return a schema for the references of each data set whose answers are JSON objects; "" is the only one of no mixture."""
+    found = defaultdict[str, Fields](Fields)
+    for example in examples:
+        if example.kind == "extraction":
+            found[example.dataset].add(json.loads(example.reference))
+    return {dataset: fields.schema() for dataset, fields in found.items()}
+
+
+def require(constrain: str, found: dict[str, dict[str, Any]], examples: Iterable[Example]) -> None:
+    """Raise DataError if answers are to be kept to JSON objects, and none is one or thoughts precede them."""
+    if constrain == "none":
+        return
+    if not found:
+        raise DataError("predict.constrain = json: no answer of the training rows is a JSON object; set it to none")
+    if any(example.kind == "extraction" and example.messages[-1].reasoning for example in examples):
+        raise DataError("predict.constrain = json: thoughts precede the answers, and thoughts are not JSON; set it to none")
