@@ -13,10 +13,22 @@ from itertools import islice
 
 from stages.errors import DataError
 from stages.records import Document, Task
+from stages.text.passages import is_cjk
 
 FIELDS = ("name", "address", "email", "question")
 SEGMENT = re.compile(r"\[\[(.*?)(?:\|\|(.*?))?\]\]")
 PLACEHOLDER = re.compile(r"\{(name|address|email|other_email|question)\}")
+MASH = (
+    "阿斯顿发",
+    "手动阀",
+    "撒旦",
+    "水电费",
+    "大师傅",
+    "发生",
+    "阿三",
+    "是的",
+    "啊",
+)  # what an input method makes of asdf, sdf, sd, …
 TRIES = 1000  # people drawn until one has letters outside ASCII
 
 
@@ -88,13 +100,13 @@ def compose(
             "name": person.name,
             "address": person.address,
             "email": person.email,
-            "question": body.text,
+            "question": mashed(body.text, rng) if noisy[i] and is_cjk(body.text) else body.text,
             "other_email": other.email if second[i] else None,
         }
         if missing[i]:
             values[rng.choice(FIELDS[:3])] = None
         text = fill(layout.text, values)
-        if noisy[i]:
+        if noisy[i] and not is_cjk(body.text):
             text = add_noise(text, rng)
         hard = {"missing": missing[i], "second_email": second[i], "noise": noisy[i], "accents": accents[i]}
         features = [name for name, on in hard.items() if on]
@@ -133,6 +145,13 @@ def add_noise(text: str, rng: random.Random) -> str:
     spaced = "".join(char * rng.choice((2, 2, 3)) if char == " " and rng.random() < 0.15 else char for char in text)
     mash = "".join(rng.choice("asdfghjkl;qwertyuiop") for _ in range(rng.randint(5, 14)))
     return f"{spaced}{rng.choice((' ', chr(10)))}{mash}"
+
+
+def mashed(text: str, rng: random.Random) -> str:
+    """Insert a run of random Chinese characters after a punctuation mark; like the rest of the body, it is to be extracted."""
+    ends = [match.end() for match in re.finditer("[，。！？；,.!?;]", text)] or [len(text)]
+    place, mash = rng.choice(ends), "".join(rng.choice(MASH) for _ in range(rng.randint(2, 5)))
+    return text[:place] + mash + text[place:]
 
 
 def _people(locale: str, seed: int) -> Iterator[Person]:

@@ -292,6 +292,23 @@ def test_missing_value_removes_its_segment_and_blank_line(layout: str, missing: 
     assert complaints.fill(layout, {**VALUES, missing: None}) == text
 
 
+def test_chinese_keystrokes_lie_inside_the_question() -> None:
+    text = "你们的快递晚到三天，包装也破了。请退款！"
+    for seed in range(50):
+        mashed = complaints.mashed(text, random.Random(seed))
+        assert len(mashed) - len(text) >= 2
+        assert [char for char in mashed if char in "，。！"] == ["，", "。", "！"]
+        assert re.sub("(?<=[，。！])[^，。！]*?(?=包装也破了|请退款|$)", "", mashed) == text
+    bodies, layouts = (
+        [Document(text=text, kind="body", source="b")],
+        [Document(text="[[{name}]]：{question}", kind="email", source="l")],
+    )
+    rows = complaints.compose(bodies, layouts, 10, ("zh_CN",), Mix(0, 0, 0.5, 0), "", None, 1)
+    changed = [row for row in rows if json.loads(row.output)["question"] != text]
+    assert len(changed) == sum("noise" in row.slices for row in rows) == 5
+    assert all(json.loads(row.output)["question"] in row.input for row in rows)
+
+
 def test_noise_changes_only_spaces_and_the_end() -> None:
     spaced = 0
     for seed in range(50):
