@@ -24,6 +24,13 @@ class Step(Figures):
     count: int
 
 
+class Round(Figures):
+    """How many answers a round of requests got, and how many texts of them were kept."""
+
+    asked: int
+    kept: int
+
+
 class Rejected(Figures):
     """How many candidates a filter rejected, and the first of them."""
 
@@ -46,6 +53,7 @@ class MethodFigures(TypedDict, total=False):
 
     ended_by: str
     rounds: int
+    by_round: list[Round]
     instances: list[Step]
     facts: int
     facts_asked: int

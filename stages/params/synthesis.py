@@ -111,14 +111,16 @@ class Budget(Section):
 
 
 class ComplaintInstruct(Section):
-    """Self-Instruct (Wang et al. 2023, arXiv:2212.10560) in its complaint form: new bodies from sampled demonstrations.
+    """Self-Instruct (Wang et al. 2023, arXiv:2212.10560) in its complaint form: new bodies from a growing pool of bodies.
 
     Here and below, `filters` run in this order; filters that are not named are off.
     """
 
     form: Literal["complaints"]
     calls: Positive
-    demonstrations: Positive
+    requests: Positive
+    human: Positive
+    machine: Count
     min_words: Positive
     max_words: Positive
     max_rouge_l: Fraction

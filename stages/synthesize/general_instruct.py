@@ -9,10 +9,10 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from stages.errors import DataError
-from stages.params import GeneralInstruct, Sampling
+from stages.params import GeneralInstruct, Sampling, SelfInstruct
 from stages.records import Call, Document, Message, Rejection
 from stages.synthesize import diversity, filters, instances
 from stages.synthesize.made import Inputs, Made, steps
@@ -20,6 +20,9 @@ from stages.teachers.answers import unfinished
 from stages.teachers.teacher import Ask, Teacher, template
 
 ITEM = re.compile(r"(?:^|\n)[ \t]*(\d{1,9})[ \t]?[.)．、）][ \t]*")
+
+
+T = TypeVar("T")
 
 
 class Shown(NamedTuple):
@@ -55,7 +58,7 @@ def run(inputs: Inputs, teacher: Teacher, options: GeneralInstruct, seed: int) -
     while is_whole and len(made.kept) < options.target and idle < options.patience:
         known = len(made.kept)
         machine = [Shown(document.id, document.text) for document in made.kept]
-        shown = [_sampled(human, machine, options, rng) for _ in range(options.requests)]
+        shown = [sampled(human, machine, options, rng) for _ in range(options.requests)]
         calls = teacher.answer(_list_asks(shown, rounds * options.requests, options.instruction_sampling))
         if not any(calls):
             is_whole = False
@@ -75,10 +78,10 @@ def run(inputs: Inputs, teacher: Teacher, options: GeneralInstruct, seed: int) -
     return made
 
 
-def _sampled(human: Sequence[Shown], machine: Sequence[Shown], options: GeneralInstruct, rng: random.Random) -> list[Shown]:
-    """Sample and shuffle demonstrations; human ones replace missing machine-made ones."""
+def sampled(human: Sequence[T], machine: Sequence[T], options: SelfInstruct, rng: random.Random) -> list[T]:
+    """Sample and shuffle demonstrations; human ones replace missing machine-made ones, as far as there are any."""
     chosen = rng.sample(machine, min(options.machine, len(machine)))
-    chosen += rng.sample(human, options.human + options.machine - len(chosen))
+    chosen += rng.sample(human, min(options.human + options.machine - len(chosen), len(human)))
     return rng.sample(chosen, len(chosen))
 
 

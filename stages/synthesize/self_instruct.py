@@ -1,7 +1,8 @@
 """Self-Instruct for complaints: the teacher continues a list of complaints, and those that pass the filters become bodies.
 
-Each prompt shows bodies sampled from the authored ones as earlier turns of a chat, so that the next turn is one more body.
-The kept bodies are composed into rows with the authored training layouts, like authored bodies.
+Each prompt shows bodies as earlier turns of a chat, so that the next turn is one more body. The pool grows as published (Wang
+et al. 2023, arXiv:2212.10560): what a round keeps is shown in later rounds, next to authored bodies. The kept bodies are
+composed into rows with the authored training layouts, like authored bodies.
 """
 
 import random
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stages.errors import DataError
+from stages.figures import Round
 from stages.params import ComplaintInstruct, ComplaintsData, GeneralInstruct, SelfInstruct
 from stages.records import Call, Document, Message, Rejection
 from stages.synthesize import diversity, filters, general_instruct
@@ -27,11 +29,22 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfInstruct, seed: int) -> M
     data = inputs.data
     if not bodies or not layouts or not isinstance(data, ComplaintsData):
         raise DataError("synthesis.methods: self_instruct needs authored complaint bodies and layouts; use synthesis=none")
-    rng = random.Random(seed)
-    shown = [rng.sample(bodies, min(options.demonstrations, len(bodies))) for _ in range(options.calls)]
-    calls = teacher.answer([Ask(prompt(demonstrations), options.sampling) for demonstrations in shown])
-    made = _filtered(calls, shown, bodies, options)
-    made.figures = diversity.figures([document.text for document in made.kept], [body.text for body in bodies])
+    rng, made, rounds = random.Random(seed), Made(filters=options.filters), list[Round]()
+    novelty = filters.Novelty([body.text for body in bodies], options.max_rouge_l)
+    for first in range(0, options.calls, options.requests):  # also where the budget is spent: a plan counts all requests
+        known, numbers = len(made.kept), range(first, min(first + options.requests, options.calls))
+        shown = [general_instruct.sampled(bodies, made.kept, options, rng) for _ in numbers]
+        calls = teacher.answer(
+            [Ask(prompt(some), options.sampling, number) for number, some in zip(numbers, shown, strict=True)]
+        )
+        _extend(made, calls, shown, novelty, options)
+        if answered := sum(call is not None for call in calls):
+            rounds.append(Round(asked=answered, kept=len(made.kept) - known))
+    made.figures = {
+        "rounds": len(rounds),
+        "by_round": rounds,
+        **diversity.figures([document.text for document in made.kept], [body.text for body in bodies]),
+    }
     if made.kept:
         mix = Mix(data.missing, data.second_email, data.noise, data.accents.train).times(data.train_hard)
         locales = (data.locale, *data.accents.locales)
@@ -48,11 +61,14 @@ def prompt(demonstrations: Sequence[Document]) -> tuple[Message, ...]:
     return (*turns, ask)
 
 
-def _filtered(
-    calls: Sequence[Call | None], shown: Sequence[Sequence[Document]], bodies: Sequence[Document], options: ComplaintInstruct
-) -> Made:
-    made = Made(filters=options.filters)
-    novelty = filters.Novelty([body.text for body in bodies], options.max_rouge_l)
+def _extend(
+    made: Made,
+    calls: Sequence[Call | None],
+    shown: Sequence[Sequence[Document]],
+    novelty: filters.Novelty,
+    options: ComplaintInstruct,
+) -> None:
+    """Add the answers of a round to those kept or rejected; the parents of a kept one are its call and what it was shown."""
     for call, demonstrations in zip(calls, shown, strict=True):
         if call is None:  # the budget ended before it
             continue
@@ -64,7 +80,6 @@ def _filtered(
             novelty.add(text)
             parents = (call.id, *(document.id for document in demonstrations))
             made.kept.append(Document(text=text, kind="body", source="self_instruct", parents=parents))
-    return made
 
 
 def _rejected_by(text: str, lost: str | None, options: ComplaintInstruct, novelty: filters.Novelty) -> tuple[str, str] | None:

@@ -171,6 +171,7 @@ def test_figures_of_a_funnel_are_shown_and_counted(inputs: Any, run: Any) -> Non
     coverage = {"fees.md": {"passages": 4, "covered": 3}, "cards.md": {"passages": 2, "covered": 0}}
     counts = {"passages": 6, "passages_covered": 3, "documents": 2, "documents_covered": 1}
     funnel["figures"] |= {**counts, "coverage": coverage, "pairs": {"rules": 5, "teacher": 2}}
+    funnel["figures"] |= {"rounds": 2, "by_round": [{"asked": 32, "kept": 12}, {"asked": 16, "kept": 8}]}
     funnel["figures"] |= {"facts": 30, "facts_asked": 28, "rows_by_form": {"open": 12, "yes_no": 8}}
     inputs.json("data/synthetic/self_instruct/funnel.json", funnel)
     folder = run(inputs)
@@ -178,13 +179,16 @@ def test_figures_of_a_funnel_are_shown_and_counted(inputs: Any, run: Any) -> Non
     assert "from 1 of 2 documents and 3 of 6 passages; written by rules (5), teacher (2)." in text
     assert "cards.md 2 0" in text
     assert "28 of 30 facts have a question: open (12), yes no (8)." in text
+    assert "Kept by round: 12 of 32, 8 of 16." in text
     assert "41.0&#8239;% of all words" in text
     counted = json.loads((folder / "details.json").read_text())["synthesis"]["self_instruct"]
     assert counted["generated"] == 64
     assert counted["kept"] == counted["rows"] == 20
     assert counted["distinct_2"] == 0.83
     assert counted["documents_covered"] == 1
+    assert counted["rounds"] == 2
     assert "coverage" not in counted
+    assert "by_round" not in counted
 
 
 def test_rows_by_form_are_shown_without_facts(inputs: Any, run: Any) -> None:

@@ -1,4 +1,4 @@
-"""Self-Instruct for complaints with a scripted teacher, and the funnel that counts its candidates."""
+"""Self-Instruct for complaints with a scripted teacher: its growing pool, its filters, and the funnel that counts both."""
 
 from collections.abc import Sequence
 from itertools import cycle, pairwise
@@ -7,15 +7,21 @@ from typing import Any
 
 import pytest
 
+from stages import lineage, records
+from stages.commands.plan.requests import Planned
 from stages.errors import DataError
 from stages.fetch import authored
+from stages.figures import Round
 from stages.params import Accents, ComplaintInstruct, ComplaintsData, Sampling, Splits
-from stages.records import Document
+from stages.records import Call, Document
 from stages.synthesize import filters, self_instruct
 from stages.synthesize.made import Inputs, Made, Step, funnel
+from stages.teachers.teacher import Teacher
+from tests.fixtures.asking import FREE
 from tests.fixtures.scripted import Scripted
 
 BODIES, LAYOUTS = authored.documents(Path(__file__).parents[2] / "data/authored/complaints", "train")
+AUTHORED = {body.text for body in BODIES}
 FILTERS = ["finished", "length", "leftovers", "repetition", "novelty"]
 GOOD = (
     "The kettle I ordered whistles even when nobody has filled it with water.",
@@ -34,24 +40,38 @@ def inputs(seeds: Sequence[Document], data: ComplaintsData | None) -> Inputs:
     return Inputs(seeds=seeds, pool=[], documents=[], facts=[], data=data)  # type: ignore[arg-type]
 
 
-def run(answers: Sequence[tuple[str, bool]], calls: int, rows: int = 5, seed: int = 1) -> tuple[Made, Scripted]:
-    options = options_for(calls=calls, demonstrations=3, min_words=8, max_words=60, rows=rows)
-    data = ComplaintsData(
-        kind="complaints",
-        path="unused",
-        locale="en_US",
-        system="Extract.",
-        indent=None,
-        rows=Splits(train=1, valid=1, test=1),
-        missing=0.2,
-        second_email=0.2,
-        noise=0.2,
-        accents=Accents(locales=["es_ES"], train=0.0, valid=0.0, test=0.0),
-        train_hard=1.0,
-    )
+DATA = ComplaintsData(
+    kind="complaints",
+    path="unused",
+    locale="en_US",
+    system="Extract.",
+    indent=None,
+    rows=Splits(train=1, valid=1, test=1),
+    missing=0.2,
+    second_email=0.2,
+    noise=0.2,
+    accents=Accents(locales=["es_ES"], train=0.0, valid=0.0, test=0.0),
+    train_hard=1.0,
+)
+
+
+def scripted(answers: Sequence[tuple[str, bool]]) -> Scripted:
     replies = cycle(answers)
-    teacher = Scripted(lambda _: next(replies))
-    return self_instruct.run(inputs([*BODIES, *LAYOUTS], data), teacher, options, seed), teacher  # type: ignore[arg-type]
+    return Scripted(lambda _: next(replies))
+
+
+def made_by(teacher: Any, calls: int, requests: int = 96, rows: int = 5, seed: int = 1) -> Made:
+    options = options_for(calls=calls, requests=requests, human=2, machine=1, min_words=8, max_words=60, rows=rows)
+    return self_instruct.run(inputs([*BODIES, *LAYOUTS], DATA), teacher, options, seed)
+
+
+def run(answers: Sequence[tuple[str, bool]], calls: int, **given: int) -> tuple[Made, Scripted]:
+    teacher = scripted(answers)
+    return made_by(teacher, calls, **given), teacher
+
+
+def demonstrations(call: Call) -> set[str]:
+    return {message.content for message in call.messages if message.role == "assistant"}
 
 
 MIXED = [
@@ -134,7 +154,7 @@ def test_rejected_body_names_the_fault_of_the_reply(answer: tuple[str, bool], fi
 
 
 def test_empty_body_never_passes() -> None:
-    options = options_for(calls=1, demonstrations=3, min_words=1, max_words=60, rows=1, filters=["leftovers"])
+    options = options_for(calls=1, requests=1, human=2, machine=1, min_words=1, max_words=60, rows=1, filters=["leftovers"])
     assert self_instruct._rejected_by("", "is empty", options, filters.Novelty([], 0.7)) == ("finished", "is empty")
 
 
@@ -150,12 +170,69 @@ def test_funnel_without_calls_counts_zero() -> None:
 
 def test_the_teacher_is_shown_train_bodies_as_turns_of_its_own() -> None:
     _, teacher = run([(GOOD[0], True)], calls=8)
-    shown = {body.text for body in BODIES}
     for call in teacher.calls:
         assert [message.role for message in call.messages] == ["system", *["user", "assistant"] * 3, "user"]
-        answered = [message.content for message in call.messages if message.role == "assistant"]
-        assert len(set(answered) & shown) == 3
+        assert len(demonstrations(call) & AUTHORED) == 3
     assert len({call.messages for call in teacher.calls}) == 8
+
+
+def test_later_rounds_show_bodies_kept_in_earlier_ones() -> None:
+    made, teacher = run([(text, True) for text in GOOD], calls=4, requests=2)
+    shown = [demonstrations(call) for call in teacher.calls]
+    assert [len(some & AUTHORED) for some in shown] == [3, 3, 2, 2]
+    assert all(len(some & set(GOOD[:2])) == 1 for some in shown[2:])
+    assert made.figures["by_round"] == [Round(asked=2, kept=2), Round(asked=2, kept=1)]
+
+
+def test_authored_bodies_replace_missing_kept_ones() -> None:
+    _, teacher = run([("Too short.", True)], calls=4, requests=2)
+    assert [len(demonstrations(call) & AUTHORED) for call in teacher.calls] == [3] * 4
+
+
+def test_trace_shows_machine_made_demonstrations(tmp_path: Path) -> None:
+    made, teacher = run([(text, True) for text in GOOD], calls=3, requests=1, rows=3)
+    for name, found in (("kept", made.kept), ("tasks", made.tasks), ("calls", teacher.calls)):
+        records.write(tmp_path / "synthetic/self_instruct" / f"{name}.jsonl", found)
+    records.write(tmp_path / "raw/seeds.jsonl", [*BODIES, *LAYOUTS])
+    row = next(task for task in made.tasks if task.parents[0] == made.kept[2].id)
+    lines = list(lineage.trace(row.id, tmp_path))
+    assert [line for line in lines if "not in this run's files" in line] == []
+    assert any(f"text: {text}" in line for text in GOOD[:2] for line in lines)
+
+
+def test_killed_round_asks_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replies = [*GOOD, *(f"{text} Really, {text}" for text in GOOD)]
+
+    def interrupted(_: str) -> str:
+        if len(backend.asks) == 3:
+            raise KeyboardInterrupt
+        return replies[len(backend.asks)]
+
+    backend = Scripted(interrupted)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        made_by(Teacher(backend, FREE, seed=1), calls=6, requests=2)
+    resumed = Teacher(scripted([(text, True) for text in replies[3:]]), FREE, seed=1)
+    made = made_by(resumed, calls=6, requests=2)
+    assert (len(resumed.calls), resumed.asked) == (6, 3)
+    assert made.kept == run([(text, True) for text in replies], calls=6, requests=2)[0].kept
+
+
+def test_spent_budget_ends_between_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    teacher = Teacher(scripted([(text, True) for text in GOOD]), FREE.model_copy(update={"max_calls": 2}), seed=1)
+    made = made_by(teacher, calls=6, requests=2)
+    assert (len(teacher.calls), teacher.spent) == (2, "synthesis.budget.max_calls = 2")
+    assert made.figures["by_round"] == [Round(asked=2, kept=2)]
+
+
+def test_plan_counts_the_requests_of_all_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    backend = scripted([(text, True) for text in GOOD])
+    made_by(Teacher(backend, FREE, seed=1), calls=2, requests=2)
+    planned = Planned(backend, FREE, seed=1)
+    made_by(planned, calls=6, requests=2)
+    assert (planned.figures().answered, planned.figures().now) == (2, 4)
 
 
 def test_what_is_asked_depends_on_the_seed_alone() -> None:
@@ -170,6 +247,6 @@ def test_braces_in_a_demonstration_are_text_not_template() -> None:
 
 @pytest.mark.parametrize("seeds", [[], BODIES, LAYOUTS], ids=["nothing", "no layouts", "no bodies"])
 def test_missing_bodies_or_layouts_name_the_option(seeds: list[Document]) -> None:
-    options = options_for(calls=1, demonstrations=1, min_words=1, max_words=2, rows=1)
+    options = options_for(calls=1, requests=1, human=1, machine=0, min_words=1, max_words=2, rows=1)
     with pytest.raises(DataError, match="synthesis=none"):
         self_instruct.run(inputs(seeds, None), Scripted(str), options, 1)  # type: ignore[arg-type]
