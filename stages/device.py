@@ -31,6 +31,7 @@ def name(runtime: Runtime) -> str:
 def prepare(runtime: Runtime) -> None:
     """Fix the thread count and, on a GPU, choose deterministic kernels; call this before anything is computed."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("FLASH_ATTENTION_DETERMINISTIC", "1")
     _keep_freed_memory()
     torch.set_num_threads(runtime.threads)
     if kind(runtime) == "cuda":

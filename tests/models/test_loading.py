@@ -20,17 +20,46 @@ def test_input_of_the_head_is_contiguous(weights):
     torch.testing.assert_close(cut, model(input_ids=ids).logits[:, -2:])
 
 
-@pytest.mark.parametrize(("device", "faster"), [("cpu", "eager"), ("cuda", "sdpa")])
-def test_attention_auto_is_the_faster_one_of_the_device(monkeypatch, tmp_path, device, faster):
-    class Asked(Exception):
-        """Stands in for a model, which this machine may have no device for."""
+class Model:
+    """Stands in for a model, which this machine may have no device for."""
 
-    def model(_, **how):
-        raise Asked(how["attn_implementation"])
+    _supports_flash_attn = True
 
+    def __init__(self, _, attn_implementation, **__):
+        self.attention = attn_implementation
+
+    def set_attn_implementation(self, name):
+        self.attention = name
+
+    def modules(self):
+        return []
+
+    def get_output_embeddings(self):
+        return None
+
+    def eval(self):
+        return self
+
+
+class WithoutFlash(Model):
+    _supports_flash_attn = False
+
+
+@pytest.mark.parametrize(
+    ("device", "installed", "precision", "model", "faster"),
+    [
+        ("cpu", True, "bf16", Model, "eager"),
+        ("cuda", False, "bf16", Model, "sdpa"),
+        ("cuda", True, "bf16", Model, "flash_attention_2"),
+        ("cuda", True, "fp32", Model, "sdpa"),
+        ("cuda", True, "bf16", WithoutFlash, "sdpa"),
+    ],
+)
+def test_attention_auto_is_the_fastest_available(monkeypatch, tmp_path, device, installed, precision, model, faster):
+    monkeypatch.setattr(loading, "is_flash_attn_2_available", lambda: installed)
     monkeypatch.setattr(loading.pretrained, "model", model)
-    with pytest.raises(Asked, match=f"^{faster}$"):
-        loading.load_base(tmp_path, device, attention="auto")
+    assert loading.load_base(tmp_path, device, precision=precision, attention="auto").attention == faster
+    assert loading.load_base(tmp_path, device).attention == "sdpa"  # as predictions load it
 
 
 def test_gemma_template_puts_the_system_prompt_first(weights):

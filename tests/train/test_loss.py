@@ -81,6 +81,23 @@ def test_packed_rows_do_not_attend_to_each_other(exact, tokenizer, rows, tmp_pat
     torch.testing.assert_close(packed, plain, rtol=1e-5, atol=1e-6)
 
 
+def test_packed_batch_is_one_row_without_padding(exact, tokenizer, rows, tmp_path):
+    """FlashAttention reads the borders of the rows from cu_seq_lens; the labels are the prepared ones."""
+    import torch
+
+    p, model = exact({"train.packing": True})
+    together = dataset.packed(dataset.tokenised(rows["train"], tokenizer, 2048), tokenizer, 512)
+    batch = next(iter(worker_on(p, model, tokenizer, together, tmp_path).get_train_dataloader()))
+    starts, ends = batch["cu_seq_lens_q"][:-1].tolist(), batch["cu_seq_lens_q"][1:].tolist()
+    rowwise = {
+        (tuple(row["input_ids"]), (-100, *row["labels"][1:])) for row in dataset.tokenised(rows["train"], tokenizer, 2048)
+    }
+    assert "attention_mask" not in batch and batch["input_ids"].shape == (1, ends[-1]) and len(starts) > 1
+    for start, end in zip(starts, ends, strict=True):
+        assert tuple(tuple(batch[name][0, start:end].tolist()) for name in ("input_ids", "labels")) in rowwise
+        assert torch.equal(batch["position_ids"][0, start:end], torch.arange(end - start))
+
+
 def test_prompt_loss_weight_of_one_is_the_loss_of_all_tokens(exact, tokenizer, rows, tmp_path):
     import torch
 
