@@ -12,6 +12,7 @@ from stages.errors import DataError
 from stages.figures import Agreement, Machine, PredictionCost
 from stages.generation import constraint, decoding, likelihoods
 from stages.models.loading import LanguageModel
+from stages.predict import batches
 from stages.records import Example, Message, Prediction
 from stages.text import chat, thoughts
 from stages.text.prompts import with_shots
@@ -44,25 +45,22 @@ def predict(
 ) -> list[Prediction]:
     """Return one prediction per example, in their order; the references of the first `likelihood_rows` are scored.
 
-    `shots` are the example turns in the prompts, by data set. Answers of the data sets in `schemas` are JSON objects of that
-    schema.
+    On a CPU, `batch_size` rows are answered at a time; on a GPU as many as fit. `shots` are the example turns in the prompts,
+    by data set. Answers of the data sets in `schemas` are JSON objects of that schema.
 
     Rows are batched in order of prompt length, those of a schema apart. A row's neighbours in a batch can change its text, so
     every run must form the same batches.
     """
     prompts = [chat.prompt_ids(lm.tokenizer, with_shots(example.prompt, shots[example.dataset])) for example in examples]
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), examples[i].id))
-    groups: dict[str | None, list[int]] = {}
+    groups: dict[str | None, list[tuple[int, int]]] = {}
     for i in order:
-        groups.setdefault(_schema_of(examples[i], schemas), []).append(i)
+        groups.setdefault(_schema_of(examples[i], schemas), []).append((i, len(prompts[i]) + max_new_tokens))
     choose = {name: constraint.json_only(lm, schema) for name, schema in schemas.items()}
-    batches = [
-        (name, group[start : start + batch_size])
-        for name, group in groups.items()
-        for start in range(0, len(group), batch_size)
-    ]
+    limits = batches.limits(lm, batch_size)
+    formed = [(name, batch) for name, widths in groups.items() for batch in batches.split(widths, limits)]
     answers: dict[int, decoding.Completion] = {}
-    for name, batch in track(batches, system):
+    for name, batch in track(formed, system):
         asked = [prompts[i] for i in batch]
         texts = decoding.generate(lm, asked, max_new_tokens, decoding.likeliest if name is None else choose[name])
         answers.update(zip(batch, texts, strict=True))

@@ -50,6 +50,17 @@ def test_batched_answers_equal_single_ones(tuned_fp32, tokenizer, examples):
     assert len({prediction.text for prediction in together}) > len(examples) / 2
 
 
+def test_batches_by_tokens_give_the_same_answers(tuned_fp32, tokenizer, examples, monkeypatch):
+    """As on a GPU; in fp32, where a row's neighbours do not matter."""
+    by_rows = answered(tuned_fp32, tokenizer, examples)
+    sizes, greedy = [], answers.decoding.greedy
+    monkeypatch.setattr(answers.decoding, "greedy", lambda lm, ids, most: sizes.append(len(ids)) or greedy(lm, ids, most))
+    longest = max(prediction.prompt_tokens for prediction in by_rows) + NEW_TOKENS
+    monkeypatch.setattr(answers.batches, "limits", lambda *_: answers.batches.Limits(len(examples), 3 * longest))
+    assert answered(tuned_fp32, tokenizer, examples) == by_rows
+    assert len(set(sizes)) > 1 and sum(sizes) == len(examples)
+
+
 def test_answers_do_not_depend_on_the_order_of_rows(weights, adapter, tokenizer, examples):
     """In bf16, where other neighbours in a batch would give other texts."""
     model = load_tuned(weights, adapter, "cpu")

@@ -122,7 +122,8 @@ def fitting(p: Params, what: str, probe: Probe, free: int) -> str:
 def _advice(p: Params, what: str, problem: str, rows: int) -> str:
     """Return the problem with the options that may solve it; `rows` fit at once."""
     if what != "train":
-        options = [f"predict.batch_size={rows}"] if rows else []
+        size = rows if device.kind(p.runtime) == "cpu" else min(rows, 1)  # a GPU takes as many as fit, or one
+        options = [f"predict.batch_size={size}"] if size else []
     else:
         rows = max((size for size in range(1, rows + 1) if p.train.batch_size % size == 0), default=0)
         options = [f"runtime.micro_batch_size={rows}"] if rows else []

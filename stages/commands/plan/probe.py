@@ -27,8 +27,9 @@ from stages.commands.plan.machine import TOO_LARGE, Probe
 from stages.generation import decoding
 from stages.models.loading import LanguageModel, open_base
 from stages.models.manifest import read_manifest
+from stages.models.memory import cached
 from stages.params import Params, Runtime
-from stages.predict import answers
+from stages.predict import answers, batches
 from stages.records import Example
 from stages.text import chat
 from stages.text.prompts import shots_by_dataset, with_shots
@@ -149,8 +150,10 @@ def predictions(p: Params, system: str, size: int) -> Probe:
     shots = shots_by_dataset(system, examples)
     prompts = {e.id: chat.prompt_ids(lm.tokenizer, with_shots(e.prompt, shots[e.dataset])) for e in examples}
     examples.sort(key=lambda example: (len(prompts[example.id]), example.id))
-    batches, most = _parts(examples, size), p.predict.max_new_tokens
-    middle, longest = batches[(len(batches) - 1) // 2], examples[-size:]
+    most = p.predict.max_new_tokens
+    widths = ((row, len(prompts[e.id]) + most) for row, e in enumerate(examples))
+    formed = [[examples[row] for row in batch] for batch in batches.split(widths, batches.limits(lm, size))]
+    middle, longest = formed[(len(formed) - 1) // 2], examples[-max(map(len, formed[-2:])) :]
     _decoded(lm, [prompts[e.id] for e in middle[:2]], 2)  # the first use of everything costs extra
     first, token = _decoded(lm, [prompts[e.id] for e in middle], 1 + TOKENS)
     _decoded(lm, [prompts[e.id] for e in longest], 2)
@@ -159,7 +162,7 @@ def predictions(p: Params, system: str, size: int) -> Probe:
     scored = _seconds(lambda: answers.references(lm, some, [prompts[e.id] for e in some], size)) / max(1, len(some))
     chosen = _seconds(lambda: [answers.choices(lm, e, prompts[e.id]) for e in middle[:4]]) / len(middle[:4])
     answer = {e.id: len(chat.answer_ids(lm.tokenizer, e.messages)) for e in examples} if system == "tuned" else {}
-    tokens = sum(min(most, max(answer.get(e.id, most) for e in batch)) for batch in batches)
+    tokens = sum(min(most, max(answer.get(e.id, most) for e in batch)) for batch in formed)
     share = sum(map(len, prompts.values())) / sum(len(prompts[e.id]) for e in middle)
     return Probe(
         parameters=read_manifest().parameters,
@@ -167,7 +170,7 @@ def predictions(p: Params, system: str, size: int) -> Probe:
         libraries=libraries,
         weights=sum(weight.nbytes for weight in lm.model.parameters()),
         training=0,
-        peak=memory.peak() + len(longest) * max(0, most - 2) * _bytes_per_token(lm),
+        peak=memory.peak() + len(longest) * max(0, most - 2) * cached(lm.model.config, lm.model.dtype.itemsize),
         rows=len(longest),
         seconds=opened + first * share + token * tokens + scored * len(wanted) + chosen * len(examples),
         units=tokens,
@@ -190,14 +193,6 @@ def _seconds(work: Callable[[], object]) -> float:
     started = time.monotonic()
     work()
     return time.monotonic() - started
-
-
-def _bytes_per_token(lm: LanguageModel) -> int:
-    """Return the bytes that the cache holds of one token of a row: keys and values of every layer."""
-    config = lm.model.config.get_text_config(decoder=True)
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * width * lm.model.dtype.itemsize)
 
 
 def _parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
