@@ -97,11 +97,11 @@ def measure(trainer: str, method: str, shape: str, folder: Path, steps: int, toy
     from stages import device, params
     from stages.models import loading
     from stages.models.loading import LanguageModel
-    from stages.train import adapt, run
+    from stages.train import adapt, micro_batches, run
     from stages.train.arguments import arguments
 
     p = params.check(params.load(Path(__file__).resolve().parents[1] / params.PARAMS))
-    runtime = p.runtime.model_copy(update={"device": "cpu" if toy else "auto"})
+    runtime = p.runtime.model_copy(update={"device": "cpu" if toy else "auto", "micro_batch_size": "auto"})
     device.prepare(runtime)
     kind, data = device.kind(runtime), Dataset.from_list(rows(shape, steps, toy))
     quantization = p.quantization.model_copy(update={"type": METHODS[method]})
@@ -124,6 +124,7 @@ def measure(trainer: str, method: str, shape: str, folder: Path, steps: int, toy
                 torch.cuda.synchronize()
             ends.append(time.monotonic())
 
+    runtime = micro_batches.resolved(runtime, p.train, model, data)
     with tempfile.TemporaryDirectory() as out:
         how = arguments(p.train.model_copy(update={"max_steps": steps}), runtime, 0, Path(out), validate=False)
         how.save_strategy, how.train_sampling_strategy, how.logging_steps = "no", "sequential", 1

@@ -90,7 +90,7 @@ def trained_and_loaded(p: params.Params, manifest: Manifest) -> str:
     weights = sources.ensure(manifest)
     tokenizer = loading.load_tokenizer(weights)
     rows = dataset.tokenised([_row(number) for number in range(8)], tokenizer, 512)
-    steps = run.steps(len(rows), p.train, p.runtime)
+    steps = run.steps(len(rows), p.train)
     base = loading.load_base(weights, "cpu", p.quantization, p.train.precision, p.train.attn_implementation)
     model = adapt.attach(base, p.adapter, p.lora, 1, trainable=p.train.trainable, steps=steps)
     with tempfile.TemporaryDirectory() as folder:

@@ -222,12 +222,16 @@ class SynthesisCost(TeacherCost):
 
 
 class TrainingCost(Figures):
-    """Time and memory of one run; after a resume, of its last part. A CPU has only the first two numbers of memory."""
+    """Time and memory of one run; after a resume, of its last part. A CPU has only the first two numbers of memory.
+
+    Earlier reports lack `micro_batch_size`.
+    """
 
     seconds: float
     train_seconds: float
     tokens_per_second: float
     resumed_at_step: int
+    micro_batch_size: int | None = None
     memory_before_gib: float
     memory_peak_gib: float
     memory_reserved_gib: float | None = None

@@ -20,6 +20,24 @@ def decoded(config: PretrainedConfig, size: int) -> int:
     return cached(config, size) + size * (6 * text.hidden_size + 3 * _inner(text))
 
 
+def trained(config: PretrainedConfig, tokens: int, *, precision: str, checkpointing: bool) -> int:
+    """Return the bytes that a row of `tokens` keeps from its forward pass, and those of its logits.
+
+    Per token and layer in bf16: four fp32 and four bf16 copies of the state around its two norms, twelve tensors as wide as
+    all heads, five as wide as the feed-forward layer; eager attention adds the scores (after Korthikanti et al. 2022,
+    arXiv 2205.05198, with gated layers). Logits are counted at every token, in bf16 and fp32 with their gradients. In fp32
+    everything counts twice. Checkpointing keeps the state before each layer, and the tensors of one layer.
+    """
+    text, width = _decoder(config)
+    heads = text.num_attention_heads
+    layer = 24 * text.hidden_size + 24 * heads * width + 10 * _inner(text)
+    if config._attn_implementation == "eager":
+        layer += 10 * heads * tokens
+    layers = text.num_hidden_layers + (getattr(text, "num_decoder_layers", 0) if config.is_encoder_decoder else 0)
+    kept = layers * 2 * text.hidden_size + layer if checkpointing else layers * layer
+    return int(tokens * (kept + 16 * text.vocab_size) * (1 if precision == "bf16" else 2))
+
+
 def _decoder(config: PretrainedConfig) -> tuple[Any, int]:
     """Return the configuration of the text decoder, and the width of one of its heads."""
     text = config.get_text_config(decoder=True)

@@ -2,10 +2,12 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from stages.params.base import Count, Positive, Section, Text
 from stages.params.synthesis import Price
+
+CPU_ROWS = 4  # of a forward pass, as in conf/runtime/cpu.yaml
 
 
 class Predict(Section):
@@ -61,4 +63,22 @@ class Runtime(Section):
 
     device: Literal["auto", "cpu", "cuda"]
     threads: Positive
-    micro_batch_size: Positive
+    micro_batch_size: Positive | Literal["auto"]
+
+    @field_validator("micro_batch_size", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: object) -> object:
+        """Refuse other values in one line, where a union would make one per member."""
+        if value == "auto" or (type(value) is int and value > 0):
+            return value
+        raise ValueError(f"{value!r} should be an integer greater than 0, or auto")
+
+    def rows(self, batch_size: int) -> int:
+        """Return micro_batch_size; for auto that of a CPU, the largest divisor of `batch_size` up to CPU_ROWS."""
+        size = self.micro_batch_size
+        return size if isinstance(size, int) else divisor(batch_size, CPU_ROWS)
+
+
+def divisor(number: int, at_most: int) -> int:
+    """Return the largest divisor of a number up to `at_most`; 0 if that is below 1."""
+    return max((size for size in range(1, min(number, at_most) + 1) if number % size == 0), default=0)

@@ -45,7 +45,7 @@ class Params(Section):
             mistakes.append(f"predict.shots needs {max(self.predict.shots)}, but format.shots keeps {self.format.shots}")
         if len(set(self.predict.shots)) < len(self.predict.shots):
             mistakes.append("predict.shots must not repeat")
-        if self.train.batch_size % self.runtime.micro_batch_size:
+        if self.train.batch_size % self.runtime.rows(self.train.batch_size):
             mistakes.append(
                 f"train.batch_size = {self.train.batch_size} is not a multiple of "
                 f"runtime.micro_batch_size = {self.runtime.micro_batch_size}"

@@ -16,8 +16,9 @@ def main() -> None:
 
     seed, started = int(sys.argv[1]), time.monotonic()
     p = params.read("format.max_length", "replay.ewc_lambda", "quantization", "lora", "adapter", "train")
-    runtime, manifest = params.runtime(), read_manifest()
-    opened = opening.open_training(p, runtime, manifest, seed)
+    manifest = read_manifest()
+    opened = opening.open_training(p, params.runtime(), manifest, seed)
+    runtime = opened.runtime
     start = Path(p.train.start_from) if p.train.start_from else None
     stored = [path for path in sorted(start.iterdir()) if path.is_file()] if start else []
     unfinished = checkpoints.folder(seed, p, runtime, [*opening.INPUTS, *stored])
@@ -39,6 +40,7 @@ def main() -> None:
             train_seconds=result.train_seconds,
             tokens_per_second=result.tokens_per_second,
             resumed_at_step=result.resumed_at_step,
+            micro_batch_size=runtime.rows(p.train.batch_size),
             **result.memory,
             machine=provenance.machine(runtime),
         )

@@ -17,15 +17,15 @@ TRACKERS = ("swanlab", "tensorboard")  # tested to write offline; the extra `tra
 
 def arguments(options: Train, runtime: Runtime, seed: int, unfinished: Path, validate: bool) -> SFTConfig:
     """Return TRL's arguments; checkpoints are written to `unfinished`."""
-    on_cpu = device.kind(runtime) == "cpu"
+    on_cpu, rows = device.kind(runtime) == "cpu", runtime.rows(options.batch_size)
     return SFTConfig(
         output_dir=str(unfinished),
         seed=seed,
         use_cpu=on_cpu,
         bf16=False,  # compute_loss opens autocast itself; accelerate's would convert the logits, the largest tensor, to fp32
-        per_device_train_batch_size=runtime.micro_batch_size,
-        per_device_eval_batch_size=runtime.micro_batch_size,
-        gradient_accumulation_steps=options.batch_size // runtime.micro_batch_size,
+        per_device_train_batch_size=rows,
+        per_device_eval_batch_size=rows,
+        gradient_accumulation_steps=options.batch_size // rows,
         learning_rate=options.learning_rate,
         num_train_epochs=options.num_train_epochs,
         max_steps=options.max_steps or -1,

@@ -13,7 +13,7 @@ from stages.models.loading import LanguageModel, load_base, open_model
 from stages.models.manifest import MANIFEST, Manifest
 from stages.params import WHOLE, Params, Runtime
 from stages.records import Document, Example
-from stages.train import adapt, dataset, penalties, run
+from stages.train import adapt, dataset, micro_batches, penalties, run
 from stages.train.run import Rows
 
 FORMATTED, DOCUMENTS, REPLAY = Path("data/formatted"), Path("data/raw/documents.jsonl"), Path("data/replay.jsonl")
@@ -22,11 +22,12 @@ INPUTS = [FORMATTED / "train.jsonl", FORMATTED / "valid.jsonl", DOCUMENTS, REPLA
 
 @dataclass(frozen=True)
 class Opened:
-    """`penalty` is added to the loss of a step; None without one."""
+    """`penalty` is added to the loss of a step; None without one. `runtime` has a number as micro_batch_size."""
 
     lm: LanguageModel
     rows: Rows
     penalty: Callable[[], Tensor] | None
+    runtime: Runtime
 
 
 def open_training(p: Params, runtime: Runtime, manifest: Manifest, seed: int) -> Opened:
@@ -41,15 +42,16 @@ def open_training(p: Params, runtime: Runtime, manifest: Manifest, seed: int) ->
 
     base = open_model(runtime, load, manifest)
     rows = _rows(p, base.tokenizer)
-    steps = run.steps(len(rows.train), p.train, runtime)
+    steps = run.steps(len(rows.train), p.train)
     model = adapt.attach(base.model, p.adapter, p.lora, seed, trainable=p.train.trainable, steps=steps, start_from=start)
     lm = LanguageModel(model, base.tokenizer)
+    penalty = None
     if p.adapter.type == "adalora":
-        return Opened(lm, rows, penalties.orthogonality(model, p.adapter.orth_reg_weight))
-    if p.replay.ewc_lambda:
+        penalty = penalties.orthogonality(model, p.adapter.orth_reg_weight)
+    elif p.replay.ewc_lambda:
         general = dataset.tokenised(records.read(REPLAY, Example), lm.tokenizer, p.format.max_length)
-        return Opened(lm, rows, penalties.ewc(model, general, p.replay.ewc_lambda, p.train.precision))
-    return Opened(lm, rows, None)
+        penalty = penalties.ewc(model, general, p.replay.ewc_lambda, p.train.precision)
+    return Opened(lm, rows, penalty, micro_batches.resolved(runtime, p.train, model, rows.train))
 
 
 def _rows(p: Params, tokenizer: PreTrainedTokenizerBase) -> Rows:

@@ -123,11 +123,9 @@ def own_casts(model: PreTrainedModel) -> AbstractContextManager[None]:
     return nullcontext() if peft_type(model) == "IA3" else disable_input_dtype_casting(model)
 
 
-def steps(rows: int, options: Train, runtime: Runtime) -> int:
+def steps(rows: int, options: Train) -> int:
     """Return the optimizer steps of a run, counted as transformers does: an incomplete last batch is a step too."""
-    micro = ceil(rows / runtime.micro_batch_size)
-    epoch = max(1, ceil(micro / (options.batch_size // runtime.micro_batch_size)))
-    return options.max_steps or ceil(options.num_train_epochs * epoch)
+    return options.max_steps or ceil(options.num_train_epochs * max(1, ceil(rows / options.batch_size)))
 
 
 def _is_over(state: TrainerState) -> bool:

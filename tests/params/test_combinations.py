@@ -168,6 +168,7 @@ def test_refused_combinations_are_reported_together() -> None:
         {"lora.target_modules": ["q_proj", "v_proj"]},
         {"lora.dropout": 0},
         {"train.max_steps": 10},
+        {"train.batch_size": 9, "runtime.micro_batch_size": "auto"},
         {"train.start_from": "adapters/pretrained"},
         {"train.objective": "continued_pretraining", "data": DOCUMENTS, **SELF_QA},
         {"replay.ewc_lambda": 1.0},

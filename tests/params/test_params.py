@@ -23,6 +23,8 @@ def test_committed_params_are_valid() -> None:
         ({"lora.r": "abc"}, "lora.r = 'abc': input should be a valid integer"),
         ({"lora.r": -1}, "lora.r = -1: input should be greater than 0"),
         ({"lora.r": True}, "lora.r = True: input should be a valid integer"),
+        ({"runtime.micro_batch_size": 0}, "runtime.micro_batch_size: 0 should be an integer greater than 0, or auto"),
+        ({"runtime.micro_batch_size": "all"}, "runtime.micro_batch_size: 'all' should be an integer greater than 0, or auto"),
         ({"lora": None}, "lora = None: input should be a valid dictionary or instance of Lora"),
         ({"lroa": {"r": 8}}, "lroa = {'r': 8}: unknown key; did you mean lora?"),
         ({"train.learnin_rate": 1e-3}, "train.learnin_rate = 0.001: unknown key; did you mean learning_rate?"),

@@ -87,7 +87,7 @@ def trained(chosen, rows, tmp_path):
         train, valid = (dataset.tokenised(rows[split], tokenizer, 2048) for split in ("train", "valid"))
         if p.train.packing:
             train = dataset.packed(train, tokenizer, 512)
-        steps = run.steps(len(train), p.train, p.runtime)
+        steps = run.steps(len(train), p.train)
         base = loading.load_base(weights, "cpu", p.quantization, p.train.precision, p.train.attn_implementation)
         model = adapt.attach(base, p.adapter, p.lora, 1, trainable=p.train.trainable, steps=steps, start_from=start_from)
         lm, data = LanguageModel(model, tokenizer), run.Rows(train, valid)

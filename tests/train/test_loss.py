@@ -4,7 +4,7 @@ import pytest
 
 from stages.models import loading
 from stages.train import adapt, dataset
-from tests.fixtures.training import stirred, train, training, worker_on
+from tests.fixtures.training import cost, stirred, train, training, worker_on
 
 pytestmark = pytest.mark.model
 
@@ -54,8 +54,9 @@ def test_two_micro_batches_of_two_equal_a_batch_of_four(furnish, tmp_path):
     from safetensors.torch import load_file
 
     common = ["quantization=none", "train.precision=fp32", "train.group_by_length=false", "train.batch_size=4", "lora.r=4"]
-    whole = train(furnish(tmp_path / "whole", *common, "runtime.micro_batch_size=4"))
+    whole = train(furnish(tmp_path / "whole", *common, "runtime.micro_batch_size=auto"))
     halves = train(furnish(tmp_path / "halves", *common, "runtime.micro_batch_size=2"))
+    assert [cost(root)["micro_batch_size"] for root in (whole, halves)] == [4, 2]
     losses = [[entry["loss"] for entry in training(root)["log"]] for root in (whole, halves)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
     tuned = [load_file(root / "models/42/adapter/adapter_model.safetensors") for root in (whole, halves)]

@@ -6,17 +6,19 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
 from stages import device
 from stages.errors import DataError
 from stages.models.manifest import read_manifest
-from stages.params import Params
+from stages.params import Params, divisor
 
 ROWS = Path("data/formatted/train.jsonl")
 LABELS = (
     "runs",
+    "rows at a time",
     "parameters, millions",
     "of these trained",
     "libraries, GiB",
@@ -73,6 +75,7 @@ class Need:
         sizes = (probe.libraries, probe.weights, probe.training, probe.peak - _fixed(probe), probe.peak, self.free)
         return [
             str(self.runs),
+            str(probe.rows),
             f"{probe.parameters / 1e6:.1f}",
             f"{probe.trained / 1e6:.2f}",
             *(f"{size / 2**30:.2f}" for size in sizes),
@@ -101,13 +104,14 @@ def plan(p: Params, console: Console) -> list[Need]:
 def _need(p: Params, what: str, runs: int, free: int) -> Need:
     """Probe with as many rows as the run has; if they do not fit, with one, and multiply what the rows need."""
     training = what == "train"
-    rows = p.runtime.micro_batch_size if training else p.predict.batch_size
+    rows: int | Literal["auto"] = p.runtime.micro_batch_size if training else p.predict.batch_size
     probe = _probe(what, rows)
     if probe is None:
         one = _probe(what, 1)
         if one is None:
             raise DataError(_advice(p, what, "does not fit, not even with one row at a time", 0))
-        probe = replace(one, rows=rows, peak=_fixed(one) + (one.peak - _fixed(one)) * rows)
+        tried = rows if isinstance(rows, int) else p.train.batch_size
+        probe = replace(one, rows=tried, peak=_fixed(one) + (one.peak - _fixed(one)) * tried)
     return Need(what, runs, free, probe, fitting(p, what, probe, free))
 
 
@@ -125,8 +129,8 @@ def _advice(p: Params, what: str, problem: str, rows: int) -> str:
         size = rows if device.kind(p.runtime) == "cpu" else min(rows, 1)  # a GPU takes as many as fit, or one
         options = [f"predict.batch_size={size}"] if size else []
     else:
-        rows = max((size for size in range(1, rows + 1) if p.train.batch_size % size == 0), default=0)
-        options = [f"runtime.micro_batch_size={rows}"] if rows else []
+        size = divisor(p.train.batch_size, rows)
+        options = [f"runtime.micro_batch_size={size}"] if size else []
         options += [] if p.train.gradient_checkpointing else ["train.gradient_checkpointing=true"]
     return f"{what}: {problem}; set {' or '.join(options) or 'a smaller model, or a smaller format.max_length'}"
 
@@ -136,7 +140,7 @@ def _fixed(probe: Probe) -> int:
     return probe.libraries + probe.weights + probe.training
 
 
-def _probe(what: str, rows: int) -> Probe | None:
+def _probe(what: str, rows: int | Literal["auto"]) -> Probe | None:
     """Return what the probe measured, None if memory did not suffice; raise DataError with its message if it failed."""
     command = [sys.executable, "-m", "stages.commands.plan.probe", what, str(rows)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")

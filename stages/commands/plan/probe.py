@@ -1,6 +1,6 @@
 """Try a few training steps, or decode a few tokens.
 
-Usage: python -m stages.commands.plan.probe (train|<system>) <rows>
+Usage: python -m stages.commands.plan.probe (train|<system>) (<rows>|auto)
 
 It runs in a process of its own, so that its peak of memory is that of the run; `rows` is the size of micro-batches or
 batches. The longest one needs the most memory, and time grows with its tokens, padding included. Prints a Probe as JSON.
@@ -16,7 +16,7 @@ from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import psutil
 import torch
@@ -47,9 +47,9 @@ FULL = ("can't allocate memory", "out of memory")
 
 def main() -> None:
     _volunteer()
-    p, what, rows = params.check_file(), sys.argv[1], int(sys.argv[2])
+    p, what, rows = params.check_file(), sys.argv[1], sys.argv[2]
     try:
-        probe = training(p, rows) if what == "train" else predictions(p, what, rows)
+        probe = training(p, int(rows) if rows.isdigit() else "auto") if what == "train" else predictions(p, what, int(rows))
         print(json.dumps(asdict(probe)))
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, MemoryError) or any(words in str(error) for words in FULL):
@@ -63,18 +63,19 @@ def _volunteer() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def training(p: Params, micro_batch_size: int) -> Probe:
+def training(p: Params, micro_batch_size: int | Literal["auto"]) -> Probe:
     """Train with the longest batch, then with a few of other lengths, and measure validation too."""
     runtime = p.runtime.model_copy(update={"micro_batch_size": micro_batch_size})
     libraries, memory = _resident(), device.Memory(device.kind(runtime))
     opened = open_training(p, runtime, read_manifest(), p.seeds[0])
-    model, rows = opened.lm.model, opened.rows
+    model, rows, runtime = opened.lm.model, opened.rows, opened.runtime
+    together = runtime.rows(p.train.batch_size)
     lengths = [len(ids) for ids in rows.train["input_ids"]]
     order = _batches(p, rows, lengths)
 
     def padded(batch: Sequence[int]) -> int:
         width = WIDTHS if device.kind(runtime) == "cpu" else 1
-        parts = [[lengths[row] for row in part] for part in _parts(batch, runtime.micro_batch_size)]
+        parts = [[lengths[row] for row in part] for part in _parts(batch, together)]
         return sum(len(part) * -(-max(part) // width) * width for part in parts)
 
     by_size = sorted(order, key=padded)
@@ -82,7 +83,7 @@ def training(p: Params, micro_batch_size: int) -> Probe:
     started = time.time()
     times, validated, optimizer = _tried(opened, tried, p, runtime)
     seconds = sum(after - before for before, after in pairwise(times)) / sum(map(padded, tried[1:]))
-    steps = run.steps(len(rows.train), p.train, runtime)
+    steps = run.steps(len(rows.train), p.train)
     step = seconds * sum(map(padded, order)) / len(order)
     watched = steps // p.train.eval_steps * min(p.train.eval_rows, len(rows.valid))
     trained = [weight for weight in model.parameters() if weight.requires_grad]
@@ -93,7 +94,7 @@ def training(p: Params, micro_batch_size: int) -> Probe:
         weights=sum(weight.nbytes for weight in model.parameters() if not weight.requires_grad),
         training=sum(2 * weight.nbytes for weight in trained) + optimizer,
         peak=memory.peak(),
-        rows=runtime.micro_batch_size,
+        rows=together,
         seconds=started - psutil.Process().create_time() + steps * step + watched * validated,
         units=steps,
         unit_seconds=step,
