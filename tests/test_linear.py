@@ -12,7 +12,6 @@ from stages import errors
 from stages.commands import judge
 from stages.evaluate import answering, choice, extraction, rouge
 from stages.fetch import graph
-from stages.format.retrieval import BM25
 from stages.params import Passage, reading
 from stages.records import Call, Document, Example, Fact, Message, Prediction
 from stages.report import examples
@@ -20,6 +19,7 @@ from stages.synthesize import filters, general_instruct, instances, pairs, rules
 from stages.tasks import complaints
 from stages.teachers import answers, refusals, server
 from stages.text import chat, comparing, declining, passages
+from stages.text.bm25 import BM25
 from stages.text.control import BREAK
 from tests.fixtures.instructing import DEFAULT
 

@@ -195,7 +195,7 @@ class Passage(Section):
 
 
 class Shares(Section):
-    """Shares of all rows; the rest has no passage. All but `with_passage` are to be declined."""
+    """Shares of all rows; the rest is answered without a passage. All but `with_passage` are to be declined."""
 
     with_passage: Fraction
     unanswerable: Fraction

@@ -1,21 +1,30 @@
-"""Training rows from the kept pairs of Self-QA: without the passage, with it, and questions to decline."""
+"""Training rows from the kept pairs of Self-QA: without a passage, with one, and questions to decline.
+
+A question with a passage has the one that retrieval finds for it, as the questions of a test have. What such a row answers
+depends on the passage alone: the answer if it is there, else to decline, even where a row without a passage answers it.
+"""
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import islice, zip_longest
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, tee, zip_longest
+from typing import TypeVar
 
 from stages.params import DocumentsData, SelfQa
 from stages.records import UNANSWERABLE, Document, Task
 from stages.slices import OUT_OF_DOMAIN
 from stages.synthesize import rules
 from stages.synthesize.pairs import QaPair, grounded, key, self_contained, stems
+from stages.text.bm25 import BM25
 from stages.text.passages import headings, is_cjk
+
+WRONG = (UNANSWERABLE, "with_passage")
+T = TypeVar("T")
 
 
 def tasks(
     kept: Sequence[QaPair],
-    passages: Sequence[Document],
+    index: BM25,
     others: Sequence[Document],
     data: DocumentsData,
     options: SelfQa,
@@ -23,7 +32,8 @@ def tasks(
 ) -> list[Task]:
     """Return rows in the set shares; all passages give their first pair before any second one, so a limit skips none.
 
-    `others` are questions about other things than the documents. Without them, their share goes to rows without a passage.
+    `index` holds all passages. `others` are questions about other things than the documents. Without them, their share goes to
+    rows without a passage.
     """
     shares = options.shares
     plain = 1 - shares.with_passage - shares.unanswerable - shares.wrong_passage - (shares.out_of_domain if others else 0)
@@ -42,29 +52,46 @@ def tasks(
             parents=(pair.document.id, *([passage.id] if passage else [])),
         )
 
-    shown = rng.sample(chosen, min(len(chosen), round(total * shares.with_passage)))
-    declined = list(islice(_unanswerable(kept, passages, rng), round(total * shares.unanswerable)))
-    misled = list(islice(_with_wrong_passage(chosen, passages, rng), round(total * shares.wrong_passage)))
+    found, also = tee((pair, index.best(pair.question)) for pair in rng.sample(chosen, len(chosen)))
+    shown = list(islice((pair for pair, passage in found if passage == pair.passage), round(total * shares.with_passage)))
+    unanswerable = _unanswerable(kept, index.passages, rng)
+    declined = list(islice(unanswerable, round(total * shares.unanswerable)))
     outside = rng.sample(others, min(len(others), round(total * shares.out_of_domain)))
+    wrong = _alternating(
+        (task(pair, WRONG, pair.question, data.decline, passage) for pair, passage in also if _lacks(passage, pair)),
+        (task(pair, WRONG, question, data.decline, index.best(question)) for pair, question in unanswerable),
+        (_outside(question, data, index.best(question.text)) for question in rng.sample(others, len(others))),
+    )
     return [
         *(task(pair, ("closed_book",), pair.question, pair.answer or "") for pair in chosen),
         *(task(pair, ("with_passage",), pair.question, pair.answer or "", pair.passage) for pair in shown),
         *(task(pair, (UNANSWERABLE,), question, data.decline) for pair, question in declined),
-        *(task(pair, (UNANSWERABLE, "with_passage"), pair.question, data.decline, other) for pair, other in misled),
         *(_outside(question, data) for question in outside),
+        *islice(wrong, round(total * shares.wrong_passage)),
     ]
 
 
-def _outside(question: Document, data: DocumentsData) -> Task:
+def _outside(question: Document, data: DocumentsData, passage: Document | None = None) -> Task:
     return Task(
         kind="text",
         system=data.system,
         instruction=question.text,
+        input=passage.text if passage else "",
         output=data.decline,
         source=question.source,
-        slices=(OUT_OF_DOMAIN, "authored"),
-        parents=(question.id,),
+        slices=(OUT_OF_DOMAIN, *(["with_passage"] if passage else []), "authored"),
+        parents=(question.id, *([passage.id] if passage else [])),
     )
+
+
+def _lacks(passage: Document, pair: QaPair) -> bool:
+    """Return whether a passage lacks the words of a pair's answer; one that has them may answer it as well as its own."""
+    return grounded(pair.answer or "", passage.text) is not None
+
+
+def _alternating(*groups: Iterable[T]) -> Iterator[T]:
+    """Yield the first of each group, then the second of each that has one, and so on."""
+    return (item for turn in zip_longest(*groups) for item in turn if item is not None)
 
 
 def _in_turns(kept: Sequence[QaPair]) -> list[QaPair]:
@@ -87,7 +114,7 @@ def _unanswerable(kept: Sequence[QaPair], passages: Sequence[Document], rng: ran
     elsewhere = ((pair, rng.choice(found)) for pair in mixed if (found := _elsewhere(pair, content)))
     nowhere = ((pair, rng.choice(found)) for pair in mixed if (found := _nowhere(pair, statements[pair.subject])))
     asked = {key(pair.question) for pair in kept}
-    for pair, question in (each for both in zip_longest(elsewhere, nowhere) for each in both if each):
+    for pair, question in _alternating(elsewhere, nowhere):
         if key(question) not in asked and not self_contained(question, set()):
             asked.add(key(question))
             yield pair, question
@@ -113,13 +140,3 @@ def _elsewhere(pair: QaPair, content: dict[str, set[str]]) -> list[str]:
 
 def _nowhere(pair: QaPair, text: str) -> list[str]:
     return [question for label in rules.labels(pair.passage) for question in rules.unsaid(pair.subject, label, text)]
-
-
-def _with_wrong_passage(
-    chosen: Sequence[QaPair], passages: Sequence[Document], rng: random.Random
-) -> Iterator[tuple[QaPair, Document]]:
-    """Yield pairs with a passage about another subject that does not hold the answer."""
-    for pair in rng.sample(chosen, len(chosen)):
-        other = rng.choice(passages)
-        if headings(other)[0] != pair.subject and grounded(pair.answer or "", other.text):
-            yield pair, other

@@ -17,13 +17,13 @@ from stages.errors import DataError
 from stages.figures import MethodFigures
 from stages.params import DocumentsData, SelfQa
 from stages.records import Call, Document, Message, Task
-from stages.slices import OUT_OF_DOMAIN
 from stages.synthesize import rows, rules
 from stages.synthesize.diversity import distinct_figures
 from stages.synthesize.made import Inputs, Made
 from stages.synthesize.pairs import QaPair, Sieve
 from stages.teachers.answers import unfinished, unquoted
 from stages.teachers.teacher import Ask, Teacher, template
+from stages.text.bm25 import BM25
 from stages.text.passages import cut, headings, is_cjk
 
 BLOCK = 32  # passages on average
@@ -35,7 +35,8 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfQa, seed: int) -> Made:
     data = inputs.data
     if not isinstance(data, DocumentsData):
         raise DataError(f"synthesis.methods: self_qa needs documents; data.kind = {data.kind} has none")
-    passages = by_rank([cut(document, options.passage) for document in inputs.documents])
+    by_document = [cut(document, options.passage) for document in inputs.documents]
+    passages = by_rank(by_document)
     sieve = Sieve(passages, data, options)
     kept: list[QaPair] = []
     if options.generator != "teacher":
@@ -47,7 +48,8 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfQa, seed: int) -> Made:
         kept += sieve.through(written, "self_contained", "grounded", "duplicates")
     if options.generator != "rules":
         kept += _from_teacher(passages, Asker(teacher, options, data), sieve)
-    tasks = rows.tasks(kept, passages, inputs.seeds, data, options, random.Random(seed))
+    index = BM25([passage for each in by_document for passage in each])
+    tasks = rows.tasks(kept, index, inputs.seeds, data, options, random.Random(seed))
     return Made(
         filters=tuple(sieve.filters),
         kept=[pair.document for pair in kept],
@@ -144,9 +146,8 @@ def _listed(call: Call) -> list[tuple[str, str | None]]:
 
 
 def _by_form(tasks: Sequence[Task]) -> MethodFigures:
-    """Return the number of rows of each form where some are about other things than the documents."""
-    forms = Counter(task.slices[0] for task in tasks)
-    return {"rows_by_form": dict(forms)} if OUT_OF_DOMAIN in forms else {}
+    """Return the number of rows of each form: all slices but the last, which names who wrote the row."""
+    return {"rows_by_form": dict(Counter(" ".join(task.slices[:-1]) for task in tasks))}
 
 
 def _user(prompt: str) -> Message:

@@ -1,5 +1,6 @@
 """Self-QA with a scripted teacher: filters, lineage, coverage, budgets, shares of rows, questions to decline."""
 
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,16 @@ from typing import Any
 import pytest
 
 from stages.errors import DataError
+from stages.format import chats
+from stages.format.retrieval import with_passages
 from stages.params import Shares
 from stages.records import Document
-from stages.synthesize import rules
+from stages.synthesize import rows, rules
 from stages.synthesize.made import funnel
-from tests.fixtures.handbook import DATA, DECLINE, GOLD, SILVER, asked, document, many, plan_teacher, run, teacher
+from stages.synthesize.pairs import QaPair
+from stages.text.bm25 import BM25
+from stages.text.passages import cut
+from tests.fixtures.handbook import DATA, DECLINE, GOLD, OPTIONS, SILVER, asked, document, many, plan_teacher, run, teacher
 from tests.fixtures.scripted import Answer
 
 
@@ -197,6 +203,7 @@ def test_shares_are_those_of_all_rows() -> None:
     assert len(by["closed_book"]) == 120
     assert len([task for task in by["with_passage"] if "unanswerable" not in task.slices]) == 16  # a tenth of 160
     assert len(by["unanswerable"]) == 16 + 8
+    assert made.figures["rows_by_form"]["unanswerable with_passage"] == 8
     assert all(task.input.startswith("# Plan") for task in by["with_passage"])
     assert all(task.input == "" for task in by["closed_book"])
     assert all(task.system == DATA.system for task in made.tasks)
@@ -206,11 +213,35 @@ def test_out_of_domain_questions_are_declined() -> None:
     others = [Document(text=f"Who is number {number}?", kind="question", source="others.txt") for number in range(99)]
     made = run(many(40), seeds=others)
     outside = [task for task in made.tasks if "out_of_domain" in task.slices]
-    assert len(outside) == 44  # a fifth of the 218 rows that 120 closed-book ones, 55 % of all, make up
     assert {task.output for task in outside} == {DECLINE}
     assert {task.parents[0] for task in outside} <= {other.id for other in others}
-    assert made.figures["rows_by_form"]["out_of_domain"] == 44
-    assert len([task for task in run(many(40), seeds=others[:9]).tasks if "out_of_domain" in task.slices]) == 9
+    forms = made.figures["rows_by_form"]
+    assert forms["out_of_domain"] == 44  # a fifth of the 218 rows that 120 closed-book ones, 55 % of all, make up
+    assert forms["out_of_domain with_passage"] in (5, 6)  # half of a twentieth: every question finds the passage of its plan
+    assert run(many(40), seeds=others[:9]).figures["rows_by_form"]["out_of_domain"] == 9
+
+
+def test_rows_with_a_passage_have_the_form_of_a_test() -> None:
+    documents = [document(GOLD), document(SILVER), *many(9)]
+    others = [Document(text=f"Who is number {number}?", kind="question", source="others.txt") for number in range(9)]
+    shares = Shares(with_passage=0.2, unanswerable=0.1, wrong_passage=0.2, out_of_domain=0.1)
+    shown = [task for task in run(documents, seeds=others, shares=shares).tasks if task.input]
+    asked = [chats.example(task.model_copy(update={"input": ""})) for task in shown]
+    passages = [passage for each in documents for passage in cut(each, OPTIONS.passage)]
+    assert [chats.example(task).messages for task in shown] == [row.messages for row in with_passages(asked, passages)]
+    forms = {task.slices[:-1] for task in shown}
+    assert forms == {("with_passage",), ("unanswerable", "with_passage"), ("out_of_domain", "with_passage")}
+
+
+@pytest.mark.parametrize(("found", "declined"), [("The silver card is free.", True), ("The silver card costs $10.", False)])
+def test_answer_that_stands_in_another_passage_is_declined(found: str, declined: bool) -> None:
+    own, other = (Document(text=text, kind="passage", source="d") for text in ("The card costs $10.", found))
+    pair = QaPair(own, "rules", "What does the silver card cost?", "$10")
+    shares = Shares(with_passage=0.4, unanswerable=0.0, wrong_passage=0.4, out_of_domain=0.0)
+    options = OPTIONS.model_copy(update={"shares": shares})
+    made = rows.tasks([pair], BM25([own, other]), [], DATA, options, random.Random(1))
+    assert [(task.input, task.output) for task in made if task.input] == [(found, DECLINE)] * declined
+    assert made[0].output == "$10"  # without a passage, the answer is given from memory
 
 
 def test_unanswerable_questions_vary_as_the_others_do() -> None:
