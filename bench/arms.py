@@ -24,6 +24,7 @@ import numpy as np
 
 from stages import figures
 from stages.statistics import Difference, paired_difference, rate_interval, ratio_difference, rows_needed
+from stages.systems import is_tuned
 
 UPDATES = ["predict.shots=[0]", "train.max_steps=48", "train.warmup_steps=5"]
 SHORT = [*UPDATES, "predict.split=valid", "data.rows.valid=132"]
@@ -276,7 +277,7 @@ def items(folder: Path) -> list[dict[str, Any]]:
 
 def tuned(rows: list[dict[str, Any]]) -> list[str]:
     """Return the names of the tuned systems, one per seed."""
-    return [name for name in rows[0]["scores"] if name.startswith("tuned_")]
+    return [name for name in rows[0]["scores"] if is_tuned(name)]
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stages.figures import TrainingCost
+from stages.systems import PASSAGE
 
 METRICS = {
     "json_valid": ("valid JSON", "the whole answer parses as one JSON object"),
@@ -84,8 +85,8 @@ def total_name(total: str) -> str:
 
 def system_name(system: str) -> str:
     shots = re.fullmatch(r"base_(\d+)shot", system)
-    if system == "base_passage":
-        return "base, passage in the prompt"
+    if system.endswith(PASSAGE):
+        return f"{system_name(system.removesuffix(PASSAGE))}, passage in the prompt"
     if not shots:
         return system.replace("_", " ")
     return {0: "base, no examples", 1: "base, 1 example"}.get(int(shots[1]), f"base, {shots[1]} examples")

@@ -35,11 +35,11 @@ def tree(path: Path) -> ast.Module:
 
 
 def sections_read(name: str) -> list[str]:
-    """Return the arguments of params.read in the stage's __main__; those under `if tuned:` count only for tuned stages."""
-    words, sections = name.split("_"), []
+    """Return the arguments of params.read in the stage's __main__; those under `if tuned:` count only for stages `…_tuned`."""
+    sections: list[str] = []
 
     def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id not in words:
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and not name.endswith(node.test.id):
             return
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "params.read":
             sections.extend(_dvc_notation(argument) for argument in node.args)

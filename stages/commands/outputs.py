@@ -28,7 +28,7 @@ def answers_of(system: str) -> Path:
     path = PREDICTIONS / f"{system}.jsonl"
     if not _size(path):
         remedy = "no such file; run `dvc repro` first"
-        if path.is_file():  # base_passage, which predict writes in any case
+        if path.is_file():  # of a system with a passage, which predict writes in any case
             remedy = "no answers; `dvc exp run -S predict.passage=true` writes them"
         known = sorted(other.stem for other in PREDICTIONS.glob("[!.]*.jsonl") if _size(other))
         choice = f", or choose one of these systems: {', '.join(known)}" if known else ""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stages import files, params, records, stage
+from stages import files, params, records, stage, systems
 from stages.evaluate import choice, metrics
 from stages.records import Example, Prediction, Score, aligned
 
@@ -13,18 +13,17 @@ SCORES, TOTALS = Path("data/scores.jsonl"), Path("data/totals.json")
 def main() -> None:
     p = params.read("seeds", "predict.split", "predict.shots", "predict.passage", "evaluate")
     examples = list(records.read(FORMATTED / f"{p.predict.split}.jsonl", Example))
-    bases = [f"base_{shots}shot" for shots in p.predict.shots] + ["base_passage"] * p.predict.passage
-    systems = bases + [f"tuned_{seed}" for seed in p.seeds]
-    answers = {system: aligned(PREDICTIONS / f"{system}.jsonl", examples) for system in systems}
-    records.write(SCORES, (_scored(e, given) for system in systems for e, given in zip(examples, answers[system], strict=True)))
+    bases, tuned = systems.bases(p.predict.shots, p.predict.passage), systems.tuned(p.seeds)
+    names = [*bases, *tuned.values(), *systems.with_passage(bases, tuned).values()]
+    answers = {system: aligned(PREDICTIONS / f"{system}.jsonl", examples) for system in names}
+    records.write(SCORES, (_scored(e, given) for system in names for e, given in zip(examples, answers[system], strict=True)))
     totals = {system: metrics.by_dataset(examples, predictions, p.evaluate.extra) for system, predictions in answers.items()}
-    tuned = [system for system in systems if system.startswith("tuned_")]
     plots = {
-        "confusion": [{"system": system, **row} for system in tuned for row in choice.confusion(examples, answers[system])],
-        "reliability": [{"system": s, **row} for s in systems for row in choice.reliability(examples, answers[s])],
+        "confusion": [{"system": s, **row} for s in tuned.values() for row in choice.confusion(examples, answers[s])],
+        "reliability": [{"system": s, **row} for s in names for row in choice.reliability(examples, answers[s])],
     }
     files.write_json(TOTALS, {**totals, **plots})
-    print(f"{len(examples)} rows of {p.predict.split}, {len(systems)} systems: {', '.join(systems)}")
+    print(f"{len(examples)} rows of {p.predict.split}, {len(names)} systems: {', '.join(names)}")
 
 
 def _scored(example: Example, given: Prediction) -> Score:

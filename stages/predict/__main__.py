@@ -1,10 +1,10 @@
-"""predict: let one system, e.g. `base_3shot`, `base_passage` or `tuned_42`, answer the rows of the chosen split."""
+"""predict: let one system, e.g. `base_3shot`, `tuned_42` or `tuned_42_passage`, answer the rows of the chosen split."""
 
 import sys
 import time
 from pathlib import Path
 
-from stages import figures, files, params, records, stage
+from stages import figures, files, params, records, stage, systems
 from stages.records import Example
 from stages.text.prompts import shots_by_dataset
 
@@ -13,7 +13,7 @@ FORMATTED, PREDICTIONS, AGREEMENT, COST = map(Path, ("data/formatted", "data/pre
 
 def main() -> None:
     system, started = sys.argv[1], time.monotonic()
-    tuned, passage = system.startswith("tuned_"), system == "base_passage"
+    tuned, passage = systems.is_tuned(system), system.endswith(systems.PASSAGE)
     if passage:
         wanted = params.read("predict.passage")
         if not wanted.predict.passage:
@@ -32,7 +32,7 @@ def main() -> None:
     examples = list(records.read(FORMATTED / f"{p.predict.split}.jsonl", Example))
     if passage:
         examples = answers.with_passages(examples, list(records.read(FORMATTED / "passages.jsonl", Example)))
-    lm = open_system(runtime, system)
+    lm = open_system(runtime, system.removesuffix(systems.PASSAGE))
 
     predictions = answers.predict(
         lm,

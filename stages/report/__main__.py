@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from stages import figures, files, lineage, params, records, stage
+from stages import figures, files, lineage, params, records, stage, systems
 from stages.models.manifest import MANIFEST, Manifest
 from stages.pages import render
 from stages.records import Example, Score
@@ -27,7 +27,7 @@ TRAINED_WITH = ("adapter", "lora", "quantization", "train")  # sections of the m
 # Keys below data in the model card.
 SOURCE = ("kind", "path", "locale", *("hub.repo", "hub.config", "hub.revision"), "documents.package", "facts.package")
 NEAREST = 2  # training examples shown with a before/after example
-ALWAYS = ("none", "synthesize_none", "base_passage", "predict_base_passage")  # written even if not requested
+ALWAYS = ("none", "synthesize_none")  # written even if not requested, as are answers with a passage
 
 
 def main() -> None:
@@ -47,10 +47,7 @@ def main() -> None:
         "quantization",
         "train",
     )
-    bases, tuned = (
-        [f"base_{shots}shot" for shots in p.predict.shots] + [summary.PASSAGE] * p.predict.passage,
-        {seed: f"tuned_{seed}" for seed in p.seeds},
-    )
+    bases, tuned = systems.bases(p.predict.shots, p.predict.passage), systems.tuned(p.seeds)
     methods: list[str] = [method for method in p.synthesis.methods if method != "none"]
 
     found = read_evidence(p.name, p.predict.split, bases, tuned, methods)
@@ -62,7 +59,7 @@ def main() -> None:
     kept = retention.compare(before, after, options.resamples, p.seed, options.margin)
     totals = {system: summary.with_interval(numbers, scored, system) for system, numbers in found.totals.items()}
     numbers = results.results(summarized, totals, retention.numbers(kept), evidence.synthesis(found.funnels))
-    others = [summary.PASSAGE] * p.predict.passage
+    others = [systems.BASE_PASSAGE, scored.with_passage[p.seeds[0]]] if scored.with_passage else []
     serving = evidence.serving(found.costs, f"base_{max(p.predict.shots)}shot", tuned[p.seeds[0]], others, options)
 
     folder = Path("reports") / p.name
@@ -101,13 +98,13 @@ def main() -> None:
 
 def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str], methods: list[str]) -> Evidence:
     """Read exactly the files that the parameters name; others in the same folders come from other parameters."""
-    systems = [*bases, *tuned.values()]
-    predictions = {system: DATA / "predictions" / f"{system}.jsonl" for system in systems}
+    names = [*bases, *tuned.values(), *systems.with_passage(bases, tuned).values()]
+    predictions = {system: DATA / "predictions" / f"{system}.jsonl" for system in names}
     kept = {system: DATA / "retention" / f"{system}.json" for system in ("base", *tuned.values())}
     agreement = {seed: DATA / "agreement" / f"{system}.json" for seed, system in tuned.items()}
     funnels = {method: DATA / "synthetic" / method / "funnel.json" for method in methods}
     training = {seed: DATA / "training" / f"{seed}.json" for seed in tuned}
-    steps = [f"synthesize_{m}" for m in methods] + [f"train_{s}" for s in tuned] + [f"predict_{s}" for s in systems]
+    steps = [f"synthesize_{m}" for m in methods] + [f"train_{s}" for s in tuned] + [f"predict_{s}" for s in names]
     costs = {step: DATA / "cost" / f"{step}.json" for step in steps}
     warn_of_leftovers([*predictions.values(), *kept.values(), *agreement.values(), *training.values(), *costs.values()])
     warn_of_leftovers([path.parent for path in funnels.values()])
@@ -119,7 +116,7 @@ def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str]
         hashes={system: _hash(path) for system, path in predictions.items()},
         data={name: _hash(DATA / "formatted" / f"{name}.jsonl") for name in ("train", split)},
         commit=_commit(),
-        totals={system: totals.of(system) for system in systems},
+        totals={system: totals.of(system) for system in names},
         plots={
             "confusion": totals.confusion,
             "reliability": [row for row in totals.reliability if row["system"] in tuned.values()],
@@ -140,7 +137,7 @@ def warn_of_leftovers(read: list[Path]) -> None:
     """Print a warning for each file of other seeds, shots or methods next to the files that are read; it is not an error."""
     for folder in dict.fromkeys(path.parent for path in read):
         for path in sorted(folder.glob("[!.]*")):
-            if path not in read and path.stem not in ALWAYS:
+            if path not in read and path.stem not in ALWAYS and not path.stem.endswith(systems.PASSAGE):
                 print(visible(f"warning: {path} is left over from other parameters and was not read"), file=sys.stderr)
 
 
@@ -164,7 +161,8 @@ def page_content(p: params.Params, found: Evidence, scored: summary.Table, score
         "scores": scores,
         "names": scored.metrics,
         "constrained": p.predict.constrain == "json",
-        "systems": [*scored.bases, summary.TUNED],
+        "systems": scored.systems,
+        "sliced_systems": scored.sliced(best),
         "best": best,
         "examples": examples.before_after(scored, found.examples, found.predictions, best, chosen),
         "nearest": [near.to(found.examples[row], NEAREST) if outcome != "fixed" else [] for row, outcome in chosen],

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from stages.figures import Training
 from stages.formatting import FEW_CLUSTERS, SPACE, metric_name, number, percent, probability, signed, system_name
-from stages.report.summary import TUNED, Summary
+from stages.report.summary import Summary
+from stages.systems import TUNED
 
 HERE = Path(__file__).parent
 
@@ -70,7 +71,7 @@ def _limits(found: Summary) -> Iterator[str]:
     """Yield what the evidence does not cover: one sentence per limit."""
     headline, rates = found.headline, found.tuned.rates
     if found.seeds:
-        mean, spread = percent(rates[headline].mean), percent(found.spread[headline])
+        mean, spread = percent(rates[headline].mean), percent(found.spread[TUNED][headline])
         yield (
             f"“tuned” is the mean of {len(found.seeds)} training runs, {mean} ± {spread}{SPACE}% (standard deviation "
             "between them); the intervals cover the choice of items, not of seeds."

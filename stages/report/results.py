@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from stages.formatting import METRICS
-from stages.report.summary import BALANCED, TUNED, Change, Group, Summary, rounded
+from stages.report.summary import BALANCED, Change, Group, Summary, rounded
 from stages.statistics import Difference, Rate
+from stages.systems import TUNED, TUNED_PASSAGE
 
 MAIN_TOTALS = ("bleu", "chrf", "macro_f1", BALANCED)  # what papers report of a kind of task and no mean over items gives
 RETENTION = ("bits_per_byte", "choice_accuracy", "refusal_rate")
@@ -18,15 +19,16 @@ Numbers = dict[str, Number]  # by metric; with `_lo`, `_hi`, `_p`, `_mde` or `_v
 class Results:
     """What details.json holds, rounded.
 
-    `difference` is tuned minus the best base, `passage` tuned minus a base that reads a passage. `slices`, and `datasets` of a
-    mixture, are keyed by name and system, `totals` by system, `synthesis` by method, `seeds` by seed. `retention` has `base`,
-    `tuned` and `difference`; its other keys are numbers of items, and chance.
+    `difference` is tuned minus the best base, `passage` tuned minus a base that reads a passage, `open_book` the same if both
+    read it. `slices`, and `datasets` of a mixture, are keyed by name and system, `totals` by system, `synthesis` by method,
+    `seeds` by seed. `retention` has `base`, `tuned` and `difference`; its other keys are numbers of items, and chance.
     """
 
     systems: Mapping[str, Numbers]
     difference: Numbers
     split: str
     passage: Numbers | None = None
+    open_book: Numbers | None = None
     slices: Mapping[str, Mapping[str, Numbers]] | None = None
     datasets: Mapping[str, Mapping[str, Numbers]] | None = None
     seeds: Mapping[str, Numbers] | None = None
@@ -36,7 +38,8 @@ class Results:
 
     def content(self) -> dict[str, object]:
         """Return the content of details.json: each system under its name, and nothing of what this run has not."""
-        order = ("difference", "passage", "slices", "datasets", "seeds", "split", "totals", "retention", "synthesis")
+        compared = ("difference", "passage", "open_book", "slices", "datasets", "seeds")
+        order = (*compared, "split", "totals", "retention", "synthesis")
         return {**self.systems, **{name: found for name in order if (found := getattr(self, name)) is not None}}
 
 
@@ -59,18 +62,17 @@ def results(
     synthesis: Mapping[str, Numbers],
 ) -> Results:
     systems = {system: _flat_group(group) for system, group in found.systems.items()}
-    systems[TUNED] |= {f"{metric}_sd": rounded(deviation) for metric, deviation in found.spread.items()}
-    difference: Numbers = {"against": found.best}
-    for metric, change in found.changes.items():
-        difference |= _flat_change(metric, change)
+    for system, spread in found.spread.items():
+        systems[system] |= {f"{metric}_sd": rounded(deviation) for metric, deviation in spread.items()}
     seeds: dict[str, Numbers] = {
         str(seed): {metric: rounded(mean) for metric, mean in means.items()} for seed, means in (found.seeds or {}).items()
     }
     return Results(
         systems,
-        difference,
+        {"against": found.best, **_flat_changes(found.changes)},
         found.split,
         passage=_flat_change(found.headline, found.passage) if found.passage else None,
+        open_book=_flat_changes(found.open_book) or None,
         slices=_by_name(found.slices),
         datasets=_by_name(found.datasets) or None,
         seeds=seeds or None,
@@ -87,11 +89,11 @@ def _by_name(groups: Mapping[str, Mapping[str, Group]]) -> dict[str, dict[str, N
 def shown(found: Results, headline: str) -> dict[str, object]:
     """Return metrics.json, the part of these numbers that fits a screen of `dvc metrics diff`.
 
-    Every system has the headline. The tuned one also has the metrics that `formatting.METRICS` names, which leaves out single
-    fields, its spread between seeds and its main totals. Retention is shown before and after, with its verdicts.
+    Every system has the headline. Tuned ones also have the metrics that `formatting.METRICS` names, which leaves out single
+    fields, their spread between seeds and their main totals. Retention is shown before and after, with its verdicts.
     """
     main = [metric for metric in found.systems[TUNED] if metric in METRICS]
-    keys = {TUNED: (headline, *main, f"{headline}_sd", "n")}
+    keys = {system: (headline, *main, f"{headline}_sd", "n") for system in (TUNED, TUNED_PASSAGE) if system in found.systems}
     keys |= {system: (headline,) for system in found.systems if system.startswith("base_")}
     totals = {
         system: _chosen(numbers, MAIN_TOTALS) for system, numbers in (found.totals or {}).items() if system.startswith(TUNED)
@@ -100,6 +102,7 @@ def shown(found: Results, headline: str) -> dict[str, object]:
     return {
         **{system: _chosen(found.systems[system], chosen) for system, chosen in keys.items()},
         "difference": _chosen(found.difference, ("against", headline, f"{headline}_verdict")),
+        **({"open_book": _chosen(found.open_book, (headline, f"{headline}_verdict"))} if found.open_book else {}),
         **({"totals": totals} if any(totals.values()) else {}),
         "retention": {
             side: _chosen((found.retention or {}).get(side), chosen)
@@ -121,6 +124,10 @@ def _flat_group(group: Group) -> Numbers:
         if rate.n < group.n:
             numbers |= {f"{metric}_n": rate.n, f"{metric}_clusters": rate.clusters}
     return numbers | {"n": group.n, "clusters": group.clusters}
+
+
+def _flat_changes(changes: Mapping[str, Change]) -> Numbers:
+    return {key: number for metric, change in changes.items() for key, number in _flat_change(metric, change).items()}
 
 
 def _flat_change(metric: str, change: Change) -> Numbers:

@@ -1,7 +1,7 @@
 """From the scores of single items to rates, differences and verdicts.
 
 Every system must have scored every item. `tuned` is the mean over the training seeds, item by item, so that it is compared
-with a base system on the same items.
+with a base system on the same items; `tuned_passage` is the same with a passage in the prompt.
 """
 
 import math
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from stages import systems
 from stages.errors import DataError
 from stages.records import Example, Score
 from stages.report.evidence import Number
@@ -26,8 +27,8 @@ from stages.statistics import (
     rows_needed,
     verdict,
 )
+from stages.systems import BASE_PASSAGE, TUNED, TUNED_PASSAGE
 
-TUNED, PASSAGE = "tuned", "base_passage"
 BALANCED = "decline_balanced"
 
 
@@ -36,8 +37,8 @@ class Table:
     """Scores of every system on the same items.
 
     `values[system]` has shape (items, metrics) and holds NaN where a metric does not apply to an item; `values["tuned"]`
-    is the mean over the systems of `seeds`. `sources` are the clusters. `datasets` are the slices that are data sets of a
-    mixture.
+    is the mean over the systems of `seeds`, `values["tuned_passage"]` over those of `with_passage`, if there are any. `sources`
+    are the clusters. `datasets` are the slices that are data sets of a mixture.
     """
 
     ids: tuple[str, ...]
@@ -48,6 +49,21 @@ class Table:
     seeds: dict[int, str]
     values: dict[str, Array]
     datasets: tuple[str, ...] = ()
+    with_passage: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def tuned(self) -> dict[str, dict[int, str]]:
+        """Return the systems by seed, of each mean over seeds."""
+        return {TUNED: self.seeds} | ({TUNED_PASSAGE: self.with_passage} if self.with_passage else {})
+
+    @property
+    def systems(self) -> list[str]:
+        """Return the columns of a report."""
+        return [*self.bases, *self.tuned]
+
+    def sliced(self, best: str) -> list[str]:
+        """Return the columns of a report's slices: the best base, tuned, and both with the passage if there are any."""
+        return list(dict.fromkeys([best, TUNED, *([BASE_PASSAGE, TUNED_PASSAGE] if self.with_passage else [])]))
 
     def column(self, system: str, metric: str) -> Array:
         return self.values[system][:, self.metrics.index(metric)]
@@ -70,7 +86,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Change:
-    """The tuned model minus a base system on one metric; `rows_needed` is None unless the verdict is underpowered."""
+    """A tuned model minus a base system on one metric; `rows_needed` is None unless the verdict is underpowered."""
 
     difference: Difference
     p: float
@@ -84,8 +100,9 @@ class Summary:
     """What the scores show: rates by system, tuned minus the best base, the headline by slice, and the training seeds.
 
     `passage` is the headline of tuned, closed-book, minus that of the base with the passage in its prompt, if it was requested.
-    `seeds` (means by metric) and `spread` (their standard deviation) are empty where there is one seed. `datasets` has the
-    tuned model and the best base on each data set of a mixture, in all metrics that it has.
+    `open_book` is tuned minus base where both have the passage, by metric; it is empty if that was not requested. `seeds`
+    (means by metric) and `spread` (their standard deviation by system and metric) are empty where there is one seed.
+    `datasets` has the tuned model and the best base on each data set of a mixture, in all metrics that it has.
     """
 
     split: str
@@ -96,8 +113,9 @@ class Summary:
     passage: Change | None
     slices: dict[str, dict[str, Group]]
     seeds: dict[int, dict[str, float]]
-    spread: dict[str, float]
+    spread: dict[str, dict[str, float]]
     datasets: dict[str, dict[str, Group]] = field(default_factory=dict)
+    open_book: dict[str, Change] = field(default_factory=dict)
 
     @property
     def tuned(self) -> Group:
@@ -108,8 +126,9 @@ def tabulate(scores: Iterable[Score], examples: Sequence[Example], bases: Sequen
     """Return scores by system and item; raise DataError where an item is missing, unknown, doubled or has other metrics."""
     if not examples:
         raise DataError("no rows to report on: the split is empty; give it rows (data.rows or data.valid, data.test)")
-    systems = [*bases, *seeds.values()]
-    found: dict[str, dict[str, dict[str, float]]] = {system: {} for system in systems}
+    with_passage = systems.with_passage(bases, seeds)
+    names = [*bases, *seeds.values(), *with_passage.values()]
+    found: dict[str, dict[str, dict[str, float]]] = {system: {} for system in names}
     rows: dict[str, tuple[str, tuple[str, ...]]] = {}  # source and slices; keeping whole records would take more memory
     for score in scores:
         if score.system in found:
@@ -118,16 +137,18 @@ def tabulate(scores: Iterable[Score], examples: Sequence[Example], bases: Sequen
             found[score.system][score.example] = score.scores
             rows.setdefault(score.example, (score.source, score.slices))
     ids = [example.id for example in examples]
-    for system in systems:
+    for system in names:
         _complete(system, found[system], ids)
-    first = [found[systems[0]][id] for id in ids]
+    first = [found[names[0]][id] for id in ids]
     metrics = list(dict.fromkeys(metric for scored in first for metric in scored))
-    for system in systems:
+    for system in names:
         for id, reference in zip(ids, first, strict=True):
             if found[system][id].keys() != reference.keys():
-                raise DataError(f"scores: {system} has other metrics than {systems[0]} on {id}")
-    values = {s: np.array([[found[s][id].get(m, np.nan) for m in metrics] for id in ids]) for s in systems}
-    values[TUNED] = np.mean([values[system] for system in seeds.values()], axis=0)
+                raise DataError(f"scores: {system} has other metrics than {names[0]} on {id}")
+    values = {s: np.array([[found[s][id].get(m, np.nan) for m in metrics] for id in ids]) for s in names}
+    for mean, of in ((TUNED, seeds), (TUNED_PASSAGE, with_passage)):
+        if of:
+            values[mean] = np.mean([values[system] for system in of.values()], axis=0)
     return Table(
         ids=tuple(ids),
         sources=np.array([rows[id][0] for id in ids]),
@@ -137,6 +158,7 @@ def tabulate(scores: Iterable[Score], examples: Sequence[Example], bases: Sequen
         seeds=seeds,
         values=values,
         datasets=tuple(dict.fromkeys(example.dataset for example in examples if example.dataset)),
+        with_passage=with_passage,
     )
 
 
@@ -185,26 +207,28 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
     plain = headline.partition("@")[0]
     unsliced = [metric for metric in table.metrics if metric == plain or metric != headline]
     seeds: dict[int, dict[str, float]] = {}
-    spread: dict[str, float] = {}
+    spread: dict[str, dict[str, float]] = {}
     if len(table.seeds) > 1:
-        means = np.array([np.nanmean(table.values[system], axis=0) for system in table.seeds.values()])
-        spread = dict(zip(table.metrics, means.std(axis=0, ddof=1).tolist(), strict=True))
+        means = {s: np.array([np.nanmean(table.values[one], axis=0) for one in of.values()]) for s, of in table.tuned.items()}
+        spread = {s: dict(zip(table.metrics, rows.std(axis=0, ddof=1).tolist(), strict=True)) for s, rows in means.items()}
         seeds = {
-            seed: dict(zip(table.metrics, row, strict=True)) for seed, row in zip(table.seeds, means.tolist(), strict=True)
+            seed: dict(zip(table.metrics, row, strict=True))
+            for seed, row in zip(table.seeds, means[TUNED].tolist(), strict=True)
         }
 
-    def changes(base: str, metrics: Sequence[str]) -> dict[str, Change]:
-        return changed(table, base, headline, resamples, seed, margin, metrics)
+    def changes(base: str, metrics: Sequence[str], tuned: str = TUNED) -> dict[str, Change]:
+        return changed(table, base, headline, resamples, seed, margin, metrics, tuned)
 
     return Summary(
         split=split,
         headline=headline,
         best=best,
-        systems={system: _group(table, system, table.metrics, everywhere) for system in (TUNED, *table.bases)},
+        systems={system: _group(table, system, table.metrics, everywhere) for system in (TUNED, *table.systems)},
         changes=changes(best, table.metrics),
-        passage=changes(PASSAGE, [headline])[headline] if PASSAGE in table.bases and best != PASSAGE else None,
+        passage=changes(BASE_PASSAGE, [headline])[headline] if table.with_passage and best != BASE_PASSAGE else None,
+        open_book=changes(BASE_PASSAGE, table.metrics, TUNED_PASSAGE) if table.with_passage else {},
         slices={
-            name: {s: _group(table, s, [plain], rows) for s in (TUNED, best)}
+            name: {s: _group(table, s, [plain], rows) for s in table.sliced(best)}
             for name, rows in inside.items()
             if name not in table.datasets
         },
@@ -232,7 +256,8 @@ def questions(totals: Mapping[str, Mapping[str, Number | None]]) -> dict[str, Nu
 
 def items(table: Table) -> list[dict[str, Any]]:
     """Return one row per item, without texts, for comparing two commits."""
-    scores = {system: table.values[system].tolist() for system in (*table.bases, *table.seeds.values())}
+    singly = (*table.bases, *(system for of in table.tuned.values() for system in of.values()))
+    scores = {system: table.values[system].tolist() for system in singly}
     return [
         {
             "id": id,
@@ -270,17 +295,24 @@ def _group(table: Table, system: str, metrics: Sequence[str], rows: Array) -> Gr
 
 
 def changed(
-    table: Table, base: str, headline: str, resamples: int, seed: int, margin: float, metrics: Sequence[str]
+    table: Table,
+    base: str,
+    headline: str,
+    resamples: int,
+    seed: int,
+    margin: float,
+    metrics: Sequence[str],
+    tuned: str = TUNED,
 ) -> dict[str, Change]:
-    """Return tuned minus `base` by metric, each from the same seed, so that a new metric leaves the others unchanged.
+    """Return `tuned` minus `base` by metric, each from the same seed, so that a new metric leaves the others unchanged.
 
     The headline was named before the scores were seen, so its verdict uses its own p-value. The others use Holm's.
     """
     differences, rows = [], []
     for metric in metrics:
-        tuned, before = table.column(TUNED, metric), table.column(base, metric)
-        applies, generator = ~np.isnan(tuned), np.random.default_rng(seed)
-        differences.append(paired_difference(tuned[applies], before[applies], table.sources[applies], resamples, generator))
+        after, before = table.column(tuned, metric), table.column(base, metric)
+        applies, generator = ~np.isnan(after), np.random.default_rng(seed)
+        differences.append(paired_difference(after[applies], before[applies], table.sources[applies], resamples, generator))
         rows.append(int(applies.sum()))
     changes = {}
     for metric, d, holms, n in zip(metrics, differences, holm([d.p for d in differences]), rows, strict=True):

@@ -11,13 +11,15 @@ from stages import formatting
 from stages.errors import DataError
 from stages.files import read_json
 from stages.report.results import Numbers, Results, merged, parsed
-from stages.report.summary import TUNED, questions
+from stages.report.summary import questions
+from stages.systems import TUNED, TUNED_PASSAGE
 from stages.terminal import visible
 
 
 def show(found: Results, folder: Path) -> None:
     """Print every metric of every system with its interval, the difference to the best base, and the report's path."""
     systems = [*sorted(name for name in found.systems if name.startswith("base_")), TUNED]
+    systems += [TUNED_PASSAGE] * (TUNED_PASSAGE in found.systems)
     best = formatting.system_name(str(found.difference["against"]))
     headers = ["percent", *map(formatting.system_name, systems), f"tuned - {best}"]
     grid = Table(

@@ -1,15 +1,20 @@
 """Predictions for the rows of a split: order, batches, shots, agreement and scored references."""
 
 import random
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
 from stages import records
+from stages.format.retrieval import with_passages
 from stages.models import loading
 from stages.models.loading import LanguageModel
 from stages.models.tuned import load_tuned
+from stages.predict import __main__ as stage
 from stages.predict import answers
-from stages.records import Example, Message
+from stages.records import Document, Example, Message, Prediction
 from stages.text import chat, prompts
 
 pytestmark = pytest.mark.model
@@ -129,3 +134,43 @@ def test_only_rows_of_extraction_are_kept_to_their_schema(tuned_fp32, tokenizer,
     found = answers.predict(lm, [*asked, *examples[3:]], {"": ()}, "base_0shot", **limits)
     assert all('{"field":"'.startswith("".join(row.text.split())[:NEW_TOKENS]) for row in found[:3])
     assert [row.text for row in found[3:]] == [row.text for row in answered(tuned_fp32, tokenizer, examples[3:])]
+
+
+def run(monkeypatch, system: str) -> list[Prediction]:
+    monkeypatch.setattr(sys, "argv", ["predict", system])
+    stage.main()
+    return list(records.read(Path(f"data/predictions/{system}.jsonl"), Prediction))
+
+
+@pytest.fixture
+def split(room, adapter, rows, monkeypatch):
+    """Return a function that makes a folder with an adapter, and a split of two questions with their passages."""
+
+    def make(*overrides: str) -> list[Example]:
+        root = room("quantization=none", *overrides)
+        shutil.copytree(adapter, root / "models/42/adapter")
+        monkeypatch.chdir(root)
+        passages = [Document(text=f"Number {i} is a number.", kind="passage", source="d") for i in range(2)]
+        records.write(Path("data/formatted/test.jsonl"), rows["valid"][:2])
+        records.write(Path("data/formatted/passages.jsonl"), with_passages(rows["valid"][:2], passages))
+        return rows["valid"][:2]
+
+    return make
+
+
+def test_base_and_tuned_read_the_same_passage(split, monkeypatch):
+    asked = [example.id for example in split("predict.passage=true")]
+    names = ("base_0shot", "base_passage", "tuned_42", "tuned_42_passage")
+    found = {name: run(monkeypatch, name) for name in names}
+    assert all([row.example for row in answers] == asked for answers in found.values())
+    length = {name: [row.prompt_tokens for row in answers] for name, answers in found.items()}
+    assert length["base_passage"] == length["tuned_42_passage"] != length["tuned_42"] == length["base_0shot"]
+    assert len({found[name][0].text for name in names[1:]}) == 3
+    assert [path.name for path in Path("data/agreement").iterdir()] == ["tuned_42.json"]
+
+
+@pytest.mark.parametrize("system", ["base_passage", "tuned_42_passage"])
+def test_system_with_a_passage_is_empty_unless_requested(system, split, monkeypatch):
+    split()
+    assert run(monkeypatch, system) == []
+    assert Path(f"data/cost/predict_{system}.json").read_text() == "{}\n"

@@ -298,23 +298,35 @@ def test_a_headline_of_one_slice_leads_the_page(inputs: Any, run: Any) -> None:
     assert "| fields exact on missing | " in (folder / "report.md").read_text(encoding="utf-8")
 
 
-def test_the_base_with_the_passage_is_compared_too(inputs: Any, run: Any) -> None:
+def test_systems_with_the_passage_are_compared_too(inputs: Any, run: Any) -> None:
     inputs.params.predict.passage = True
-    inputs.systems.insert(2, "base_passage")
-    inputs.answers["base_passage"] = inputs.answers["base_0shot"]
-    inputs.scores["base_passage"] = inputs.scores["base_0shot"]
+    for system, like in {"base_passage": "base_0shot", "tuned_42_passage": "base_3shot"}.items():
+        inputs.systems.append(system)
+        inputs.answers[system], inputs.scores[system] = inputs.answers[like], inputs.scores[like]
     inputs.write()
-    inputs.json("data/cost/predict_base_passage.json", {**inputs.prediction_cost(), "prompt_tokens": 60 * 777})
+    for system, tokens in {"base_passage": 777, "tuned_42_passage": 778}.items():
+        inputs.json(f"data/cost/predict_{system}.json", {**inputs.prediction_cost(), "prompt_tokens": 60 * tokens})
     folder = run(inputs)
     metrics = json.loads((folder / "details.json").read_text())
     assert metrics["difference"]["against"] == "base_3shot"
     assert metrics["passage"]["field_exact"] == round(metrics["tuned"]["field_exact"] - metrics["base_0shot"]["field_exact"], 6)
     shown = json.loads((folder / "metrics.json").read_text())
     assert "passage" not in shown and list(shown["base_passage"]) == ["field_exact"]
+    gain = metrics["base_3shot"]["field_exact"] - metrics["base_0shot"]["field_exact"]
+    assert metrics["open_book"]["field_exact"] == pytest.approx(gain, abs=2e-6)
+    assert shown["open_book"] == {key: metrics["open_book"][key] for key in ("field_exact", "field_exact_verdict")}
+    assert shown["tuned_passage"]["field_exact"] == shown["base_3shot"]["field_exact"]
+    assert metrics["slices"]["missing"].keys() == {"base_3shot", "tuned", "base_passage", "tuned_passage"}
+    assert metrics["totals"]["tuned_42_passage"] == metrics["totals"]["tuned_42"]
     report = (folder / "report.md").read_text()
     assert "Against the base with the passage in its prompt: +" in report
     assert "base, passage in the prompt 777 prompt tokens" in report
+    assert "tuned 42, passage in the prompt 778 prompt tokens" in report
+    assert "| base, passage in the prompt | tuned | tuned, passage in the prompt | difference | p | verdict |" in report
+    assert report.count("| fields exact | ") == 2
+    assert "| rows | n | base, 3 examples | tuned | base, passage in the prompt | tuned, passage in the prompt |" in report
     assert "Against the base with the passage in its prompt" in html(folder)
+    assert "Tuned − base where both have the same passage in the prompt" in html(folder)
 
 
 def test_few_clusters_are_those_of_the_headline(inputs: Any, run: Any) -> None:

@@ -254,3 +254,22 @@ def test_older_reports_split_their_numbers_between_files() -> None:
     both = {"split": "test", "totals": {}, "difference": {"against": "base_0shot", "exact_match_mde": 0.1}}
     assert results.merged(metrics, details) == both
     assert results.merged(metrics, {}) == metrics
+
+
+def test_open_book_is_the_mean_of_seeds_minus_the_base() -> None:
+    passage = [
+        *scores("base_passage", 0, 0, 0, 1),
+        *scores("tuned_1_passage", 1, 1, 1, 1),
+        *scores("tuned_2_passage", 0, 1, 1, 1),
+    ]
+    tuned = [*scores("tuned_1", 1, 1, 1, 1), *scores("tuned_2", 1, 0, 1, 0)]
+    seeds = {1: "tuned_1", 2: "tuned_2"}
+    made = summary.tabulate([*BASES, *tuned, *passage], EXAMPLES, ["base_0shot", "base_3shot", "base_passage"], seeds)
+    metrics = summarize(made)
+    assert (metrics["tuned"]["exact_match"], metrics["tuned_passage"]["exact_match"]) == (0.75, 0.875)
+    assert (metrics["passage"]["exact_match"], metrics["open_book"]["exact_match"]) == (0.5, 0.625)
+    assert metrics["open_book"]["stop_rate_verdict"] == metrics["difference"]["stop_rate_verdict"]
+    assert metrics["tuned_passage"]["exact_match_sd"] == round(0.25 / 2**0.5, 6)
+    assert metrics["slices"]["hard"]["tuned_passage"]["exact_match"] == 1.0
+    assert "tuned_2_passage" in summary.items(made)[0]["scores"]
+    assert not {"tuned_passage", "open_book"} & summarize(table(*tuned, seeds=(1, 2))).keys()

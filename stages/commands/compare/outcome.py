@@ -7,8 +7,9 @@ import numpy as np
 
 from stages.commands.compare.sides import Side
 from stages.errors import DataError
-from stages.report.summary import TUNED, Change, Table, changed
+from stages.report.summary import Change, Table, changed
 from stages.statistics import Rate
+from stages.systems import TUNED
 
 BASE, UNPAIRED = "base", "not comparable"
 

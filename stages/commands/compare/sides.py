@@ -20,7 +20,8 @@ from stages import locks, params
 from stages.commands.compare.shapes import Cost, File, Item, Lock, Parameters, Pipeline, Results, S, Stage, checked, mistake
 from stages.errors import DataError
 from stages.report.results import merged
-from stages.report.summary import TUNED, Table
+from stages.report.summary import Table
+from stages.systems import TUNED, is_tuned
 
 WORKING_TREE = "working tree"
 SHOWN_ONLY = ("validate", "report")  # stages that only check or show: their inputs decide no answer and no score
@@ -44,7 +45,7 @@ class Side:
 
     @property
     def tuned(self) -> list[str]:
-        return [system for system in next(iter(self.items.values())).scores if system.startswith("tuned_")]
+        return [system for system in next(iter(self.items.values())).scores if is_tuned(system)]
 
     @cached_property
     def table(self) -> Table:
@@ -60,7 +61,7 @@ class Side:
             sources=np.array([item.source for item in items]),
             slices=(),
             metrics=metrics,
-            bases=tuple(system for system in values if system not in self.tuned),
+            bases=tuple(system for system in values if system.startswith("base_")),
             seeds={},
             values=values | {TUNED: np.mean([values[system] for system in self.tuned], axis=0)},
         )
@@ -202,7 +203,7 @@ def _items(content: bytes, where: str) -> Iterator[Item]:
         if uneven := sorted(systems ^ set(item.scores)):
             raise DataError(f"{where}:{number}: {uneven[0]} is scored on some rows only; run `dvc repro -f report`")
         yield item
-    if not any(system.startswith("tuned_") for system in systems):
+    if not any(map(is_tuned, systems)):
         raise DataError(f"{where}: no scores of a tuned system; run `dvc repro`")
 
 

@@ -22,6 +22,7 @@ from stages.models import stored
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import ComplaintsData, Data, Params, RowsData
 from stages.records import Message, Task, content_hash
+from stages.systems import is_tuned
 from stages.terminal import visible
 from stages.text import chat, thoughts
 from stages.text.prompts import SHOTS, question, shots_of, with_shots
@@ -233,7 +234,7 @@ def _adapter(system: str) -> Path | None:
     """Return the adapter folder of a tuned system, None for a base system."""
     if system.startswith("base_") and system.endswith("shot") and system[5:-4].isdecimal():
         return None
-    if not system.startswith("tuned_"):
+    if not is_tuned(system):
         raise DataError(f"--system {system}: unknown; use tuned, tuned_<seed> or base_<k>shot, e.g. base_0shot")
     adapter = stored.adapter_of(system)
     if not adapter.is_dir():

@@ -87,14 +87,19 @@ class Repository:
         device: str = "a CPU",
         cache: bool = False,
         text: str = "<b>Who?</b>\n\n# Really? {}",
+        passage: int | None = None,
     ) -> None:
-        """Write a run whose tuned models have `count` of the rows right that `questions` names; `changed` are parameters."""
+        """Write a run whose tuned models have `count` of the rows right that `questions` names; `changed` are parameters.
+
+        With a passage in the prompt, they have `passage` of the rows right.
+        """
         exact = right(count, shift)
         values = json.loads(json.dumps(PARAMS))
         for key, value in (changed or {}).items():
             section, _, name = key.rpartition(".")
             (values[section] if section else values)[name] = value
         systems = {"base_0shot": right(untuned), **{f"tuned_{seed}": exact for seed in values["seeds"]}}
+        systems |= {f"tuned_{seed}_passage": right(passage) for seed in values["seeds"] if passage is not None}
         ids = [f"ex-{questions}-{row:03}" for row in range(len(exact))]
         items = jsonl(
             [

@@ -366,3 +366,12 @@ def test_working_tree_of_a_running_experiment_is_refused(repository, compare, mo
     with locks.take(repository.root / locks.EXPERIMENT):
         assert "works in this clone with its own params.yaml" in refusal(compare, repository, "--base", base)
         assert "No difference" in compare(repository, "--base", base, "--head", base)
+
+
+def test_tuned_models_with_a_passage_count_as_neither_side(repository, compare):
+    repository.run(60, passage=0)
+    base = repository.commit()
+    repository.run(90, {"lora.r": 16}, passage=120)
+    page = compare(repository, "--base", base)
+    assert page.startswith("# Better: exact rose from 50.0 % to 75.0 %")
+    assert "one training run" in page and "moved too" not in page

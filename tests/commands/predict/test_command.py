@@ -345,7 +345,7 @@ def test_too_many_shots_and_no_system_are_refused(tuned):
         answer(source, "data", ["tuned"])
 
 
-@pytest.mark.parametrize("system", ["tune", "base_3", "base_xshot", "tuned_7"])
+@pytest.mark.parametrize("system", ["tune", "base_3", "base_xshot", "tuned_7", "base_passage", "tuned_42_passage"])
 def test_unknown_system_is_refused_first(tuned, system):
     with pytest.raises(DataError, match=f"--system {system}: "):
         answer("nothing.txt", "out.jsonl", [system])

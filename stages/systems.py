@@ -1,0 +1,31 @@
+"""The names of systems.
+
+`base_<k>shot` is the untuned model with k examples in its prompt, `tuned_<seed>` a tuned one. With the best passage of the
+documents in the prompt they are `base_passage` and `tuned_<seed>_passage`. `tuned` and `tuned_passage` are means over seeds.
+"""
+
+from collections.abc import Mapping, Sequence
+
+PASSAGE = "_passage"
+TUNED = "tuned"
+BASE_PASSAGE, TUNED_PASSAGE = f"base{PASSAGE}", f"{TUNED}{PASSAGE}"
+
+
+def bases(shots: Sequence[int], passage: bool) -> list[str]:
+    """Return the untuned systems; with `passage`, one of them has a passage in its prompt."""
+    return [f"base_{count}shot" for count in shots] + [BASE_PASSAGE] * passage
+
+
+def tuned(seeds: Sequence[int]) -> dict[int, str]:
+    """Return the tuned systems without a passage, by seed."""
+    return {seed: f"{TUNED}_{seed}" for seed in seeds}
+
+
+def with_passage(bases: Sequence[str], tuned: Mapping[int, str]) -> dict[int, str]:
+    """Return the tuned systems with a passage in the prompt; none unless a base has one, since `predict.passage` adds both."""
+    return {seed: f"{system}{PASSAGE}" for seed, system in tuned.items()} if BASE_PASSAGE in bases else {}
+
+
+def is_tuned(system: str) -> bool:
+    """Return whether a system is tuned and has no passage in its prompt."""
+    return system.startswith(f"{TUNED}_") and not system.endswith(PASSAGE)
