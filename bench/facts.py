@@ -106,8 +106,8 @@ def release(changes: Sequence[Change], root: Path, folder: Path) -> list[str]:
             ("RECORD", ""),
         ):
             archive.writestr(f"{name}-{version}.dist-info/{file}", text)
-    os.environ["PIP_FIND_LINKS"] = str(folder)
-    return [f"data.documents.package={name}=={version}", f"data.documents.sha256={hashlib.sha256(packed).hexdigest()}"]
+    os.environ["PIP_FIND_LINKS"] = f"{os.environ.get('PIP_FIND_LINKS', '')} {folder}".strip()
+    return [f"data.documents.package='{name}=={version}'", f"data.documents.sha256={hashlib.sha256(packed).hexdigest()}"]
 
 
 def changed(documents: list[dict[str, Any]], changes: Sequence[Change]) -> list[dict[str, Any]]:
