@@ -1,53 +1,76 @@
-"""Time answers kept to JSON against free ones, on validation rows: python bench/constrain.py [rounds] [--rows 64] [--systems …]
+"""What keeping answers to JSON costs and brings: python bench/constrain.py [rounds] [--rows N] [--split test] [--systems …]
 
-Both answer the same prompts in one process, alternating. Prints, per system, medians of the milliseconds per token, how many
-answers are JSON objects, and how many texts are equal. Run `dvc repro` first; tuned_42 needs the adapter.
+Each system answers the first rows of a split freely and kept to JSON, in the batches of the pipeline, alternating. Prints
+medians of the milliseconds per token, how many answers are objects and how many texts are equal. Then the fields that are
+right, with intervals clustered by source as in the report, and what constraint and tuning bring. Run `dvc repro` first.
 """
 
 import argparse
 import statistics
 import time
+from itertools import combinations
 from pathlib import Path
 
 import stages  # noqa: F401  # before any library: it switches their telemetry off
 
 # isort: split
-from stages import params, records
-from stages.commands.predict.command import _schema
-from stages.generation.constraint import json_only
-from stages.generation.decoding import Completion, generate, likeliest
+import numpy as np
+
+from stages import files, params, records
+from stages.evaluate import extraction
 from stages.models.tuned import open_system
-from stages.text import chat
+from stages.predict import answers
+from stages.records import Prediction
+from stages.statistics import paired_difference, rate_interval
 from stages.text.objects import parsed
-from stages.text.prompts import shots_of, with_shots
+from stages.text.prompts import shots_by_dataset
+
+FORMATTED = Path("data/formatted")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rounds", nargs="?", type=int, default=3)
+    parser.add_argument("rounds", nargs="?", type=int, default=1)
     parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--split", choices=("valid", "test"), default="valid")
     parser.add_argument("--systems", nargs="+", default=["base_3shot", "tuned_42"])
     asked = parser.parse_args()
-    limit = params.read("predict.max_new_tokens").predict.max_new_tokens
-    rows = list(records.read(Path("data/formatted/valid.jsonl"), records.Example))[: asked.rows]
+    p = params.read("predict.batch_size", "predict.max_new_tokens").predict
+    rows = list(records.read(FORMATTED / f"{asked.split}.jsonl", records.Example))[: asked.rows]
+    ways = {"free": {}, "json": files.read_json(FORMATTED / "schemas.json")}
+    given: dict[tuple[str, str], list[Prediction]] = {}
     for system in asked.systems:
-        lm = open_system(params.runtime(), system)
-        prompts = [chat.prompt_ids(lm.tokenizer, with_shots(row.prompt, shots_of(system))) for row in rows]
-        ways = {"free": likeliest, "json": json_only(lm, _schema())}
-        generate(lm, prompts, 2, ways["free"])
-        found: dict[str, list[tuple[float, list[Completion]]]] = {way: [] for way in ways}
+        lm, shots = open_system(params.runtime(), system), shots_by_dataset(system, rows)
+        costs: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(asked.rounds):
-            for way, choose in ways.items():
+            for way, schemas in ways.items():
+                limits = {"batch_size": p.batch_size, "max_new_tokens": p.max_new_tokens, "likelihood_rows": 0}
                 started = time.monotonic()
-                answers = generate(lm, prompts, limit, choose)
-                seconds = time.monotonic() - started
-                found[way].append((1000 * seconds / sum(answer.new_tokens for answer in answers), answers))
-        for way, runs in found.items():
-            objects = sum(parsed(answer.text) is not None for answer in runs[0][1])
-            cost = statistics.median(run[0] for run in runs)
-            print(f"{system:12}{way:6}{cost:8.2f} ms per token{objects:5} of {len(rows)} are objects", flush=True)
-        equal = sum(a.text == b.text for a, b in zip(found["free"][0][1], found["json"][0][1], strict=True))
+                found = answers.predict(lm, rows, shots, system, **limits, schemas=schemas)
+                costs[way].append(1000 * (time.monotonic() - started) / sum(answer.new_tokens for answer in found))
+                given[system, way] = found
+        for way in ways:
+            objects = sum(parsed(answer.text) is not None for answer in given[system, way])
+            print(f"{system:12}{way:6}{statistics.median(costs[way]):8.2f} ms per token{objects:5} of {len(rows)} are objects")
+        equal = sum(a.text == b.text for a, b in zip(given[system, "free"], given[system, "json"], strict=True))
         print(f"{system:12}{equal} of {len(rows)} texts equal", flush=True)
+    compare(rows, given)
+
+
+def compare(rows: list[records.Example], given: dict[tuple[str, str], list[Prediction]]) -> None:
+    """Print the mean of fields exact per system and way, and each difference of two, in percent and points."""
+    sources = np.array([row.source for row in rows])
+    scores = {
+        key: np.array([extraction.score(row, answer)[0]["field_exact"] for row, answer in zip(rows, found, strict=True)])
+        for key, found in given.items()
+    }
+    for (system, way), values in scores.items():
+        rate = rate_interval(values, sources)
+        print(f"{system:12}{way:6}{100 * rate.mean:8.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] % of the fields")
+    for (before, a), (after, b) in combinations(scores.items(), 2):
+        found = paired_difference(b, a, sources, 10_000, np.random.default_rng(42))
+        bounds = f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+        print(f"{' '.join(before)} -> {' '.join(after)}: {bounds} points, p = {found.p:.4f}")
 
 
 if __name__ == "__main__":
