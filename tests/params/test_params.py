@@ -22,6 +22,7 @@ def test_committed_params_are_valid() -> None:
         ({"lora.rr": 8}, "lora.rr = 8: unknown key; did you mean r?"),
         ({"lora.r": "abc"}, "lora.r = 'abc': input should be a valid integer"),
         ({"lora.r": -1}, "lora.r = -1: input should be greater than 0"),
+        ({"synthesis.self_instruct.requests": 0}, "synthesis.self_instruct.requests = 0: input should be greater than 0"),
         ({"lora.r": True}, "lora.r = True: input should be a valid integer"),
         ({"runtime.micro_batch_size": 0}, "runtime.micro_batch_size: 0 should be an integer greater than 0, or auto"),
         ({"runtime.micro_batch_size": "all"}, "runtime.micro_batch_size: 'all' should be an integer greater than 0, or auto"),
