@@ -75,12 +75,14 @@ def decoded(root: Path, system: str, size: int) -> int:
 def run(root: Path, module: str, *arguments: str) -> tuple[str, float]:
     """Run a module; return the last line that it prints and its peak memory in GiB."""
     command = [sys.executable, "-m", module, *arguments]
-    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout
-    lines = process.stdout.read().splitlines()
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(command)}: failed")
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=errors, text=True)
+        assert process.stdout
+        lines = process.stdout.read().splitlines()
+        _, status, used = os.wait4(process.pid, 0)
+        if status:
+            errors.seek(0)
+            raise SystemExit(f"{' '.join(command)}: failed with status {status}\n{errors.read()[-2000:]}")
     return (lines or [""])[-1], used.ru_maxrss / 2**20
 
 
