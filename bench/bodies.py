@@ -1,0 +1,133 @@
+"""Measure when synthesis helps: few or many authored bodies, with and without the teacher's, at equal optimizer steps.
+
+    python bench/bodies.py [--bodies 20 60 180 420] [--seeds 42] [--steps 96] [--rows N] [--split valid] [-S key=value ...]
+
+Works in a temporary copy of this clone; run `make repro` first, so that the base model is at hand. For each number of authored
+training bodies it trains three arms: authored bodies alone, both, synthetic bodies alone. Smaller sets of bodies are subsets of
+larger ones, the teacher sees no other bodies, and all layouts stay. Authored and synthetic bodies give as many rows each as
+the steps take, so half of the rows of "both" are synthetic. The tuned model answers the first `--rows` rows of the split.
+
+A finished cell is a line in .tunetrail/bodies.jsonl and is not run again; delete the file to start anew. Prints the metric of
+each cell and its paired difference from the authored bodies alone, both clustered by source. With several seeds, a row's score
+is its mean over them.
+"""
+
+import argparse
+import itertools
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from arms import difference
+from plans import run
+
+from stages import figures, files, params, records
+from stages.evaluate import metrics
+from stages.statistics import rate_interval
+
+ARMS = {"authored": ["synthesis=none"], "both": [], "synthetic": ["format.authored=false"]}
+BATCH = 4
+KEPT = Path(".tunetrail/bodies.jsonl")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bodies", type=int, nargs="+", default=[20, 60, 180, 420])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42])
+    parser.add_argument("--steps", type=int, default=96, help=f"optimizer steps of {BATCH} rows")
+    parser.add_argument("--rows", type=int, help="rows to answer; all of the split by default")
+    parser.add_argument("--split", choices=["valid", "test"], default="valid")
+    parser.add_argument("-S", dest="overrides", action="append", default=[], metavar="key=value", help="of every cell")
+    asked = parser.parse_args()
+    same = {"steps": asked.steps, "rows": asked.rows, "split": asked.split, "overrides": asked.overrides}
+    cells = [
+        {"bodies": bodies, "arm": arm, "seed": seed, **same}
+        for bodies, arm, seed in itertools.product(asked.bodies, ARMS, asked.seeds)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "clone"
+        shutil.copytree(".", root, ignore=shutil.ignore_patterns(".venv", ".git", ".dvc", ".tunetrail"))
+        for cell in cells:
+            if not finished(cell):
+                files.write_text(KEPT, "".join(f"{json.dumps(line)}\n" for line in [*stored(), cell | measure(root, cell)]))
+    print(table([line for cell in cells for line in finished(cell)]))
+
+
+def stored() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in files.lines(KEPT)] if KEPT.is_file() else []
+
+
+def finished(cell: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the stored line of the cell, if there is one."""
+    return [line for line in stored() if cell.items() <= line.items()]
+
+
+def measure(root: Path, cell: dict[str, Any]) -> dict[str, Any]:
+    """Run the stages of a cell in the copy; return ids, sources and scores of the rows, the kept bodies and the seconds."""
+    started, rows, system = time.monotonic(), cell["steps"] * BATCH, f"tuned_{cell['seed']}"
+    overrides = [
+        *(f"seeds=[{cell['seed']}]", f"data.rows.train={rows}", f"synthesis.self_instruct.rows={rows}"),
+        *(f"train.max_steps={cell['steps']}", f"train.warmup_steps={cell['steps'] // 10}", f"train.batch_size={BATCH}"),
+        *(f"predict.split={cell['split']}", "predict.likelihood_rows=0", "predict.agreement_rows=0"),
+    ]
+    run(root, "stages.cli", "compose", *overrides, *ARMS[cell["arm"]], *cell["overrides"])
+    values = params.load(root / "params.yaml")
+    authored, method = Path(values["data"]["path"]) / "bodies/train.txt", values["synthesis"]["methods"][0]
+    (root / authored).write_text("".join(chosen(authored.read_text(encoding="utf-8"), cell["bodies"])), encoding="utf-8")
+    for stage in ("fetch", "replay", f"synthesize {method}", "format"):
+        run(root, *f"stages.{stage}".split())
+    asked = root / f"data/formatted/{cell['split']}.jsonl"
+    examples = list(itertools.islice(records.read(asked, records.Example), cell["rows"]))
+    records.write(asked, examples)
+    run(root, "stages.train", str(cell["seed"]))
+    run(root, "stages.predict", system)
+    answers = records.aligned(root / f"data/predictions/{system}.jsonl", examples)
+    funnel = figures.read(root / f"data/synthetic/{method}/funnel.json", figures.Funnel)
+    return {
+        "kept": funnel.stages[-1].count,
+        "seconds": round(time.monotonic() - started),
+        "ids": [example.id for example in examples],
+        "sources": [example.source for example in examples],
+        "scores": [metrics.score(*pair)[0]["field_exact"] for pair in zip(examples, answers, strict=True)],
+    }
+
+
+def chosen(bodies: str, count: int) -> list[str]:
+    """Return the lines of the `count` bodies whose hashes are lowest, in the order of the file."""
+    lines = [line for line in bodies.splitlines(keepends=True) if line.strip()]
+    if not 0 < count <= len(lines):
+        raise SystemExit(f"error: --bodies {count}: there are {len(lines)} training bodies; choose 1 to {len(lines)}")
+    lowest = set(sorted(lines, key=records.content_hash)[:count])
+    return [line for line in lines if line in lowest]
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """Return a Markdown table with a row per number of bodies and arm."""
+    assert len({tuple(line["ids"]) for line in lines}) == 1, f"the cells answered different rows; delete {KEPT}"
+    sources = np.array(lines[0]["sources"])
+    found = [
+        "| authored bodies | arm | kept synthetic bodies | seeds | field exact, % | against authored | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for bodies, arm in dict.fromkeys((line["bodies"], line["arm"]) for line in lines):
+        cells = [line for line in lines if (line["bodies"], line["arm"]) == (bodies, arm)]
+        scores, first = (
+            {line["seed"]: np.array(line["scores"]) for line in lines if (line["bodies"], line["arm"]) == (bodies, name)}
+            for name in (arm, "authored")
+        )
+        rate = rate_interval(np.mean(list(scores.values()), axis=0), sources)
+        gap = "" if arm == "authored" else difference(first, scores, sources)
+        seconds = np.mean([line["seconds"] for line in cells])
+        found.append(
+            f"| {bodies} | {arm} | {cells[0]['kept']} | {len(cells)} | "
+            f"{100 * rate.mean:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {gap} | {seconds:.0f} |"
+        )
+    return "\n".join(found)
+
+
+if __name__ == "__main__":
+    main()
