@@ -28,7 +28,7 @@ from stages.generation import decoding
 from stages.models.loading import LanguageModel, open_base
 from stages.models.manifest import read_manifest
 from stages.models.memory import cached
-from stages.params import Params, Runtime
+from stages.params import WHOLE, Params, Runtime
 from stages.predict import answers, batches
 from stages.records import Example
 from stages.text import chat
@@ -142,7 +142,8 @@ class Clock(TrainerCallback):
 def predictions(p: Params, system: str, size: int) -> Probe:
     """Decode a few tokens of the batch with the longest prompts and of a middle one; `tuned` answers like the references.
 
-    The tuned model has the base's size once its adapter is merged. An untuned model is expected to use all tokens it may.
+    The tuned model has the base's size once its adapter is merged; afterwards, the model that the agreement is measured with
+    is in memory too. An untuned model is expected to use all tokens it may.
     """
     libraries, memory = _resident(), device.Memory(device.kind(p.runtime))
     lm = open_base(p.runtime)
@@ -165,18 +166,28 @@ def predictions(p: Params, system: str, size: int) -> Probe:
     answer = {e.id: len(chat.answer_ids(lm.tokenizer, e.messages)) for e in examples} if system == "tuned" else {}
     tokens = sum(min(most, max(answer.get(e.id, most) for e in batch)) for batch in formed)
     share = sum(map(len, prompts.values())) / sum(len(prompts[e.id]) for e in middle)
+    second = _second(p) if system == "tuned" and p.predict.agreement_rows else 0
     return Probe(
         parameters=read_manifest().parameters,
         trained=0,
         libraries=libraries,
-        weights=sum(weight.nbytes for weight in lm.model.parameters()),
+        weights=sum(weight.nbytes for weight in lm.model.parameters()) + second,
         training=0,
-        peak=memory.peak() + len(longest) * max(0, most - 2) * cached(lm.model.config, lm.model.dtype.itemsize),
+        peak=memory.peak() + second + len(longest) * max(0, most - 2) * cached(lm.model.config, lm.model.dtype.itemsize),
         rows=len(longest),
         seconds=opened + first * share + token * tokens + scored * len(wanted) + chosen * len(examples),
         units=tokens,
         unit_seconds=token,
     )
+
+
+def _second(p: Params) -> int:
+    """Return the bytes of the model that the agreement is measured with: its file, which is mapped while read, and its weights.
+
+    A whole model is stored in fp32. Weights count in bf16, in which some are before they are quantized.
+    """
+    stored, held = 4 if p.adapter.type in WHOLE else 2, 2
+    return (stored + held) * read_manifest().parameters
 
 
 def _decoded(lm: LanguageModel, prompts: Sequence[list[int]], tokens: int) -> tuple[float, float]:
