@@ -34,9 +34,16 @@ from stages.statistics import rate_interval
 from stages.text.comparing import content
 
 CHANGES = Path("data/authored/changes/handbook.jsonl")
-SYSTEMS = {"tuned_42": "tuned, closed book", "base_passage": "base, open book"}
+SYSTEMS = {
+    "tuned_42": "tuned, closed book",
+    "base_passage": "base, open book",
+    "tuned_42_passage": "tuned, open book",
+}
 # What `dvc repro` gets after the change: all answers that need no training, those of the tuned model from the old adapter.
-WITHOUT_TRAINING = (["predict_passage"], ["--single-item", "predict_tuned@42"])
+WITHOUT_TRAINING = (
+    ["predict_passage"],
+    *(["--single-item", f"predict_{system}"] for system in ("tuned@42", "tuned_passage@42")),
+)
 
 
 class Change(BaseModel):
