@@ -15,7 +15,8 @@ from stages.terminal import visible
 from stages.text import chat
 from stages.text.prompts import answered
 
-RAW, SEEDS = Path("data/raw"), Path("data/authored/self_instruct/seeds.jsonl")
+RAW, AUTHORED = Path("data/raw"), Path("data/authored")
+SEEDS = AUTHORED / "self_instruct/seeds.jsonl"
 
 
 def main() -> None:
@@ -73,9 +74,14 @@ def main() -> None:
 
 
 def _refuse_links(folder: Path) -> None:
-    """Raise DataError if a file of a folder is a pipe, or a link to one outside; documents/ leaves such links out."""
+    """Raise DataError if a file of a folder is a pipe, or a link to one outside; documents/ leaves such links out.
+
+    Sets of data/authored may share files with each other, as test sets share the training rows.
+    """
+    own = AUTHORED.resolve()
     for path in files.links_out(folder):
-        if "documents" not in path.relative_to(folder).parts[:-1]:
+        shared = path.exists() and all(each.resolve().is_relative_to(own) for each in (folder, path))
+        if not shared and "documents" not in path.relative_to(folder).parts[:-1]:
             raise DataError(f"{path}: a link that leads out of {folder} or nowhere; put a copy of the file there")
     for path in files.pipes(folder):
         raise DataError(f"{path}: a named pipe or a device, which is not read; put a file there")

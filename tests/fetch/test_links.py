@@ -48,6 +48,19 @@ def test_named_pipe_in_a_data_folder_is_refused(tmp_path: Path, name: str) -> No
         fetch._refuse_links(tmp_path)
 
 
+@pytest.mark.parametrize("name", [path.name for path in sorted(AUTHORED.iterdir())])
+def test_own_sets_may_share_files_with_each_other(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(compose.ROOT)
+    fetch._refuse_links(Path("data/authored", name))
+    (tmp_path / "outside.txt").write_text("secret")
+    shutil.copytree(AUTHORED, tmp_path / "data/authored", symlinks=True)
+    monkeypatch.chdir(tmp_path)
+    fetch._refuse_links(Path("data/authored", name).resolve())
+    Path("data/authored", name, "link.txt").symlink_to(tmp_path / "outside.txt")
+    with pytest.raises(DataError, match=r"link\.txt: a link that leads out of"):
+        fetch._refuse_links(Path("data/authored", name))
+
+
 @pytest.mark.parametrize("name", LINKS)
 def test_link_out_of_a_data_folder_is_refused(mine, name: str) -> None:
     link = LINKS[name][3]

@@ -58,8 +58,8 @@ def test_batched_answers_equal_single_ones(tuned_fp32, tokenizer, examples):
 def test_batches_by_tokens_give_the_same_answers(tuned_fp32, tokenizer, examples, monkeypatch):
     """As on a GPU; in fp32, where a row's neighbours do not matter."""
     by_rows = answered(tuned_fp32, tokenizer, examples)
-    sizes, greedy = [], answers.decoding.greedy
-    monkeypatch.setattr(answers.decoding, "greedy", lambda lm, ids, most: sizes.append(len(ids)) or greedy(lm, ids, most))
+    sizes, generate = [], answers.decoding.generate
+    monkeypatch.setattr(answers.decoding, "generate", lambda lm, ids, *how: sizes.append(len(ids)) or generate(lm, ids, *how))
     longest = max(prediction.prompt_tokens for prediction in by_rows) + NEW_TOKENS
     monkeypatch.setattr(answers.batches, "limits", lambda *_: answers.batches.Limits(len(examples), 3 * longest))
     assert answered(tuned_fp32, tokenizer, examples) == by_rows

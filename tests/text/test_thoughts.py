@@ -79,7 +79,7 @@ def test_prompt_of_a_thoughtful_row_is_that_of_training(qwen3):
 def test_only_the_answer_is_scored(qwen3, tuned_fp32, monkeypatch):
     reply = "<think>\nhm\n</think>\n\nNo."
     plain = ROW.model_copy(update={"messages": (ROW.messages[0], Message(role="assistant", content="No."))})
-    monkeypatch.setattr(answers.decoding, "greedy", lambda lm, prompts, limit: [Completion(reply, True, 9) for _ in prompts])
+    monkeypatch.setattr(answers.decoding, "generate", lambda lm, prompts, *_: [Completion(reply, True, 9) for _ in prompts])
     lm = LanguageModel(tuned_fp32, qwen3)
     thoughtful, other = answers.predict(lm, [ROW, plain], {"": []}, "x", batch_size=2, max_new_tokens=9, likelihood_rows=1)
     assert (thoughtful.text, thoughtful.thoughts) == ("No.", "<think>\nhm\n</think>\n\n")
