@@ -7,7 +7,7 @@ training bodies it trains three arms: authored bodies alone, both, synthetic bod
 larger ones, the teacher sees no other bodies, and all layouts stay. Authored and synthetic bodies give as many rows each as
 the steps take, so half of the rows of "both" are synthetic. The tuned model answers the first `--rows` rows of the split.
 
-A finished cell is a line in .tunetrail/bodies.jsonl and is not run again; delete the file to start anew. Prints the metric of
+A finished cell is a line in .tunetrail/bodies.jsonl and is not run again; delete the file to start again. Prints the metric of
 each cell and its paired difference from the authored bodies alone, both clustered by source. With several seeds, a row's score
 is its mean over them.
 """

@@ -1,4 +1,4 @@
-"""The names of systems, composed and told apart."""
+"""The names of systems: how they are composed, and what they tell."""
 
 from stages import systems
 

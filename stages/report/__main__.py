@@ -11,7 +11,7 @@ from stages import figures, files, lineage, params, records, stage, systems
 from stages.models.manifest import MANIFEST, Manifest
 from stages.pages import render
 from stages.records import Example, Score
-from stages.report import evidence, examples, page, personal, results, retention, summary, table
+from stages.report import evidence, examples, item_scores, page, personal, results, retention, summary, table
 from stages.report.evidence import Evidence
 from stages.report.nearest import Nearest
 from stages.terminal import inert, visible
@@ -53,8 +53,8 @@ def main() -> None:
     found = read_evidence(p.name, p.predict.split, bases, tuned, methods)
     found = found if p.report.texts else personal.without_texts(found)
     options, (before, *after) = p.report, found.retention.values()
-    scored = summary.tabulate(records.read(DATA / "scores.jsonl", Score), found.examples, bases, tuned)
-    scored = summary.with_declined(summary.with_headline(scored, options.headline))
+    scored = item_scores.tabulate(records.read(DATA / "scores.jsonl", Score), found.examples, bases, tuned)
+    scored = item_scores.with_declined(item_scores.with_headline(scored, options.headline))
     summarized = summary.summarize(scored, options.headline, options.resamples, p.seed, p.predict.split, options.margin)
     kept = retention.compare(before, after, options.resamples, p.seed, options.margin)
     totals = {system: summary.with_interval(numbers, scored, system) for system, numbers in found.totals.items()}
@@ -77,7 +77,7 @@ def main() -> None:
     personal.warn(content, folder)
     personal.warn_of_rows(Path(p.data.path))
     markdown, html = (render(page.HERE / name, **content) for name in ("report.md.jinja", "page.html.jinja"))
-    items = summary.items(scored)
+    items = item_scores.items(scored)
     secret = files.file_hash(DATA / "formatted" / f"{p.predict.split}.jsonl")
     names = personal.pseudonyms([item["source"] for item in items], secret)
     files.write_json(folder / "metrics.json", results.shown(numbers, options.headline))
@@ -141,7 +141,7 @@ def warn_of_leftovers(read: list[Path]) -> None:
                 print(visible(f"warning: {path} is left over from other parameters and was not read"), file=sys.stderr)
 
 
-def page_content(p: params.Params, found: Evidence, scored: summary.Table, scores: summary.Summary) -> dict[str, Any]:
+def page_content(p: params.Params, found: Evidence, scored: item_scores.Table, scores: summary.Summary) -> dict[str, Any]:
     """Return what the templates get besides charts and costs."""
     best, first = scores.best, next(iter(scored.seeds.values()))
     chosen = examples.choose(scored, best, first, p.report.headline, p.report.examples, p.seed)

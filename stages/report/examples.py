@@ -13,7 +13,7 @@ from rapidfuzz.distance import LCSseq
 from stages.files import printable
 from stages.formatting import clip
 from stages.records import Example, Message, Prediction
-from stages.report.summary import Table
+from stages.report.item_scores import Table
 from stages.text.objects import parsed, same
 
 LONGEST = 1000  # characters of an answer compared in the list of errors

@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from stages.formatting import METRICS
-from stages.report.summary import BALANCED, Change, Group, Summary, rounded
+from stages.report.item_scores import rounded
+from stages.report.summary import BALANCED, Change, Group, Summary
 from stages.statistics import Difference, Rate
 from stages.systems import TUNED, TUNED_PASSAGE
 

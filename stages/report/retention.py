@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.figures import Retained, ScoredChoice
+from stages.report.item_scores import rounded
 from stages.report.results import Number, Numbers, flat
-from stages.report.summary import rounded
 from stages.statistics import Array, Difference, Rate, paired_difference, rate_interval, ratio_difference, verdict
 from stages.text.declining import declines
 

@@ -9,7 +9,7 @@ import pytest
 from stages import params
 from stages.errors import DataError
 from stages.records import Example, Message, Score
-from stages.report import results, summary
+from stages.report import item_scores, results, summary
 
 EXAMPLES = [
     Example(
@@ -32,11 +32,11 @@ def scores(system: str, *exact: float) -> list[Score]:
 BASES = [*scores("base_0shot", 0, 0, 1, 0), *scores("base_3shot", 0, 1, 0, 1)]
 
 
-def table(*tuned: Score, seeds: tuple[int, ...] = (42,)) -> summary.Table:
-    return summary.tabulate([*BASES, *tuned], EXAMPLES, ["base_0shot", "base_3shot"], {s: f"tuned_{s}" for s in seeds})
+def table(*tuned: Score, seeds: tuple[int, ...] = (42,)) -> item_scores.Table:
+    return item_scores.tabulate([*BASES, *tuned], EXAMPLES, ["base_0shot", "base_3shot"], {s: f"tuned_{s}" for s in seeds})
 
 
-def summarize(table: summary.Table, headline: str = "exact_match") -> dict[str, Any]:
+def summarize(table: item_scores.Table, headline: str = "exact_match") -> dict[str, Any]:
     found = summary.summarize(table, headline, resamples=200, seed=1, split="test", margin=0.05)
     return results.results(found, {}, {}, {}).content()
 
@@ -74,7 +74,7 @@ def test_data_sets_of_a_mixture_have_their_own_metrics() -> None:
         ]
 
     every = [*scored("base_0shot", 0, 0, 0, 1), *scored("tuned_42", 1, 0, 1, 1)]
-    mixture = summary.tabulate(every, examples, ["base_0shot"], {42: "tuned_42"})
+    mixture = item_scores.tabulate(every, examples, ["base_0shot"], {42: "tuned_42"})
     found = summarize(mixture, headline="stop")
     one, two = found["datasets"]["one"], found["datasets"]["two"]
     assert (one["tuned"]["exact_match"], one["base_0shot"]["exact_match"], one["tuned"]["n"]) == (0.5, 0, 2)
@@ -82,7 +82,7 @@ def test_data_sets_of_a_mixture_have_their_own_metrics() -> None:
     assert "accuracy" not in one["tuned"] and found["slices"].keys() == {"hard", "clean"}
     assert "datasets" not in summarize(table(*scores("tuned_42", 1, 1, 1, 0)))
     for headline in ("exact_match@one", "stop@hard"):  # the metrics of a data set, none of them twice
-        assert summarize(summary.with_headline(mixture, headline), headline)["datasets"] == found["datasets"]
+        assert summarize(item_scores.with_headline(mixture, headline), headline)["datasets"] == found["datasets"]
 
 
 def test_seeds_are_averaged_by_item_with_their_spread() -> None:
@@ -99,7 +99,7 @@ def test_of_equal_base_systems_the_first_listed_is_the_best() -> None:
 
 def test_one_more_metric_leaves_the_others_unchanged() -> None:
     small = table(*scores("tuned_42", 1, 1, 1, 0))
-    wide = summary.Table(
+    wide = item_scores.Table(
         **{
             **vars(small),
             "metrics": ("extra", *small.metrics),
@@ -118,7 +118,7 @@ def test_the_p_value_of_the_headline_is_not_adjusted() -> None:
         for system, value in (("base_0shot", 0.0), ("tuned_42", 1.0))
         for e in examples
     ]
-    difference = summarize(summary.tabulate(rows, examples, ["base_0shot"], {42: "tuned_42"}))["difference"]
+    difference = summarize(item_scores.tabulate(rows, examples, ["base_0shot"], {42: "tuned_42"}))["difference"]
     assert difference["exact_match_p"] == difference["token_f1_p"] == 2 / 2**6
     assert difference["exact_match_p_holm"] == difference["token_f1_p_holm"] == 3 * 2 / 2**6
     assert difference["exact_match_verdict"] == "better"
@@ -127,17 +127,17 @@ def test_the_p_value_of_the_headline_is_not_adjusted() -> None:
 
 def test_a_headline_may_be_a_metric_of_one_slice() -> None:
     headline = "exact_match@hard"
-    sliced = summary.with_headline(table(*scores("tuned_42", 0, 1, 0, 1)), headline)
+    sliced = item_scores.with_headline(table(*scores("tuned_42", 0, 1, 0, 1)), headline)
     metrics = summarize(sliced, headline)
     assert metrics["difference"]["against"] == "base_3shot"  # right on both hard rows, as base_0shot on neither
     assert (metrics["tuned"][headline], metrics["tuned"][f"{headline}_n"]) == (1.0, 2)
     assert metrics["difference"][headline] == 0.0
     assert metrics["tuned"]["exact_match"] == 0.5
     assert metrics["slices"]["clean"]["tuned"]["exact_match"] == 0.0
-    assert headline in summary.items(sliced)[1]["scores"]["tuned_42"]
-    assert headline not in summary.items(sliced)[0]["scores"]["tuned_42"]
+    assert headline in item_scores.items(sliced)[1]["scores"]["tuned_42"]
+    assert headline not in item_scores.items(sliced)[0]["scores"]["tuned_42"]
     with pytest.raises(DataError, match=r"exact_match@soft: no row is in the slice soft; there are clean, hard"):
-        summary.with_headline(sliced, "exact_match@soft")
+        item_scores.with_headline(sliced, "exact_match@soft")
 
 
 def test_a_metric_averages_the_items_it_applies_to() -> None:
@@ -146,13 +146,13 @@ def test_a_metric_averages_the_items_it_applies_to() -> None:
         return [*rows[:-1], Score(**last)]
 
     rows = [row for system in ("base_0shot", "tuned_42") for row in without_last(scores(system, 1, 0, 1, 1))]
-    metrics = summarize(summary.tabulate(rows, EXAMPLES, ["base_0shot"], {42: "tuned_42"}))
+    metrics = summarize(item_scores.tabulate(rows, EXAMPLES, ["base_0shot"], {42: "tuned_42"}))
     assert metrics["tuned"]["exact_match"] == round(2 / 3, 6)
     assert (metrics["tuned"]["exact_match_n"], metrics["tuned"]["n"]) == (3, 4)
 
 
 def test_items_hold_scores_of_every_system_and_no_text() -> None:
-    first = summary.items(table(*scores("tuned_42", 1, 1, 1, 0)))[0]
+    first = item_scores.items(table(*scores("tuned_42", 1, 1, 1, 0)))[0]
     assert first == {
         "id": EXAMPLES[0].id,
         "source": "document 0",
@@ -190,12 +190,12 @@ def test_missing_or_doubled_scores_are_refused(tuned: list[Score], complaint: st
 
 def test_scores_of_another_test_set_are_refused() -> None:
     with pytest.raises(DataError, match=r"base_0shot scored ex-.*, which is not in the split"):
-        summary.tabulate(BASES, EXAMPLES[:3], ["base_0shot"], {})
+        item_scores.tabulate(BASES, EXAMPLES[:3], ["base_0shot"], {})
 
 
 def test_an_empty_split_is_refused() -> None:
     with pytest.raises(DataError, match="the split is empty"):
-        summary.tabulate([], [], ["base_0shot"], {42: "tuned_42"})
+        item_scores.tabulate([], [], ["base_0shot"], {42: "tuned_42"})
 
 
 def test_balanced_declining_has_an_interval() -> None:
@@ -205,7 +205,7 @@ def test_balanced_declining_has_an_interval() -> None:
         for system in ("base_0shot", "tuned_42")
         for e, own in zip(EXAMPLES, kinds, strict=True)
     ]
-    made = summary.tabulate(rows, EXAMPLES, ["base_0shot"], {42: "tuned_42"})
+    made = item_scores.tabulate(rows, EXAMPLES, ["base_0shot"], {42: "tuned_42"})
     found = summary.with_interval({"decline_balanced": 0.75, "perplexity": 2.0}, made, "tuned_42")
     rates = summarize(made, "declined")["tuned"]
     assert found["decline_balanced_lo"] == pytest.approx(
@@ -216,24 +216,24 @@ def test_balanced_declining_has_an_interval() -> None:
 
 
 def test_questions_to_decline_are_shown_by_slice() -> None:
-    def declining(*kinds: str) -> summary.Table:
+    def declining(*kinds: str) -> item_scores.Table:
         declined = {"base_0shot": (0.0, 0.0, 0.0), "tuned_42": (1.0, 0.0, 1.0)}
         rows = [
             Score(example=e.id, system=system, source=e.source, slices=(kind,), scores={"declined": value})
             for system, values in declined.items()
             for e, kind, value in zip(EXAMPLES, kinds, values, strict=False)
         ]
-        return summary.tabulate(rows, EXAMPLES[:3], ["base_0shot"], {42: "tuned_42"})
+        return item_scores.tabulate(rows, EXAMPLES[:3], ["base_0shot"], {42: "tuned_42"})
 
-    made = summary.with_declined(declining("unanswerable", "unanswerable", "out_of_domain"))
+    made = item_scores.with_declined(declining("unanswerable", "unanswerable", "out_of_domain"))
     tuned = summarize(made, "declined")["tuned"]
     assert made.metrics == ("declined", "declined@unanswerable", "declined@out_of_domain")
     assert (tuned["declined@unanswerable"], tuned["declined@unanswerable_n"]) == (0.5, 2)
     assert (tuned["declined@out_of_domain"], tuned["declined@out_of_domain_n"]) == (1.0, 1)
-    first = summary.with_headline(declining("unanswerable", "unanswerable", "out_of_domain"), "declined@out_of_domain")
-    assert sorted(summary.with_declined(first).metrics) == sorted(made.metrics)
+    first = item_scores.with_headline(declining("unanswerable", "unanswerable", "out_of_domain"), "declined@out_of_domain")
+    assert sorted(item_scores.with_declined(first).metrics) == sorted(made.metrics)
     plain = declining("unanswerable", "unanswerable", "unanswerable")
-    assert summary.with_declined(plain) is plain
+    assert item_scores.with_declined(plain) is plain
 
 
 def test_metrics_fit_a_screen_and_are_part_of_the_details(inputs: Any, run: Any) -> None:
@@ -264,12 +264,12 @@ def test_open_book_is_the_mean_of_seeds_minus_the_base() -> None:
     ]
     tuned = [*scores("tuned_1", 1, 1, 1, 1), *scores("tuned_2", 1, 0, 1, 0)]
     seeds = {1: "tuned_1", 2: "tuned_2"}
-    made = summary.tabulate([*BASES, *tuned, *passage], EXAMPLES, ["base_0shot", "base_3shot", "base_passage"], seeds)
+    made = item_scores.tabulate([*BASES, *tuned, *passage], EXAMPLES, ["base_0shot", "base_3shot", "base_passage"], seeds)
     metrics = summarize(made)
     assert (metrics["tuned"]["exact_match"], metrics["tuned_passage"]["exact_match"]) == (0.75, 0.875)
     assert (metrics["passage"]["exact_match"], metrics["open_book"]["exact_match"]) == (0.5, 0.625)
     assert metrics["open_book"]["stop_rate_verdict"] == metrics["difference"]["stop_rate_verdict"]
     assert metrics["tuned_passage"]["exact_match_sd"] == round(0.25 / 2**0.5, 6)
     assert metrics["slices"]["hard"]["tuned_passage"]["exact_match"] == 1.0
-    assert "tuned_2_passage" in summary.items(made)[0]["scores"]
+    assert "tuned_2_passage" in item_scores.items(made)[0]["scores"]
     assert not {"tuned_passage", "open_book"} & summarize(table(*tuned, seeds=(1, 2))).keys()

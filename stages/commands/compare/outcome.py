@@ -7,7 +7,8 @@ import numpy as np
 
 from stages.commands.compare.sides import Side
 from stages.errors import DataError
-from stages.report.summary import Change, Table, changed
+from stages.report.item_scores import Table
+from stages.report.summary import Change, changed
 from stages.statistics import Rate
 from stages.systems import TUNED
 

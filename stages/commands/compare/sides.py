@@ -19,8 +19,8 @@ from pydantic import JsonValue, ValidationError
 from stages import locks, params
 from stages.commands.compare.shapes import Cost, File, Item, Lock, Parameters, Pipeline, Results, S, Stage, checked, mistake
 from stages.errors import DataError
+from stages.report.item_scores import Table
 from stages.report.results import merged
-from stages.report.summary import Table
 from stages.systems import TUNED, is_tuned
 
 WORKING_TREE = "working tree"
