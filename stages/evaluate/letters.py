@@ -1,9 +1,11 @@
 """The letter of an option that an answer states, in the wordings and languages of models."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 MASK = "\ufdd0"  # a Unicode noncharacter, which is in no choice
+BORDERS = "\ufdd1\ufdd2\ufdd3\ufdd4"  # likewise: neither, the next, the last, or both of two characters are of a word
 # What announces a letter, in languages that questions are asked in.
 CUES = (
     "ans(?:wer)?|correct|solution|response|option|choice|choose|pick|select(?:ed)?|letter|conclusion|verdict|go(?:ing)? with|"
@@ -100,15 +102,11 @@ def _strongest(found: Sequence[re.Match[str]]) -> tuple[list[str], int]:
 
 def _without(answer: str, choices: Sequence[str]) -> str:
     """Return the answer with "_" for each character of a choice in it, case aside; of choices that overlap the longest goes."""
-    rest, folded = list(answer), _folded(answer)
+    rest, folded = list(answer), list(_folded(answer))
     for choice in sorted(map(_folded, choices), key=len, reverse=True):
-        start = folded.find(choice)
-        while choice and start >= 0:
-            end = start + len(choice)
-            if _is_whole(folded, start, end):
-                rest[start:end] = "_" * len(choice)
-                folded = folded[:start] + MASK * len(choice) + folded[end:]
-            start = folded.find(choice, start + 1)
+        for start in _whole(choice, "".join(folded)):
+            part = slice(start, start + len(choice))
+            rest[part], folded[part] = "_" * len(choice), MASK * len(choice)
     return "".join(rest)
 
 
@@ -117,8 +115,21 @@ def _folded(text: str) -> str:
     return "".join(folded if len(folded := character.casefold()) == 1 else character for character in text)
 
 
-def _is_whole(text: str, start: int, end: int) -> bool:
-    """Return whether no word runs on over either end."""
-    return not any(
-        character.isalnum() or character == "_" for character in text[max(0, start - 1) : start] + text[end : end + 1]
-    )
+def _whole(part: str, text: str) -> Iterator[int]:
+    """Yield where the part begins in the text, without overlaps and only where no word runs on over either end.
+
+    A sign between any two characters says which of them are of a word. With it one search finds parts and their borders, in
+    linear time also where a long part nearly repeats itself.
+    """
+    sought, marked = _marked(part), _marked(text)
+    place = marked.find(sought) if part else -1
+    while place >= 0:
+        yield place // 2
+        place = marked.find(sought, place + len(sought) - 1)
+
+
+def _marked(text: str) -> str:
+    """Return the text with a sign before, between and after its characters; outside it no word goes on."""
+    in_word = [False, *(character.isalnum() or character == "_" for character in text), False]
+    signs = [BORDERS[2 * before + after] for before, after in pairwise(in_word)]
+    return "".join(sign + character for sign, character in zip(signs, [*text, ""], strict=True))
