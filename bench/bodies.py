@@ -9,7 +9,7 @@ the steps take, so half of the rows of "both" are synthetic. The tuned model ans
 
 A finished cell is a line in .tunetrail/bodies.jsonl and is not run again; delete the file to start again. Prints the metric of
 each cell and its paired difference from the authored bodies alone, both clustered by source. With several seeds, a row's score
-is its mean over them.
+is its mean over them. `--figure FILE.svg` also draws the metric of each cell with its interval.
 """
 
 import argparse
@@ -27,9 +27,10 @@ from plans import run
 
 from stages import figures, files, params, records
 from stages.evaluate import metrics
-from stages.statistics import rate_interval
+from stages.statistics import Rate, rate_interval
 
 ARMS = {"authored": ["synthesis=none"], "both": [], "synthetic": ["format.authored=false"]}
+COLORS = {"authored": "#1b6ca8", "both": "#2e7d32", "synthetic": "#b45309"}  # distinct in grey, too
 BATCH = 4
 KEPT = Path(".tunetrail/bodies.jsonl")
 
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="rows to answer; all of the split by default")
     parser.add_argument("--split", choices=["valid", "test"], default="valid")
     parser.add_argument("-S", dest="overrides", action="append", default=[], metavar="key=value", help="of every cell")
+    parser.add_argument("--figure", type=Path, metavar="FILE.svg")
     asked = parser.parse_args()
     same = {"steps": asked.steps, "rows": asked.rows, "split": asked.split, "overrides": asked.overrides}
     cells = [
@@ -54,7 +56,10 @@ def main() -> None:
         for cell in cells:
             if not finished(cell):
                 files.write_text(KEPT, "".join(f"{json.dumps(line)}\n" for line in [*stored(), cell | measure(root, cell)]))
-    print(table([line for cell in cells for line in finished(cell)]))
+    lines = [line for cell in cells for line in finished(cell)]
+    print(table(lines))
+    if asked.figure:
+        files.write_text(asked.figure, figure(lines))
 
 
 def stored() -> list[dict[str, Any]]:
@@ -109,17 +114,17 @@ def table(lines: list[dict[str, Any]]) -> str:
     """Return a Markdown table with a row per number of bodies and arm."""
     assert len({tuple(line["ids"]) for line in lines}) == 1, f"the cells answered different rows; delete {KEPT}"
     sources = np.array(lines[0]["sources"])
+    rates = measured(lines)
     found = [
         "| authored bodies | arm | kept synthetic bodies | seeds | field exact, % | against authored | seconds |",
         "|---|---|---|---|---|---|---|",
     ]
-    for bodies, arm in dict.fromkeys((line["bodies"], line["arm"]) for line in lines):
+    for (bodies, arm), rate in rates.items():
         cells = [line for line in lines if (line["bodies"], line["arm"]) == (bodies, arm)]
         scores, first = (
             {line["seed"]: np.array(line["scores"]) for line in lines if (line["bodies"], line["arm"]) == (bodies, name)}
             for name in (arm, "authored")
         )
-        rate = rate_interval(np.mean(list(scores.values()), axis=0), sources)
         gap = "" if arm == "authored" else difference(first, scores, sources)
         seconds = np.mean([line["seconds"] for line in cells])
         found.append(
@@ -127,6 +132,43 @@ def table(lines: list[dict[str, Any]]) -> str:
             f"{100 * rate.mean:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {gap} | {seconds:.0f} |"
         )
     return "\n".join(found)
+
+
+def measured(lines: list[dict[str, Any]]) -> dict[tuple[int, str], Rate]:
+    """Return the metric of each number of bodies and arm, a row's score being its mean over the seeds."""
+    scores: dict[tuple[int, str], list[list[float]]] = {}
+    for line in lines:
+        scores.setdefault((line["bodies"], line["arm"]), []).append(line["scores"])
+    return {key: rate_interval(np.mean(rows, axis=0), np.array(lines[0]["sources"])) for key, rows in scores.items()}
+
+
+def figure(lines: list[dict[str, Any]]) -> str:
+    """Return an SVG image: the metric of each cell in percent, from 0 to 100, with its interval, by number of bodies."""
+    rates, height = measured(lines), 200.0
+    sizes, width = list(dict.fromkeys(bodies for bodies, _ in rates)), 120.0
+    shapes = []
+    for percent in range(0, 101, 20):
+        y = height * (1 - percent / 100)
+        shapes.append(
+            f'<path d="M0 {y:.1f}H{width * len(sizes):.0f}" stroke="#ccc"/><text x="-34" y="{y + 4:.1f}">{percent} %</text>'
+        )
+    for place, bodies in enumerate(sizes):
+        shapes.append(
+            f'<text x="{width * (place + 0.5):.0f}" y="{height + 18:.0f}" text-anchor="middle">{bodies} bodies</text>'
+        )
+    for number, (arm, color) in enumerate(COLORS.items()):
+        for place, bodies in enumerate(sizes):
+            rate, x = rates[bodies, arm], width * (place + 0.5) + 26 * (number - 1)
+            low, mean, high = (height * (1 - value) for value in (rate.low, rate.mean, rate.high))
+            shapes.append(f'<path d="M{x:.0f} {low:.1f}V{high:.1f}" stroke="{color}" stroke-width="2"/>')
+            shapes.append(f'<circle cx="{x:.0f}" cy="{mean:.1f}" r="4" fill="{color}"/>')
+        shapes.append(f'<text x="{90 * number}" y="{height + 42:.0f}" fill="{color}">● {arm}</text>')
+    box = f"-44 -12 {max(width * len(sizes), 270) + 56:.0f} {height + 64:.0f}"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" font-family="sans-serif" font-size="12">\n'
+        "<title>Fields exact by authored bodies and arm, with 95 % intervals</title>\n"
+        f'<rect x="-44" y="-12" width="100%" height="100%" fill="white"/>\n' + "\n".join(shapes) + "\n</svg>\n"
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -76,3 +77,12 @@ def test_table_compares_arms_with_authored_bodies(bodies: Any, monkeypatch: pyte
     assert authored.startswith("| 5 | authored | 7 | 1 | 50.0 [") and authored.endswith(" |  | 3 |")
     assert both.startswith("| 5 | both | 7 | 1 | 100.0 [") and "| +50.0 [" in both and "]: better | 3 |" in both
     assert synthetic.startswith("| 5 | synthetic | 7 | 1 | 0.0 [") and "| -50.0 [" in synthetic
+
+
+def test_figure_draws_each_cell_with_its_interval(bodies: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bodies, "measure", measured)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--figure", str(tmp_path / "bodies.svg")])
+    bodies.main()
+    image = ElementTree.parse(tmp_path / "bodies.svg").getroot()
+    heights = [float(circle.get("cy", "nan")) for circle in image.iter("{http://www.w3.org/2000/svg}circle")]
+    assert heights == [100.0, 100.0, 0.0, 0.0, 200.0, 200.0]  # 50, 100 and 0 percent at both sizes, from the top
