@@ -149,9 +149,8 @@ def figure(lines: list[dict[str, Any]]) -> str:
     shapes = []
     for percent in range(0, 101, 20):
         y = height * (1 - percent / 100)
-        shapes.append(
-            f'<path d="M0 {y:.1f}H{width * len(sizes):.0f}" stroke="#ccc"/><text x="-34" y="{y + 4:.1f}">{percent} %</text>'
-        )
+        shapes.append(f'<path d="M0 {y:.1f}H{width * len(sizes):.0f}" stroke="#ccc"/>')
+        shapes.append(f'<text x="-6" y="{y + 4:.1f}" text-anchor="end">{percent} %</text>')
     for place, bodies in enumerate(sizes):
         shapes.append(
             f'<text x="{width * (place + 0.5):.0f}" y="{height + 18:.0f}" text-anchor="middle">{bodies} bodies</text>'
