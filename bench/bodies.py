@@ -30,7 +30,7 @@ from stages.evaluate import metrics
 from stages.statistics import Rate, rate_interval
 
 ARMS = {"authored": ["synthesis=none"], "both": [], "synthetic": ["format.authored=false"]}
-COLORS = {"authored": "#1b6ca8", "both": "#2e7d32", "synthetic": "#b45309"}  # distinct in grey, too
+COLORS = {"authored": "#1b6ca8", "both": "#2e7d32", "synthetic": "#b45309"}
 BATCH = 4
 KEPT = Path(".tunetrail/bodies.jsonl")
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="rows to answer; all of the split by default")
     parser.add_argument("--split", choices=["valid", "test"], default="valid")
     parser.add_argument("-S", dest="overrides", action="append", default=[], metavar="key=value", help="of every cell")
-    parser.add_argument("--figure", type=Path, metavar="FILE.svg")
+    parser.add_argument("--figure", type=Path, metavar="FILE.svg", help="draw the cells, each size in the order of the arms")
     asked = parser.parse_args()
     same = {"steps": asked.steps, "rows": asked.rows, "split": asked.split, "overrides": asked.overrides}
     cells = [
@@ -166,7 +166,7 @@ def figure(lines: list[dict[str, Any]]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" font-family="sans-serif" font-size="12">\n'
         "<title>Fields exact by authored bodies and arm, with 95 % intervals</title>\n"
-        f'<rect x="-44" y="-12" width="100%" height="100%" fill="white"/>\n' + "\n".join(shapes) + "\n</svg>\n"
+        '<rect x="-44" y="-12" width="100%" height="100%" fill="white"/>\n' + "\n".join(shapes) + "\n</svg>\n"
     )
 
 
