@@ -7,6 +7,8 @@ training bodies it trains three arms: authored bodies alone, both, synthetic bod
 larger ones, the teacher sees no other bodies, and all layouts stay. Authored and synthetic bodies give as many rows each as
 the steps take, so half of the rows of "both" are synthetic. The tuned model answers the first `--rows` rows of the split.
 
+Another teacher is chosen with -S; authored bodies alone do not depend on it.
+
 A finished cell is a line in .tunetrail/bodies.jsonl and is not run again; delete the file to start again. Prints the metric of
 each cell and its paired difference from the authored bodies alone, both clustered by source. With several seeds, a row's score
 is its mean over them. `--figure FILE.svg` also draws the metric of each cell with its interval.
@@ -15,6 +17,7 @@ is its mean over them. `--figure FILE.svg` also draws the metric of each cell wi
 import argparse
 import itertools
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -47,7 +50,7 @@ def main() -> None:
     asked = parser.parse_args()
     same = {"steps": asked.steps, "rows": asked.rows, "split": asked.split, "overrides": asked.overrides}
     cells = [
-        {"bodies": bodies, "arm": arm, "seed": seed, **same}
+        {"bodies": bodies, "arm": arm, "seed": seed, **same, "overrides": overrides(arm, asked.overrides)}
         for bodies, arm, seed in itertools.product(asked.bodies, ARMS, asked.seeds)
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -60,6 +63,11 @@ def main() -> None:
     print(table(lines))
     if asked.figure:
         files.write_text(asked.figure, figure(lines))
+
+
+def overrides(arm: str, asked: list[str]) -> list[str]:
+    """Return the overrides that change an arm: a teacher does not change authored bodies, so their cell is run once."""
+    return [one for one in asked if arm != "authored" or not re.match(r"\+?(model@)?(teacher|synthesis)\b", one)]
 
 
 def stored() -> list[dict[str, Any]]:

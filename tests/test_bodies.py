@@ -38,6 +38,12 @@ def test_smaller_sets_of_bodies_are_subsets_of_larger(bodies: Any) -> None:
     assert bodies.chosen(BODIES, len(BODIES.splitlines())) == BODIES.splitlines(keepends=True)
 
 
+def test_authored_bodies_alone_do_not_depend_on_the_teacher(bodies: Any) -> None:
+    asked = ["+model@teacher.model=gemma3_270m", "teacher.batch_size=8", "synthesis.budget.max_calls=9", "lora.r=4"]
+    assert bodies.overrides("both", asked) == asked
+    assert bodies.overrides("authored", asked) == ["lora.r=4"]
+
+
 @pytest.mark.parametrize("count", [0, 467])
 def test_more_bodies_than_there_are_is_refused(bodies: Any, count: int) -> None:
     with pytest.raises(SystemExit, match=f"error: --bodies {count}: there are 466 training bodies; choose 1 to 466"):

@@ -78,6 +78,12 @@ class Params(Section):
             raise ValueError("\n".join(mistakes))
         return self
 
+    def _extracts(self) -> bool:
+        """Return whether the answers of some rows are JSON objects."""
+        if self.data.kind == "mix":
+            return any(part.task == "extraction" for part in self.data.sets.values())
+        return self.data.kind == "complaints" or (self.data.kind == "rows" and self.data.task == "extraction")
+
     def _empty_splits(self, data: RowsData) -> list[str]:
         """Return a line for each split that is needed and gets no row."""
         split, mistakes = self.predict.split, []
@@ -220,6 +226,11 @@ class Params(Section):
             advice.append(
                 f"train.learning_rate = {train.learning_rate:g}: the range usually advised for adapter.type = {kind} is "
                 f"{low:g} to {high:g} (for models of a billion parameters; smaller ones often need more)"
+            )
+        if self.predict.constrain == "none" and self._extracts():
+            advice.append(
+                "predict.constrain = none: the untuned model is compared in free text; with json all systems can only write "
+                "objects with the fields, as `tunetrail predict` does, which is a stronger baseline"
             )
         if not train.max_steps and not 3 <= train.num_train_epochs <= 10:
             advice.append(

@@ -178,6 +178,13 @@ def test_every_offered_choice_is_accepted(changes: dict[str, Any]) -> None:
     params.check(with_changes(changes))
 
 
+def test_advice_names_the_stronger_baseline_of_extraction() -> None:
+    rows = {"data": ROWS | {"task": "extraction"}, **NONE, "train.learning_rate": 2e-4, "train.num_train_epochs": 3.0}
+    assert "predict.constrain = none" in params.check(with_changes(rows | {"predict.constrain": "none"})).advice()[0]
+    for changes in (rows | {"predict.constrain": "json"}, rows | {"data": ROWS, "predict.constrain": "none"}):
+        assert params.check(with_changes(changes)).advice() == []
+
+
 @pytest.mark.parametrize(
     ("adapter", "rate", "range_named"),
     [
