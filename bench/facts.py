@@ -2,8 +2,8 @@
 
     python bench/facts.py [-S key=value ...]
 
-Run `make experiment NAME=handbook` first, with the same overrides. Works in a temporary copy of this clone, whose
-test questions become those of data/authored/changes/handbook.jsonl: three per fact, each with the old and the new
+Run `make experiment NAME=handbook` first, with the same overrides. Works in a temporary copy of this clone, to whose
+test questions it adds those of data/authored/changes/handbook.jsonl: three per fact, each with the old and the new
 answer. Every system answers them three times: before the change, after it without training, and after `dvc repro`.
 The documents change in a new release of their wheel, in a folder where pip finds it. DVC decides what runs, and its
 output gives the stages. Seconds are those of its commands, from start to end.
@@ -82,13 +82,16 @@ def main() -> None:
 
 
 def ask(changes: Sequence[Change], path: Path) -> None:
-    """Write the questions as test questions; the answers stay the old ones, so that only the documents change."""
+    """Add the questions to the test questions; the answers stay the old ones, so that only the documents change.
+
+    With the other test questions gone, `format` would keep more training rows, and the stored adapter would not be theirs.
+    """
     rows = [
         {"question": question, "answer": change.old, "source": change.source, "answerable": True}
         for change in changes
         for question in change.questions
     ]
-    files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    files.write_text(path, "".join(f"{line}\n" for line in [*files.lines(path), *map(json.dumps, rows)]))
 
 
 def compose(root: Path, overrides: Sequence[str]) -> None:
