@@ -57,8 +57,12 @@ def main() -> None:
         root = Path(folder) / "clone"
         shutil.copytree(".", root, ignore=shutil.ignore_patterns(".venv", ".git", ".dvc", ".tunetrail"))
         for cell in cells:
-            if not finished(cell):
-                files.write_text(KEPT, "".join(f"{json.dumps(line)}\n" for line in [*stored(), cell | measure(root, cell)]))
+            if finished(cell):
+                continue
+            if found := measure(root, cell):
+                files.write_text(KEPT, "".join(f"{json.dumps(line)}\n" for line in [*stored(), cell | found]))
+            else:
+                print(f"{cell['bodies']} authored bodies, {cell['arm']}: no body of the teacher passed the filters", flush=True)
     lines = [line for cell in cells for line in finished(cell)]
     print(table(lines))
     if asked.figure:
@@ -79,8 +83,11 @@ def finished(cell: dict[str, Any]) -> list[dict[str, Any]]:
     return [line for line in stored() if cell.items() <= line.items()]
 
 
-def measure(root: Path, cell: dict[str, Any]) -> dict[str, Any]:
-    """Run the stages of a cell in the copy; return ids, sources and scores of the rows, the kept bodies and the seconds."""
+def measure(root: Path, cell: dict[str, Any]) -> dict[str, Any] | None:
+    """Run the stages of a cell in the copy; return ids, sources and scores of the rows, the kept bodies and the seconds.
+
+    Return None where the teacher's bodies are to be used and none of them was kept.
+    """
     started, rows, system = time.monotonic(), cell["steps"] * BATCH, f"tuned_{cell['seed']}"
     overrides = [
         *(f"seeds=[{cell['seed']}]", f"data.rows.train={rows}", f"synthesis.self_instruct.rows={rows}"),
@@ -91,15 +98,18 @@ def measure(root: Path, cell: dict[str, Any]) -> dict[str, Any]:
     values = params.load(root / "params.yaml")
     authored, method = Path(values["data"]["path"]) / "bodies/train.txt", values["synthesis"]["methods"][0]
     (root / authored).write_text("".join(chosen(authored.read_text(encoding="utf-8"), cell["bodies"])), encoding="utf-8")
-    for stage in ("fetch", "replay", f"synthesize {method}", "format"):
+    for stage in ("fetch", "replay", f"synthesize {method}"):
         run(root, *f"stages.{stage}".split())
+    funnel = figures.read(root / f"data/synthetic/{method}/funnel.json", figures.Funnel)
+    if cell["arm"] != "authored" and not funnel.stages[-1].count:
+        return None
+    run(root, "stages.format")
     asked = root / f"data/formatted/{cell['split']}.jsonl"
     examples = list(itertools.islice(records.read(asked, records.Example), cell["rows"]))
     records.write(asked, examples)
     run(root, "stages.train", str(cell["seed"]))
     run(root, "stages.predict", system)
     answers = records.aligned(root / f"data/predictions/{system}.jsonl", examples)
-    funnel = figures.read(root / f"data/synthetic/{method}/funnel.json", figures.Funnel)
     return {
         "kept": funnel.stages[-1].count,
         "seconds": round(time.monotonic() - started),

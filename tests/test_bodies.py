@@ -50,6 +50,14 @@ def test_more_bodies_than_there_are_is_refused(bodies: Any, count: int) -> None:
         bodies.chosen(BODIES, count)
 
 
+def test_arms_without_a_kept_body_are_named_and_not_trained(bodies: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(bodies, "measure", lambda root, cell: measured(root, cell) if cell["arm"] == "authored" else None)
+    bodies.main()
+    shown = capsys.readouterr().out
+    assert "5 authored bodies, both: no body of the teacher passed the filters" in shown
+    assert "| 9 | authored | 7 | 1 | 50.0" in shown and "| synthetic |" not in shown
+
+
 def test_killed_study_runs_only_the_missing_cells(bodies: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     cells: list[tuple[int, str]] = []
 
