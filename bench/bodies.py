@@ -48,9 +48,9 @@ def main() -> None:
     parser.add_argument("-S", dest="overrides", action="append", default=[], metavar="key=value", help="of every cell")
     parser.add_argument("--figure", type=Path, metavar="FILE.svg", help="draw the cells, each size in the order of the arms")
     asked = parser.parse_args()
-    same = {"steps": asked.steps, "rows": asked.rows, "split": asked.split, "overrides": asked.overrides}
+    same = {"steps": asked.steps, "rows": asked.rows, "split": asked.split}
     cells = [
-        {"bodies": bodies, "arm": arm, "seed": seed, **same, "overrides": overrides(arm, asked.overrides)}
+        {"bodies": bodies, "arm": arm, "seed": seed, **same, "overrides": changing(arm, asked.overrides)}
         for bodies, arm, seed in itertools.product(asked.bodies, ARMS, asked.seeds)
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def main() -> None:
         files.write_text(asked.figure, figure(lines))
 
 
-def overrides(arm: str, asked: list[str]) -> list[str]:
+def changing(arm: str, asked: list[str]) -> list[str]:
     """Return the overrides that change an arm: a teacher does not change authored bodies, so their cell is run once."""
     return [one for one in asked if arm != "authored" or not re.match(r"\+?(model@)?(teacher|synthesis)\b", one)]
 
@@ -175,6 +175,8 @@ def figure(lines: list[dict[str, Any]]) -> str:
         )
     for number, (arm, color) in enumerate(COLORS.items()):
         for place, bodies in enumerate(sizes):
+            if (bodies, arm) not in rates:  # no body of the teacher was kept
+                continue
             rate, x = rates[bodies, arm], width * (place + 0.5) + 26 * (number - 1)
             low, mean, high = (height * (1 - value) for value in (rate.low, rate.mean, rate.high))
             shapes.append(f'<path d="M{x:.0f} {low:.1f}V{high:.1f}" stroke="{color}" stroke-width="2"/>')

@@ -40,8 +40,8 @@ def test_smaller_sets_of_bodies_are_subsets_of_larger(bodies: Any) -> None:
 
 def test_authored_bodies_alone_do_not_depend_on_the_teacher(bodies: Any) -> None:
     asked = ["+model@teacher.model=gemma3_270m", "teacher.batch_size=8", "synthesis.budget.max_calls=9", "lora.r=4"]
-    assert bodies.overrides("both", asked) == asked
-    assert bodies.overrides("authored", asked) == ["lora.r=4"]
+    assert bodies.changing("both", asked) == asked
+    assert bodies.changing("authored", asked) == ["lora.r=4"]
 
 
 @pytest.mark.parametrize("count", [0, 467])
@@ -52,7 +52,9 @@ def test_more_bodies_than_there_are_is_refused(bodies: Any, count: int) -> None:
 
 def test_arms_without_a_kept_body_are_named_and_not_trained(bodies: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(bodies, "measure", lambda root, cell: measured(root, cell) if cell["arm"] == "authored" else None)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--figure", "bodies.svg"])
     bodies.main()
+    assert Path("bodies.svg").read_text(encoding="utf-8").count("<circle") == 2
     shown = capsys.readouterr().out
     assert "5 authored bodies, both: no body of the teacher passed the filters" in shown
     assert "| 9 | authored | 7 | 1 | 50.0" in shown and "| synthetic |" not in shown
