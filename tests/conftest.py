@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.hub", "tests.fixtures.smoke", "tests.fixtures.tiny_model"]
+pytest_plugins = [f"tests.fixtures.{name}" for name in ("composing", "hub", "smoke", "tiny_model")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

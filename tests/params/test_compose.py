@@ -1,6 +1,5 @@
 """conf/ composes: every shipped choice is valid, and a wrong override is refused before anything is written."""
 
-import functools
 import re
 import shlex
 import shutil
@@ -14,6 +13,7 @@ from ruamel.yaml import YAML
 from stages import params
 from stages.errors import DataError
 from stages.params import compose
+from stages.params.compose import composed
 from stages.validate.__main__ import _unread
 
 CONF = compose.ROOT / "conf"
@@ -74,15 +74,10 @@ def edit(change: dict[str, Any]) -> None:
     YAML(typ="safe", pure=True).dump(values, params.PARAMS)
 
 
-# Composing takes a quarter of a second; what conf/ holds does not change while the tests run.
-composed = functools.cache(compose.composed)
-
-
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make the current folder one with the params.yaml that conf/ composes."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(compose, "composed", composed)
     YAML(typ="safe", pure=True).dump(composed(), params.PARAMS)
     return tmp_path
 
@@ -118,7 +113,7 @@ def test_every_option_composes_and_is_valid(option: str) -> None:
 
 
 def test_offline_dialogues_compose_with_a_real_model() -> None:
-    model = params.check(compose.composed("experiment=dialogue_offline", "model=smollm2")).model
+    model = params.check(composed("experiment=dialogue_offline", "model=smollm2")).model
     assert model.source == "wheel"
 
 
@@ -133,7 +128,7 @@ def test_quantisation_changes_one_parameter(kind: str) -> None:
 )
 def test_value_that_only_the_user_knows_is_required(option: str, key: str) -> None:
     with pytest.raises(DataError, match=re.escape(f"{key} = ???: must be set")):
-        compose.composed(option, "synthesis=none")
+        composed(option, "synthesis=none")
 
 
 def test_configurations_of_the_plans_benchmark_compose(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +136,7 @@ def test_configurations_of_the_plans_benchmark_compose(monkeypatch: pytest.Monke
     import plans
 
     for settings in plans.CONFIGURATIONS.values():
-        compose.composed(*settings)
+        composed(*settings)
 
 
 def test_params_yaml_has_exactly_the_keys_of_conf() -> None:

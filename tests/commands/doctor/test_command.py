@@ -9,10 +9,11 @@ from pathlib import Path
 from stages import locks
 from stages.commands.doctor.command import find
 from stages.params import compose
-from tests.fixtures.repairs import DEAD, files, old, old_folder, printed
+from tests.fixtures.repairs import DEAD, committed_lock, files, old, old_folder, printed
 
 
 def test_nothing_wrong_is_reported_as_nothing(root, capsys) -> None:
+    (root / "dvc.lock").write_text(committed_lock(), encoding="utf-8")
     assert printed(capsys) == ["nothing to fix"]
 
 

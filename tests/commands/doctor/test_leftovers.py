@@ -56,12 +56,11 @@ NOT_OURS = (
 )
 
 
-@pytest.mark.parametrize("name", NOT_OURS)
 @pytest.mark.parametrize("content", ["", "{}", "my only copy", "2024 measurements, by hand"])
-def test_files_that_others_wrote_are_left_alone(root, capsys, name, content) -> None:
-    path = old(root / name, content)
+def test_files_that_others_wrote_are_left_alone(root, capsys, content) -> None:
+    paths = [old(root / name, content) for name in NOT_OURS]
     assert printed(capsys, fix=True) == ["nothing to fix"]
-    assert path.read_text(encoding="utf-8") == content
+    assert [path.read_text(encoding="utf-8") for path in paths] == [content] * len(NOT_OURS)
 
 
 def test_fresh_file_of_a_process_unknown_here_is_left_alone(root, capsys) -> None:
