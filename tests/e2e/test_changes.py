@@ -12,14 +12,14 @@ from tests.fixtures.smoke import SMOKE, Clone
 pytestmark = pytest.mark.e2e
 
 
-def test_another_rank_runs_only_stages_from_training_on(smoked):
-    before, answers = smoked.files("models/42/adapter"), smoked.files("data/predictions")
-    changed = smoked.dvc(*SMOKE, "-S", "lora.r=4")
+def test_another_rank_runs_only_stages_from_training_on(warmed):
+    before, answers = warmed.files("models/42/adapter"), warmed.files("data/predictions")
+    changed = warmed.dvc(*SMOKE, "-S", "lora.r=4")
     assert changed.status == 0, changed.text
-    evaluated = {"evaluate"} if smoked.files("data/predictions") != answers else set()
+    evaluated = {"evaluate"} if warmed.files("data/predictions") != answers else set()
     tuned = {"predict_tuned", "predict_tuned_passage", "retention_tuned"}
     assert changed.ran == {"validate", "train", "report"} | tuned | evaluated
-    after = smoked.files("models/42/adapter")
+    after = warmed.files("models/42/adapter")
     assert json.loads(after["adapter_config.json"])["r"] == 4
     assert len(after["adapter_model.safetensors"]) < len(before["adapter_model.safetensors"])
 

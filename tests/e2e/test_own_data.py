@@ -48,30 +48,30 @@ def test_rows_added_to_dvc_survive_checkout_and_gc(tmp_path: Path) -> None:
     assert kept == "?? data/own/\n"
 
 
-def test_shape_of_the_guide_runs_to_the_report(smoked: Clone) -> None:
+def test_shape_of_the_guide_runs_to_the_report(warmed: Clone) -> None:
     """Numbers as labels, which the experiment names."""
     (shape,) = [shape for shape in shapes() if shape.name == "mood"]
-    root = smoked.root
+    root = warmed.root
     (root / shape.path).parent.mkdir(parents=True, exist_ok=True)
     (root / shape.path).write_text(grown(shape), encoding="utf-8")
     (root / "conf/experiment/mood.yaml").write_text(shape.experiment, encoding="utf-8")
-    assert smoked.dvc("add", shape.path).status == 0
-    run = smoked.dvc("exp", "run", "-S", "experiment=[smoke,mood]")
+    assert warmed.dvc("add", shape.path).status == 0
+    run = warmed.dvc("exp", "run", "-S", "experiment=[smoke,mood]")
     assert run.status == 0, run.text
     report = (root / "reports/mood/report.md").read_text(encoding="utf-8")
     assert "The file of rows: recognised as text/label, reads text as input, label as output." in report
-    metrics = smoked.json("reports/mood/details.json")
+    metrics = warmed.json("reports/mood/details.json")
     assert metrics["tuned"]["n"] == len((root / "data/formatted/test.jsonl").read_text(encoding="utf-8").splitlines())
     for system in ("base_0shot", "base_1shot", "tuned"):
         for metric in ("accuracy", "logprob_accuracy", "stop_rate"):
             assert 0 <= metrics[system][metric] <= 1
     assert "json_valid" not in metrics["tuned"]
-    audit, written = smoked.json("data/formatted/audit.json"), len(grown(shape).splitlines()) - 1
+    audit, written = warmed.json("data/formatted/audit.json"), len(grown(shape).splitlines()) - 1
     shots = len((root / "data/formatted/shots.jsonl").read_text(encoding="utf-8").splitlines())
     assert shots + sum(split["rows"] for split in audit["splits"].values()) + sum(audit["overlap"].values()) == written
     assert audit["origin"] == {"authored": audit["splits"]["train"]["rows"] + sum(audit["overlap"].values()), "none": 0}
     assert "macro_f1" in metrics["totals"]["tuned_42"]
-    shown = smoked.tunetrail("show", "valid", "-n", "1")
+    shown = warmed.tunetrail("show", "valid", "-n", "1")
     assert re.search(r"<\|im_start\|>assistant\n +⟦(complaint|praise)<\|im_end\|>⟧\n", shown.text)
 
 

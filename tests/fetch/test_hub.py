@@ -1,10 +1,8 @@
 """Data sets of the hub, served by a stand-in: read at a pinned commit, one error line if out of reach."""
 
 import json
-import os
 import socket
 import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -38,7 +36,7 @@ def endpoint(hub_of: Callable[..., Any]) -> str:
 
 
 @pytest.fixture
-def fetched(reach: Callable[..., dict[str, str]], tmp_path: Path) -> Callable[..., Run]:
+def fetched(reach: Callable[..., dict[str, str]], warm: Callable[..., Run], tmp_path: Path) -> Callable[..., Run]:
     """Run fetch of the medqa experiment in an empty folder, with a tiny model and a hub at the address."""
 
     def run(endpoint: str, *overrides: str) -> Run:
@@ -46,9 +44,7 @@ def fetched(reach: Callable[..., dict[str, str]], tmp_path: Path) -> Callable[..
         compose.compose(asked, tmp_path / "params.yaml")
         (tmp_path / "data").mkdir()
         (tmp_path / "data/authored").symlink_to(compose.ROOT / "data/authored")
-        environment = reach(endpoint, tmp_path) | {"PYTHONPATH": str(compose.ROOT), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "stages.fetch"]
-        return subprocess.run(command, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True)
+        return warm(tmp_path, "-m", "stages.fetch", **reach(endpoint, tmp_path))
 
     return run
 

@@ -1,9 +1,6 @@
 """Published splits: a file or a split of the hub for each stays what it is."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,6 +102,7 @@ ALONE = ["data=dialogue_mixed", "data.hub.repo=acme/talks"]
 def test_published_splits_of_the_hub_are_kept(
     hub_of: Callable[..., Any],
     reach: Callable[..., dict[str, str]],
+    warm: Callable[..., Any],
     tmp_path: Path,
     chosen: list[str],
     rows: tuple[int, int, int],
@@ -114,9 +112,7 @@ def test_published_splits_of_the_hub_are_kept(
     compose.compose(["experiment=dialogue", "model=random_t5", *chosen], tmp_path / "params.yaml")
     (tmp_path / "data").mkdir()
     (tmp_path / "data/authored").symlink_to(compose.ROOT / "data/authored")
-    environment = reach(str(url), tmp_path) | {"PYTHONPATH": str(compose.ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "stages.fetch"]
-    run = subprocess.run(command, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True)
+    run = warm(tmp_path, "-m", "stages.fetch", **reach(str(url), tmp_path))
     assert run.returncode == 0, run.stderr
     found = {split: list(records.read(tmp_path / f"data/raw/{split}.jsonl", Task)) for split in ("train", "valid", "test")}
     assert tuple(len(tasks) for tasks in found.values()) == rows

@@ -23,9 +23,9 @@ def hub(hub_of, weights):
     return hub_of("models", "acme/tiny", {FIRST: files, SECOND: {**files, "config.json": files["config.json"] + b"\n"}})
 
 
-def test_branch_is_pinned_to_its_commit(room, python, hub, reach, manifest, tmp_path):
+def test_branch_is_pinned_to_its_commit(room, warm, hub, reach, manifest, tmp_path):
     root = room("model=hub", "model.repo=acme/tiny", *AUTHORED)
-    run = python(root, "-m", "stages.fetch", **reach(hub.url, tmp_path))
+    run = warm(root, "-m", "stages.fetch", **reach(hub.url, tmp_path))
     assert run.returncode == 0, run.stderr
     pinned = read_manifest(root / MANIFEST)
     assert isinstance(pinned.model, HubModel)
@@ -35,11 +35,11 @@ def test_branch_is_pinned_to_its_commit(room, python, hub, reach, manifest, tmp_
     hub.main = SECOND
     ensure = "from stages.models import manifest, sources; print(sources.ensure(manifest.read_manifest()))"
     hub.asked.clear()
-    kept = python(root, "-c", ensure, **reach(hub.url, tmp_path))
+    kept = warm(root, "-c", ensure, **reach(hub.url, tmp_path))
     assert hub.asked == []
     assert left_in(tmp_path / "cache") == [Path(kept.stdout.strip())]
     shutil.rmtree(tmp_path / "cache")
-    again = python(root, "-c", ensure, **reach(hub.url, tmp_path))
+    again = warm(root, "-c", ensure, **reach(hub.url, tmp_path))
     assert again.stdout == kept.stdout, again.stderr
     assert [path for path in hub.asked if "main" in path or SECOND in path] == []
     names = {path.name for path in Path(again.stdout.strip()).rglob("*")}
@@ -47,21 +47,21 @@ def test_branch_is_pinned_to_its_commit(room, python, hub, reach, manifest, tmp_
     assert [path for path in hub.asked if path.endswith((".bin", ".py"))] == []
 
 
-def test_missing_repository_is_one_line(room, python, hub, reach, tmp_path):
+def test_missing_repository_is_one_line(room, warm, hub, reach, tmp_path):
     root = room("model=hub", "model.repo=acme/other", *AUTHORED)
-    line = the_line(python(root, "-m", "stages.fetch", **reach(hub.url, tmp_path)))
+    line = the_line(warm(root, "-m", "stages.fetch", **reach(hub.url, tmp_path)))
     assert "model.repo = acme/other at main: cannot be fetched" in line
     assert left_in(tmp_path / "cache") == []
 
 
 @pytest.mark.parametrize(("revision", "offline"), [("main", "0"), ("main", "1"), (FIRST, "1")])
-def test_unreachable_hub_names_the_offline_experiment(room, python, reach, tmp_path, revision, offline):
+def test_unreachable_hub_names_the_offline_experiment(room, warm, reach, tmp_path, revision, offline):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused, and no other process gets the port
         closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
         root = room("name=dialogue", "model=hub", "model.repo=acme/tiny", f"model.revision={revision}", *AUTHORED)
         (root / "conf").symlink_to(compose.ROOT / "conf")
-        line = the_line(python(root, "-m", "stages.fetch", **reach(closed, tmp_path, offline)))
+        line = the_line(warm(root, "-m", "stages.fetch", **reach(closed, tmp_path, offline)))
     assert f"model.repo = acme/tiny at {revision}: cannot be fetched" in line
     assert line.endswith("; experiment=dialogue_offline needs no hub")
     assert left_in(tmp_path / "cache") == []

@@ -58,13 +58,22 @@ def test_missing_manifest_names_the_stage_to_run(tmp_path):
         read_manifest(tmp_path / "base.json")
 
 
+FETCH_WITHIN = """
+import resource, sys
+from stages import stage
+from stages.fetch.__main__ import main
+
+sys.dont_write_bytecode = True
+resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
+stage.run(main)
+"""
+
+
 @pytest.mark.parametrize("kilobytes", [1, 32], ids=["at the tokenizer", "at the weights"])
-def test_full_disk_ends_with_one_line_and_no_model(room, python, tmp_path, kilobytes):
+def test_full_disk_ends_with_one_line_and_no_model(room, warm, tmp_path, kilobytes):
     root = room(*AUTHORED)
     (root / MANIFEST).unlink()
-    limited = ("bash", "-c", 'ulimit -f "$0"; exec "$@"', str(kilobytes))
-    quiet = {"TUNETRAIL_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
-    run = python(root, "-m", "stages.fetch", prefix=limited, **quiet)
+    run = warm(root, "-c", FETCH_WITHIN.format(1024 * kilobytes), TUNETRAIL_CACHE=str(tmp_path / "cache"))
     assert re.search(r"cannot store the model|a file cannot be stored", the_line(run))
     assert "too large" in run.stderr
     assert left_in(tmp_path / "cache") == []

@@ -76,13 +76,13 @@ def test_wheel_without_the_file_is_refused(wheel, cache):
 
 
 @pytest.mark.parametrize(("content", "at"), [(b"\xff" * 8, 0), (b"\x55", 12)], ids=["no deflate stream", "a changed byte"])
-def test_damaged_file_in_a_wheel_is_one_line(wheel, cache, room, python, content, at):
+def test_damaged_file_in_a_wheel_is_one_line(wheel, cache, room, warm, content, at):
     overwrite(wheel(), content, at)
     part = packaged().parts[0]
     chosen = [f"model.parts=[{{package:'{part.package}',file:'{part.file}'}}]", f"model.sha256={packaged().sha256}"]
     root = room("model=smollm2", *chosen, *AUTHORED)
     before = (root / MANIFEST).read_bytes()
-    assert "damaged" in the_line(python(root, "-m", "stages.fetch"))
+    assert "damaged" in the_line(warm(root, "-m", "stages.fetch"))
     assert left_in(cache) == []
     assert (root / MANIFEST).read_bytes() == before
 

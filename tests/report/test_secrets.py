@@ -96,7 +96,7 @@ def completion(text: str) -> str:
     return json.dumps({"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": choices})
 
 
-def test_key_is_in_nothing_that_a_run_leaves(inputs: Any, run: Any, server: Any, python: Any, capfd: Any) -> None:
+def test_key_is_in_nothing_that_a_run_leaves(inputs: Any, run: Any, server: Any, warm: Any, capfd: Any) -> None:
     teacher = ("teacher=openai", "teacher.model=m", "teacher.api_key_env=MY_KEY", f"teacher.base_url={server.url}")
     limits = ("teacher.max_retries=6", "synthesis.self_instruct.calls=24", "synthesis.self_instruct.rows=8")
     compose.compose(["experiment=complaints", *teacher, *limits], inputs.root / "params.yaml")
@@ -105,7 +105,7 @@ def test_key_is_in_nothing_that_a_run_leaves(inputs: Any, run: Any, server: Any,
         records.write(inputs.root / f"data/raw/{name}.jsonl", rows)
 
     def synthesize() -> Any:
-        return python(inputs.root, "-m", "stages.synthesize", "self_instruct", MY_KEY=KEY, NO_PROXY="127.0.0.1")
+        return warm(inputs.root, "-m", "stages.synthesize", "self_instruct", MY_KEY=KEY, NO_PROXY="127.0.0.1")
 
     server.down = True
     refused = synthesize()

@@ -158,17 +158,17 @@ def test_task_traces_back_to_passage_document_and_calls() -> None:
 
 
 def test_changed_document_costs_only_its_own_calls() -> None:
-    documents = many(200)
+    documents = many(60)
     first = teacher()
     run(documents, first, generator="teacher")
-    assert first.asked == 3 * 200
+    assert first.asked == 3 * 60
 
     documents[17] = document("# Plan 17\n## Fees\n- Yearly fee: $18.00", "plan-17")
     again = teacher()
     made = run(documents, again, generator="teacher")
     assert again.asked == 3
     assert all("# Plan 17\n" in prompt for prompt in again.backend.prompts)  # type: ignore[attr-defined]
-    assert len(made.kept) == 200
+    assert len(made.kept) == 60
 
 
 def test_a_budget_that_ends_leaves_whole_pairs() -> None:

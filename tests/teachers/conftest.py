@@ -1,5 +1,6 @@
 """A fake server with OpenAI's chat completions."""
 
+import functools
 import json
 import threading
 from collections.abc import Iterator
@@ -8,9 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpcore2
 import pytest
 
 from tests.fixtures.serving import TIMEOUT, completion
+
+certificates = functools.cache(httpcore2.default_ssl_context)  # each client reads them for 25 ms; none is used here
 
 
 @pytest.fixture
@@ -51,6 +55,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNa
     state.url = f"http://127.0.0.1:{listening.server_port}/v1"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(httpcore2, "default_ssl_context", certificates)
     monkeypatch.setattr("time.sleep", state.slept.append)  # back-off of the client and of this package
     yield state
     listening.shutdown()

@@ -51,10 +51,10 @@ class Runs:
 
 
 @pytest.fixture(scope="session", params=KINDS.values(), ids=KINDS)
-def runs(request, furnish, python, tmp_path_factory) -> Runs:
+def runs(request, furnish, warm, tmp_path_factory) -> Runs:
     folder, overrides = tmp_path_factory.mktemp("runs"), [*SIX_STEPS, *request.param]
     finished, killed = furnish(folder / "finished", *overrides), furnish(folder / "killed", *overrides)
-    died = python(killed, "-c", KILLED_IN_STEP_6)
+    died = warm(killed, "-c", KILLED_IN_STEP_6)
     assert died.returncode == -signal.SIGKILL, died.stderr
     return Runs(overrides, train(finished), killed)
 

@@ -64,10 +64,10 @@ EARLY = ["train.max_steps=30", "train.eval_steps=1", "train.save_steps=1", "trai
 
 
 @pytest.mark.parametrize("end", [["train.learning_rate=0.01"], [*EARLY, "train.learning_rate=0.9"]], ids=["planned", "early"])
-def test_run_killed_while_storing_makes_no_further_step(furnish, python, tmp_path, end):
+def test_run_killed_while_storing_makes_no_further_step(furnish, warm, tmp_path, end):
     overrides = [*SIX_STEPS, "quantization=none", "train.lr_scheduler_type=constant", "train.warmup_steps=0", *end]
     finished, killed = furnish(tmp_path / "finished", *overrides), furnish(tmp_path / "killed", *overrides)
-    died = python(killed, "-c", KILLED_WHILE_STORING)
+    died = warm(killed, "-c", KILLED_WHILE_STORING)
     assert died.returncode == -signal.SIGKILL, died.stderr
     train(finished)
     train(killed)
@@ -87,9 +87,9 @@ def test_truncated_newest_checkpoint_is_skipped(runs, tmp_path, rest):
     assert contents(root / "models") == contents(runs.finished / "models")
 
 
-def test_full_disk_ends_with_one_line_and_next_run_resumes(furnish, python, tmp_path):
+def test_full_disk_ends_with_one_line_and_next_run_resumes(furnish, warm, tmp_path):
     root = furnish(tmp_path / "full", *SIX_STEPS, "quantization=none")
-    run = python(root, "-c", FULL_FROM_STEP_4)
+    run = warm(root, "-c", FULL_FROM_STEP_4)
     assert run.returncode == 1
     assert "Traceback" not in run.stderr, run.stderr
     line = run.stderr.splitlines()[-1]

@@ -84,9 +84,9 @@ def test_model_with_added_blocks_is_accepted(other, weights):
     adapt.check_start(other(num_hidden_layers=9), weights)
 
 
-def test_stage_refuses_a_whole_model_of_another_base(furnish, python, seq2seq, tmp_path):
+def test_stage_refuses_a_whole_model_of_another_base(furnish, warm, seq2seq, tmp_path):
     root = furnish(tmp_path / "root", "adapter=full", "quantization=none", f"train.start_from={sources.ensure(seq2seq)}")
-    run = python(root, "-m", "stages.train", "42")
+    run = warm(root, "-m", "stages.train", "42")
     assert run.returncode == 1 and "has model_type t5" in run.stderr and "Traceback" not in run.stderr
 
 

@@ -11,6 +11,7 @@ from stages import params
 from stages.commands.plan import command, machine, probe
 from stages.commands.plan.machine import Probe
 from stages.errors import DataError
+from stages.params import compose
 
 pytestmark = pytest.mark.model
 
@@ -94,7 +95,9 @@ def test_a_trial_run_that_is_killed_does_not_fit(monkeypatch, code):
     assert machine._probe("train", 4) is None
 
 
-def test_a_trial_run_that_fails_says_why(planned):
+def test_a_trial_run_that_fails_says_why(planned, warm, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(warm.python))
+    monkeypatch.setenv("PYTHONPATH", str(compose.ROOT))
     (planned / "data/formatted/train.jsonl").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"train: the trial run failed: data/formatted/train.jsonl:1"):
         machine._probe("train", 4)
