@@ -9,8 +9,16 @@ pytest_plugins = [f"tests.fixtures.{name}" for name in ("composing", "hub", "smo
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the smoke experiment first and the files that start from it last, so that no worker waits for it."""
-    items.sort(key=lambda item: 0 if item.path.stem == "test_smoke" else 2 if item.path.parent.name == "e2e" else 1)
+    """Run the smoke experiment first and the files that start from it later, so that no worker waits for it.
+
+    The short files in tests/ itself are last, so that the workers end together.
+    """
+
+    def place(item: pytest.Item) -> int:
+        folders = {"e2e": 2, "tests": 3}
+        return 0 if item.path.stem == "test_smoke" else folders.get(item.path.parent.name, 1)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)
