@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def code_folder(name: str) -> Path:
     return Path(PIPELINE[name]["cmd"].split()[2].replace(".", "/"))
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse((ROOT / path).read_text(encoding="utf-8"))
 
@@ -61,6 +63,7 @@ def _dvc_notation(argument: ast.expr) -> str:
     return str(argument.value)
 
 
+@cache
 def imported(path: Path) -> set[Path]:
     """Return the files of this repository that a file imports, including imports inside functions."""
     package = ".".join(path.parent.parts)

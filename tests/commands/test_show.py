@@ -1,7 +1,9 @@
 """`tunetrail show`: rows as the model sees them, what the audit found, and rows that were left out."""
 
+import contextlib
 import json
 import re
+import shutil
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -32,14 +34,29 @@ PLAIN = [{"question": f"Which tray holds lot {n}?", "answer": f"tray {n * 7}"} f
 HOSTILE = "\x1b[31m red \x9b2J\r\u202e ⟦mark⟧ \ud7ff"
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the formatted rows that most tests show."""
+    folder = tmp_path_factory.mktemp("plain")
+    with contextlib.chdir(folder):
+        jsonl(folder, PLAIN)
+        formatted(folder, *OWN)
+    return folder
+
+
 @pytest.fixture
-def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Show]:
+def shown(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Show]:
     """Return a function that formats rows and returns another one, which returns what `show` prints."""
     monkeypatch.chdir(tmp_path)
 
     def make(rows: list[dict[str, Any]], *overrides: str) -> Show:
-        jsonl(tmp_path, rows)
-        formatted(tmp_path, *OWN, *overrides)
+        if rows is PLAIN and not overrides:
+            shutil.copytree(plain, tmp_path, symlinks=True, dirs_exist_ok=True)
+        else:
+            jsonl(tmp_path, rows)
+            formatted(tmp_path, *OWN, *overrides)
 
         def run(split: str = "train", count: int = 5, id: str | None = None) -> str:
             capsys.readouterr()
@@ -149,8 +166,8 @@ def test_row_is_cut_where_training_cuts_it(shown: Callable[..., Show]) -> None:
 
 
 def test_options_of_training_are_named(shown: Callable[..., Show]) -> None:
-    assert "train.prompt_loss_weight = 0.1: prompts are trained on too" in shown(PLAIN, "train.prompt_loss_weight=0.1")()
     assert "prompt_loss_weight" not in shown(PLAIN)()
+    assert "train.prompt_loss_weight = 0.1: prompts are trained on too" in shown(PLAIN, "train.prompt_loss_weight=0.1")()
 
 
 def test_control_tokens_in_a_row_are_named(shown: Callable[..., Show]) -> None:

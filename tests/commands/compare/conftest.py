@@ -45,7 +45,7 @@ class Repository:
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir()
-        self.git("init", "--quiet", "--initial-branch=main")
+        self.git("init", "--quiet", "--initial-branch=main", "--template=")
         for file, text in {
             ".gitignore": ".dvc/cache/\n",
             "dvc.yaml": "stages:\n  train:\n    matrix:\n      seed: ${seeds}\n    cmd: run ${item.seed}\n",

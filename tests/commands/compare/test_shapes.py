@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,28 @@ from ruamel.yaml import YAML
 
 from stages.commands.compare import shapes
 from stages.params.compose import ROOT
-from tests.commands.compare.conftest import jsonl, md5, refusal
+from tests.commands.compare.conftest import Repository, jsonl, md5, refusal
 
 REPORT, TEST = "reports/letters", "data/formatted/test.jsonl"
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
-@pytest.fixture
-def base(repository: Any) -> str:
-    """Commit a run, and write another one of which a test spoils a file."""
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Commit a run, and write another one; return the folder and the commit."""
+    repository = Repository(tmp_path_factory.mktemp("whole") / "repository")
     repository.run(60, cache=True)
-    commit: str = repository.commit()
+    commit = repository.commit()
     repository.run(90, {"lora.r": 16}, cache=True)
+    return repository.root, commit
+
+
+@pytest.fixture
+def base(repository: Any, whole: tuple[Path, str]) -> str:
+    """Put the two runs into the repository, of which a test spoils a file; return the commit of the first."""
+    folder, commit = whole
+    shutil.rmtree(repository.root)
+    shutil.copytree(folder, repository.root)
     return commit
 
 
