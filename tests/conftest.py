@@ -13,17 +13,15 @@ from stages import pages
 pytest_plugins = [f"tests.fixtures.{name}" for name in ("composing", "hub", "smoke", "tiny_model", "warm")]
 
 
+PLACES = {"test_smoke": 0, "test_requests": 2, "e2e": 2, "tests": 3}  # of files and folders; of others 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the smoke experiment first and the files that start from it later, so that no worker waits for it.
 
     The short files in tests/ itself are last, so that the workers end together.
     """
-
-    def place(item: pytest.Item) -> int:
-        folders = {"e2e": 2, "tests": 3}
-        return 0 if item.path.stem == "test_smoke" else folders.get(item.path.parent.name, 1)
-
-    items.sort(key=place)
+    items.sort(key=lambda item: PLACES.get(item.path.stem, PLACES.get(item.path.parent.name, 1)))
 
 
 def pytest_collection_finish() -> None:
