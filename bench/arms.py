@@ -93,13 +93,13 @@ STUDIES: dict[str, dict[str, Any]] = {
             "LoRA r 8, 3e-3": ["lora.r=8", "quantization=none", "train.learning_rate=3e-3"],
         },
     },
-    "documents-first": {  # the adapter is that of docs/guides/adaptation.md
+    "documents-first": {
         "experiment": "handbook",
         "metric": "token_f1",
         "common": ["predict.shots=[0]", "predict.passage=false"],
         "arms": {
             "questions alone": [],
-            "documents, then questions": ["train.start_from=adapters/handbook_texts"],
+            "documents, then questions": ["pretrain=documents"],
         },
     },
     "forgetting": {

@@ -97,8 +97,8 @@ def measure(trainer: str, method: str, shape: str, folder: Path, steps: int, toy
     from stages import device, params
     from stages.models import loading
     from stages.models.loading import LanguageModel
-    from stages.train import adapt, micro_batches, run
-    from stages.train.arguments import arguments
+    from stages.training import adapt, micro_batches, run
+    from stages.training.arguments import arguments
 
     p = params.check(params.load(Path(__file__).resolve().parents[1] / params.PARAMS))
     runtime = p.runtime.model_copy(update={"device": "cpu" if toy else "auto", "micro_batch_size": "auto"})

@@ -27,13 +27,13 @@ from stages.models.manifest import Manifest
 from stages.models.tuned import load_tuned
 from stages.params import compose
 from stages.records import Example, Message
-from stages.train import adapt, dataset, run
+from stages.training import adapt, dataset, run
 
 PAGE = compose.ROOT / "docs" / "reference" / "support-matrix.md"
 FAST = {"train.learning_rate": 0.9}  # two steps at the usual rate would change less than rounding to bf16
 ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {  # name: adapter and other options
     "full": ("full", {}),
-    "selective": ("selective", {"train.trainable": ["*layer*1.*"]}),
+    "selective": ("selective", {"adapter.trainable": ["*layer*1.*"]}),
     "lora": ("lora", {}),
     "lora, rsLoRA": ("lora", {"lora.use_rslora": True}),
     "lora, DoRA": ("lora", {"lora.use_dora": True}),
@@ -49,7 +49,8 @@ ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {  # name: adapter and other o
 }
 QUANTIZATIONS = ("none", "nf4", "fp4", "int8")
 ARCHITECTURES = {"llama": "decoder-only (Llama)", "t5": "encoder–decoder (T5)"}
-OVERRIDES = ("experiment=smoke", "lora.r=4", "train.max_steps=2", "train.warmup_steps=0", "train.learning_rate=0.05")
+TRAINED = ("lora.r=4", "train.max_steps=2", "train.warmup_steps=0", "train.learning_rate=0.05")
+OVERRIDES = ("experiment=smoke", "preference=none", "align=none", *TRAINED)
 SAME = 0.1  # largest allowed loss on loading, as a share of what training changed (norms of logit differences)
 
 
@@ -92,7 +93,7 @@ def trained_and_loaded(p: params.Params, manifest: Manifest) -> str:
     rows = dataset.tokenised([_row(number) for number in range(8)], tokenizer, 512)
     steps = run.steps(len(rows), p.train)
     base = loading.load_base(weights, "cpu", p.quantization, p.train.precision, p.train.attn_implementation)
-    model = adapt.attach(base, p.adapter, p.lora, 1, trainable=p.train.trainable, steps=steps)
+    model = adapt.attach(base, p.adapter, p.lora, 1, steps=steps)
     with tempfile.TemporaryDirectory() as folder:
         lm = LanguageModel(model, tokenizer)
         run.train(lm, run.Rows(rows, rows), p.train, p.runtime, seed=1, unfinished=Path(folder) / "unfinished")

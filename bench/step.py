@@ -2,7 +2,7 @@
 
     python bench/step.py [rounds] [--steps 6] [--trainers ours pages plain sft trainer]
 
-Trainers: `ours`; `pages`, ours with memory in the usual pages; `plain`, ours without stages/train/kernels.py; `sft`, TRL's
+Trainers: `ours`; `pages`, ours with memory in the usual pages; `plain`, ours without stages/training/kernels.py; `sft`, TRL's
 SFTTrainer without checkpointing; `trainer`, transformers' Trainer after peft.prepare_model_for_kbit_training. Each runs in a
 process of its own, one after the other in every round, so that the machine's noise affects all of them. Prints medians of the
 seconds per step after the first one, the median ratio of the rounds to the first trainer, the largest difference of a step's
@@ -40,8 +40,8 @@ def run(name: str, steps: int) -> dict[str, Any]:
     from stages.models.manifest import read_manifest
     from stages.records import Example
     from stages.text.chat import IGNORE
-    from stages.train import adapt, dataset, kernels, trainer
-    from stages.train.arguments import arguments
+    from stages.training import adapt, dataset, kernels, trainer
+    from stages.training.arguments import arguments
 
     p, runtime = params.read("format.max_length", "quantization", "lora", "adapter", "train"), params.runtime()
     if name in ("pages", "sft", "trainer"):

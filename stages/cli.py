@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     text = "a .jsonl, .json, .csv or .tsv with the rows and their answers; - for JSON Lines on standard output"
     predict.add_argument("--output", required=True, dest="target", metavar="FILE", help=text)
     answering = predict.add_mutually_exclusive_group()
-    text = "tuned (default), tuned_<seed> or base_<k>shot; separate several with commas to get their answers side by side"
+    text = "tuned (default), aligned, tuned_<seed>, aligned_<seed> or base_<k>shot; several by commas, side by side"
     answering.add_argument("--system", **NAMES, default="tuned", dest="systems", help=text)
     text = "a stored adapter instead of --system; repeat it to get the answers of several side by side"
     answering.add_argument("--adapter", **FOLDER, action="append", default=[], dest="adapters", help=text)
@@ -59,8 +59,14 @@ def parser() -> argparse.ArgumentParser:
 
     export = _command(commands, "export", "export.export", "write the tuned model as one folder that other programs can load")
     export.add_argument("--output", **FOLDER, required=True, help="must not exist yet")
-    text = "default: the first seed's adapter; one outside models/ gets no model card"
+    text = "default: the first seed's tuned one; models/<seed>/aligned is the aligned one; others get no model card"
     export.add_argument("--adapter", **FOLDER, help=text)
+
+    keep = _command(commands, "keep", "keep.keep", "store a trained adapter in adapters/NAME, tracked by DVC, to start from")
+    keep.add_argument("name", metavar="NAME", help="of the folder in adapters/")
+    keep.add_argument("--seed", type=NUMBER, help="default: the first seed")
+    text = "the adapter of train (default), pretrain or align"
+    keep.add_argument("--what", choices=("adapter", "pretrained", "aligned"), default="adapter", help=text)
 
     compose = _command(commands, "compose", "compose.compose", "write params.yaml from conf/, as `dvc exp run` does")
     compose.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides, e.g. experiment=smoke lora.r=16")
@@ -109,9 +115,12 @@ def parser() -> argparse.ArgumentParser:
 
     rate = _group(commands, "rate", "let people rate answers without knowing which system wrote them")
     sheets = _command(rate, "export", "rate.export", "write one sheet per rater, and a key next to the folder")
-    sheets.add_argument("--systems", **NAMES, required=True, help="e.g. base_3shot,tuned_42")
+    rated = sheets.add_mutually_exclusive_group(required=True)
+    rated.add_argument("--systems", **NAMES, default=[], help="e.g. base_3shot,tuned_42")
+    text = "two samples of each training prompt instead, from data/pairs/SEED, for preference.sources=[people]"
+    rated.add_argument("--samples", type=NUMBER, metavar="SEED", help=text)
     sheets.add_argument("--raters", **NAMES, required=True, help="e.g. ann,ben,cho")
-    text = "test rows, each answered by every system (default 20)"
+    text = "rows of the split, each answered by every system (default 20)"
     sheets.add_argument("--rows", type=COUNT, default=20, dest="count", metavar="ROWS", help=text)
     sheets.add_argument("--output", **FOLDER, required=True, dest="folder", help="where the sheets go")
     filled = _command(rate, "import", "rate.read_back", "show means per system and the raters' agreement from filled sheets")
@@ -124,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
     task.add_argument("--output", **FOLDER, required=True, dest="folder", help="where the task and its rows go")
     harness = _command(benchmark, "run", "benchmark.harness.run", "run tasks of lm-eval on the base model and on adapters")
     harness.add_argument("--tasks", **NAMES, required=True, help="e.g. mmlu,glue, or an exported task")
-    text = "base (default) or tuned_<seed>, separated by commas"
+    text = "base (default), tuned_<seed> or aligned_<seed>, separated by commas"
     harness.add_argument("--systems", **NAMES, default="base", help=text)
     harness.add_argument("--shots", type=NUMBER, help="number of examples in each prompt; default: the task's own number")
     harness.add_argument("--limit", type=COUNT, help="use only the first LIMIT rows of each task")

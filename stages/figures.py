@@ -193,6 +193,150 @@ class Retained(Figures):
     harm: list[HarmReply]
 
 
+class PairSource(Figures):
+    """What one source of pairs gave: candidates, those that were dropped by reason, and the pairs and votes that are left.
+
+    `from_reference` counts pairs whose better answer is the reference; `held_out` those that are not trained on.
+    """
+
+    candidates: int
+    dropped: dict[str, int]
+    kept: int
+    held_out: int
+    from_reference: int
+    votes: int
+
+
+class LengthClass(Figures):
+    """Verdicts on answers whose lengths differ by a class of ratios, and the share that the longer answer won."""
+
+    ratio: str
+    wins: int
+    longer_won: float | None
+
+
+class Judged(Figures):
+    """What the judge's verdicts are worth; shares are None where nothing was counted.
+
+    `consistency`: verdicts that agree in both orders, among pairs with two usable ones. `first_shown`: verdicts for the answer
+    shown first, without ties (0.5 is fair). `longer_won`: wins of the longer answer. `agreement`: wins that the verifier
+    confirms, among the `compared` ones, in which it scores the two answers differently.
+    """
+
+    prompts: int
+    wins: int
+    ties: int
+    inconsistent: int
+    unusable: int
+    consistency: float | None
+    first_shown: float | None
+    longer_won: float | None
+    by_length: list[LengthClass]
+    compared: int
+    agreement: float | None
+
+
+class Rated(Figures):
+    """What people rated: `conflicts` are pairs of answers that two raters put in opposite orders, among those `compared`."""
+
+    raters: int
+    answers: int
+    ratings: int
+    compared: int
+    conflicts: int
+
+
+class Preferences(Figures):
+    """Where the pairs of one seed come from, by source.
+
+    `no_prompts` counts training rows that are not sampled, by reason. `right` is the share of samples with full score,
+    `mixed` the share of prompts whose samples differ in score. Lengths are means in tokens, with the end.
+    """
+
+    prompts: int
+    samples: int
+    no_prompts: dict[str, int]
+    score: float | None
+    right: float | None
+    mixed: float | None
+    sources: dict[str, PairSource]
+    pairs: int
+    held_out: int
+    votes: int
+    chosen_tokens: float | None
+    rejected_tokens: float | None
+    judge: Judged | None = None
+    people: Rated | None = None
+
+
+class AlignmentStep(Figures):
+    """The numbers of a step while aligning, means since the last one; each method has some of them.
+
+    `accuracy` and `margin` are those of the step's own pairs, `chosen` and `rejected` the mean rewards of its answers. GRPO has
+    `reward` and each of `rewards` by name, `kl` to the tuned model, `entropy` (nats per token), `no_signal`: the share of
+    groups whose rewards are all equal, and `clipped`: the share of answers cut at the token limit.
+    """
+
+    step: int
+    loss: float
+    learning_rate: float
+    accuracy: float | None = None
+    margin: float | None = None
+    chosen: float | None = None
+    rejected: float | None = None
+    reward: float | None = None
+    rewards: dict[str, float] | None = None
+    kl: float | None = None
+    entropy: float | None = None
+    no_signal: float | None = None
+    clipped: float | None = None
+
+
+class AlignmentLook(Figures):
+    """What a look at rows that are not trained on measured after a step; each method has some of it.
+
+    `task` is the mean score of greedy answers to validation rows, `right` the share with full score, `kl` (nats per answer
+    token) their distance from the tuned model. `pair_accuracy` is the share of held-out pairs whose chosen answer gained more,
+    `margin` by how much (nats; of a reward model: of reward). `reward` is the mean reward of the steps since the look before.
+    """
+
+    step: int
+    task: float | None = None
+    right: float | None = None
+    stop_rate: float | None = None
+    kl: float | None = None
+    pair_accuracy: float | None = None
+    margin: float | None = None
+    reward: float | None = None
+
+
+class AlignmentRound(Figures):
+    """One round: pairs trained on, steps of all rounds at its end, and for sampled pairs the mean score of the samples."""
+
+    pairs: int
+    last_step: int
+    score: float | None = None
+
+
+class Alignment(Figures):
+    """What one seed's alignment learned from, and its curves. `kept_step` is the step whose weights are stored.
+
+    `pairs` counts what is trained on: pairs, votes or prompts. `interval` is that of the last look's `pair_accuracy` (Wilson,
+    95 %) over `held_out` pairs.
+    """
+
+    steps: int
+    looks: list[AlignmentLook]
+    method: str = ""
+    kept_step: int | None = None
+    pairs: int = 0
+    held_out: int = 0
+    interval: tuple[float, float] | None = None
+    trainable_parameters: int = 0
+    log: list[AlignmentStep] = []
+    rounds: list[AlignmentRound] = []
+
+
 class Machine(Figures):
     device: str
     device_name: str
@@ -250,7 +394,37 @@ class PredictionCost(Figures):
     machine: Machine
 
 
-Cost = SynthesisCost | TrainingCost | PredictionCost
+class PreferencesCost(Figures):
+    """Time of one run; answers that an earlier, killed run had stored cost nothing. `new_tokens` are those of all samples."""
+
+    seconds: float
+    sampling_seconds: float
+    reference_seconds: float
+    new_tokens: int
+    teacher: TeacherCost | None
+    machine: Machine
+
+
+class AlignmentCost(Figures):
+    """Time and memory of one run, looks and later rounds included; after a resume, of its last part.
+
+    `train_seconds` leaves out what happens before the first step and after the last.
+    """
+
+    seconds: float
+    train_seconds: float | None = None
+    resumed_at_step: int | None = None
+    micro_batch_size: int | None = None
+    memory_before_gib: float | None = None
+    memory_peak_gib: float
+    memory_reserved_gib: float | None = None
+    memory_total_gib: float | None = None
+    memory_share: float | None = None
+    memory_training_share: float | None = None
+    machine: Machine
+
+
+Cost = SynthesisCost | TrainingCost | PredictionCost | PreferencesCost | AlignmentCost
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -120,6 +120,12 @@ def write_parts(path: Path, parts: Iterable[str]) -> None:
         part.unlink(missing_ok=True)
 
 
+def how_to_pull(path: Path) -> str:
+    """Return how to get a file or folder that DVC tracks from the remote; "" if DVC does not track it by itself."""
+    pointer = path.with_name(f"{path.name}.dvc")
+    return f"get it from the remote with `dvc pull {pointer}`" if pointer.is_file() else ""
+
+
 def require_regular(path: Path) -> None:
     """Raise DataError if a file written there would replace a device, a pipe or a folder."""
     if path.exists() and not path.is_file():

@@ -12,6 +12,7 @@ from stages import errors
 from stages.commands import judge
 from stages.evaluate import answering, choice, extraction, rouge
 from stages.fetch import graph
+from stages.judging import verdicts
 from stages.params import Passage, reading
 from stages.records import Call, Document, Example, Fact, Message, Prediction
 from stages.report import examples
@@ -36,7 +37,7 @@ def call(text: str) -> Call:
 
 
 def judged(text: str) -> None:
-    judge._verdict(call(text))
+    verdicts.verdict(call(text))
     judge._marks(call(text))
 
 

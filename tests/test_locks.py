@@ -128,10 +128,12 @@ def test_parameters_of_a_running_experiment_are_not_read(other, monkeypatch) -> 
 
 
 def test_experiment_that_starts_during_compose_keeps_its_own(other, monkeypatch) -> None:
+    composed = compose.text(["experiment=smoke"])
+
     def slow(_: list[str]) -> str:
         other(str(locks.EXPERIMENT))
         params.PARAMS.write_text("of the experiment")
-        return "of compose"
+        return composed
 
     monkeypatch.setattr(compose, "text", slow)
     with pytest.raises(DataError, match=r"^\.tunetrail/experiment: process "):
@@ -141,7 +143,8 @@ def test_experiment_that_starts_during_compose_keeps_its_own(other, monkeypatch)
 
 def test_experiment_cannot_start_while_compose_writes(monkeypatch) -> None:
     monkeypatch.setattr(locks, "TRIES", 1)
-    monkeypatch.setattr(compose, "text", lambda _: "of compose")
+    composed = compose.text(["experiment=smoke"])
+    monkeypatch.setattr(compose, "text", lambda _: composed)
 
     def start(*_: object) -> None:
         with pytest.raises(DataError, match="works on it"):

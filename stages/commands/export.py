@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
-from stages import locks, params
+from stages import locks, params, systems
 from stages.commands import clone, outputs
 from stages.errors import DataError
 from stages.files import unchanged, whole_folder, write_json
@@ -55,10 +55,10 @@ class Check:
 def export(output: Path, adapter: Path | None) -> None:
     """Merge the adapter (by default the first seed's) into the base, store it in `output` and print the check.
 
-    The model card and params.yaml are copied only for an adapter in models/: they describe no other.
+    The model card and params.yaml are copied only for an adapter of this run, tuned or aligned: they describe no other.
     """
     clone.refuse_running()
-    p, runtime = params.read("name", "seeds", "quantization", "predict.split"), params.runtime()
+    p, runtime = params.read("name", "seeds", "quantization", "align.method", "predict.split"), params.runtime()
     adapter = adapter or stored.adapter_of(p.seeds[0])
     split, card = Path("data/formatted") / f"{p.predict.split}.jsonl", Path("reports") / p.name / "model_card.md"
     with locks.exclusive(output), unchanged(params.PARAMS, MANIFEST, adapter, split, card):
@@ -84,7 +84,8 @@ def _export(p: Params, runtime: Runtime, adapter: Path, split: Path, card: Path,
             f"{adapter}: merging and rounding to bf16 loses {100 * check.merge_error:.1f} % of what was learned, more "
             f"than {100 * TOLERANCE:g} %; use the adapter unmerged: `tunetrail predict --adapter {adapter}`"
         )
-    own = adapter.resolve() in [stored.adapter_of(seed).resolve() for seed in p.seeds]
+    names = [*systems.tuned(p.seeds).values(), *systems.aligned(p.seeds, p.align.method).values()]
+    own = adapter.resolve() in [stored.adapter_of(name).resolve() for name in names]
     copies = {"README.md": card, "params.yaml": params.PARAMS} if own else {}
     if own:
         outputs.require_of_run(card)

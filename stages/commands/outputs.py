@@ -4,6 +4,7 @@ from pathlib import Path
 
 from stages.errors import DataError
 from stages.files import file_hash, read_yaml
+from stages.systems import is_aligned
 
 PREDICTIONS = Path("data/predictions")
 
@@ -28,8 +29,9 @@ def answers_of(system: str) -> Path:
     path = PREDICTIONS / f"{system}.jsonl"
     if not _size(path):
         remedy = "no such file; run `dvc repro` first"
-        if path.is_file():  # of a system with a passage, which predict writes in any case
-            remedy = "no answers; `dvc exp run -S predict.passage=true` writes them"
+        if path.is_file():  # predict writes it in any case
+            option = "preference=verifier -S align=dpo" if is_aligned(system) else "predict.passage=true"
+            remedy = f"no answers; `dvc exp run -S {option}` writes them"
         known = sorted(other.stem for other in PREDICTIONS.glob("[!.]*.jsonl") if _size(other))
         choice = f", or choose one of these systems: {', '.join(known)}" if known else ""
         raise DataError(f"{path}: {remedy}{choice}")

@@ -25,9 +25,11 @@ PAGES = {
     "data": ("Data", ("data",)),
     "synthesis": ("Synthetic data", ("teacher", "synthesis")),
     "training": ("Training", ("format", "replay", "quantization", "adapter", "lora", "train")),
+    "pretraining": ("Training on documents", ("pretrain",)),
+    "alignment": ("Preferences and alignment", ("preference", "align")),
     "results": ("Answers, scores and the report", ("predict", "retention", "evaluate", "report")),
 }
-TAGS = ("source", "kind", "type", "form")  # keys that choose a class of the schema
+TAGS = ("source", "kind", "type", "form", "method")  # keys that choose a class of the schema
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "name (letters, digits, `_`, `.`, `-`)",

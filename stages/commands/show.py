@@ -140,8 +140,6 @@ def _summary(split: str, count: int, run: Run) -> Iterator[str]:
         values = run.audit.splits[split].model_dump()
         shown = {key: f"{formatting.percent(n)} %" if isinstance(n, float) else f"{n:,}" for key, n in values.items()}
         yield f"{split}: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in shown.items())
-    if split == "train" and run.train.objective != "sft":
-        yield f"train.objective = {run.train.objective}: training reads documents, not these rows"
     if split == "train" and run.train.prompt_loss_weight:
         yield f"train.prompt_loss_weight = {run.train.prompt_loss_weight:g}: prompts are trained on too, with this weight"
     if split not in ("train", "valid"):

@@ -110,6 +110,7 @@ def _require_fit(manifest: Manifest, splits: Mapping[str, Iterable[Task]], run: 
         limits.require_room(tokenizer, chain(splits["valid"], splits["test"]), run.predict.max_new_tokens)
         if run.format.authored:
             limits.require_length(tokenizer, template.sample(splits["train"]), run.format)
+        limits.require_decoder(tokenizer, run)
         limits.require_weights(folder, run)
     except DataError:
         raise

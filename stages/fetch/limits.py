@@ -56,6 +56,15 @@ def _needed(tokenizer: "PreTrainedTokenizerBase", task: Task, limits: Format) ->
     return [next(n for n, label in enumerate(s.labels, start=1) if label != chat.IGNORE) for s in sequences if s.supervised]
 
 
+def require_decoder(tokenizer: "PreTrainedTokenizerBase", p: Params) -> None:
+    """Raise DataError if an encoder-decoder model is to be trained on whole documents."""
+    if tokenizer.encoder_decoder and p.pretrain.type == "documents":
+        raise DataError(
+            "pretrain.type = documents: an encoder-decoder model needs spans to fill in, not whole texts; use pretrain=none or "
+            "a decoder"
+        )
+
+
 def require_weights(folder: Path, p: Params) -> None:
     """Raise DataError that lists the names there are, unless each module or weight that training names is one.
 
@@ -63,13 +72,13 @@ def require_weights(folder: Path, p: Params) -> None:
     """
     section, chosen = ("lora", p.lora) if p.adapter.type == "lora" else ("adapter", p.adapter)
     modules = getattr(chosen, "target_modules", None)
-    patterns = p.train.trainable if p.adapter.type == "selective" else None
-    if p.train.start_from or not (isinstance(modules, list) or patterns):
+    patterns = p.adapter.trainable if p.adapter.type == "selective" else None
+    if p.train.start or not (isinstance(modules, list) or patterns):
         return
     model = _without_weights(folder)
     names = [name for name, _ in model.named_parameters()]
     if lost := [pattern for pattern in patterns or () if not any(fnmatch(name, pattern) for name in names)]:
-        raise DataError(f"train.trainable: no weight is called {' or '.join(lost)}; names are like {', '.join(names[1:4])}")
+        raise DataError(f"adapter.trainable: no weight is called {' or '.join(lost)}; names are like {', '.join(names[1:4])}")
     linear = _linear(model)
     if lost := [part for part in modules or () if not any(f".{name}".endswith(f".{part}") for name in linear)]:
         last = dict.fromkeys(name.rpartition(".")[2] for name in linear)

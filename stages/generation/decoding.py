@@ -50,7 +50,7 @@ def generate(lm: LanguageModel, prompts: Sequence[list[int]], max_new_tokens: in
     batch = cache.batched(lm, prompts)
     with torch.inference_mode():
         written = (_stock if batch.cache is None else _written)(lm, batch, max_new_tokens, choose)
-    return [_answer(lm.tokenizer, row, lm.stop_ids) for row in written.tolist()]
+    return [answer(lm.tokenizer, row, lm.stop_ids) for row in written.tolist()]
 
 
 def _written(lm: LanguageModel, batch: cache.Batch, max_new_tokens: int, choose: Choose) -> Tensor:
@@ -104,7 +104,8 @@ def _stock(lm: LanguageModel, batch: cache.Batch, max_new_tokens: int, choose: C
     return written
 
 
-def _answer(tokenizer: PreTrainedTokenizerBase, ids: list[int], stops: list[int]) -> Completion:
+def answer(tokenizer: PreTrainedTokenizerBase, ids: list[int], stops: list[int]) -> Completion:
+    """Return new tokens as an answer, up to its end token."""
     end = next((position for position, token in enumerate(ids) if token in stops), None)
     text = printable(str(tokenizer.decode(ids[:end], skip_special_tokens=True))).strip()
     return Completion(text, end is not None, len(ids) if end is None else end + 1)

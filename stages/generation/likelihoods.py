@@ -13,6 +13,16 @@ def log_likelihoods(lm: LanguageModel, prompts: Sequence[list[int]], continuatio
     """Return the log-probability (nats) of each continuation after its prompt, summed over its tokens."""
     if lm.encoder_decoder or lm.has_prompt:
         return [_likelihood(lm, *pair) for pair in zip(prompts, continuations, strict=True)]
+    sums = []
+    for logits, added in zip(predictions(lm, prompts, continuations), continuations, strict=True):
+        # Row by row: in fp32 the logits of a batch are the largest tensor of all.
+        likely = logits.float().log_softmax(-1)
+        sums.append(float(likely.gather(1, torch.tensor(added, device=logits.device)[:, None]).squeeze(1).sum()))
+    return sums
+
+
+def predictions(lm: LanguageModel, prompts: Sequence[list[int]], continuations: Sequence[list[int]]) -> list[torch.Tensor]:
+    """Return the logits that predict the tokens of each continuation, shape (tokens, vocabulary), of a decoder."""
     rows = [prompt + added for prompt, added in zip(prompts, continuations, strict=True)]
     batch = cache.batched(lm, rows, at_most=min(map(len, prompts)) - 1)  # the prompt's last token predicts the first new one
     longest = max(map(len, continuations))
@@ -25,10 +35,7 @@ def log_likelihoods(lm: LanguageModel, prompts: Sequence[list[int]], continuatio
             past_key_values=batch.cache,
             logits_to_keep=min(longest + 1, new.shape[1]),
         ).logits[:, :-1]
-        wanted = new[:, -logits.shape[1] :, None]
-        # Row by row: in fp32 the logits of a batch are the largest tensor of all.
-        likely = [row.float().log_softmax(-1).gather(1, ids).squeeze(1) for row, ids in zip(logits, wanted, strict=True)]
-    return [float(row[len(row) - len(added) :].sum()) for row, added in zip(likely, continuations, strict=True)]
+    return [row[len(row) - len(added) :] for row, added in zip(logits, continuations, strict=True)]
 
 
 def forced(lm: LanguageModel, prompt: list[int], answer: list[int]) -> torch.Tensor:

@@ -125,8 +125,25 @@ def _objects(path: Path, value: Any) -> Iterator[dict[str, Any]]:
 
 
 def adapter_of(system: str | int) -> Path:
-    """Return the folder of the adapter that train stored, for a system `tuned_<seed>`, or for the seed alone."""
-    return Path("models", str(system).removeprefix("tuned_"), "adapter")
+    """Return the folder that train stored for `tuned_<seed>`, or for a seed alone, and align for `aligned_<seed>`."""
+    kind, _, seed = str(system).rpartition("_")
+    return Path("models", seed, "aligned" if kind == "aligned" else "adapter")
+
+
+def pretrained_of(seed: int) -> Path:
+    """Return the folder of what `pretrain` stored for a seed; it is empty where that was not asked for."""
+    return Path("models", str(seed), "pretrained")
+
+
+def holds(folder: Path) -> bool:
+    """Return whether a folder holds an adapter or a whole model."""
+    return any((folder / name).is_file() for name in ("adapter_config.json", "config.json"))
+
+
+def start_of(named: Path | None, seed: int) -> Path | None:
+    """Return what `train` starts from: the folder that is named, else what `pretrain` stored; None for the base."""
+    pretrained = pretrained_of(seed)
+    return named or (pretrained if holds(pretrained) else None)
 
 
 def adapter_config(folder: Path) -> dict[str, Any]:

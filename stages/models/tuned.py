@@ -22,7 +22,7 @@ def open_tuned(runtime: Runtime, adapter: Path, quantization: Quantization | Non
 
 
 def open_system(runtime: Runtime, system: str) -> LanguageModel:
-    """Return the base for a name such as base_3shot, else the model of `tuned_<seed>`."""
+    """Return the base for a name such as base_3shot, else the model of `tuned_<seed>` or `aligned_<seed>`."""
     return open_base(runtime) if system.startswith("base") else open_tuned(runtime, adapter_of(system))
 
 
@@ -41,16 +41,19 @@ def load_tuned(
             raise DataError(f"{adapter}: has neither adapter_config.json nor config.json; name a stored adapter or model")
         parameters(adapter)
         return load_base(adapter, device)
-    loftq = adapter_config(adapter).get("loftq_config")
+    stored = adapter_config(adapter)
+    if stored.get("task_type") == "SEQ_CLS":
+        raise DataError(f"{adapter}: a reward model, which scores answers and writes none; name an adapter of train or align")
+    loftq = stored.get("loftq_config")
     if loftq and (quantization is None or quantization.type == "none"):
         base = load_base(folder, device, Quantization(**loftq)).dequantize()
     else:
         base = load_base(folder, device, quantization)
     tuned = with_adapter(base, adapter)
     if tuned.active_peft_config.peft_type == "ADALORA":  # PEFT recreates its matrices while loading, rounded to bf16
-        stored = load_file(adapter / "adapter_model.safetensors", device=device)
+        exact = load_file(adapter / "adapter_model.safetensors", device=device)
         for name, weight in tuned.named_parameters():
-            weight.data = stored.get(name.replace(".default", ""), weight.data)
+            weight.data = exact.get(name.replace(".default", ""), weight.data)
     if merge and not tuned.active_peft_config.is_prompt_learning:
         return tuned.merge_and_unload()
     for name, weight in tuned.named_parameters():

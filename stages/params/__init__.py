@@ -5,6 +5,20 @@ allow and which combinations are refused. It has no defaults: a key missing in c
 Hydra composes (hydra_plugins/validated.py), in the validate stage and whenever a stage reads its sections.
 """
 
+from stages.params.after import (
+    Align,
+    Alignment,
+    Answering,
+    DocumentPretraining,
+    Dpo,
+    Grpo,
+    Judging,
+    Kto,
+    Preference,
+    Pretrain,
+    RewardModel,
+    Rewards,
+)
 from stages.params.models import HubModel, Model, PathModel, RandomModel, WheelModel
 from stages.params.reading import PARAMS, RESTORE, check, check_file, flatten, lacks, load, parse, read, runtime
 from stages.params.results import Retention, Runtime, divisor
@@ -40,5 +54,5 @@ from stages.params.synthesis import (
     Shares,
     Teacher,
 )
-from stages.params.training import WHOLE, Adapter, Format, Lora, Quantization, Train
+from stages.params.training import NOTHING, WHOLE, Adapter, Fit, Format, Lora, Optimization, Quantization, Train
 from stages.params.whole import Params

@@ -1,6 +1,7 @@
 """Sections for adapting the model: formatting, replay, quantization, adapters and training."""
 
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -39,9 +40,16 @@ Modules = Literal["all-linear"] | list[str]
 
 
 class Weights(Section):
-    """`full` trains every weight, `selective` those that train.trainable names, `lora` an adapter by the section lora."""
+    """`full` trains every weight, `lora` an adapter by the section lora."""
 
-    type: Literal["full", "selective", "lora"]
+    type: Literal["full", "lora"]
+
+
+class Selective(Section):
+    """Train the base's own weights whose names match one of the patterns `trainable`."""
+
+    type: Literal["selective"]
+    trainable: Annotated[list[str], Field(min_length=1)]
 
 
 class AdaLora(Section):
@@ -110,9 +118,10 @@ class LlamaPro(Section):
 
 
 Adapter = Annotated[
-    Weights | AdaLora | Ia3 | PromptTuning | PrefixTuning | PTuning | LlamaPro,
+    Weights | Selective | AdaLora | Ia3 | PromptTuning | PrefixTuning | PTuning | LlamaPro,
     Field(discriminator="type"),
 ]
+NOTHING = Path("adapters/none")  # as train.start_from and align.reward_model: no folder, where DVC needs one that exists
 WHOLE = ("full", "selective", "llama_pro")  # change the base's own weights or blocks, so the whole model is stored
 PROMPTS = ("prompt_tuning", "prefix_tuning", "p_tuning")
 
@@ -133,16 +142,13 @@ class Lora(Section):
     init: Literal["default", "loftq", "pissa"]
 
 
-class Train(Section):
-    """Named as in transformers.TrainingArguments; `batch_size` is global, and runtime.micro_batch_size splits it.
+class Optimization(Section):
+    """How weights are fitted, named as in transformers.TrainingArguments.
 
-    `prompt_loss_weight` weighs the tokens of the prompt in the loss (Huerta-Enochian & Ko 2024, arXiv:2401.13586);
-    `neftune_noise_alpha` is that of Jain et al. 2023 (arXiv:2310.05914).
+    `batch_size` is global, and runtime.micro_batch_size splits it.
     """
 
-    objective: Literal["sft", "continued_pretraining"]
-    start_from: Text | None
-    trainable: Annotated[list[str], Field(min_length=1)] | None
+    section: ClassVar[str]  # of params.yaml, for messages
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
     num_train_epochs: Annotated[float, Field(gt=0)]
     max_steps: Positive | None
@@ -153,15 +159,39 @@ class Train(Section):
     max_grad_norm: Annotated[float, Field(gt=0)]
     optim: Literal["adamw_torch", "adamw_8bit", "adafactor", "sgd"]
     precision: Literal["bf16", "fp32"]
+    gradient_checkpointing: bool
+    attn_implementation: Literal["auto", "eager", "sdpa"]
+    logging_steps: Positive
+    save_steps: Positive
+    report_to: Name
+
+
+class Fit(Optimization):
+    """How rows are fitted by their cross-entropy, in `pretrain` and in `train`.
+
+    `prompt_loss_weight` weighs the tokens of the prompt in the loss (Huerta-Enochian & Ko 2024, arXiv:2401.13586);
+    `neftune_noise_alpha` is that of Jain et al. 2023 (arXiv:2310.05914).
+    """
+
     prompt_loss_weight: Fraction
     neftune_noise_alpha: Annotated[float, Field(gt=0)] | None
     group_by_length: bool
     packing: bool
-    gradient_checkpointing: bool
-    attn_implementation: Literal["auto", "eager", "sdpa"]
-    logging_steps: Positive
     eval_steps: Positive
     eval_rows: Positive
     early_stopping_patience: Positive | None
-    save_steps: Positive
-    report_to: Name
+
+
+class Train(Fit):
+    """Supervised fine-tuning on the formatted chats, starting from the adapter or model in `start_from`.
+
+    DVC needs a folder that exists, so adapters/none means what null means elsewhere.
+    """
+
+    section: ClassVar[str] = "train"
+    start_from: Text
+
+    @property
+    def start(self) -> Path | None:
+        """Return the folder to start from; None if `start_from` names none."""
+        return None if Path(self.start_from) == NOTHING else Path(self.start_from)

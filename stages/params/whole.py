@@ -5,14 +5,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.params import headline
+from stages.params import aligning, headline
+from stages.params.after import Align, Preference, Pretrain
 from stages.params.base import Name, Section, Seed
 from stages.params.models import Model
 from stages.params.results import Evaluate, Predict, Report, Retention, Runtime
 from stages.params.rows import RowsData
 from stages.params.sources import Data
 from stages.params.synthesis import Synthesis, Teacher
-from stages.params.training import PROMPTS, WHOLE, Adapter, Format, Lora, Quantization, Replay, Train
+from stages.params.training import NOTHING, PROMPTS, WHOLE, Adapter, Fit, Format, Lora, Quantization, Replay, Train
 
 
 class Params(Section):
@@ -29,7 +30,10 @@ class Params(Section):
     quantization: Quantization
     adapter: Adapter
     lora: Lora
+    pretrain: Pretrain
     train: Train
+    preference: Preference
+    align: Align
     predict: Predict
     retention: Retention
     evaluate: Evaluate
@@ -38,18 +42,14 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
-        mistakes = self._adaptation()
+        mistakes = [*self._adaptation(), *self._pretraining(), *(line for fit in self.fits for line in self._fit(fit))]
+        mistakes += aligning.mistakes(self, self._extracts())
         if len(set(self.seeds)) < len(self.seeds):
             mistakes.append("seeds must not repeat")
         if max(self.predict.shots) > self.format.shots:
             mistakes.append(f"predict.shots needs {max(self.predict.shots)}, but format.shots keeps {self.format.shots}")
         if len(set(self.predict.shots)) < len(self.predict.shots):
             mistakes.append("predict.shots must not repeat")
-        if self.train.batch_size % self.runtime.rows(self.train.batch_size):
-            mistakes.append(
-                f"train.batch_size = {self.train.batch_size} is not a multiple of "
-                f"runtime.micro_batch_size = {self.runtime.micro_batch_size}"
-            )
         complaints = "self_instruct" in self.synthesis.methods and self.synthesis.self_instruct.form == "complaints"
         if self.data.kind != "complaints" and complaints:
             general = "none or synthesis=self_instruct_general"
@@ -62,10 +62,6 @@ class Params(Section):
             mistakes.append(f"synthesis.methods: self_qa needs documents; data.kind = {self.data.kind} has none")
         if self.data.kind != "graph" and "self_kg" in self.synthesis.methods:
             mistakes.append(f"synthesis.methods: self_kg needs a graph of facts; data.kind = {self.data.kind} has none")
-        if self.data.kind != "documents" and self.train.objective == "continued_pretraining":
-            mistakes.append(
-                f"train.objective: continued_pretraining needs documents; data.kind = {self.data.kind} has none; use sft"
-            )
         if self.synthesis.budget.max_usd and not self._costs_money():
             mistakes.append(
                 f"synthesis.budget.max_usd with teacher.kind = {self.teacher.kind}: its price is 0, so it would never run "
@@ -73,7 +69,7 @@ class Params(Section):
             )
         if self.data.kind == "rows":
             mistakes += self._empty_splits(self.data)
-        mistakes += self._headline()
+        mistakes += self._headline() + self._pairs()
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
@@ -103,6 +99,15 @@ class Params(Section):
         found = headline.mistake(self.report.headline, kinds, what)
         return [f"report.headline = {self.report.headline}: {found}"] if found else []
 
+    def _pairs(self) -> list[str]:
+        """Return a line if the judge of pairs cannot answer."""
+        if "judge" not in self.preference.sources or self.teacher.kind != "replay":
+            return []
+        return [
+            "preference.sources: judge with teacher.kind = replay: a recording holds no verdicts on new samples; use "
+            "teacher=local or teacher=openai, or leave judge out"
+        ]
+
     def _costs_money(self) -> bool:
         price = getattr(self.teacher, "price", None)
         return bool(price and (price.usd_per_million_input or price.usd_per_million_output))
@@ -125,31 +130,18 @@ class Params(Section):
                 "use adapter=lora or quantization=none",
             ),
             (
-                kind == "selective" and not train.trainable,
-                "adapter.type = selective: train.trainable must name the weights, e.g. ['*.layers.29.*']",
-            ),
-            (
-                kind != "selective" and train.trainable,
-                f"train.trainable with adapter.type = {kind}: only adapter=selective reads it; set it to null",
-            ),
-            (
-                kind == "llama_pro" and train.start_from,
+                kind == "llama_pro" and train.start,
                 "train.start_from with adapter.type = llama_pro: blocks would be added again; name that model in model=path",
             ),
             (
-                train.start_from and Path(train.start_from).resolve().is_relative_to(Path("models").resolve()),
-                f"train.start_from = {train.start_from}: DVC deletes the content of models/ before training; copy the folder, "
-                "e.g. to adapters/pretrained, and name the copy",
+                Path(train.start_from).resolve().is_relative_to(Path("models").resolve()),
+                f"train.start_from = {train.start_from}: DVC deletes the content of models/ before training; store a copy with "
+                "`tunetrail keep NAME`, and name adapters/NAME",
             ),
             (
-                train.start_from and (kind in (*PROMPTS, "adalora") or init != "default"),
+                train.start and (kind in (*PROMPTS, "adalora") or init != "default"),
                 f"train.start_from with adapter.type = {kind} and lora.init = {init}: training can continue only from ia3, "
                 "whole models, and lora with lora.init=default",
-            ),
-            (
-                self.replay.fraction and train.objective == "continued_pretraining",
-                "replay.fraction with train.objective = continued_pretraining: general rows are chats, but only documents are "
-                "read; set it to 0",
             ),
             (
                 init == "pissa" and bits != "none",
@@ -179,20 +171,6 @@ class Params(Section):
                 f"train.packing with adapter.type = {kind}: only the first packed row would have the prompt; set it to false",
             ),
             (
-                train.lr_scheduler_type == "constant" and train.warmup_steps,
-                f"train.lr_scheduler_type = constant with train.warmup_steps = {train.warmup_steps}: it has no warm-up; use "
-                "constant_with_warmup or train.warmup_steps=0",
-            ),
-            (
-                train.packing and train.group_by_length,
-                "train.packing with train.group_by_length: packed rows have one length; switch one of them off",
-            ),
-            (
-                train.early_stopping_patience and train.save_steps != train.eval_steps,
-                f"train.early_stopping_patience with train.save_steps = {train.save_steps} and train.eval_steps = "
-                f"{train.eval_steps}: the best checkpoint must be stored; make them equal",
-            ),
-            (
                 train.early_stopping_patience and kind == "adalora",
                 "train.early_stopping_patience with adapter.type = adalora: ranks are final at the planned end only; "
                 "set it to null",
@@ -207,14 +185,76 @@ class Params(Section):
                 f"replay.ewc_lambda with lora.bias = {self.lora.bias}: the penalty does not cover biases; use lora.bias=none",
             ),
             (
-                self.replay.ewc_lambda and train.start_from,
+                self.replay.ewc_lambda and train.start,
                 "replay.ewc_lambda with train.start_from: the penalty protects the base's weights, not those that training "
                 "starts from; switch one of them off",
             ),
+        ]
+        return [reason for refused, reason in checks if refused]
+
+    @property
+    def fits(self) -> list[Fit]:
+        """Return the options of every fit that is asked for, in the order in which they run."""
+        return [self.train] if self.pretrain.type == "none" else [self.pretrain, self.train]
+
+    def _fit(self, fit: Fit) -> list[str]:
+        """Return the refused combinations of options of a fit, each with its reason."""
+        name, runtime = fit.section, self.runtime
+        checks = [
             (
-                train.prompt_loss_weight and train.objective == "continued_pretraining",
-                "train.prompt_loss_weight with train.objective = continued_pretraining: documents have no prompt; set it to 0",
+                fit.batch_size % runtime.rows(fit.batch_size),
+                f"{name}.batch_size = {fit.batch_size} is not a multiple of runtime.micro_batch_size = "
+                f"{runtime.micro_batch_size}",
             ),
+            (
+                fit.lr_scheduler_type == "constant" and fit.warmup_steps,
+                f"{name}.lr_scheduler_type = constant with {name}.warmup_steps = {fit.warmup_steps}: it has no warm-up; use "
+                f"constant_with_warmup or {name}.warmup_steps=0",
+            ),
+            (
+                fit.packing and fit.group_by_length,
+                f"{name}.packing with {name}.group_by_length: packed rows have one length; switch one of them off",
+            ),
+            (
+                fit.early_stopping_patience and fit.save_steps != fit.eval_steps,
+                f"{name}.early_stopping_patience with {name}.save_steps = {fit.save_steps} and {name}.eval_steps = "
+                f"{fit.eval_steps}: the best checkpoint must be stored; make them equal",
+            ),
+        ]
+        return [reason for refused, reason in checks if refused]
+
+    def _pretraining(self) -> list[str]:
+        """Return what cannot be trained on documents, or continued by `train`, each with its reason."""
+        if self.pretrain.type == "none":
+            return []
+        kind, init = self.adapter.type, self.lora.init if self.adapter.type == "lora" else "default"
+        wanted = "pretrain.type = documents"
+        checks = [
+            (
+                self.data.kind != "documents",
+                f"{wanted}: data.kind = {self.data.kind} has no documents; choose data that has some, or pretrain=none",
+            ),
+            (
+                self.model.source == "random" and self.model.architecture == "t5",
+                f"{wanted} with model.architecture = t5: an encoder-decoder model needs spans to fill in, not whole texts; use "
+                "pretrain=none",
+            ),
+            (
+                kind in (*PROMPTS, "adalora", "llama_pro") or init != "default",
+                f"{wanted} with adapter.type = {kind} and lora.init = {init}: training can continue only from ia3, full, "
+                "selective, and lora with lora.init=default",
+            ),
+            (
+                self.replay.ewc_lambda,
+                f"{wanted} with replay.ewc_lambda: the penalty protects the base's weights, not those that training starts "
+                "from; switch one of them off",
+            ),
+            (
+                self.train.start,
+                f"{wanted} with train.start_from = {self.train.start_from}: training starts from one of them; set "
+                f"train.start_from={NOTHING} or pretrain=none",
+            ),
+            (self.pretrain.prompt_loss_weight, "pretrain.prompt_loss_weight: documents have no prompt; set it to 0"),
         ]
         return [reason for refused, reason in checks if refused]
 
@@ -222,11 +262,12 @@ class Params(Section):
         """Return one line for each value outside the usually advised range; such values are allowed."""
         advice, train, kind = [], self.train, self.adapter.type
         low, high = {"lora": (1e-4, 5e-4), "adalora": (1e-4, 5e-4)}.get(kind, (3e-5, 5e-5))
-        if kind in ("lora", "adalora", *WHOLE) and not low <= train.learning_rate <= high:
-            advice.append(
-                f"train.learning_rate = {train.learning_rate:g}: the range usually advised for adapter.type = {kind} is "
-                f"{low:g} to {high:g} (for models of a billion parameters; smaller ones often need more)"
-            )
+        for fit in self.fits:
+            if kind in ("lora", "adalora", *WHOLE) and not low <= fit.learning_rate <= high:
+                advice.append(
+                    f"{fit.section}.learning_rate = {fit.learning_rate:g}: the range usually advised for adapter.type = {kind} "
+                    f"is {low:g} to {high:g} (for models of a billion parameters; smaller ones often need more)"
+                )
         if self.predict.constrain == "none" and self._extracts():
             advice.append(
                 "predict.constrain = none: the untuned model is compared in free text; with json all systems can only write "

@@ -17,7 +17,7 @@ MOST = 5  # more differences from conf/ are summed up in one warning
 def main() -> None:
     checked = params.check_file()
     _require_sources(checked)
-    _require_start(checked.train.start_from, whole=checked.adapter.type in params.WHOLE)
+    _require_start(checked.train, whole=checked.adapter.type in params.WHOLE)
     _require_device(checked.runtime)
     for line in checked.advice():
         print(visible(f"advice: {line}"))
@@ -32,8 +32,7 @@ def main() -> None:
 def _require_sources(checked: params.Params) -> None:
     """Raise DataError for missing sources; DVC itself would not name the parameter that refers to them."""
     named = {"data.path": checked.data.path, "retention.path": checked.retention.path}
-    if checked.train.start_from:
-        named["train.start_from"] = checked.train.start_from
+    named["train.start_from"] = checked.train.start_from
     parts = {"data": checked.data} if checked.data.kind == "rows" else {}
     if checked.data.kind == "mix":
         parts = {f"data.sets.{name}": part for name, part in checked.data.sets.items()}
@@ -60,7 +59,8 @@ def _lacking(key: str, path: Path) -> str:
         how = f"`dvc add {own[0]}`, then `git add {own[0]}.dvc`" if own else f"`git add {first}`"
         which = f"and {len(lost) - 1} more are" if lost[1:] else "is"
         return f"{first}: {which} not in git, and with --queue or --temp DVC sees only what is; run {how}"
-    return "" if path.exists() else f"{path}: no such file or folder; set {key}"
+    how = " or ".join(filter(None, (files.how_to_pull(path), f"set {key}")))
+    return "" if path.exists() else f"{path}: no such file or folder; {how}"
 
 
 def _files(root: Path, place: Path) -> set[Path]:
@@ -70,14 +70,17 @@ def _files(root: Path, place: Path) -> set[Path]:
     return {path for path in files if not any(part.startswith(".") for part in path.parts)}
 
 
-def _require_start(start_from: str | None, whole: bool) -> None:
+def _require_start(train: params.Train, whole: bool) -> None:
     """Raise DataError unless training can continue from the folder: a whole model or an adapter, as adapter.type needs.
 
     An adapter of LoftQ is refused: it belongs to a rounded base, and its successor would no longer record which.
     """
-    if not start_from:
+    folder, start_from = train.start, train.start_from
+    if not folder:
+        if stored.holds(params.NOTHING):
+            raise DataError(f"{params.NOTHING}: holds a model, but the name means to start from nothing; give it another name")
         return
-    folder, wanted = Path(start_from), "config.json" if whole else "adapter_config.json"
+    wanted = "config.json" if whole else "adapter_config.json"
     if not (folder / wanted).is_file():
         what = "a whole model" if whole else "an adapter; to train an adapter on a whole model, use model=path"
         raise DataError(f"train.start_from = {start_from}: has no {wanted}, so it is not {what}")

@@ -15,9 +15,10 @@ from stages.errors import DataError
 from stages.models import loading
 from stages.models.loading import LanguageModel
 from stages.models.tuned import load_tuned
+from stages.params import compose
 from stages.records import Message
 from stages.text import chat
-from stages.train import adapt
+from stages.training import adapt
 
 pytestmark = pytest.mark.model
 
@@ -218,3 +219,10 @@ def test_adapter_that_changes_during_export_is_refused(repository, adapter, monk
     with pytest.raises(DataError, match="mine: another process changed it while it was read"):
         export.export(repository / "out", own)
     assert not list(repository.glob("*out*"))
+
+
+def test_card_goes_with_the_aligned_adapter_of_the_run(repository, adapter):
+    compose.compose(["experiment=smoke", "preference=verifier", "align=dpo"], repository / "params.yaml")
+    shutil.copytree(adapter, repository / "models/42/aligned")
+    export.export(repository / "out", Path("models/42/aligned"))
+    assert (repository / "out/README.md").read_text() == "# A card\n"

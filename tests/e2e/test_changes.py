@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.fixtures.network import Blocker
-from tests.fixtures.smoke import SMOKE, Clone
+from tests.fixtures.smoke import AFTER, SMOKE, Clone
 
 pytestmark = pytest.mark.e2e
 
@@ -18,10 +18,18 @@ def test_another_rank_runs_only_stages_from_training_on(warmed):
     assert changed.status == 0, changed.text
     evaluated = {"evaluate"} if warmed.files("data/predictions") != answers else set()
     tuned = {"predict_tuned", "predict_tuned_passage", "retention_tuned"}
-    assert changed.ran == {"validate", "train", "report"} | tuned | evaluated
+    assert changed.ran == {"validate", "pretrain", "train", "report"} | tuned | AFTER | evaluated
     after = warmed.files("models/42/adapter")
     assert json.loads(after["adapter_config.json"])["r"] == 4
     assert len(after["adapter_model.safetensors"]) < len(before["adapter_model.safetensors"])
+
+
+def test_another_beta_runs_only_align_and_what_follows(warmed):
+    answers = warmed.files("data/predictions")
+    changed = warmed.dvc(*SMOKE, "-S", "align.beta=0.5")
+    assert changed.status == 0, changed.text
+    evaluated = {"evaluate"} if warmed.files("data/predictions") != answers else set()
+    assert changed.ran - {"predict_aligned", "retention_aligned"} == {"validate", "align", "report"} | evaluated
 
 
 def test_sweep_shows_each_value_and_diffs_name_the_change(smoked):

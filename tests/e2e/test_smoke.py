@@ -3,6 +3,7 @@
 One clone runs the smoke experiment. Every test that changes something works in its own copy of it.
 """
 
+import json
 import shutil
 
 import pytest
@@ -16,13 +17,20 @@ def test_smoke_runs_every_stage_and_reports_all_systems(clone, first):
     assert first.status == 0, first.text
     assert first.ran == STAGES
     metrics = clone.json("reports/smoke/details.json")
-    for system in ("base_0shot", "base_1shot", "tuned"):
+    for system in ("base_0shot", "base_1shot", "tuned", "aligned"):
         assert metrics[system]["n"] == 12
         assert 0 <= metrics[system]["json_valid_lo"] <= metrics[system]["json_valid"] <= metrics[system]["json_valid_hi"] <= 1
     made = clone.files("reports/smoke")
     assert {"cost.json", "index.html", "items.jsonl", "metrics.json", "report.md"} <= set(made)
     assert len(made["items.jsonl"].splitlines()) == 12
     assert b"<html" in made["index.html"]
+    assert metrics["pairs"]["pairs"] > metrics["pairs"]["held_out"] > 0
+    adapters = {kind: clone.files(f"models/42/{kind}")["adapter_model.safetensors"] for kind in ("adapter", "aligned")}
+    assert adapters["adapter"] != adapters["aligned"]
+    answer = json.loads((clone.root / "data/predictions/aligned_42.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    traced = clone.tunetrail("trace", answer["id"])
+    assert traced.status == 0, traced.text
+    assert all(part in traced.text for part in ("aligned_42 was trained on", "  pair-", "  sample-", "  task-"))
 
 
 def test_smoke_experiment_asks_no_other_machine(clone, first):
@@ -60,7 +68,7 @@ def test_wrong_override_is_refused_before_anything_runs(smoked, override, named)
 def test_wrong_edit_fails_in_validate_and_keeps_outputs(smoked):
     params = smoked.root / "params.yaml"
     text = params.read_text(encoding="utf-8")
-    edited = text.replace("\n  r: 8\n", "\n  r: abc\n").replace("\n  weight_decay:", "\n  weight_decoy:")
+    edited = text.replace("\n  r: 8\n", "\n  r: abc\n").replace("\n  weight_decay:", "\n  weight_decoy:", 1)  # of train
     assert edited.count("abc") == edited.count("weight_decoy") == 1
     params.write_text(edited, encoding="utf-8")
     before = {folder: smoked.files(folder) for folder in ("models", "reports/smoke", "data/predictions")}

@@ -55,8 +55,8 @@ def test_limit_that_one_row_keeps_is_accepted(tokenizer, options) -> None:
         (["lora.target_modules=[input_layernorm]"], "no linear layer is called input_layernorm"),
         (["adapter=adalora", "adapter.target_modules=[nope]"], "adapter.target_modules = .*: no linear layer is called nope"),
         (
-            ["adapter=selective", "quantization=none", "train.trainable=['*.layers.9.*']"],
-            r"train.trainable: no weight is called \*.layers.9.\*; names are like model",
+            ["adapter=selective", "quantization=none", "adapter.trainable=['*.layers.9.*']"],
+            r"adapter.trainable: no weight is called \*.layers.9.\*; names are like model",
         ),
     ],
 )
@@ -68,6 +68,16 @@ def test_name_of_no_weight_is_refused(weights, options, overrides: list[str], me
 @pytest.mark.parametrize("modules", ["all-linear", "[q_proj,down_proj]", "[layers.1.mlp.up_proj]"])
 def test_names_of_linear_layers_are_accepted(weights, options, modules: str) -> None:
     limits.require_weights(weights, options(f"lora.target_modules={modules}"))
+
+
+def test_encoder_decoder_is_not_trained_on_documents(seq2seq, tokenizer, options) -> None:
+    from stages.models import sources
+    from stages.models.tokenizer import load_tokenizer
+
+    p = options("data=handbook", "synthesis=self_qa", "report.headline=token_f1", "pretrain=documents")
+    limits.require_decoder(tokenizer, p)
+    with pytest.raises(DataError, match=r"^pretrain.type = documents: an encoder-decoder model needs spans"):
+        limits.require_decoder(load_tokenizer(sources.ensure(seq2seq)), p)
 
 
 def test_layers_of_an_encoder_decoder_are_known(seq2seq, options) -> None:

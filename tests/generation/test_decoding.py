@@ -13,7 +13,7 @@ pytestmark = pytest.mark.model
 @pytest.mark.parametrize("half", ["\ud83d", "\udfff", "\udc00\ud800"])
 def test_half_a_surrogate_pair_in_an_answer_is_replaced(half):
     tokenizer = SimpleNamespace(decode=lambda *_, **__: f"half {half}")
-    assert decoding._answer(tokenizer, [1], []).text == f"half {'?' * len(half)}"
+    assert decoding.answer(tokenizer, [1], []).text == f"half {'?' * len(half)}"
 
 
 @pytest.mark.parametrize("worth_sharing", [4, 10**6], ids=["shared", "apart"])
@@ -34,7 +34,7 @@ def test_rows_leave_the_batch_and_keep_their_texts(tuned_fp32, tokenizer, monkey
     mine = decoding.generate(lm, prompts, 12, choose)
     hook.remove()
     stock = decoding._stock(lm, cache.batched(lm, prompts), 12, choose)
-    assert mine == [decoding._answer(tokenizer, row, lm.stop_ids) for row in stock.tolist()]
+    assert mine == [decoding.answer(tokenizer, row, lm.stop_ids) for row in stock.tolist()]
     assert [answer.new_tokens for answer in mine] == [row % 7 + 3 for row in range(len(prompts))]
     assert widths[-1] < len(prompts) / 4
 

@@ -5,7 +5,7 @@ import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from stages.models import memory
-from stages.train import adapt
+from stages.training import adapt
 
 pytestmark = pytest.mark.model
 

@@ -4,7 +4,7 @@ import pytest
 
 from stages import params
 from stages.params import compose
-from stages.train import adapt
+from stages.training import adapt
 
 pytestmark = pytest.mark.model
 

@@ -5,7 +5,20 @@ from typing import Any
 import pytest
 
 from stages import params
-from tests.fixtures.schema import ADALORA, COLUMNS, DOCUMENTS, HUB, PREFIX, ROWS, SELF_QA, mistakes, with_changes
+from tests.fixtures.schema import (
+    ADALORA,
+    COLUMNS,
+    DOCUMENTS,
+    HUB,
+    OF_TEXTS,
+    PREFIX,
+    RANDOM,
+    ROWS,
+    SELF_QA,
+    TEXTS,
+    mistakes,
+    with_changes,
+)
 
 NONE = {"synthesis.methods": ["none"]}
 
@@ -17,8 +30,8 @@ NONE = {"synthesis.methods": ["none"]}
             {"quantization.type": "nf4", "adapter.type": "full"},
             ["quantization.type = nf4", "adapter.type = full", "quantization=none"],
         ),
-        ({"adapter": {"type": "selective"}, "quantization.type": "none"}, ["train.trainable must name the weights"]),
-        ({"train.trainable": ["*"]}, ["train.trainable with adapter.type = lora", "only adapter=selective"]),
+        ({"adapter": {"type": "selective", "trainable": []}, "quantization.type": "none"}, ["adapter.trainable", "at least 1"]),
+        ({"adapter": {"type": "lora", "trainable": ["*"]}}, ["adapter.trainable", "belongs to adapter.type = selective"]),
         ({"adapter": {"type": "llama_pro", "blocks": 2}}, ["quantization.type = nf4", "adapter.type = llama_pro"]),
         ({"lora.init": "pissa"}, ["lora.init = pissa with quantization.type = nf4", "quantization=none"]),
         ({"lora.init": "loftq", "quantization.type": "int8"}, ["lora.init = loftq with quantization.type = int8", "nf4"]),
@@ -31,22 +44,35 @@ NONE = {"synthesis.methods": ["none"]}
         ({"train.lr_scheduler_type": "constant"}, ["train.lr_scheduler_type = constant with train.warmup_steps"]),
         ({"train.early_stopping_patience": 3}, ["train.save_steps = 40", "train.eval_steps = 50", "make them equal"]),
         ({"adapter": PREFIX, "replay.ewc_lambda": 1.0}, ["replay.ewc_lambda with adapter.type = prefix_tuning"]),
+        ({"pretrain": TEXTS | {"prompt_loss_weight": 0.1}, **OF_TEXTS}, ["pretrain.prompt_loss_weight", "have no prompt"]),
+        ({"pretrain": TEXTS}, ["pretrain.type = documents: data.kind = complaints has no documents", "pretrain=none"]),
         (
-            {"train.prompt_loss_weight": 0.1, "train.objective": "continued_pretraining", "data": DOCUMENTS, **SELF_QA},
-            ["train.prompt_loss_weight", "documents have no prompt"],
+            {"pretrain": TEXTS, **OF_TEXTS, "model": RANDOM | {"architecture": "t5"}},
+            ["pretrain.type = documents with model.architecture = t5", "spans to fill in"],
         ),
-        ({"train.objective": "continued_pretraining"}, ["train.objective", "data.kind = complaints has none", "use sft"]),
+        (
+            {"pretrain": TEXTS, **OF_TEXTS, "adapter": {"type": "llama_pro", "blocks": 2}, "quantization.type": "none"},
+            ["pretrain.type = documents with adapter.type = llama_pro", "ia3, full, selective, and lora"],
+        ),
+        ({"pretrain": TEXTS, **OF_TEXTS, "adapter": PREFIX}, ["pretrain.type = documents with adapter.type = prefix_tuning"]),
+        ({"pretrain": TEXTS, **OF_TEXTS, "lora.init": "loftq"}, ["pretrain.type = documents", "lora.init = loftq"]),
+        ({"pretrain": TEXTS, **OF_TEXTS, "replay.ewc_lambda": 1.0}, ["pretrain.type = documents with replay.ewc_lambda"]),
+        (
+            {"pretrain": TEXTS, **OF_TEXTS, "train.start_from": "adapters/x"},
+            ["with train.start_from = adapters/x", "set train.start_from=adapters/none or pretrain=none"],
+        ),
+        ({"pretrain": TEXTS | {"packing": True}, **OF_TEXTS}, ["pretrain.packing with pretrain.group_by_length"]),
+        (
+            {"pretrain": TEXTS | {"batch_size": 9}, **OF_TEXTS, "runtime.micro_batch_size": 2},
+            ["pretrain.batch_size = 9", "runtime.micro_batch_size = 2"],
+        ),
         (
             {"adapter": PREFIX, "train.start_from": "adapters/x"},
             ["train.start_from with adapter.type = prefix_tuning", "lora.init=default"],
         ),
         ({"lora.init": "loftq", "train.start_from": "adapters/x"}, ["train.start_from", "lora.init = loftq"]),
-        (
-            {"train.objective": "continued_pretraining", "data": DOCUMENTS, **SELF_QA, "replay.fraction": 0.1},
-            ["replay.fraction with train.objective = continued_pretraining"],
-        ),
-        ({"train.start_from": "models/42/adapter"}, ["train.start_from = models/42/adapter", "copy", "adapters/pretrained"]),
-        ({"train.start_from": "./x/../models/42/adapter"}, ["train.start_from", "copy the folder"]),
+        ({"train.start_from": "models/42/adapter"}, ["train.start_from = models/42/adapter", "copy", "`tunetrail keep NAME`"]),
+        ({"train.start_from": "./x/../models/42/adapter"}, ["train.start_from", "store a copy"]),
         ({"replay.ewc_lambda": 1.0, "lora.bias": "all"}, ["replay.ewc_lambda with lora.bias = all", "lora.bias=none"]),
         ({"replay.ewc_lambda": 1.0, "train.start_from": "adapters/x"}, ["replay.ewc_lambda with train.start_from"]),
         ({"adapter": ADALORA | {"target_r": 9}}, ["target_r = 9 is not below init_r = 8"]),
@@ -170,7 +196,9 @@ def test_refused_combinations_are_reported_together() -> None:
         {"train.max_steps": 10},
         {"train.batch_size": 9, "runtime.micro_batch_size": "auto"},
         {"train.start_from": "adapters/pretrained"},
-        {"train.objective": "continued_pretraining", "data": DOCUMENTS, **SELF_QA},
+        {"pretrain": TEXTS, **OF_TEXTS},
+        {"pretrain": TEXTS, **OF_TEXTS, "adapter": {"type": "selective", "trainable": ["*"]}, "quantization.type": "none"},
+        {"train.start_from": "./adapters/none/", "replay.ewc_lambda": 1.0},
         {"replay.ewc_lambda": 1.0},
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages import params
+from stages.commands import compose as command
 from stages.errors import DataError
 from stages.params import compose
 from stages.params.compose import composed
@@ -50,8 +51,12 @@ WITH = {
     "data=medical": ["synthesis=self_kg", "report.headline=stop_rate"],
     "data=graph": ["synthesis=self_kg", "data.path=mine", "report.headline=stop_rate"],
     "synthesis=self_kg": ["data=medical", "report.headline=stop_rate"],
+    "pretrain=documents": ["data=handbook", "synthesis=self_qa", "report.headline=stop_rate"],
+    "align=dpo": ["preference=verifier"],
+    "align=kto": ["preference=verifier"],
+    "align=reward": ["preference=verifier"],
     "adapter=full": ["quantization=none"],
-    "adapter=selective": ["quantization=none", "train.trainable=['*norm*']"],
+    "adapter=selective": ["quantization=none", "adapter.trainable=['*norm*']"],
     "adapter=llama_pro": ["quantization=none"],
 }
 
@@ -202,6 +207,16 @@ def test_refusal_is_one_line_per_mistake(overrides: list[str], lines: list[str])
     shown = str(refused.value).splitlines()
     assert len(shown) == len(lines)
     assert all(line.startswith(start) for line, start in zip(shown, lines, strict=True)), shown
+
+
+def test_missing_start_is_one_line_and_nothing_is_written(repository: Path) -> None:
+    before = params.PARAMS.read_bytes()
+    for how in ("store one with `tunetrail keep NAME`", r"get it from the remote with `dvc pull adapters/mine\.dvc`"):
+        with pytest.raises(DataError, match=rf"^train\.start_from = adapters/mine: no such folder; {how}, or name another$"):
+            command.compose(["train.start_from=adapters/mine"], check=False)
+        (repository / "adapters").mkdir(exist_ok=True)
+        (repository / "adapters/mine.dvc").touch()
+    assert params.PARAMS.read_bytes() == before
 
 
 def test_composed_file_does_not_differ_from_conf(repository: Path) -> None:

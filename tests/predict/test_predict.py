@@ -169,8 +169,19 @@ def test_base_and_tuned_read_the_same_passage(split, monkeypatch):
     assert [path.name for path in Path("data/agreement").iterdir()] == ["tuned_42.json"]
 
 
-@pytest.mark.parametrize("system", ["base_passage", "tuned_42_passage"])
-def test_system_with_a_passage_is_empty_unless_requested(system, split, monkeypatch):
+@pytest.mark.parametrize("system", ["base_passage", "tuned_42_passage", "aligned_42"])
+def test_system_is_empty_unless_requested(system, split, monkeypatch):
     split()
     assert run(monkeypatch, system) == []
     assert Path(f"data/cost/predict_{system}.json").read_text() == "{}\n"
+
+
+def test_aligned_model_answers_with_its_own_adapter(split, adapter, monkeypatch):
+    asked = [example.id for example in split("align=dpo", "preference.sources=[verifier]")]
+    shutil.copytree(adapter, "models/42/aligned")
+    found = run(monkeypatch, "aligned_42")
+    assert [row.example for row in found] == asked and {row.system for row in found} == {"aligned_42"}
+    assert [row.text for row in found] == [row.text for row in run(monkeypatch, "tuned_42")]
+    assert [path.name for path in Path("data/agreement").iterdir()] == ["tuned_42.json"]
+    shutil.rmtree("models/42/adapter")
+    assert run(monkeypatch, "aligned_42") == found

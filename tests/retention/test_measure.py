@@ -1,6 +1,8 @@
 """What retention measures: bits and bytes of texts, log-likelihoods of options, replies to harmful requests."""
 
 import math
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +73,12 @@ def test_replies_stay_with_their_requests(lm, monkeypatch):
 def test_without_items_nothing_is_measured(lm):
     found = measure(lm, [], 4)
     assert (found.texts, found.choices, found.harm) == ([], [], [])
+
+
+def test_aligned_model_is_not_measured_unless_requested(room, monkeypatch):
+    from stages.retention import __main__ as stage
+
+    monkeypatch.chdir(room())
+    monkeypatch.setattr(sys, "argv", ["retention", "aligned_42"])
+    stage.main()
+    assert Path("data/retention/aligned_42.json").read_text(encoding="utf-8") == "{}\n"

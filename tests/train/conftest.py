@@ -12,7 +12,7 @@ from stages import params
 from stages.models import loading
 from stages.models.loading import LanguageModel
 from stages.params import Params, compose
-from stages.train import adapt, dataset, run
+from stages.training import adapt, dataset, run
 from tests.fixtures.training import SIX_STEPS, train
 
 KINDS = {
@@ -89,7 +89,7 @@ def trained(chosen, rows, tmp_path):
             train = dataset.packed(train, tokenizer, 512)
         steps = run.steps(len(train), p.train)
         base = loading.load_base(weights, "cpu", p.quantization, p.train.precision, p.train.attn_implementation)
-        model = adapt.attach(base, p.adapter, p.lora, 1, trainable=p.train.trainable, steps=steps, start_from=start_from)
+        model = adapt.attach(base, p.adapter, p.lora, 1, steps=steps, start_from=start_from)
         lm, data = LanguageModel(model, tokenizer), run.Rows(train, valid)
         penalty = penalty(lm) if penalty else None
         result = run.train(lm, data, p.train, p.runtime, seed=1, unfinished=unfinished, penalty=penalty)

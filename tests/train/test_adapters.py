@@ -10,14 +10,14 @@ from stages.generation import decoding
 from stages.models import loading, sources
 from stages.models.loading import LanguageModel
 from stages.models.tuned import load_tuned
-from stages.train import adapt, trainer
+from stages.training import adapt, trainer
 from tests.fixtures.training import output_of, weights_of
 
 pytestmark = pytest.mark.model
 
 CASES = {  # adapter, quantization, changes
     "full": ("full", "none", {}),
-    "selective": ("selective", "none", {"train.trainable": ["*layers.1.*"]}),
+    "selective": ("selective", "none", {"adapter.trainable": ["*layers.1.*"]}),
     "pissa": ("lora", "none", {"lora.init": "pissa"}),
     "adalora": ("adalora", "none", {"train.learning_rate": 0.9}),
     "ia3": ("ia3", "none", {"train.learning_rate": 0.9}),
@@ -163,7 +163,7 @@ def test_missing_module_is_named(options, weights):
 @pytest.mark.parametrize(
     ("adapter", "changes", "line"),
     [
-        ("selective", {"train.trainable": ["nope.*"]}, r"train.trainable: no weight is called nope\.\*"),
+        ("selective", {"adapter.trainable": ["nope.*"]}, r"adapter.trainable: no weight is called nope\.\*"),
         ("llama_pro", {"adapter.blocks": 3}, "adapter.blocks = 3: does not divide the model's 2 blocks"),
         ("ia3", {"adapter.target_modules": ["nope"], "adapter.feedforward_modules": []}, "adapter.target_modules = "),
     ],
@@ -171,7 +171,7 @@ def test_missing_module_is_named(options, weights):
 def test_missing_part_of_the_model_is_named(adapter, changes, line, chosen, weights):
     p = chosen(adapter, changes=changes)
     with pytest.raises(DataError, match=line):
-        adapt.attach(loading.load_base(weights, "cpu"), p.adapter, p.lora, 1, trainable=p.train.trainable)
+        adapt.attach(loading.load_base(weights, "cpu"), p.adapter, p.lora, 1)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_options_that_t5_cannot_use_are_refused(adapter, changes, line, chosen, 
         ),
         ("lora", "none", {"lora.bias": "all"}, 2, "lora.bias = all: the layers of this model have no biases"),
         ("lora", "none", {"lora.target_modules": ["q_proj", "vproj"]}, 2, "no module is called vproj"),
-        ("selective", "none", {"train.trainable": ["*.layers.1.*", "*lm_haed*"]}, 2, r"no weight is called \*lm_haed\*"),
+        ("selective", "none", {"adapter.trainable": ["*.layers.1.*", "*lm_haed*"]}, 2, r"no weight is called \*lm_haed\*"),
         ("adalora", "none", {}, 1, "adapter.tfinal = 0.3 in 1 steps"),
     ],
 )
@@ -214,7 +214,7 @@ def test_options_without_effect_are_refused(adapter_type, quantization, changes,
     p = chosen(adapter_type, quantization, changes)
     base = loading.load_base(weights, "cpu", p.quantization)
     with pytest.raises(DataError, match=message):
-        adapt.attach(base, p.adapter, p.lora, 1, trainable=p.train.trainable, steps=steps)
+        adapt.attach(base, p.adapter, p.lora, 1, steps=steps)
 
 
 @pytest.mark.parametrize("named", ["embed_tokens", "lm_head"])

@@ -5,7 +5,7 @@ import pytest
 from stages.errors import DataError
 from stages.models import loading, sources
 from stages.records import Document
-from stages.train import dataset
+from stages.training import dataset
 
 pytestmark = pytest.mark.model
 
@@ -25,5 +25,5 @@ def test_all_tokens_of_documents_are_supervised(tokenizer):
 
 
 def test_encoder_decoder_model_refuses_documents(seq2seq):
-    with pytest.raises(DataError, match="continued_pretraining: an encoder-decoder model"):
+    with pytest.raises(DataError, match=r"^pretrain\.type = documents: an encoder-decoder model"):
         dataset.documents([], loading.load_tokenizer(sources.ensure(seq2seq)), 5)

@@ -3,7 +3,7 @@
 import pytest
 
 from stages.models import loading
-from stages.train import adapt, dataset
+from stages.training import adapt, dataset
 from tests.fixtures.training import stirred, worker_on
 
 pytestmark = pytest.mark.model
@@ -25,7 +25,7 @@ def model(options, weights):
 def test_loss_and_gradients_equal_the_libraries_up_to_bf16(model, tokenizer, rows, tmp_path, quantization):
     import torch
 
-    from stages.train.kernels import fused
+    from stages.training.kernels import fused
 
     p, tuned = model(f"quantization={quantization}", "lora.r=4")
     worker = worker_on(p, tuned, tokenizer, dataset.tokenised(rows["train"], tokenizer, 2048), tmp_path)
@@ -48,7 +48,7 @@ def test_loss_and_gradients_equal_the_libraries_up_to_bf16(model, tokenizer, row
 def test_everything_is_put_back(model):
     from transformers.models.llama import modeling_llama
 
-    from stages.train.kernels import fused
+    from stages.training.kernels import fused
 
     _, tuned = model("quantization=nf4")
     before, rotary = [vars(module).get("forward") for module in tuned.modules()], modeling_llama.apply_rotary_pos_emb
@@ -71,7 +71,7 @@ def test_everything_is_put_back(model):
     ],
 )
 def test_what_is_unusual_keeps_the_libraries_code(model, overrides, attention, used):
-    from stages.train.kernels import fused
+    from stages.training.kernels import fused
 
     p, tuned = model(*overrides, attention=attention)
     with fused(tuned, p.train.precision) as found:
@@ -82,7 +82,7 @@ def test_what_is_unusual_keeps_the_libraries_code(model, overrides, attention, u
     ("adapter", "quantization", "changes"),
     [
         ("full", "none", {}),
-        ("selective", "none", {"train.trainable": ["*embed_tokens*", "*layers.1*"]}),
+        ("selective", "none", {"adapter.trainable": ["*embed_tokens*", "*layers.1*"]}),
         ("ia3", "nf4", {}),
         ("ia3", "int8", {}),
         ("prefix_tuning", "none", {}),
@@ -95,7 +95,7 @@ def test_training_follows_the_libraries(chosen, trained, weights, monkeypatch, t
     """Queries and keys may be in fp32 under autocast, a cache may precede the tokens, and the forward may run twice."""
     from contextlib import nullcontext
 
-    from stages.train import kernels
+    from stages.training import kernels
 
     p = chosen(adapter, quantization, {"train.learning_rate": 1e-3, **changes})
     _, mine = trained(p, weights, tmp_path / "mine")
@@ -108,7 +108,7 @@ def test_training_follows_the_libraries(chosen, trained, weights, monkeypatch, t
 def test_row_that_sees_nothing_is_finite_in_bf16():
     import torch
 
-    from stages.train.kernels import Attention
+    from stages.training.kernels import Attention
 
     q, k, v = (torch.randn(1, 2, 3, 4, requires_grad=True) for _ in range(3))
     mask = torch.zeros(1, 1, 3, 3)
@@ -126,7 +126,7 @@ def test_model_that_rotates_the_other_way_keeps_its_own_code():
     from transformers.models.llama import modeling_llama
     from transformers.models.nanochat import modeling_nanochat
 
-    from stages.train import kernels
+    from stages.training import kernels
 
     def found(module):
         return kernels._usual_rotary(type("Model", (SimpleNamespace,), {"__module__": module.__name__})())
@@ -135,7 +135,7 @@ def test_model_that_rotates_the_other_way_keeps_its_own_code():
 
 
 def test_without_room_weights_stay_in_four_bits(model, monkeypatch):
-    from stages.train import kernels
+    from stages.training import kernels
 
     _, tuned = model("quantization=nf4")
     monkeypatch.setattr(kernels, "free_memory", lambda _: 0)
@@ -147,7 +147,7 @@ def test_without_room_weights_stay_in_four_bits(model, monkeypatch):
 def test_attention_with_shared_heads_equals_torch(masked):
     import torch
 
-    from stages.train.kernels import Attention
+    from stages.training.kernels import Attention
 
     generator = torch.Generator().manual_seed(1)
     q = torch.randn(2, 6, 5, 8, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -165,7 +165,7 @@ def test_rotation_equals_transformers():
     import torch
     from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-    from stages.train.kernels import rotate
+    from stages.training.kernels import rotate
 
     q, k = (torch.randn(2, heads, 5, 8, dtype=torch.float64, requires_grad=True) for heads in (4, 2))
     angles = torch.rand(2, 5, 4, dtype=torch.float64).repeat(1, 1, 2)

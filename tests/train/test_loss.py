@@ -3,7 +3,7 @@
 import pytest
 
 from stages.models import loading
-from stages.train import adapt, dataset
+from stages.training import adapt, dataset
 from tests.fixtures.training import cost, stirred, train, training, worker_on
 
 pytestmark = pytest.mark.model

@@ -5,7 +5,7 @@ from datasets import Dataset
 
 from stages import device
 from stages.models import loading, memory
-from stages.train import adapt, micro_batches
+from stages.training import adapt, micro_batches
 
 pytestmark = pytest.mark.model
 

@@ -4,7 +4,7 @@ import pytest
 from safetensors.torch import load_file
 
 from stages.errors import DataError
-from stages.train import trainer
+from stages.training import trainer
 from tests.fixtures.training import output_of, weights_of
 
 pytestmark = pytest.mark.model

@@ -3,7 +3,7 @@
 import pytest
 
 from stages.models import loading
-from stages.train import dataset, penalties
+from stages.training import dataset, penalties
 from tests.fixtures.training import GENERAL
 
 pytestmark = pytest.mark.model

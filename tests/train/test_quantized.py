@@ -3,7 +3,7 @@
 import pytest
 
 from stages.models import loading, sources
-from stages.train import adapt
+from stages.training import adapt
 from tests.fixtures.training import stirred
 
 pytestmark = pytest.mark.model

@@ -9,7 +9,7 @@ import pytest
 from stages import locks
 from stages.errors import DataError
 from stages.params import compose
-from stages.train import checkpoints
+from stages.training import checkpoints
 from tests.fixtures.training import SIX_STEPS, contents, resumed_at, saved, train, training
 
 pytestmark = pytest.mark.model
@@ -37,7 +37,7 @@ stage.run(main)
 # The last step and its checkpoint are complete when SIGKILL ends the process while it stores the adapter.
 KILLED_WHILE_STORING = """
 import os, signal, sys
-from stages.train import adapt
+from stages.training import adapt
 from stages.train.__main__ import main
 
 adapt.save = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
@@ -127,7 +127,7 @@ def test_checkpoint_folder_depends_on_all_inputs(options, tmp_path):
 
 
 def test_second_run_of_one_training_stops(furnish, tmp_path, monkeypatch):
-    from stages.train import run
+    from stages.training import run
 
     root = furnish(tmp_path / "twice", *SIX_STEPS, "quantization=none")
 

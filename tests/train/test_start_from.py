@@ -1,55 +1,84 @@
 """Continuing from a stored adapter or whole model; those of another base are refused."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
-from stages import records
+from stages import files, records
 from stages.errors import DataError
 from stages.models import loading, sources, stored
 from stages.models.tuned import load_tuned
-from stages.params import compose
 from stages.records import Document
-from stages.train import adapt
-from tests.fixtures.training import logits, output_of, train, training, weights_of
+from stages.training import adapt
+from tests.fixtures.training import contents, logits, output_of, saved, train, weights_of
 
 pytestmark = pytest.mark.model
 
 
-def test_chats_continue_from_an_adapter_of_documents(furnish, weights, tmp_path, monkeypatch):
-    """The recipe of docs/guides/adaptation.md, without a hub. DVC deletes models/42 between the two runs."""
-    from safetensors.torch import load_file
+DOCUMENTS = ["data=handbook", "synthesis=self_qa", "report.headline=token_f1", "quantization=none", "lora.r=4"]
+DOCUMENTS += ["train.max_steps=2", "train.learning_rate=1e-4"]
+PRETRAIN = ["pretrain=documents", "pretrain.max_steps=2", "pretrain.batch_size=4", "pretrain.learning_rate=0.05"]
 
-    asked = []
-    monkeypatch.setattr("peft.utils.other.file_exists", lambda *names: asked.append(names))
-    data = [
-        "data=handbook",
-        "synthesis=self_qa",
-        "report.headline=token_f1",
-        "quantization=none",
-        "lora.r=4",
-        "train.max_steps=2",
-    ]
-    root = furnish(tmp_path / "root", *data, "train.objective=continued_pretraining", "train.learning_rate=0.05")
+
+def with_documents(root: Path) -> Path:
     texts = [Document(text=f"Office {n} opens at {n}. " * 4, kind="document", source=f"{n}.md") for n in range(24)]
     records.write(root / "data/raw/documents.jsonl", texts)
+    return root
+
+
+def change(before: Path, after: Path) -> list[float]:
+    """Return how far each tensor of an adapter is from that of another, relative to its norm."""
+    old, new = (load_file(folder / "adapter_model.safetensors") for folder in (before, after))
+    return [float((new[name] - old[name]).norm() / old[name].norm()) for name in old]
+
+
+def test_chats_continue_from_documents_without_a_hub(furnish, weights, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("peft.utils.other.file_exists", lambda *names: asked.append(names))
+    root = train(with_documents(furnish(tmp_path / "root", *DOCUMENTS, *PRETRAIN)), "pretrain")
+    figures, cost = (files.read_json(root / place) for place in ("data/pretraining/42.json", "data/cost/pretrain_42.json"))
+    assert (figures["rows"], figures["steps"]) == (23, 2)  # every twentieth is for validation
+    assert cost["micro_batch_size"] == 4 and saved(root) == []
+    pretrained, adapter = root / "models/42/pretrained", root / "models/42/adapter"
     train(root)
-    assert training(root)["rows"] == 23  # every twentieth is for validation
-    pretrained = root / "adapters/pretrained"
-    shutil.copytree(root / "models/42/adapter", pretrained)
-    shutil.rmtree(root / "models/42")
-    again = [*data, "train.start_from=adapters/pretrained", "train.learning_rate=1e-4", "runtime.threads=1"]
-    compose.compose(["experiment=smoke", *again], root / "params.yaml")
-    train(root)
-    folder = root / "models/42/adapter"
-    before, after = (load_file(path / "adapter_model.safetensors") for path in (pretrained, folder))
-    changed = [(after[name] - before[name]).norm() / before[name].norm() for name in before]
-    assert min(changed) > 0 and max(changed) < 0.1
+    assert min(change(pretrained, adapter)) > 0 and max(change(pretrained, adapter)) < 0.1
     assert asked == []
-    assert (logits(load_tuned(weights, folder, "cpu")) - logits(loading.load_base(weights, "cpu"))).abs().max() > 0
+    assert (logits(load_tuned(weights, adapter, "cpu")) - logits(loading.load_base(weights, "cpu"))).abs().max() > 0
+
+    again = furnish(tmp_path / "again", *DOCUMENTS, "train.start_from=adapters/mine")  # as `tunetrail keep mine` stores it
+    shutil.copytree(pretrained, again / "adapters/mine")
+    train(again)
+    assert contents(again / "models/42/adapter") == contents(adapter)
+
+
+def test_whole_model_continues_from_documents(furnish, manifest, tmp_path):
+    full = ["adapter=full", "quantization=none", "train.learning_rate=1e-4", "pretrain.learning_rate=1e-3"]
+    root = with_documents(furnish(tmp_path / "root", *DOCUMENTS, *PRETRAIN, *full))
+    train(train(root, "pretrain"))
+    base, pretrained, tuned = (
+        load_file(folder / "model.safetensors")
+        for folder in (sources.ensure(manifest), root / "models/42/pretrained", root / "models/42/adapter")
+    )
+    near, far = (sum(float((start[name] - tuned[name]).norm()) for name in tuned) for start in (pretrained, base))
+    assert 0 < near < 0.5 * far
+
+
+def test_pretrain_is_empty_and_quick_unless_asked_for(furnish, python, tmp_path):
+    root = furnish(tmp_path / "root")
+    run = python(root, "-X", "importtime", "-m", "stages.pretrain", "42")
+    assert run.returncode == 0 and not re.search(r"\| +(torch|transformers)$", run.stderr, re.MULTILINE)
+    assert list((root / "models/42/pretrained").iterdir()) == []
+    assert [files.read_json(root / place) for place in ("data/pretraining/42.json", "data/cost/pretrain_42.json")] == [{}, {}]
+
+
+def test_pretrain_without_documents_is_one_line(furnish, tmp_path):
+    with pytest.raises(DataError, match=r"^data/raw/documents\.jsonl: empty, but pretrain\.type = documents"):
+        train(furnish(tmp_path / "root", *DOCUMENTS, *PRETRAIN), "pretrain")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from stages.models.loading import LanguageModel
 from stages.models.tuned import load_tuned
 from stages.params import compose
 from stages.text import chat
-from stages.train import adapt
+from stages.training import adapt
 from tests.fixtures.training import contents, logits, train, training
 
 pytestmark = pytest.mark.model

@@ -22,43 +22,57 @@ def absent(changes: dict[str, Any]) -> list[str]:
     return []
 
 
+def starting(folder: Path) -> params.Train:
+    return params.check(with_changes({"train.start_from": str(folder)})).train
+
+
 def test_adapter_of_loftq_is_refused(tmp_path: Path) -> None:
     config = tmp_path / "adapter_config.json"
     config.write_text(json.dumps({"peft_type": "LORA", "r": 8, "loftq_config": {}}), encoding="utf-8")
-    _require_start(str(tmp_path), whole=False)
+    _require_start(starting(tmp_path), whole=False)
     config.write_text(
         json.dumps({"peft_type": "LORA", "r": 8, "loftq_config": {"type": "nf4", "double_quant": True}}), encoding="utf-8"
     )
     with pytest.raises(DataError, match=r"train\.start_from = .* was trained with lora\.init=loftq"):
-        _require_start(str(tmp_path), whole=False)
+        _require_start(starting(tmp_path), whole=False)
+
+
+def test_nothing_to_start_from_holds_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    none = params.check(with_changes({})).train
+    _require_start(none, whole=False)
+    (tmp_path / "adapters/none").mkdir(parents=True)
+    (tmp_path / "adapters/none/config.json").touch()
+    with pytest.raises(DataError, match=r"^adapters/none: holds a model, but .* give it another name$"):
+        _require_start(none, whole=False)
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]"])
 def test_damaged_adapter_is_one_line(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_bytes(content)
     with pytest.raises(DataError, match=r"its adapter_config\.json is damaged"):
-        _require_start(str(tmp_path), whole=False)
+        _require_start(starting(tmp_path), whole=False)
 
 
 def test_unloadable_whole_model_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     (tmp_path / "config.json").write_text("[]", encoding="utf-8")
     with pytest.raises(DataError, match=r"^train\.start_from = .*: cannot be loaded as a whole model: "):
-        _require_start(str(tmp_path), whole=True)
+        _require_start(starting(tmp_path), whole=True)
 
 
 @pytest.mark.parametrize(("there", "whole"), [("adapter_config.json", True), ("config.json", False)])
 def test_whole_model_and_adapter_are_not_interchangeable(there: str, whole: bool, tmp_path: Path):
     (tmp_path / there).write_text("{}", encoding="utf-8")
     with pytest.raises(DataError, match=r"train\.start_from = .*: has no (adapter_)?config\.json, so it is not"):
-        _require_start(str(tmp_path), whole=whole)
+        _require_start(starting(tmp_path), whole=whole)
 
 
 def test_truncated_weights_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
     (tmp_path / "adapter_model.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
     with pytest.raises(DataError, match=r"adapter_model\.safetensors: damaged"):
-        _require_start(str(tmp_path), whole=False)
+        _require_start(starting(tmp_path), whole=False)
 
 
 SPLITS = {"train": "train.csv", "valid": None, "test": "test.csv"}
@@ -128,6 +142,13 @@ LACKING = [
         "data/own/my.csv",
         "",
         f"data/own/my.csv: is {NOT_IN_GIT} `dvc add data/own/my.csv`, then `git add data/own/my.csv.dvc`",
+    ),
+    (
+        "in the remote",
+        "x",
+        "x.dvc",
+        "x.dvc",
+        "x: no such file or folder; get it from the remote with `dvc pull x.dvc` or set data.path",
     ),
     ("nowhere", "my.csv", "", "", "my.csv: no such file or folder; set data.path"),
     ("all there", "docs", "docs/a.md docs/.DS_Store docs/.cache/x", "docs/a.md", ""),

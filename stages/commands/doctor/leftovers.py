@@ -15,7 +15,7 @@ from stages.models.manifest import MANIFEST, Manifest
 from stages.models.sources import folder_of
 from stages.teachers.teacher import REPLIES
 
-OUTPUTS, USERS = ("data", "models", "reports"), ("data/authored", "data/own")
+OUTPUTS, USERS = ("data", "models", "reports", "adapters"), ("data/authored", "data/own")
 PART = re.compile(r"\..+\.(\d{1,7})\.part")  # .<name>.<pid>.part, as files.write_text and files.whole_folder name it
 RESUMED = re.compile(r"\..+\.[0-9a-f]{12}\.part")  # answers of an interrupted `tunetrail predict`, which continues with them
 DVC_PART = re.compile(r".*\.[\w-]{22}\.tmp")  # what DVC is copying into the workspace

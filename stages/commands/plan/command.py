@@ -5,6 +5,7 @@ from rich.table import Table
 
 from stages import params
 from stages.commands.plan import machine, requests
+from stages.systems import ANSWERING
 
 
 def show() -> None:
@@ -23,9 +24,22 @@ def show() -> None:
     console.print(
         f"training and predictions together: about {machine.duration(sum(need.runs * need.seconds for need in needs))}"
     )
+    if unknown := not_estimated(p):
+        console.print(f"not estimated: {', '.join(unknown)}")
     for need in needs:
         if need.advice:
             console.print(need.advice)
+
+
+def not_estimated(p: params.Params) -> list[str]:
+    """Return the stages of this run whose time no trial measures: how long they take depends on what is sampled."""
+    asked = {
+        "pretrain": p.pretrain.type != "none",
+        "pairs": p.preference.wanted,
+        "align": p.align.method != "none",
+        "the aligned model's answers": p.align.method in ANSWERING,
+    }
+    return [stage for stage, wanted in asked.items() if wanted]
 
 
 def _grid(labels: tuple[str, ...], columns: dict[str, list[str]]) -> Table:

@@ -13,7 +13,7 @@ from rich.console import Console
 from stages import device
 from stages.errors import DataError
 from stages.models.manifest import read_manifest
-from stages.params import Params, divisor
+from stages.params import Fit, Params, divisor
 
 ROWS = Path("data/formatted/train.jsonl")
 LABELS = (
@@ -93,7 +93,8 @@ def plan(p: Params, console: Console) -> list[Need]:
         raise DataError(
             f"the weights take {size / 2**30:.1f} GiB, and {free / 2**30:.1f} are free; choose a smaller model or machine"
         )
-    jobs = {"train": len(p.seeds), **{f"base_{shots}shot": 1 for shots in p.predict.shots}, "tuned": len(p.seeds)}
+    fits = {fit.section: len(p.seeds) for fit in p.fits}
+    jobs = {**fits, **{f"base_{shots}shot": 1 for shots in p.predict.shots}, "tuned": len(p.seeds)}
     needs = []
     for what, runs in jobs.items():
         with console.status(f"{what}: a short trial run measures memory and time"):
@@ -103,16 +104,21 @@ def plan(p: Params, console: Console) -> list[Need]:
 
 def _need(p: Params, what: str, runs: int, free: int) -> Need:
     """Probe with as many rows as the run has; if they do not fit, with one, and multiply what the rows need."""
-    training = what == "train"
-    rows: int | Literal["auto"] = p.runtime.micro_batch_size if training else p.predict.batch_size
+    fit = _fit(p, what)
+    rows: int | Literal["auto"] = p.runtime.micro_batch_size if fit else p.predict.batch_size
     probe = _probe(what, rows)
     if probe is None:
         one = _probe(what, 1)
         if one is None:
             raise DataError(_advice(p, what, "does not fit, not even with one row at a time", 0))
-        tried = rows if isinstance(rows, int) else p.train.batch_size
+        tried = rows if isinstance(rows, int) else (fit or p.train).batch_size
         probe = replace(one, rows=tried, peak=_fixed(one) + (one.peak - _fixed(one)) * tried)
     return Need(what, runs, free, probe, fitting(p, what, probe, free))
+
+
+def _fit(p: Params, what: str) -> Fit | None:
+    """Return the options of a training; None for predictions."""
+    return next((fit for fit in p.fits if fit.section == what), None)
 
 
 def fitting(p: Params, what: str, probe: Probe, free: int) -> str:
@@ -125,13 +131,14 @@ def fitting(p: Params, what: str, probe: Probe, free: int) -> str:
 
 def _advice(p: Params, what: str, problem: str, rows: int) -> str:
     """Return the problem with the options that may solve it; `rows` fit at once."""
-    if what != "train":
+    fit = _fit(p, what)
+    if fit is None:
         size = rows if device.kind(p.runtime) == "cpu" else min(rows, 1)  # a GPU takes as many as fit, or one
         options = [f"predict.batch_size={size}"] if size else []
     else:
-        size = divisor(p.train.batch_size, rows)
+        size = divisor(fit.batch_size, rows)
         options = [f"runtime.micro_batch_size={size}"] if size else []
-        options += [] if p.train.gradient_checkpointing else ["train.gradient_checkpointing=true"]
+        options += [] if fit.gradient_checkpointing else [f"{what}.gradient_checkpointing=true"]
     return f"{what}: {problem}; set {' or '.join(options) or 'a smaller model, or a smaller format.max_length'}"
 
 

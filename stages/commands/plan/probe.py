@@ -1,6 +1,6 @@
 """Try a few training steps, or decode a few tokens.
 
-Usage: python -m stages.commands.plan.probe (train|<system>) (<rows>|auto)
+Usage: python -m stages.commands.plan.probe (pretrain|train|<system>) (<rows>|auto)
 
 It runs in a process of its own, so that its peak of memory is that of the run; `rows` is the size of micro-batches or
 batches. The longest one needs the most memory, and time grows with its tokens, padding included. Prints a Probe as JSON.
@@ -28,16 +28,16 @@ from stages.generation import decoding
 from stages.models.loading import LanguageModel, open_base
 from stages.models.manifest import read_manifest
 from stages.models.memory import cached
-from stages.params import WHOLE, Params, Runtime
+from stages.params import WHOLE, Fit, Params, Runtime
 from stages.predict import answers, batches
 from stages.records import Example
 from stages.text import chat
 from stages.text.prompts import shots_by_dataset, with_shots
-from stages.train import run
-from stages.train.arguments import WIDTHS, arguments
-from stages.train.opening import Opened, open_training
-from stages.train.run import Rows
-from stages.train.trainer import ByLength
+from stages.training import run
+from stages.training.arguments import WIDTHS, arguments
+from stages.training.opening import Opened, open_pretraining, open_training
+from stages.training.run import Rows
+from stages.training.trainer import ByLength
 
 TOKENS = 16  # that a probe decodes after the first one
 STEPS = 3  # to time, after the one with the longest rows
@@ -49,7 +49,10 @@ def main() -> None:
     _volunteer()
     p, what, rows = params.check_file(), sys.argv[1], sys.argv[2]
     try:
-        probe = training(p, int(rows) if rows.isdigit() else "auto") if what == "train" else predictions(p, what, int(rows))
+        if what in ("pretrain", "train"):
+            probe = training(p, what, int(rows) if rows.isdigit() else "auto")
+        else:
+            probe = predictions(p, what, int(rows))
         print(json.dumps(asdict(probe)))
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, MemoryError) or any(words in str(error) for words in FULL):
@@ -63,15 +66,15 @@ def _volunteer() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def training(p: Params, micro_batch_size: int | Literal["auto"]) -> Probe:
+def training(p: Params, what: str, micro_batch_size: int | Literal["auto"]) -> Probe:
     """Train with the longest batch, then with a few of other lengths, and measure validation too."""
     runtime = p.runtime.model_copy(update={"micro_batch_size": micro_batch_size})
     libraries, memory = _resident(), device.Memory(device.kind(runtime))
-    opened = open_training(p, runtime, read_manifest(), p.seeds[0])
-    model, rows, runtime = opened.lm.model, opened.rows, opened.runtime
-    together = runtime.rows(p.train.batch_size)
+    opened = _opened(p, what, runtime)
+    model, rows, runtime, options = opened.lm.model, opened.rows, opened.runtime, opened.options
+    together = runtime.rows(options.batch_size)
     lengths = [len(ids) for ids in rows.train["input_ids"]]
-    order = _batches(p, rows, lengths)
+    order = _batches(options, p.seeds[0], rows, lengths)
 
     def padded(batch: Sequence[int]) -> int:
         width = WIDTHS if device.kind(runtime) == "cpu" else 1
@@ -81,11 +84,11 @@ def training(p: Params, micro_batch_size: int | Literal["auto"]) -> Probe:
     by_size = sorted(order, key=padded)
     tried = [by_size[-1], *(by_size[(2 * step + 1) * len(by_size) // (2 * STEPS)] for step in range(STEPS))]
     started = time.time()
-    times, validated, optimizer = _tried(opened, tried, p, runtime)
+    times, validated, optimizer = _tried(opened, tried)
     seconds = sum(after - before for before, after in pairwise(times)) / sum(map(padded, tried[1:]))
-    steps = run.steps(len(rows.train), p.train)
+    steps = run.steps(len(rows.train), options)
     step = seconds * sum(map(padded, order)) / len(order)
-    watched = steps // p.train.eval_steps * min(p.train.eval_rows, len(rows.valid))
+    watched = steps // options.eval_steps * min(options.eval_rows, len(rows.valid))
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     return Probe(
         parameters=read_manifest().parameters,
@@ -101,27 +104,35 @@ def training(p: Params, micro_batch_size: int | Literal["auto"]) -> Probe:
     )
 
 
-def _batches(p: Params, rows: Rows, lengths: list[int]) -> list[Sequence[int]]:
+def _opened(p: Params, what: str, runtime: Runtime) -> Opened:
+    """Return an opened training; what `pretrain` will store for `train` is not there yet, and has the size of fresh weights."""
+    manifest, seed = read_manifest(), p.seeds[0]
+    if what == "pretrain" and p.pretrain.type == "documents":
+        return open_pretraining(p, p.pretrain, runtime, manifest, seed)
+    return open_training(p, runtime, manifest, seed, p.train.start)
+
+
+def _batches(options: Fit, seed: int, rows: Rows, lengths: list[int]) -> list[Sequence[int]]:
     """Return the rows of each step of an epoch, as the trainer groups them, or in a random order like the trainer's."""
-    size, seed = p.train.batch_size, p.seeds[0]
+    size = options.batch_size
     shuffled = Random(seed).sample(range(len(lengths)), len(lengths))
-    order = [*ByLength(rows.train, size, seed)] if p.train.group_by_length else shuffled
+    order = [*ByLength(rows.train, size, seed)] if options.group_by_length else shuffled
     return _parts(order, size)
 
 
-def _tried(opened: Opened, tried: list[Sequence[int]], p: Params, runtime: Runtime) -> tuple[list[float], float, int]:
+def _tried(opened: Opened, tried: list[Sequence[int]]) -> tuple[list[float], float, int]:
     """Return when each step ended, the seconds of a row in validation, and the optimizer's bytes."""
     rows = Rows(opened.rows.train.select([row for batch in tried for row in batch]), opened.rows.valid.select([]))
-    options = p.train.model_copy(update={"early_stopping_patience": None})
+    options = opened.options.model_copy(update={"early_stopping_patience": None})
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        how = arguments(options, runtime, p.seeds[0], Path(folder), validate=False)
+        how = arguments(options, opened.runtime, opened.seed, Path(folder), validate=False)
         how.train_sampling_strategy, how.save_strategy, how.report_to, how.max_steps = "sequential", "no", [], len(tried)
         worker = run.trainer(opened.lm, rows, options, how, opened.penalty)
         worker.add_callback(clock)
         with run.own_casts(opened.lm.model):
             worker.train()
-            watched = opened.rows.valid.select(range(min(p.train.eval_rows, len(opened.rows.valid), 8)))
+            watched = opened.rows.valid.select(range(min(options.eval_rows, len(opened.rows.valid), 8)))
             started = time.monotonic()
             if len(watched):
                 worker.evaluate(watched)

@@ -22,7 +22,7 @@ from stages.models import stored
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import ComplaintsData, Data, Params, RowsData
 from stages.records import Message, Task, content_hash
-from stages.systems import is_tuned
+from stages.systems import ALIGNED, ANSWERING, TUNED, is_aligned, is_tuned
 from stages.terminal import visible
 from stages.text import chat, thoughts
 from stages.text.prompts import SHOTS, question, shots_of, with_shots
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from stages.generation.decoding import Completion
 
 SCHEMAS = Path("data/formatted/schemas.json")
+NAMED = "tuned, aligned, tuned_<seed>, aligned_<seed> or base_<k>shot"
+ALIGNING = "`dvc exp run -S preference=verifier -S align=dpo`"
 
 
 class System(NamedTuple):
@@ -66,7 +68,7 @@ def answer(
     """
     with ExitStack() as lock:
         with unchanged(params.PARAMS, MANIFEST, texts.RECOGNISED):
-            p = params.read("seeds", "data", "predict.batch_size", "predict.max_new_tokens")
+            p = params.read("seeds", "data", "align.method", "predict.batch_size", "predict.max_new_tokens")
             folders = _folders(source, target, systems, adapters, p)
             made = answers.columns(folders, _of_object(p.data), think)
             how = How(think, _constrained(constrain, p.data, think))
@@ -88,11 +90,11 @@ def answer(
 def _folders(source: str, target: str, systems: Sequence[str], adapters: Sequence[Path], p: Params) -> dict[str, Path | None]:
     """Return the folder of each system, None for a base; raise DataError if something that was named is missing."""
     if not (systems or adapters):
-        raise DataError("--system: names no system; use tuned, tuned_<seed> or base_<k>shot")
+        raise DataError(f"--system: names no system; use {NAMED}")
     if missing := [str(folder) for folder in adapters if not folder.is_dir()]:
         raise DataError(f"--adapter {missing[0]}: no such folder")
-    first = f"tuned_{p.seeds[0]}"
-    folders = _named(adapters) or {name: _adapter(first if name == "tuned" else name) for name in systems}
+    means = {name: f"{name}_{p.seeds[0]}" for name in (TUNED, ALIGNED)}  # answered by the first seed's model
+    folders = _named(adapters) or {name: _adapter(means.get(name, name), p) for name in systems}
     if source != "-" and not Path(source).is_file():
         what = "not a regular file; give a pipe as standard input, with --input -" if Path(source).exists() else "no such file"
         raise DataError(f"--input {source}: {what}")
@@ -230,12 +232,16 @@ def _named(folders: Sequence[Path]) -> dict[str, Path | None]:
     return {f"{folder} ({n})" if n > 1 else str(folder): folder for folder, n in zip(folders, times, strict=True)}
 
 
-def _adapter(system: str) -> Path | None:
-    """Return the adapter folder of a tuned system, None for a base system."""
+def _adapter(system: str, p: Params) -> Path | None:
+    """Return the adapter folder of a tuned or aligned system, None for a base system."""
     if system.startswith("base_") and system.endswith("shot") and system[5:-4].isdecimal():
         return None
-    if not is_tuned(system):
-        raise DataError(f"--system {system}: unknown; use tuned, tuned_<seed> or base_<k>shot, e.g. base_0shot")
+    if not (is_tuned(system) or is_aligned(system)):
+        raise DataError(f"--system {system}: unknown; use {NAMED}, e.g. base_0shot")
+    if is_aligned(system) and p.align.method not in ANSWERING:
+        raise DataError(
+            f"--system {system}: align.method = {p.align.method} makes no model that answers; align one with {ALIGNING}"
+        )
     adapter = stored.adapter_of(system)
     if not adapter.is_dir():
         raise DataError(f"--system {system}: {adapter} does not exist; train it with `dvc repro` or fetch it with `dvc pull`")

@@ -25,6 +25,7 @@ LEFT = {
     "lock of a command": (".answers.jsonl.lock", "1 tunetrail predict", "warning"),
     "lock next to a report": ("reports/smoke/.judge.json.lock", "7 tunetrail judge", "warning"),
     "start of an experiment": (".tunetrail/before", None, "error"),
+    "half-kept adapter": (f"adapters/.mine.{DEAD}.part", None, "warning"),
     "half-fetched weights": (f"../cache/.tiny-{'0a' * 8}.a_b1c2d3", None, "warning"),
 }
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from stages import params
+from stages import params, records
 from stages.commands.plan import command, machine, probe
 from stages.commands.plan.machine import Probe
 from stages.errors import DataError
 from stages.params import compose
+from stages.records import Document
 
 pytestmark = pytest.mark.model
 
@@ -57,7 +58,7 @@ def test_advice_names_the_rows_that_fit(options, what, free, overrides, advice):
 def test_trial_runs_measure_memory_and_time_of_a_run(planned, monkeypatch):
     def here(what: str, rows: int) -> Probe:
         p = params.check_file()
-        return probe.training(p, rows) if what == "train" else probe.predictions(p, what, rows)
+        return probe.training(p, what, rows) if what == "train" else probe.predictions(p, what, rows)
 
     monkeypatch.setattr(machine, "_probe", here)
     needs = machine.plan(params.check_file(), Console())
@@ -70,6 +71,22 @@ def test_trial_runs_measure_memory_and_time_of_a_run(planned, monkeypatch):
     assert (train.trained > 0, train.training >= 4 * 4 * train.trained, base.trained) == (True, True, 0)
     assert tuned.units < base.units == params.check_file().predict.max_new_tokens
     assert tuned.weights - base.weights == 4 * base.parameters  # in bf16, read from a file and held, for the agreement
+
+
+def test_documents_get_a_trial_run_of_their_own(room, monkeypatch):
+    texts = ["data=handbook", "synthesis=self_qa", "report.headline=token_f1", "pretrain=documents", "pretrain.batch_size=4"]
+    root = room(*texts)
+    monkeypatch.chdir(root)
+    records.write(
+        root / "data/raw/documents.jsonl",
+        [Document(text=f"Office {n}. " * (n + 1), kind="document", source=f"{n}.md") for n in range(24)],
+    )
+    p, tried = params.check_file(), []
+    monkeypatch.setattr(machine, "_probe", lambda what, rows: tried.append(what) or PROBE)
+    monkeypatch.setattr(machine, "_advice", lambda *_: "")
+    machine.plan(p, Console())
+    assert tried[:2] == ["pretrain", "train"]
+    assert 0 < probe.training(p, "pretrain", 4).units == 6  # steps of 23 documents
 
 
 def test_rows_that_do_not_fit_are_counted_from_one(planned, monkeypatch):
@@ -130,3 +147,13 @@ def test_an_allocation_that_fails_is_too_large(planned, monkeypatch, error):
     with pytest.raises(SystemExit) as ended:
         probe.main()
     assert ended.value.code == machine.TOO_LARGE
+
+
+def test_stages_that_no_trial_measures_are_named(options):
+    assert command.not_estimated(options()) == []
+    assert command.not_estimated(options("preference=verifier", "align=dpo")) == [
+        "pairs",
+        "align",
+        "the aligned model's answers",
+    ]
+    assert command.not_estimated(options("preference=verifier", "align=reward")) == ["pairs", "align"]

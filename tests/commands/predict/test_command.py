@@ -17,6 +17,7 @@ from stages.commands.predict import answers
 from stages.commands.predict import command as predict
 from stages.errors import DataError
 from stages.generation import decoding
+from stages.params import compose
 from stages.terminal import CONTROL
 from stages.text import chat, thoughts
 
@@ -467,3 +468,16 @@ def test_hostile_answer_is_written_as_json(tuned, monkeypatch, text, expected):
     (row,) = rows_of("out.jsonl")
     assert (row["prediction"], row["parsed"], row["valid"]) == (text, expected, expected is not None)
     assert not CONTROL.search(Path("out.jsonl").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("system", ["aligned", "aligned_42"])
+def test_aligned_model_answers_only_where_the_run_has_one(system, tuned, adapter):
+    lines_to("texts.txt", "one")
+    with pytest.raises(DataError, match=r"--system aligned_42: align\.method = none makes no model that answers; align one"):
+        answer("texts.txt", "answers.jsonl", [system])
+    compose.compose(["experiment=smoke", "runtime.threads=1", "preference=verifier", "align=dpo"], params.PARAMS)
+    with pytest.raises(DataError, match="--system aligned_42: models/42/aligned does not exist"):
+        answer("texts.txt", "answers.jsonl", [system])
+    shutil.copytree(adapter, "models/42/aligned")
+    answer("texts.txt", "answers.jsonl", [system])
+    assert len(rows_of("answers.jsonl")) == 1

@@ -15,11 +15,11 @@ from stages import device
 from stages.errors import DataError
 from stages.figures import Loss, TrainingLoss
 from stages.models.loading import LanguageModel
-from stages.params import Runtime, Train
+from stages.params import Fit, Runtime
 from stages.text.chat import IGNORE
-from stages.train import checkpoints
-from stages.train.arguments import arguments, prepare_tracker
-from stages.train.trainer import DecoderTrainer, EncoderDecoderTrainer, Penalty, callbacks, peft_type
+from stages.training import checkpoints
+from stages.training.arguments import arguments, prepare_tracker
+from stages.training.trainer import DecoderTrainer, EncoderDecoderTrainer, Penalty, callbacks, peft_type
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Run:
 def train(
     lm: LanguageModel,
     rows: Rows,
-    options: Train,
+    options: Fit,
     runtime: Runtime,
     *,
     seed: int,
@@ -57,14 +57,14 @@ def train(
     penalty: Penalty | None = None,
 ) -> Run:
     """Train the model in place, resuming from the newest checkpoint in `unfinished`; `penalty` is added to the loss."""
-    prepare_tracker(options.report_to, unfinished.name)
+    prepare_tracker(options, unfinished.name)
     worker = trainer(lm, rows, options, arguments(options, runtime, seed, unfinished, bool(len(rows.valid))), penalty)
     checkpoint = checkpoints.newest(unfinished)
     already = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else TrainerState()
     memory = device.Memory(device.kind(runtime))
     started = time.monotonic()
     with own_casts(lm.model):
-        if checkpoint and _is_over(already):  # killed while its result was stored; train() would make one more step
+        if checkpoint and is_over(already):  # killed while its result was stored; train() would make one more step
             worker.state = already
             best = already.best_model_checkpoint if options.early_stopping_patience else None
             worker._load_from_checkpoint(best or checkpoint)
@@ -88,7 +88,7 @@ def train(
 
 
 def trainer(
-    lm: LanguageModel, rows: Rows, options: Train, how: TrainingArguments, penalty: Penalty | None = None
+    lm: LanguageModel, rows: Rows, options: Fit, how: TrainingArguments, penalty: Penalty | None = None
 ) -> DecoderTrainer | EncoderDecoderTrainer:
     """Return what trains the model with the rows; raise DataError where the options do not fit model or rows."""
     model, tokenizer, valid = lm.model, lm.tokenizer, rows.valid
@@ -97,7 +97,7 @@ def trainer(
     if tokenizer.encoder_decoder and options.neftune_noise_alpha:
         raise DataError("train.neftune_noise_alpha: the noise does not reach an encoder-decoder model; set it to null")
     if options.early_stopping_patience and not len(valid):
-        raise DataError("train.early_stopping_patience: needs validation rows, and there are none; set it to null")
+        raise DataError(f"{options.section}.early_stopping_patience: needs validation rows, and there are none; set it to null")
     dtypes = {name: weight.dtype for name, weight in model.named_parameters()}
     kind = EncoderDecoderTrainer if tokenizer.encoder_decoder else DecoderTrainer
     worker = kind(
@@ -123,12 +123,12 @@ def own_casts(model: PreTrainedModel) -> AbstractContextManager[None]:
     return nullcontext() if peft_type(model) == "IA3" else disable_input_dtype_casting(model)
 
 
-def steps(rows: int, options: Train) -> int:
+def steps(rows: int, options: Fit) -> int:
     """Return the optimizer steps of a run, counted as transformers does: an incomplete last batch is a step too."""
     return options.max_steps or ceil(options.num_train_epochs * max(1, ceil(rows / options.batch_size)))
 
 
-def _is_over(state: TrainerState) -> bool:
+def is_over(state: TrainerState) -> bool:
     """Return whether a checkpoint is the last of its run, planned or by early stopping."""
     control = state.stateful_callbacks.get("TrainerControl", {}).get("args", {})
     return state.global_step >= state.max_steps or bool(control.get("should_training_stop"))

@@ -15,15 +15,39 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, Traine
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTTrainer
 
-from stages.params import Train
+from stages.params import Fit
 from stages.text.chat import IGNORE
-from stages.train import kernels
+from stages.training import kernels
 
 Penalty = Callable[[], Tensor]
 TRAINED = "trained.safetensors"  # in a checkpoint: the trained weights of any kind of adapter
 
 
-class ResponseLoss:
+class TrainedWeights:
+    """Checkpoints with the trained weights of any kind of adapter, as they are."""
+
+    args: Any
+    state: Any
+    model: Any
+
+    def _save(self, output_dir=None, state_dict=None):  # type: ignore[no-untyped-def]
+        """Store all trained weights; for some adapters PEFT would store only what prediction needs."""
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        trained = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+        save_file({name: weight.detach().contiguous() for name, weight in trained.items()}, folder / TRAINED)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):  # type: ignore[no-untyped-def]
+        stored = load_file(Path(resume_from_checkpoint) / TRAINED)
+        for name, weight in self.model.named_parameters():
+            if weight.requires_grad:
+                weight.data.copy_(stored[name])
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+class ResponseLoss(TrainedWeights):
     """Cross-entropy of supervised tokens, averaged over the global batch; no other token gets logits.
 
     With `prompt_loss_weight` w, w times the sum over prompt tokens is added to the sum over answer tokens. Both are divided
@@ -31,14 +55,11 @@ class ResponseLoss:
     update.
     """
 
-    args: Any
-    state: Any
-    model: Any
     train_dataset: Any
     current_gradient_accumulation_steps: int
     logits: Callable[..., Tensor]  # (model, inputs, labels, wanted): one row per wanted label
 
-    def __init__(self, options: Train, penalty: Penalty | None, **trainer: Any) -> None:
+    def __init__(self, options: Fit, penalty: Penalty | None, **trainer: Any) -> None:
         self.options, self.penalty = options, penalty
         super().__init__(**trainer)
 
@@ -65,22 +86,6 @@ class ResponseLoss:
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return ByLength(train_dataset or self.train_dataset, size, self.args.seed)
 
-    def _save(self, output_dir=None, state_dict=None):  # type: ignore[no-untyped-def]
-        """Store all trained weights; for some adapters PEFT would store only what prediction needs."""
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        trained = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
-        save_file({name: weight.detach().contiguous() for name, weight in trained.items()}, folder / TRAINED)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):  # type: ignore[no-untyped-def]
-        stored = load_file(Path(resume_from_checkpoint) / TRAINED)
-        for name, weight in self.model.named_parameters():
-            if weight.requires_grad:
-                weight.data.copy_(stored[name])
-
-    def _load_best_model(self) -> None:
-        self._load_from_checkpoint(self.state.best_model_checkpoint)
-
 
 class DecoderTrainer(ResponseLoss, SFTTrainer):
     """A decoder reads prompt and answer as one sequence."""
@@ -90,16 +95,22 @@ class DecoderTrainer(ResponseLoss, SFTTrainer):
             return super().train(*args, **how)
 
     def logits(self, model, inputs, labels, wanted):  # type: ignore[no-untyped-def]
-        """Return logits (wanted labels, vocabulary): the head reads only the token before each of them."""
-        first = max(1, int(wanted.any(dim=0).int().argmax()))
-        start = _in_front(model) + first - 1
-        predicting = torch.arange(start, start + labels.shape[1] - first, device=labels.device)
+        """Return logits (wanted labels, vocabulary)."""
+        return before(wanted, model, model.get_output_embeddings(), _in_front(model), **inputs)
 
-        def before_wanted(_, states):  # type: ignore[no-untyped-def]
-            return (states[0][wanted[:, first:]][None],)
 
-        with model.get_output_embeddings().register_forward_pre_hook(before_wanted, prepend=True):
-            return model(**inputs, use_cache=False, logits_to_keep=predicting).logits[0]
+def before(wanted: Tensor, model: Callable[..., Any], head: torch.nn.Module, in_front: int = 0, **inputs: Any) -> Tensor:
+    """Return a decoder's logits (wanted tokens, vocabulary): the head reads only the token before each of them."""
+    first = max(1, int(wanted.any(dim=0).int().argmax()))
+    start = in_front + first - 1
+    predicting = torch.arange(start, start + wanted.shape[1] - first, device=wanted.device)
+
+    def before_wanted(_, states):  # type: ignore[no-untyped-def]
+        return (states[0][wanted[:, first:]][None],)
+
+    with head.register_forward_pre_hook(before_wanted, prepend=True):
+        logits: Tensor = model(**inputs, use_cache=False, logits_to_keep=predicting).logits[0]
+    return logits
 
 
 class EncoderDecoderTrainer(ResponseLoss, Trainer):
@@ -133,7 +144,7 @@ class MoveRanks(TrainerCallback):
         self.model.base_model.update_and_allocate(state.global_step + 1)
 
 
-def callbacks(model: PreTrainedModel, options: Train) -> list[TrainerCallback]:
+def callbacks(model: PreTrainedModel, options: Fit) -> list[TrainerCallback]:
     stop = options.early_stopping_patience
     return [
         *([EarlyStoppingCallback(stop)] if stop else []),

@@ -80,9 +80,10 @@ def _in_bf16(weight: Tensor) -> Tensor:
 
 
 def _lora(layer: Any, weight: Tensor, x: Tensor) -> Tensor:
-    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    (name,) = layer.active_adapters  # TRL switches to another one that holds a reference
+    down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
     bias = layer.get_base_layer().bias
-    out: Tensor = LoraProduct.apply(x, weight, down, up, layer.scaling["default"])
+    out: Tensor = LoraProduct.apply(x, weight, down, up, layer.scaling[name])
     return out if bias is None else out + bias.to(out.dtype)
 
 

@@ -1,6 +1,7 @@
 """Choose the weights to train and store them: a PEFT adapter, or the whole model if its own weights change."""
 
 import json
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from stages.models.manifest import Manifest, parameters
 from stages.models.stored import adapter_config
 from stages.models.tuned import with_adapter
 from stages.params import WHOLE, Adapter, Lora
-from stages.train import llama_pro, lora_init
+from stages.training import llama_pro, lora_init
 
 
 def attach(
@@ -28,19 +29,18 @@ def attach(
     lora: Lora,
     seed: int,
     *,
-    trainable: list[str] | None = None,
     steps: int = 1,
     start_from: Path | None = None,
 ) -> PreTrainedModel | PeftModel:
     """Return the model with the weights to train unfrozen and in fp32, because bf16 would round small updates away.
 
-    `trainable` are the name patterns of adapter.type = selective, `steps` is the length of the run (AdaLoRA's schedule needs
-    it), and `start_from` is a stored adapter of the same type to continue training from.
+    `steps` is the length of the run (AdaLoRA's schedule needs it), and `start_from` is a stored adapter of the same type to
+    continue training from.
     """
     if adapter.type == "llama_pro":
         return llama_pro.expanded(base, adapter.blocks)
     if adapter.type in WHOLE:
-        return _unfrozen(base, trainable or ["*"])
+        return _unfrozen(base, adapter.trainable if adapter.type == "selective" else ["*"])
     if start_from:
         return _continued(base, adapter, lora, start_from)
     _check_modules(base, adapter, lora)
@@ -148,14 +148,14 @@ def _config(base: PreTrainedModel, adapter: Adapter, lora: Lora, steps: int) -> 
         case "p_tuning":
             return peft.PromptEncoderConfig(**task, **options, num_transformer_submodules=1)
         case _:
-            raise DataError(f"adapter.type = {adapter.type}: has no configuration of PEFT in stages/train/adapt.py")
+            raise DataError(f"adapter.type = {adapter.type}: has no configuration of PEFT in stages/training/adapt.py")
 
 
 def _unfrozen(base: PreTrainedModel, patterns: list[str]) -> PreTrainedModel:
     """Return the base with only those weights unfrozen whose names match a pattern."""
     names = [name for name, _ in base.named_parameters()]
     if lost := [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in names)]:
-        raise DataError(f"train.trainable: no weight is called {' or '.join(lost)}; names are like {', '.join(names[1:4])}")
+        raise DataError(f"adapter.trainable: no weight is called {' or '.join(lost)}; names are like {', '.join(names[1:4])}")
     base.requires_grad_(False)
     for weight in (weight for name, weight in base.named_parameters() if any(fnmatch(name, p) for p in patterns)):
         weight.data = weight.data.float()
@@ -180,10 +180,11 @@ def _continued(base: PreTrainedModel, adapter: Adapter, lora: Lora, folder: Path
     return with_adapter(base, folder, is_trainable=True)
 
 
-def save(lm: LanguageModel, folder: Path, manifest: Manifest) -> dict[str, int]:
+def save(lm: LanguageModel, folder: Path, manifest: Manifest, further: Mapping[str, Any] | None = None) -> dict[str, int]:
     """Write the trained weights to a temporary folder, rename it to `folder`, and return parameter counts and bytes.
 
-    The same weights give the same bytes everywhere: no local path, sorted sets, no README with a date.
+    The same weights give the same bytes everywhere: no local path, sorted sets, no README with a date. `further` are JSON files
+    of the folder by their names.
     """
     model = lm.model
     with whole_folder(folder) as part:
@@ -196,6 +197,8 @@ def save(lm: LanguageModel, folder: Path, manifest: Manifest) -> dict[str, int]:
                 _make_portable(part / name, manifest.model.name, lora_init.stored_config(model))
         if not (part / "adapter_config.json").is_file():
             lm.tokenizer.save_pretrained(part)
+        for name, content in (further or {}).items():
+            write_json(part / name, content)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     is_adapter = (folder / "adapter_config.json").is_file()
     return {

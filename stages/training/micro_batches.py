@@ -5,13 +5,13 @@ from transformers import PreTrainedModel
 
 from stages import device
 from stages.models import memory
-from stages.params import Runtime, Train, divisor
+from stages.params import Alignment, Fit, Runtime, divisor
 
 SHARE = 0.8  # of the free memory; the rest is for fragments and for weights that one layer dequantizes
 OPTIMIZER = 12  # bytes per trained weight: its gradient and Adam's two moments in fp32
 
 
-def resolved(runtime: Runtime, options: Train, model: PreTrainedModel, rows: Dataset) -> Runtime:
+def resolved(runtime: Runtime, options: Fit | Alignment, model: PreTrainedModel, rows: Dataset) -> Runtime:
     """Return the settings with a number as micro_batch_size, and print it if they leave the choice.
 
     A CPU gets `Runtime.rows`. A GPU gets the largest divisor of the batch whose rows fit, all as long as the longest one.
@@ -21,14 +21,16 @@ def resolved(runtime: Runtime, options: Train, model: PreTrainedModel, rows: Dat
     kind = device.kind(runtime)
     most = runtime.rows(options.batch_size) if kind == "cpu" else fitting(options, model, rows, device.free_memory(kind))
     size = divisor(options.batch_size, most)
-    print(f"runtime.micro_batch_size = auto: {size} of train.batch_size = {options.batch_size} rows per forward pass")
+    print(
+        f"runtime.micro_batch_size = auto: {size} of {options.section}.batch_size = {options.batch_size} rows per forward pass"
+    )
     return runtime.model_copy(update={"micro_batch_size": size})
 
 
-def fitting(options: Train, model: PreTrainedModel, rows: Dataset, free: int) -> int:
-    """Return how many of the longest rows fit into `free` bytes beside the gradients and the optimizer; at least one."""
+def fitting(options: Fit | Alignment, model: PreTrainedModel, rows: Dataset, free: int) -> int:
+    """Return how many of the longest rows fit into `free` bytes besides the gradients and the optimizer; at least one."""
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    # The labels of an encoder-decoder model are tokens of their own; a decoder's stand beside its input.
+    # The labels of an encoder-decoder model are tokens of their own; a decoder's are aligned with its input.
     columns = ("input_ids", "labels") if model.config.is_encoder_decoder else ("input_ids",)
     longest = sum(max(map(len, rows[column])) for column in columns)
     row = memory.trained(model.config, longest, precision=options.precision, checkpointing=options.gradient_checkpointing)

@@ -23,7 +23,7 @@ def documents(texts: Iterable[Document], tokenizer: PreTrainedTokenizerBase, max
     """
     if tokenizer.encoder_decoder:
         raise DataError(
-            "train.objective = continued_pretraining: an encoder-decoder model needs spans to fill in, not whole texts; use sft"
+            "pretrain.type = documents: an encoder-decoder model needs spans to fill in, not whole texts; use pretrain=none"
         )
     whole = [[*chat.text_ids(tokenizer, text.text), tokenizer.eos_token_id] for text in texts]
     pieces = [ids[start : start + max_length] for ids in whole for start in range(0, len(ids), max_length)]

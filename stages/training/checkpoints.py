@@ -6,21 +6,38 @@ Another configuration, other rows or other code get another folder, so that a ru
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from stages import locks
 from stages.files import file_hash
 from stages.params import Params, Runtime
 from stages.records import content_hash
 
-ROOMS = ("train", "models", "text")  # folders whose code decides the result
+ROOMS = ("training", "models", "text")
 
 
-def folder(seed: int, p: Params, runtime: Runtime, files: list[Path]) -> Path:
-    """Return `$DVC_ROOT/.tunetrail/checkpoints/<fingerprint>`; DVC_ROOT is the repository, in temporary runs too."""
+def folder(seed: int, p: Params, runtime: Runtime, files: list[Path], rooms: tuple[str, ...] = ROOMS) -> Path:
+    """Return `$DVC_ROOT/.tunetrail/checkpoints/<fingerprint>`; DVC_ROOT is the repository, in temporary runs too.
+
+    `rooms` are the folders whose code decides the result.
+    """
     stages = Path(__file__).parents[1]
-    code = [file_hash(path) for room in ROOMS for path in sorted((stages / room).glob("*.py"))]
+    code = [file_hash(path) for room in rooms for path in sorted((stages / room).glob("*.py"))]
     fingerprint = content_hash([seed, p.model_dump(), runtime.model_dump(), [file_hash(path) for path in files], code])[:16]
     return Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "checkpoints" / fingerprint
+
+
+@contextmanager
+def kept(unfinished: Path) -> Iterator[Path]:
+    """Hold the lock of the folder while a run works in it, and remove it when the run has stored its result.
+
+    An experiment elsewhere with the same parameters would write the same checkpoints.
+    """
+    with locks.exclusive(unfinished):
+        yield unfinished
+        clear(unfinished)
 
 
 def newest(unfinished: Path) -> Path | None:
