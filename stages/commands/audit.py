@@ -11,9 +11,9 @@ from pathlib import Path
 
 from stages import figures, locks, params
 from stages.commands import clone, outputs
-from stages.commands import sheet as csv_sheet
 from stages.errors import DataError
 from stages.files import unchanged
+from stages.rating import sheet as csv_sheet
 from stages.records import Rejection, Task, read
 from stages.report.evidence import Asked, Counted, Judged
 

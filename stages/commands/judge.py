@@ -18,26 +18,23 @@ from rich.table import Table
 
 from stages import files, formatting, locks, params, records
 from stages.commands import clone, outputs
-from stages.commands.criteria import CRITERIA
 from stages.errors import DataError
-from stages.params import Sampling
-from stages.records import Call, Example, Message, Prediction, aligned, content_hash
+from stages.judging import verdicts
+from stages.rating.criteria import CRITERIA
+from stages.records import Call, Example, Prediction, aligned
 from stages.statistics import rate_interval
 from stages.teachers.answers import incomplete
 from stages.teachers.backends import backend
-from stages.teachers.teacher import Ask, Teacher, template
+from stages.teachers.teacher import Teacher
 from stages.terminal import visible
 
 DATA = Path("data")
-# "Verdict: A", "Final verdict: **Answer A** (better)"; "4. relevance: 4/5", but not -1.
-# Signs before and after stay within their line, and no two parts match the same signs: otherwise long answers take minutes.
-VERDICT = re.compile(
-    r"^[^\w\n]*(?:final )?verdict\W*(?:answer )?(A|B|tie)(?:[^\w\n]*|[^\w\n(]*\(.*\)[^\w\n)]*)$", re.IGNORECASE | re.MULTILINE
-)
+# "4. relevance: 4/5", but not -1. Signs before and after stay within their line, as in verdicts.py.
 MARK = re.compile(
     rf"^[^\w\n]*(?:\d\W+)?({'|'.join(CRITERIA)})\W*(?<![-−])([1-5])(?:/5)?[^\w\n]*$", re.IGNORECASE | re.MULTILINE
 )
-GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=1024)  # with room for thoughts
+RUBRIC = Path(__file__).with_name("judge_rubric.jinja")
+GREEDY = verdicts.greedy(1024)  # with room for thoughts
 
 
 class Pairwise(TypedDict):
@@ -77,18 +74,18 @@ def judge(systems: Sequence[str] | None, rows: int) -> None:
     first, second = ([answers[place] for place in places] for answers in predictions)
     path = Path("reports") / p.name / "judge.json"
     with locks.exclusive(path):
-        verdicts = pairwise(chosen, first, second, teacher)
+        compared = pairwise(chosen, first, second, teacher)
         ratings = {answers[0].system: rubric(chosen, answers, teacher) for answers in (first, second)}
         judged = {
             "split": p.predict.split,
             "rows": len(chosen),
             "teacher": p.teacher.model_dump(),
-            "pairwise": verdicts,
+            "pairwise": compared,
             "rubric": ratings,
             "cost": teacher.cost().model_dump(),
         }
         files.write_json(path, judged)
-    _show(verdicts, ratings, f"{len(chosen)} rows of the {p.predict.split} split")
+    _show(compared, ratings, f"{len(chosen)} rows of the {p.predict.split} split")
     if lost := incomplete(teacher.calls):
         print(visible(f"warning: {lost}"), file=sys.stderr)
     print(visible(f"written to {path}"))
@@ -97,17 +94,11 @@ def judge(systems: Sequence[str] | None, rows: int) -> None:
 def pairwise(
     examples: Sequence[Example], first: Sequence[Prediction], second: Sequence[Prediction], teacher: Teacher
 ) -> Pairwise:
-    shown = [pair for a, b in zip(first, second, strict=True) for pair in ((a.text, b.text), (b.text, a.text))]
-    twice = [example for example in examples for _ in range(2)]
-    asks = [_ask("judge_pair", example, pair) for example, pair in zip(twice, shown, strict=True)]
-    verdicts = [_verdict(call) for call in teacher.answer(asks)]
-    pairs = enumerate(zip(verdicts[::2], verdicts[1::2], strict=True))
-    usable = {row: (there, -back) for row, (there, back) in pairs if there is not None and back is not None}
-    agreed = {row: there for row, (there, back) in usable.items() if there == back}
-    wins = {row: verdict > 0 for row, verdict in agreed.items() if verdict}
+    texts = [(a.text, b.text) for a, b in zip(first, second, strict=True)]
+    found = verdicts.read(teacher.answer(verdicts.both_orders(examples, texts, GREEDY)))
+    usable, agreed, wins = found.usable, found.agreed, found.wins
     lengths = {row: (len(first[row].text), len(second[row].text)) for row in wins}
     longer_won = [(a > b) == wins[row] for row, (a, b) in lengths.items() if a != b]
-    for_first_shown = [side > 0 for there, back in usable.values() for side in (there, -back) if side]
     rate = rate_interval(np.array([*wins.values()]), np.array([examples[row].source for row in wins])) if wins else None
     return {
         "wins": {first[0].system: sum(wins.values()), second[0].system: len(wins) - sum(wins.values())},
@@ -118,34 +109,34 @@ def pairwise(
         "win_rate_lo": _rounded(rate.low if rate else None),
         "win_rate_hi": _rounded(rate.high if rate else None),
         "consistency": _share([row in agreed for row in usable]),
-        "first_shown": _share(for_first_shown),
+        "first_shown": _share(found.for_first_shown),
         "longer_won": _share(longer_won),
     }
 
 
 def rubric(examples: Sequence[Example], answers: Sequence[Prediction], teacher: Teacher) -> dict[str, float | None]:
     """Return the mean of each criterion, 1 to 5, over the answers that were rated in all of them."""
-    asks = [_ask("judge_rubric", example, [answer.text]) for example, answer in zip(examples, answers, strict=True)]
+    asks = [verdicts.asked(RUBRIC, example, [answer.text], GREEDY) for example, answer in zip(examples, answers, strict=True)]
     rated = [marks for call in teacher.answer(asks) if (marks := _marks(call))]
     means = {name: _rounded(np.mean([marks[name] for marks in rated])) for name in CRITERIA if rated}
     return {**means, "n": len(rated), "unusable": len(examples) - len(rated)}
 
 
-def _show(verdicts: Pairwise, ratings: Mapping[str, Mapping[str, float | None]], rows: str) -> None:
+def _show(compared: Pairwise, ratings: Mapping[str, Mapping[str, float | None]], rows: str) -> None:
     """Print the wins, the judge's biases, and a table of the ratings."""
 
     def percent(share: float | None) -> str:
         return "–" if share is None else f"{formatting.percent(share)} %"
 
-    wins = ", ".join(f"{system} won {count}" for system, count in verdicts["wins"].items())
-    others = ", ".join(f"{verdicts[outcome]} {outcome}" for outcome in ("ties", "inconsistent", "unusable"))
-    interval = f"{percent(verdicts['win_rate_lo'])} to {percent(verdicts['win_rate_hi'])}"
+    wins = ", ".join(f"{system} won {count}" for system, count in compared["wins"].items())
+    others = ", ".join(f"{compared[outcome]} {outcome}" for outcome in ("ties", "inconsistent", "unusable"))
+    interval = f"{percent(compared['win_rate_lo'])} to {percent(compared['win_rate_hi'])}"
     console = Console(markup=False, emoji=False, highlight=False)
     for line in (
         f"{rows}, each pair in both orders: {wins}, {others}",
-        f"win rate of {next(iter(verdicts['wins']))}: {percent(verdicts['win_rate'])}, 95 % interval {interval}",
-        f"verdicts that agree in both orders: {percent(verdicts['consistency'])}; for the answer shown first (50 % is fair): "
-        f"{percent(verdicts['first_shown'])}; wins of the longer answer: {percent(verdicts['longer_won'])}",
+        f"win rate of {next(iter(compared['wins']))}: {percent(compared['win_rate'])}, 95 % interval {interval}",
+        f"verdicts that agree in both orders: {percent(compared['consistency'])}; for the answer shown first (50 % is fair): "
+        f"{percent(compared['first_shown'])}; wins of the longer answer: {percent(compared['longer_won'])}",
     ):
         console.print(visible(line), soft_wrap=True)
     grid = Table("mean mark, 1 to 5", *CRITERIA, "rated", "unusable", box=SIMPLE)
@@ -153,21 +144,6 @@ def _show(verdicts: Pairwise, ratings: Mapping[str, Mapping[str, float | None]],
         marks = (formatting.figure(means.get(criterion)) for criterion in CRITERIA)
         grid.add_row(visible(system), *marks, str(means["n"]), str(means["unusable"]))
     console.print(grid)
-
-
-def _ask(name: str, example: Example, answers: Sequence[str]) -> Ask:
-    request = "\n\n".join(message.content for message in example.prompt)
-    # The tags around the texts carry a hash of all of them, so that no text can hold a tag that closes its own.
-    mark = content_hash([request, example.reference, *answers])[:16]
-    page = template(Path(__file__).with_name(f"{name}.jinja"))
-    content = page.render(request=request, reference=example.reference, answers=answers, mark=mark)
-    return Ask(messages=(Message(role="user", content=content),), sampling=GREEDY)
-
-
-def _verdict(call: Call | None) -> int | None:
-    """Return 1 for the answer shown first, -1 for the other one, 0 for a tie, None for an unusable verdict."""
-    verdicts = VERDICT.findall(call.text) if call else []
-    return {"a": 1, "b": -1, "tie": 0}[verdicts[-1].lower()] if verdicts else None
 
 
 def _marks(call: Call | None) -> dict[str, int] | None:

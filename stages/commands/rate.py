@@ -14,17 +14,17 @@ from typing import TypedDict
 import numpy as np
 
 from stages import files, locks, params, records
-from stages.commands import clone, outputs, sheet
-from stages.commands.criteria import CRITERIA
+from stages.commands import clone, outputs
 from stages.errors import DataError
-from stages.records import Example, Prediction
+from stages.rating import filled, sheet
+from stages.rating.criteria import CRITERIA
+from stages.rating.filled import KEY, key_of
+from stages.records import Example, Prediction, Sample
 from stages.statistics import Array
 from stages.terminal import visible
 
 DATA = Path("data")
-SCALE = ("1", "2", "3", "4", "5")
 COLUMNS = ("row", "question", "reference", "answer", *CRITERIA, "comment")
-KEY = ("row", "example", "system")
 
 
 class RatingSummary(TypedDict):
@@ -35,39 +35,59 @@ class RatingSummary(TypedDict):
     krippendorff_alpha: dict[str, float | None]
 
 
-def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Path) -> None:
-    """Write <folder>/<rater>.csv for each rater, and the key next to the folder; raise DataError if one of them exists."""
+def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Path, samples: int | None = None) -> None:
+    """Write <folder>/<rater>.csv for each rater, and the key next to the folder; raise DataError if one of them exists.
+
+    With `samples`, the seed of a tuned model, its samples of training prompts are rated instead of the systems' answers. They
+    are stored next to the key, since the next run may replace them.
+    """
     if wrong := [rater for rater in raters if Path(rater).name != rater or rater in ("", "..")]:
         raise DataError(f"--raters: {wrong[0]!r} names no file; use a name without slashes for each rater")
     clone.refuse_running()
-    with files.unchanged(params.PARAMS, DATA / "formatted", DATA / "predictions"):
+    with files.unchanged(params.PARAMS, DATA / "formatted", DATA / "predictions", DATA / "pairs"):
         p = params.read("seed", "predict.split")
-        split = DATA / "formatted" / f"{p.predict.split}.jsonl"
-        outputs.require(split)
-        examples = list(records.read(split, Example))
+        split = p.predict.split if samples is None else "train"
+        outputs.require(DATA / "formatted" / f"{split}.jsonl")
+        examples = list(records.read(DATA / "formatted" / f"{split}.jsonl", Example))
+        sampled = {} if samples is None else _two_of_each(DATA / "pairs" / str(samples) / "samples.jsonl")
         answers = {
             (system, answer.example): answer.text
             for system in systems
             for answer in records.read(outputs.answers_of(system), Prediction)
-        }
+        } | {(sample.id, sample.example): sample.text for two in sampled.values() for sample in two}
+    names = {example.id: systems or [sample.id for sample in sampled.get(example.id, ())] for example in examples}
+    examples = [example for example in examples if names[example.id]]
     generator = np.random.default_rng(p.seed)
     chosen = [examples[i] for i in generator.permutation(len(examples))[:count]]
-    pairs = [(example, system) for example in chosen for system in systems]
+    pairs = [(example, system) for example in chosen for system in names[example.id]]
     rows = {number: pairs[i] for number, i in enumerate(generator.permutation(len(pairs)), start=1)}
     if lacking := [(system, example.id) for example, system in pairs if (system, example.id) not in answers]:
         raise DataError("data/predictions/{}.jsonl: no answer to {}; run `dvc repro`".format(*lacking[0]))
     texts = {n: (e.prompt[-1].content, e.reference, answers[system, e.id]) for n, (e, system) in rows.items()}
-    with locks.exclusive(_key(folder)):
+    key = key_of(folder)
+    with locks.exclusive(key):
         for rater in raters:
             order = [int(number) for number in generator.permutation(list(rows))]
             sheet.write(folder / f"{rater}.csv", COLUMNS, ([n, *texts[n], *[""] * len(CRITERIA), ""] for n in order))
-        sheet.write(_key(folder), KEY, ([n, example.id, system] for n, (example, system) in rows.items()))
+        sheet.write(key, KEY, ([n, example.id, system] for n, (example, system) in rows.items()))
+        if sampled:
+            records.write(filled.samples_of(key), [sample for example in chosen for sample in sampled[example.id]])
     if len(chosen) < count:
-        print(f"warning: {len(chosen)} rows instead of {count}: the {p.predict.split} split has no more", file=sys.stderr)
-    print(
-        f"{len(rows)} answers for {len(raters)} raters in {folder}; keep {_key(folder)} from them: it says which system wrote "
-        "what"
-    )
+        print(f"warning: {len(chosen)} rows instead of {count}: the {split} split has no more", file=sys.stderr)
+    print(f"{len(rows)} answers for {len(raters)} raters in {folder}; keep {key} from them: it says which system wrote what")
+
+
+def _two_of_each(path: Path) -> dict[str, list[Sample]]:
+    """Return the first two different samples of each prompt by its example; raise DataError if there are none."""
+    if not path.is_file():
+        raise DataError(f"{path}: no samples; run the stage pairs with preference.sources=[verifier] first")
+    texts: dict[str, dict[str, Sample]] = {}
+    for sample in records.read(path, Sample):
+        texts.setdefault(sample.example, {}).setdefault(sample.text, sample)
+    found = {example: list(by_text.values())[:2] for example, by_text in texts.items() if len(by_text) > 1}
+    if not found:
+        raise DataError(f"{path}: no prompt has two different samples; run the stage pairs with preference.sources=[verifier]")
+    return found
 
 
 def read_back(folder: Path, output: Path | None) -> None:
@@ -77,13 +97,13 @@ def read_back(folder: Path, output: Path | None) -> None:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name the one that `tunetrail rate export` wrote")
-    systems = {row["row"]: row["system"] for _, row in sheet.read(_key(folder), KEY)}
+    systems = {row["row"]: row["system"] for _, row in sheet.read(key_of(folder), KEY)}
     if links := files.links_out(folder):
         raise DataError(f"{links[0]}: a link that leads out of {folder} or nowhere; put a copy of the sheet there")
-    filled = sorted(folder.glob("*.csv"))
-    if not filled:
+    sheets = sorted(folder.glob("*.csv"))
+    if not sheets:
         raise DataError(f"{folder}: contains no sheets (*.csv)")
-    ratings = {path.stem: _ratings(path, systems) for path in filled}
+    ratings = {path.stem: filled.ratings(path, systems) for path in sheets}
     for rater, rows in ratings.items():
         missing, unfilled = len(systems) - len(rows), sum(not given for given in rows.values())
         if missing or unfilled:
@@ -132,30 +152,3 @@ def krippendorff_alpha(ratings: Array) -> float | None:
     distance = (ranks[:, None] - ranks[None, :]) ** 2
     expected = float((np.outer(totals, totals) * distance).sum())
     return 1 - (totals.sum() - 1) * float((coincidences * distance).sum()) / expected if expected else None
-
-
-def _ratings(path: Path, systems: dict[str, str]) -> dict[str, dict[str, int]]:
-    """Return the ratings of one sheet, by row and criterion; an empty cell does not count as a rating."""
-    ratings: dict[str, dict[str, int]] = {}
-    for where, row in sheet.read(path, ("row", *CRITERIA)):
-        number = _whole(row["row"])
-        if number not in systems or number in ratings:
-            raise DataError(f"{where}: row {number} is {'in the sheet twice' if number in ratings else 'not in the key'}")
-        given = {criterion: _whole(row[criterion]) for criterion in CRITERIA if row[criterion].strip()}
-        if wrong := [criterion for criterion, value in given.items() if value not in SCALE]:
-            raise DataError(
-                f"{where}: row {number}: {wrong[0]} = {given[wrong[0]]!r}: must be a whole number from {SCALE[0]} to "
-                f"{SCALE[-1]}, or empty"
-            )
-        ratings[number] = {criterion: int(value) for criterion, value in given.items()}
-    return ratings
-
-
-def _whole(cell: str) -> str:
-    """Return 5 for 5.0, as some programs save a column that has empty cells."""
-    return cell.strip().removesuffix(".0")
-
-
-def _key(folder: Path) -> Path:
-    folder = folder.resolve()  # "." has no name
-    return folder.parent / f"{folder.name}.key.csv"

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from stages import cli, files, locks, records
-from stages.commands import clone, rate, sheet
-from stages.commands.criteria import CRITERIA
+from stages.commands import clone, rate
 from stages.errors import DataError
 from stages.params import compose
-from stages.records import Example, Message, Prediction
+from stages.rating import sheet
+from stages.rating.criteria import CRITERIA
+from stages.records import Example, Message, Prediction, Sample
 
 NAN = float("nan")
 # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section E: four observers, twelve units, 41 of 48 values.
@@ -165,11 +166,13 @@ def test_missing_output_is_named_with_the_remedy(folder, monkeypatch, missing, r
 
 
 def test_system_without_answers_is_not_offered(folder, monkeypatch):
-    (folder.parent / "data/predictions/base_passage.jsonl").touch()  # as predict writes it unless predict.passage is set
+    for name in ("base_passage", "aligned_42"):  # as predict writes them unless they are asked for
+        (folder.parent / f"data/predictions/{name}.jsonl").touch()
     others = r", or choose one of these systems: base_0shot, tuned_42$"
     for system, reason in (
         ("tuned_7", "no such file; .*"),
         ("base_passage", "no answers; .*predict.passage=true` writes them"),
+        ("aligned_42", "no answers; .*-S align=dpo` writes them"),
     ):
         with pytest.raises(DataError, match=rf"^data/predictions/{system}\.jsonl: {reason}{others}"):
             rate.export([system], ["ann"], 4, folder)
@@ -285,3 +288,24 @@ def test_second_import_to_one_file_stops(folder, monkeypatch):
 def test_folder_that_is_not_there_is_named(folder):
     with pytest.raises(DataError, match=r"^raitngs: no such folder; name the one that"):
         rate.read_back(Path("raitngs"), None)
+
+
+def test_two_samples_of_each_training_prompt_are_rated(folder, monkeypatch):
+    examples = list(records.read(Path("data/formatted/test.jsonl"), Example))
+    texts = ["same", "same", "other", "third"]
+    samples = [
+        Sample(example=example.id, number=n, text=text if example != examples[0] else "same", stopped=True, new_tokens=1)
+        for example in examples
+        for n, text in enumerate(texts)
+    ]
+    records.write(Path("data/formatted/train.jsonl"), examples)
+    command = ["export", "--samples", 42, "--raters", "ann", "--rows", 3, "--output", folder]
+    with pytest.raises(SystemExit, match=r"data/pairs/42/samples.jsonl: no samples; run the stage pairs"):
+        run(monkeypatch, *command)
+    records.write(Path("data/pairs/42/samples.jsonl"), samples)
+    run(monkeypatch, *command)
+    rated = list(records.read(folder.parent / "ratings.samples.jsonl", Sample))
+    assert [sample.text for sample in rated] == ["same", "other"] * 3
+    assert {row["answer"] for row in read(folder / "ann.csv")} == {"same", "other"}
+    assert {row["system"] for row in read(folder.parent / "ratings.key.csv")} == {sample.id for sample in rated}
+    assert examples[0].id not in {sample.example for sample in rated}

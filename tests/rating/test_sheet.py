@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.commands import sheet
+from stages.rating import sheet
 
 BLANKS = (" ", "\u3000", "\ufeff", "\u2003", "\u200b", "\xad", "\u2060", "\x00", "\xa0 \u200d", "\ufe0f")
 UNSEEN = [f"{sign}=" for sign in BLANKS]

@@ -1,0 +1,119 @@
+"""Pairs from filled rating sheets: two samples of a training prompt whose mean ratings differ.
+
+`tunetrail rate export --samples SEED --output FOLDER/NAME` writes the sheets to FOLDER/NAME/, and to FOLDER their key and the
+samples. FOLDER, with one or more of these exports, is preference.sheets.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+from stages import records
+from stages.errors import DataError
+from stages.figures import Rated
+from stages.preferences.made import Made
+from stages.rating import filled, sheet
+from stages.records import Example, Pair, Sample, Vote
+
+GOOD, BAD = 0.75, 0.25  # mean ratings from which on, and up to which, a single answer is a vote: 4 and 2 on the sheet
+EXPORT = "write sheets with `tunetrail rate export --samples SEED`"
+Marks = dict[str, float]  # by rater, from 0 to 1
+
+
+def made(folder: Path, examples: Sequence[Example], margin: float) -> tuple[Made, Rated, list[Sample]]:
+    """Return a pair for each prompt whose best and worst rated answer differ by `margin`, else votes; and the answers rated.
+
+    Ratings from 1 to 5 are scaled to 0 to 1, so `margin` has the unit of the task's scores.
+    """
+    by_id = {example.id: example for example in examples}
+    answers: dict[str, Sample] = {}
+    marks: dict[str, Marks] = defaultdict(dict)
+    keys = sorted(folder.glob("*.key.csv"))
+    if not keys:
+        raise DataError(f"{folder}: contains no key (*.key.csv); {EXPORT} --output {folder}/NAME")
+    for key in keys:
+        _read(key, by_id, answers, marks)
+    groups: dict[str, list[Sample]] = defaultdict(list)
+    for id in marks:
+        groups[answers[id].example].append(answers[id])
+    means = {id: sum(given.values()) / len(given) for id, given in marks.items()}
+    found = Made(candidates=len(groups))
+    for id, group in groups.items():
+        _decide(found, by_id[id], group, means, margin)
+    return found, _rated(marks, groups), [answers[id] for id in marks]
+
+
+def _read(key: Path, examples: dict[str, Example], answers: dict[str, Sample], marks: dict[str, Marks]) -> None:
+    """Add the answers and ratings of one export."""
+    folder = key.with_name(key.name.removesuffix(".key.csv"))
+    rows: dict[str, str] = {}
+    keyed = list(sheet.read(key, filled.KEY))
+    for where, row in keyed:
+        if row["example"] not in examples:
+            raise DataError(
+                f"{where}: {row['example']} is not a row of the training split; training on answers to test rows would spoil "
+                f"their scores, so only training rows count: {EXPORT}"
+            )
+        rows[row["row"]] = row["system"]
+    samples = filled.samples_of(key)
+    if not samples.is_file():
+        raise DataError(f"{samples}: no such file, but it holds the rated texts; {EXPORT}, and keep it next to the key")
+    answers |= {sample.id: sample for sample in records.read(samples, Sample)}
+    if lacking := [where for where, row in keyed if row["system"] not in answers]:
+        raise DataError(f"{lacking[0]}: its answer is not in {samples}; put both files of one export here")
+    sheets = sorted(folder.glob("*.csv"))
+    if not sheets:
+        raise DataError(f"{folder}: contains no sheets (*.csv); put the filled sheets there")
+    for path in sheets:
+        rated = filled.ratings(path, rows, whole=True)
+        if not rated:
+            raise DataError(f"{path}:2: no row below the header: the sheet is empty; fill in its rows, or remove it")
+        for number, given in rated.items():
+            marks[rows[number]][path.stem] = (sum(given.values()) / len(given) - 1) / 4
+
+
+def _decide(found: Made, example: Example, answers: Sequence[Sample], means: Marks, margin: float) -> None:
+    """Add a pair or votes for one prompt."""
+    best, worst = (choose(answers, key=lambda sample: (means[sample.id], sample.id)) for choose in (max, min))
+    if best.text != worst.text and round(means[best.id] - means[worst.id], 6) >= margin:
+        found.pairs.append(
+            Pair(
+                example=example.id,
+                prompt=example.prompt,
+                chosen=best.text,
+                rejected=worst.text,
+                chosen_stopped=best.stopped,
+                rejected_stopped=worst.stopped,
+                source="people",
+                chosen_from="answer",
+                rejected_from="answer",
+                chosen_score=round(means[best.id], 6),
+                rejected_score=round(means[worst.id], 6),
+                parents=(best.id, worst.id),
+            )
+        )
+        return
+    decided = [sample for sample in answers if not BAD < means[sample.id] < GOOD]
+    if not decided:
+        found.dropped["gap below the margin" if len(answers) > 1 else "undecided"] += 1
+    for sample in decided:
+        good = means[sample.id] >= GOOD
+        fields = {"prompt": example.prompt, "text": sample.text, "stopped": sample.stopped, "good": good, "source": "people"}
+        found.votes.append(Vote.model_validate({"example": example.id, "parents": (sample.id,), **fields}))
+
+
+def _rated(marks: dict[str, Marks], groups: dict[str, list[Sample]]) -> Rated:
+    """Count raters and ratings, and the pairs of answers that two of the raters put in opposite orders."""
+    pairs = [pair for group in groups.values() for pair in combinations([sample.id for sample in group], 2)]
+    orders = []
+    for first, second in pairs:
+        gaps = [marks[first][rater] - marks[second][rater] for rater in marks[first].keys() & marks[second].keys()]
+        orders += [gaps] if len(gaps) > 1 else []
+    return Rated(
+        raters=len({rater for given in marks.values() for rater in given}),
+        answers=len(marks),
+        ratings=sum(map(len, marks.values())),
+        compared=len(orders),
+        conflicts=sum(min(gaps) < 0 < max(gaps) for gaps in orders),
+    )
