@@ -1,0 +1,25 @@
+"""Where an unfinished alignment is kept, and what of it stays when it has finished."""
+
+from pathlib import Path
+
+from stages.params import Align, Params, Runtime
+from stages.training import checkpoints
+
+ROOMS = (*checkpoints.ROOMS, "align", "preferences", "generation", "evaluate")  # whose code decides the result
+
+
+def folder(seed: int, p: Params, runtime: Runtime, folders: list[Path], paths: list[Path]) -> Path:
+    """Return the folder under .tunetrail for these parameters and the content of the inputs.
+
+    Its key leaves out the number of rounds, so that a further one continues from those that are kept.
+    """
+    held = [path for place in folders for path in sorted(place.rglob("*")) if path.is_file()]
+    if p.align.method == "dpo":
+        p = p.model_copy(update={"align": p.align.model_copy(update={"rounds": 1})})
+    return checkpoints.folder(seed, p, runtime, [*paths, *held], ROOMS)
+
+
+def clear(unfinished: Path, options: Align) -> None:
+    """Remove the checkpoints of a finished run, but keep the rounds of a run that has several."""
+    if options.method != "dpo" or options.rounds == 1:
+        checkpoints.clear(unfinished)

@@ -1,0 +1,100 @@
+"""Rounds of DPO: each later one samples again with the current adapter and continues from it; the reference stays.
+
+That is the semi-online form of Lanchantin et al. 2025 (arXiv:2506.21495): the sampler is synchronised once a round, and
+log-ratios are always taken to the tuned model that train stored. Every round has an optimizer and a warm-up of its own.
+A finished round is kept next to the checkpoints, so neither a kill nor another number of rounds repeats it.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stages import records
+from stages.align import looks, rows, trainers, weights
+from stages.align.job import Job
+from stages.align.run import Fitted
+from stages.figures import AlignmentRound
+from stages.files import write_json
+from stages.models.loading import LanguageModel
+from stages.preferences import making, reference, sampling, verifier
+from stages.records import Example, Pair, content_hash
+from stages.training import checkpoints
+
+WEIGHTS, FIGURES = "trained.safetensors", "round.json"
+Fit = Callable[[Sequence[Pair], Path], Fitted]
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """All rounds as one run: steps are counted through, and `pairs` are those of all rounds."""
+
+    fitted: Fitted
+    pairs: int
+    rounds: list[AlignmentRound]
+
+
+def run(job: Job, lm: LanguageModel, tuned: weights.Weights, first: Sequence[Pair], fit: Fit) -> Rounds:
+    """Return all rounds; the model holds the weights of the last. The first round learns from the pairs `first`."""
+    done: list[tuple[Fitted, AlignmentRound]] = []
+    for number in range(1, job.options.rounds + 1):
+        place = job.unfinished / f"round-{number}"
+        if not (place / FIGURES).is_file():
+            pairs, score = (first, None) if number == 1 else more_pairs(job, lm, tuned, number)
+            if not pairs:
+                print(f"round {number}: no pair is left of the new samples, so it is the last")
+                break
+            fitted = fit(pairs, place)
+            weights.store(weights.trained(lm.model), place / WEIGHTS)
+            steps = sum(earlier.steps for earlier, _ in done) + fitted.steps
+            counted = AlignmentRound(pairs=len(pairs), last_step=steps, score=score)
+            write_json(place / FIGURES, {"fitted": asdict(fitted), "round": counted.model_dump()})  # last: it ends the round
+            for path in place.glob("checkpoint-*"):
+                checkpoints.clear(path)
+        done.append(_kept(place))
+        weights.put(lm.model, weights.stored(place / WEIGHTS))
+    return _joined(done)
+
+
+def more_pairs(job: Job, lm: LanguageModel, tuned: weights.Weights, number: int) -> tuple[list[Pair], float | None]:
+    """Return pairs of the current model's own samples, and the mean score of these; the prompts are drawn again.
+
+    Prompts are held out as in the stage pairs.
+    """
+    settings = job.settings
+    assert settings is not None  # job.read has refused it
+    identity = content_hash([job.unfinished.name, number])
+    seed = int(identity[:8], 16)
+    prompts, _ = sampling.drawn(list(records.read(job.train, Example)), settings.prompts, seed)
+    with trainers.opened(lm.model, job.options.precision), looks.answering(lm.model):
+        samples = verifier.scored(prompts, sampling.sampled(lm, prompts, settings, seed, identity))
+        made = verifier.made(prompts, samples, settings.margin, settings.reference)
+        joint = making.joined({"verifier": reference.fitting(lm.tokenizer, made)}, settings.held_out)
+        with weights.using(lm.model, tuned):
+            joint, _ = reference.measured(lm, joint)
+    score = round(sum(sample.score for sample in samples) / len(samples), 6) if samples else None
+    return rows.split(making.pairs(joint))[0], score
+
+
+def _kept(place: Path) -> tuple[Fitted, AlignmentRound]:
+    found: dict[str, Any] = json.loads((place / FIGURES).read_text(encoding="utf-8"))
+    return Fitted(**found["fitted"]), AlignmentRound.model_validate(found["round"])
+
+
+def _joined(done: Sequence[tuple[Fitted, AlignmentRound]]) -> Rounds:
+    """Return the rounds as one run; the first look of a later round is that at the end of the round before."""
+    (whole, _), counted = done[0], [each for _, each in done]
+    for fitted, _ in done[1:]:
+        before = whole.steps
+        later = [{**entry, "step": entry["step"] + before} for entry in fitted.log]
+        seen = [{**entry, "step": entry["step"] + before} for entry in fitted.looks if entry["step"]]
+        whole = replace(
+            fitted,
+            steps=before + fitted.steps,
+            kept_step=before + fitted.kept_step,
+            log=[*whole.log, *later],
+            looks=[*whole.looks, *seen],
+            seconds=round(whole.seconds + fitted.seconds, 1),
+        )
+    return Rounds(whole, sum(each.pairs for each in counted), counted)

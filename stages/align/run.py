@@ -1,0 +1,107 @@
+"""Run a trainer of alignment: resume after a kill, keep the best look where early stopping asks for it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerState
+
+from stages import device
+from stages.align import trainers, weights
+from stages.align.job import Job
+from stages.align.looks import MARK, Look, Watch
+from stages.figures import AlignmentRound
+from stages.models.loading import LanguageModel
+from stages.training import checkpoints
+from stages.training.arguments import prepare_tracker
+from stages.training.run import is_over
+
+BEST = "best.safetensors"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished run: `log` holds TRL's numbers by step, `looks` those of looks; `kept_step` is that of the weights."""
+
+    steps: int
+    kept_step: int
+    log: list[dict[str, Any]]
+    looks: list[dict[str, Any]]
+    seconds: float
+    resumed_at_step: int
+    micro_batch_size: int
+    memory: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """An aligned model and what it learned from: `pairs` are pairs, votes or prompts, `rounds` those of dpo.
+
+    `right` is what looks.preferred finds for each held-out pair; of a reward model, whether its chosen answer scores higher.
+    `further` are JSON files that are stored with the model.
+    """
+
+    lm: LanguageModel
+    fitted: Fitted
+    pairs: int
+    right: list[float] = field(default_factory=list)
+    rounds: list[AlignmentRound] = field(default_factory=list)
+    further: dict[str, Any] = field(default_factory=dict)
+
+
+def watch(look: Look, job: Job, unfinished: Path | None = None) -> Watch:
+    """Return what looks while the model is trained: the score of the task decides, and held-out pairs where it has no rows."""
+    options, score = job.options, "task" if job.valid else "pair_accuracy"
+    return Watch(look, score, options.eval_steps, options.early_stopping_patience, (unfinished or job.unfinished) / BEST)
+
+
+def fit(worker: Any, watch: Watch, unfinished: Path) -> Fitted:
+    """Train the model in place, resuming from the newest checkpoint in `unfinished`."""
+    options, model = worker.options, worker.model
+    watch.trainer = worker
+    worker.add_callback(watch)
+    prepare_tracker(options, unfinished.name)
+    checkpoint = checkpoints.newest(unfinished)
+    already = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else TrainerState()
+    memory, started = device.Memory(device.kind(worker.runtime)), time.monotonic()
+    if checkpoint and is_over(already):  # killed while its result was stored; train() would make one more step
+        worker.state = already
+        worker._load_from_checkpoint(checkpoint)
+    else:
+        worker.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = time.monotonic() - started
+    trainers.release(model)
+    log, looks = _entries(worker.state.log_history)
+    best = _best(looks, watch.score) if options.early_stopping_patience else None
+    if best is not None:
+        weights.put(model, weights.stored(watch.best))
+    return Fitted(
+        steps=worker.state.global_step,
+        kept_step=worker.state.global_step if best is None else best,
+        log=log,
+        looks=looks,
+        seconds=round(seconds, 1),
+        resumed_at_step=already.global_step,
+        micro_batch_size=worker.runtime.rows(options.batch_size),
+        memory=memory.figures(),
+    )
+
+
+def _entries(history: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the entries of training and those of looks, the latter with their own names."""
+    log = [entry for entry in history if "loss" in entry]
+    looks = [
+        {"step": entry["step"]} | {name.removeprefix(MARK): value for name, value in entry.items() if name.startswith(MARK)}
+        for entry in history
+        if any(name.startswith(MARK) for name in entry)
+    ]
+    return log, looks
+
+
+def _best(looks: list[dict[str, Any]], score: str) -> int | None:
+    """Return the step of the first look with the best score; None without any."""
+    name = score.removeprefix(MARK)
+    scored: list[Mapping[str, Any]] = [look for look in looks if name in look]
+    return max(scored, key=lambda look: (look[name], -look["step"]))["step"] if scored else None

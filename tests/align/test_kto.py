@@ -1,0 +1,43 @@
+"""KTO: learns from both sides of pairs and from single votes, starting at the reference."""
+
+import pytest
+
+from stages import records
+from stages.errors import DataError
+from tests.fixtures.aligning import Killed, align, cost, figures
+from tests.fixtures.training import contents
+
+pytestmark = pytest.mark.model
+
+
+def test_votes_and_pairs_are_learned(prepared, tmp_path) -> None:
+    root = align(prepared(tmp_path / "kto", "align=kto"))
+    found = figures(root)
+    assert found["pairs"] == 2 * 8 + 2
+    assert found["log"][0]["loss"] == pytest.approx(0.5, abs=0.01)  # 1 - sigmoid(0)
+    assert [look["step"] for look in found["looks"]] == [0, 2, 4]
+    assert found["looks"][-1]["pair_accuracy"] == 1.0
+    assert contents(root / "models/42/adapter") != contents(root / "models/42/aligned")
+
+
+def test_run_killed_while_storing_makes_no_further_step(prepared, monkeypatch, tmp_path) -> None:
+    from stages.training import adapt
+
+    def killed(*_) -> None:
+        raise Killed
+
+    root = prepared(tmp_path / "killed", "align=kto", "align.max_steps=2")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(adapt, "save", killed)
+        align(root)
+    align(root)
+    assert (cost(root)["resumed_at_step"], figures(root)["steps"]) == (2, 2)
+    assert [look["step"] for look in figures(root)["looks"]] == [0, 2]
+
+
+def test_answers_of_one_kind_are_refused(prepared, tmp_path, votes) -> None:
+    root = prepared(tmp_path / "kto", "align=kto")
+    records.write(root / "data/pairs/42/pairs.jsonl", [])
+    records.write(root / "data/pairs/42/votes.jsonl", votes[:1])
+    with pytest.raises(DataError, match=r"data/pairs/42: 1 good and 0 bad answers .* needs both kinds"):
+        align(root)
