@@ -12,14 +12,19 @@ from pydantic import BaseModel, ConfigDict
 from stages.errors import DataError
 from stages.files import lines
 from stages.records import Message
+from stages.systems import is_aligned
+from stages.text.rouge import RougeL
+from stages.text.words import tokens
 
-FOLDERS = ("scores.jsonl", "predictions", "formatted", "synthetic", "raw")  # from result to source
+FOLDERS = ("scores.jsonl", "predictions", "pairs", "formatted", "synthetic", "raw")  # from result to source
 TEXTS = (
     *("system", "source", "instruction", "input", "output"),  # of tasks
     *("subject", "relation", "object"),  # of facts
     *("filter", "reason", "text", "thoughts", "scores"),  # of rejections, documents and answers, calls, scores
+    *("chosen", "rejected"),  # of pairs
 )
 SHOWN = 160  # characters of a text
+NEAREST = 3  # pairs shown for an answer of an aligned model
 
 
 class Traced(BaseModel):
@@ -30,10 +35,14 @@ class Traced(BaseModel):
     id: str
     parents: list[str] = []
     messages: list[Message] = []
+    prompt: list[Message] = []
 
 
 def trace(id: str, data: Path = Path("data")) -> Iterator[str]:
-    """Yield the lines of the tree below a record; a unique beginning of its id is enough."""
+    """Yield the lines of the tree below a record; a unique beginning of its id is enough.
+
+    Below an answer of an aligned model follow the pairs and votes with the nearest prompts that it was trained on.
+    """
     index = read(data)
     matches = [key for key in index if key.startswith(id)]
     if not matches:
@@ -41,6 +50,7 @@ def trace(id: str, data: Path = Path("data")) -> Iterator[str]:
     if len(matches) > 1:
         raise DataError(f"{id}: {len(matches)} records begin like this, e.g. {', '.join(matches[:3])}; give more of the id")
     yield from _tree(matches[0], index)
+    yield from _trained_on(index[matches[0]], index, data / "pairs")
 
 
 def read(data: Path, places: Sequence[str] = FOLDERS) -> dict[str, dict[str, Any]]:
@@ -84,6 +94,22 @@ def _tree(id: str, index: dict[str, dict[str, Any]]) -> Iterator[str]:
         for line in _texts(index[id]):
             yield f"{indent}    {line}"
         waiting += [(parent, indent + "  ") for parent in reversed(index[id].get("parents", []))]
+
+
+def _trained_on(answer: dict[str, Any], index: dict[str, dict[str, Any]], pairs: Path) -> Iterator[str]:
+    """Yield the trees of the pairs and votes whose prompts are nearest, by ROUGE-L, to that of an aligned model's answer."""
+    system = str(answer.get("system", ""))
+    question = index.get(str(answer.get("example")), {}).get("messages", ())[:-1]
+    if not is_aligned(system) or not question:
+        return
+    seed = system.rpartition("_")[2]
+    files = [str(pairs / seed / f"{name}.jsonl") for name in ("pairs", "votes")]
+    trained = [record for record in index.values() if record["file"] in files and not record.get("held_out")]
+    prompts = RougeL(tokens, [record["prompt"][-1]["content"] if record.get("prompt") else "" for record in trained])
+    if nearest := prompts.nearest(question[-1]["content"], NEAREST):
+        yield f"{system} was trained on {len(trained)} pairs and votes; those with the nearest prompts:"
+    for match in nearest:
+        yield from (f"  {line}" for line in _tree(trained[match.place]["id"], index))
 
 
 def _texts(record: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from stages import lineage, records
 from stages.errors import DataError
-from stages.records import Document, Example, Fact, Message, Prediction, Task
+from stages.records import Call, Document, Example, Fact, Message, Pair, Prediction, Sample, Task
 
 DOCUMENT = Document(text="The fee is $5. " * 40, kind="document", source="fees.md")
 FACT = Fact(subject="account", relation="has fee", object="$5", source="fees.md")
@@ -42,6 +42,32 @@ def test_trace_reaches_document_fact_and_missing_record(data: Path) -> None:
     assert any(line.strip() == "relation: has fee" for line in lines)
     assert max(map(len, lines)) < 200
     assert "not in this run's files" in lines[-1]
+
+
+def pair(question: str, held_out: bool = False) -> tuple[Sample, Call, Pair]:
+    """Return a sample, a verdict on it, and a pair made from both."""
+    asked = (Message(role="user", content=question),)
+    sample = Sample(example=EXAMPLE.id, number=0, text=f"no {question}", stopped=True, new_tokens=1, parents=(EXAMPLE.id,))
+    call = Call(messages=asked, request=question, text="Verdict: A", stopped=True, prompt_tokens=1, new_tokens=1)
+    made = {"prompt": asked, "chosen": "$5", "rejected": sample.text, "chosen_from": "reference", "rejected_from": "sample"}
+    return sample, call, Pair(**made, source="judge", held_out=held_out, parents=(sample.id, call.id))
+
+
+def test_aligned_answer_leads_to_the_nearest_pairs(data: Path) -> None:
+    made = [pair(text) for text in ("What is the fee?", "What is the fee now?", "Why?", "Who?")]
+    unseen = pair("What is the fee today?", held_out=True)
+    answer = ANSWER.model_copy(update={"id": "", "system": "aligned_42"})
+    answer = Prediction.model_validate(answer.model_dump())
+    records.write(data / "predictions/aligned_42.jsonl", [answer])
+    for place, name in enumerate(("samples", "calls", "pairs")):
+        records.write(data / f"pairs/42/{name}.jsonl", [found[place] for found in (*made, unseen)])
+    lines = list(lineage.trace(answer.id, data))
+    start = lines.index("aligned_42 was trained on 4 pairs and votes; those with the nearest prompts:")
+    found = [line.split()[0] for line in lines[start:]]
+    assert [id for id in found if id.startswith("pair-")][:2] == [made[0][2].id, made[1][2].id]
+    assert {made[0][0].id, made[0][1].id, EXAMPLE.id, DOCUMENT.id} <= set(found)
+    assert unseen[2].id not in found
+    assert not any("was trained on" in line for line in lineage.trace(ANSWER.id, data))
 
 
 def test_unique_beginning_of_an_id_is_enough(data: Path) -> None:

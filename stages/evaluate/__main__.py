@@ -11,10 +11,11 @@ SCORES, TOTALS = Path("data/scores.jsonl"), Path("data/totals.json")
 
 
 def main() -> None:
-    p = params.read("seeds", "predict.split", "predict.shots", "predict.passage", "evaluate")
+    p = params.read("seeds", "align.method", "predict.split", "predict.shots", "predict.passage", "evaluate")
     examples = list(records.read(FORMATTED / f"{p.predict.split}.jsonl", Example))
     bases, tuned = systems.bases(p.predict.shots, p.predict.passage), systems.tuned(p.seeds)
-    names = [*bases, *tuned.values(), *systems.with_passage(bases, tuned).values()]
+    after = systems.aligned(p.seeds, p.align.method)
+    names = [*bases, *tuned.values(), *systems.with_passage(bases, tuned).values(), *after.values()]
     answers = {system: aligned(PREDICTIONS / f"{system}.jsonl", examples) for system in names}
     records.write(SCORES, (_scored(e, given) for system in names for e, given in zip(examples, answers[system], strict=True)))
     totals = {system: metrics.by_dataset(examples, predictions, p.evaluate.extra) for system, predictions in answers.items()}

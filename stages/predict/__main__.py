@@ -1,4 +1,4 @@
-"""predict: let one system, e.g. `base_3shot`, `tuned_42` or `tuned_42_passage`, answer the rows of the chosen split."""
+"""predict: let one system, e.g. `base_3shot`, `tuned_42`, `tuned_42_passage` or `aligned_42`, answer the chosen split."""
 
 import sys
 import time
@@ -13,13 +13,16 @@ FORMATTED, PREDICTIONS, AGREEMENT, COST = map(Path, ("data/formatted", "data/pre
 
 def main() -> None:
     system, started = sys.argv[1], time.monotonic()
-    tuned, passage = systems.is_tuned(system), system.endswith(systems.PASSAGE)
+    tuned, passage, aligned = systems.is_tuned(system), system.endswith(systems.PASSAGE), systems.is_aligned(system)
+    wanted = True
     if passage:
-        wanted = params.read("predict.passage")
-        if not wanted.predict.passage:
-            records.write(PREDICTIONS / f"{system}.jsonl", [])
-            files.write_json(COST / f"predict_{system}.json", {})
-            return
+        wanted = params.read("predict.passage").predict.passage
+    if aligned:
+        wanted = params.read("align.method").align.method in systems.ANSWERING
+    if not wanted:
+        records.write(PREDICTIONS / f"{system}.jsonl", [])
+        files.write_json(COST / f"predict_{system}.json", {})
+        return
     from stages import provenance
     from stages.models.stored import adapter_of
     from stages.models.tuned import open_system, open_tuned

@@ -1,33 +1,38 @@
 """Stage report: turn scores, audit, funnels, logs and costs into what a reviewer reads, below reports/<name>/."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from stages import figures, files, lineage, params, records, stage, systems
-from stages.models.manifest import MANIFEST, Manifest
 from stages.pages import render
 from stages.records import Example, Score
-from stages.report import evidence, examples, item_scores, page, personal, results, retention, summary, table
+from stages.report import (
+    alignment,
+    evidence,
+    examples,
+    item_scores,
+    page,
+    personal,
+    reading,
+    results,
+    retention,
+    summary,
+    table,
+)
 from stages.report.evidence import Evidence
 from stages.report.nearest import Nearest
-from stages.terminal import inert, visible
+from stages.report.reading import DATA
+from stages.terminal import inert
 
-COSTS: dict[str, type[figures.Cost]] = {
-    "synthesize": figures.SynthesisCost,
-    "train": figures.TrainingCost,
-    "predict": figures.PredictionCost,
-}
-DATA, HUB, COLUMNS = Path("data"), Path("data/raw/hub.json"), Path("data/raw/columns.json")
-AUDITS = DATA / "authored" / "audits"
+HUB = Path("data/raw/hub.json")
 TRAINED_WITH = ("adapter", "lora", "quantization", "train")  # sections of the model card
 # Keys below data in the model card.
 SOURCE = ("kind", "path", "locale", *("hub.repo", "hub.config", "hub.revision"), "documents.package", "facts.package")
 NEAREST = 2  # training examples shown with a before/after example
-ALWAYS = ("none", "synthesize_none")  # written even if not requested, as are answers with a passage
 
 
 def main() -> None:
@@ -45,30 +50,54 @@ def main() -> None:
         "adapter",
         "lora",
         "quantization",
+        "pretrain",
         "train",
+        "preference",
+        "align",
     )
-    bases, tuned = systems.bases(p.predict.shots, p.predict.passage), systems.tuned(p.seeds)
-    methods: list[str] = [method for method in p.synthesis.methods if method != "none"]
-
-    found = read_evidence(p.name, p.predict.split, bases, tuned, methods)
+    wanted = reading.Wanted(
+        bases=systems.bases(p.predict.shots, p.predict.passage),
+        tuned=systems.tuned(p.seeds),
+        aligned=systems.aligned(p.seeds, p.align.method),
+        methods=[method for method in p.synthesis.methods if method != "none"],
+        pretrained=p.pretrain.type != "none",
+        paired=p.preference.wanted,
+        align=p.align.method != "none",
+    )
+    tuned = wanted.tuned
+    found = reading.read(p.name, p.predict.split, wanted)
     found = found if p.report.texts else personal.without_texts(found)
-    options, (before, *after) = p.report, found.retention.values()
-    scored = item_scores.tabulate(records.read(DATA / "scores.jsonl", Score), found.examples, bases, tuned)
+    options = p.report
+    scores = records.read(DATA / "scores.jsonl", Score)
+    scored = item_scores.tabulate(scores, found.examples, wanted.bases, tuned, wanted.aligned)
     scored = item_scores.with_declined(item_scores.with_headline(scored, options.headline))
     summarized = summary.summarize(scored, options.headline, options.resamples, p.seed, p.predict.split, options.margin)
-    kept = retention.compare(before, after, options.resamples, p.seed, options.margin)
+    general = [[found.retention[s] for s in of] for of in (["base"], tuned.values(), wanted.aligned.values())]
+    kept, kept_aligned = (
+        retention.compare(before, after, options.resamples, p.seed, options.margin) if after else {}
+        for before, after in pairwise(general)
+    )
+    looks = alignment.looks(found.alignment)
     totals = {system: summary.with_interval(numbers, scored, system) for system, numbers in found.totals.items()}
-    numbers = results.results(summarized, totals, retention.numbers(kept), evidence.synthesis(found.funnels))
-    others = [systems.BASE_PASSAGE, scored.with_passage[p.seeds[0]]] if scored.with_passage else []
-    serving = evidence.serving(found.costs, f"base_{max(p.predict.shots)}shot", tuned[p.seeds[0]], others, options)
+    general_numbers = retention.numbers(kept, kept_aligned)
+    numbers = results.results(summarized, totals, general_numbers, evidence.synthesis(found.funnels))
+    made, last = alignment.pairs(found.preferences), alignment.numbers(looks)
+    numbers = replace(numbers, alignment=last or None, pairs=made or None)
+    first = p.seeds[0]
+    others = [systems.BASE_PASSAGE, scored.with_passage[first]] if scored.with_passage else []
+    others += [scored.aligned[first]] if scored.aligned else []
+    serving = evidence.serving(found.costs, f"base_{max(p.predict.shots)}shot", tuned[first], others, options)
 
     folder = Path("reports") / p.name
     content = {
         **page_content(p, found, scored, summarized),
+        **aligned_content(p, found, scored, summarized, looks),
         "kept": kept,
+        "kept_aligned": kept_aligned,
         "no_verdict": retention.NO_VERDICT,
         "totals": totals,
         "chart": page.chart(found.training),
+        "aligned_chart": page.aligned_chart(looks),
         "serving": serving,
         "prices": options,
         "texts": options.texts,
@@ -87,58 +116,13 @@ def main() -> None:
     files.write_json(folder / "cost.json", costs)
     files.write_text(folder / "items.jsonl", "".join(_line(item | {"source": names[item["source"]]}) for item in items))
     losses, funnels = evidence.loss_rows(found.training), evidence.funnel_rows(found.funnels)
-    for plot, rows in {"loss": losses, "funnel": funnels, **found.plots}.items():
+    for plot, rows in {"loss": losses, "funnel": funnels, "alignment": alignment.plot(found.alignment), **found.plots}.items():
         files.write_json(folder / "plots" / f"{plot}.json", rows)
     files.write_text(folder / "report.md", markdown)
     files.write_text(folder / "index.html", html)
     files.write_text(folder / "model_card.md", render(page.HERE / "model_card.md.jinja", **content))
 
     table.show(numbers, folder)
-
-
-def read_evidence(name: str, split: str, bases: list[str], tuned: dict[int, str], methods: list[str]) -> Evidence:
-    """Read exactly the files that the parameters name; others in the same folders come from other parameters."""
-    names = [*bases, *tuned.values(), *systems.with_passage(bases, tuned).values()]
-    predictions = {system: DATA / "predictions" / f"{system}.jsonl" for system in names}
-    kept = {system: DATA / "retention" / f"{system}.json" for system in ("base", *tuned.values())}
-    agreement = {seed: DATA / "agreement" / f"{system}.json" for seed, system in tuned.items()}
-    funnels = {method: DATA / "synthetic" / method / "funnel.json" for method in methods}
-    training = {seed: DATA / "training" / f"{seed}.json" for seed in tuned}
-    steps = [f"synthesize_{m}" for m in methods] + [f"train_{s}" for s in tuned] + [f"predict_{s}" for s in names]
-    costs = {step: DATA / "cost" / f"{step}.json" for step in steps}
-    warn_of_leftovers([*predictions.values(), *kept.values(), *agreement.values(), *training.values(), *costs.values()])
-    warn_of_leftovers([path.parent for path in funnels.values()])
-    rows = list(records.read(DATA / "formatted" / f"{split}.jsonl", Example))
-    totals = figures.read(DATA / "totals.json", evidence.Totals)
-    return Evidence(
-        examples=rows,
-        predictions={system: {row.example: row for row in records.aligned(path, rows)} for system, path in predictions.items()},
-        hashes={system: _hash(path) for system, path in predictions.items()},
-        data={name: _hash(DATA / "formatted" / f"{name}.jsonl") for name in ("train", split)},
-        commit=_commit(),
-        totals={system: totals.of(system) for system in names},
-        plots={
-            "confusion": totals.confusion,
-            "reliability": [row for row in totals.reliability if row["system"] in tuned.values()],
-        },
-        retention={system: figures.read(path, figures.Retained) for system, path in kept.items()},
-        audit=figures.read(DATA / "formatted" / "audit.json", figures.Audit),
-        funnels=[figures.read(path, figures.Funnel) for path in funnels.values()],
-        judged=figures.read(judged, evidence.Judged) if (judged := AUDITS / f"{name}.json").is_file() else None,
-        training={seed: figures.read(path, figures.Training) for seed, path in training.items()},
-        agreement={seed: figures.read(path, figures.Agreement) for seed, path in agreement.items()},
-        costs={step: figures.read(path, COSTS[step.partition("_")[0]]) for step, path in costs.items()},
-        base=figures.read(MANIFEST, Manifest),
-        columns=figures.recognised(COLUMNS) if COLUMNS.is_file() else {},
-    )
-
-
-def warn_of_leftovers(read: list[Path]) -> None:
-    """Print a warning for each file of other seeds, shots or methods next to the files that are read; it is not an error."""
-    for folder in dict.fromkeys(path.parent for path in read):
-        for path in sorted(folder.glob("[!.]*")):
-            if path not in read and path.stem not in ALWAYS and not path.stem.endswith(systems.PASSAGE):
-                print(visible(f"warning: {path} is left over from other parameters and was not read"), file=sys.stderr)
 
 
 def page_content(p: params.Params, found: Evidence, scored: item_scores.Table, scores: summary.Summary) -> dict[str, Any]:
@@ -164,7 +148,7 @@ def page_content(p: params.Params, found: Evidence, scored: item_scores.Table, s
         "systems": scored.systems,
         "sliced_systems": scored.sliced(best),
         "best": best,
-        "examples": examples.before_after(scored, found.examples, found.predictions, best, chosen),
+        "examples": examples.before_after(scored, found.examples, found.predictions, best, chosen, first),
         "nearest": [near.to(found.examples[row], NEAREST) if outcome != "fixed" else [] for row, outcome in chosen],
         "errors": [error | {"nearest": near.to(found.examples[row], 1)} for row, error in zip(listed, errors, strict=True)],
         "error_count": len(wrong),
@@ -182,6 +166,33 @@ def page_content(p: params.Params, found: Evidence, scored: item_scores.Table, s
     }
 
 
+def aligned_content(
+    p: params.Params,
+    found: Evidence,
+    scored: item_scores.Table,
+    scores: summary.Summary,
+    looks: dict[int, list[figures.AlignmentLook]],
+) -> dict[str, Any]:
+    """Return what the templates show of pairs and alignment; `realigned` are rows whose verdict changed."""
+    headline, realigned = p.report.headline, []
+    shown: dict[str, Any] = {
+        "method": p.align.method,
+        "looks": looks,
+        "warnings": list(alignment.warnings(looks)),
+        "sentence": alignment.sentence(scores),
+        "last": alignment.numbers(looks),
+    }
+    if scored.aligned:
+        first = next(iter(scored.aligned))
+        chosen = alignment.choose(scored, headline, p.report.examples, p.seed)
+        realigned = examples.before_after(
+            scored, found.examples, found.predictions, scored.seeds[first], chosen, scored.aligned[first]
+        )
+        shown |= {"verdicts": alignment.verdicts(scored, headline)}
+        shown |= {"length_ratios": alignment.length_ratios(found.totals, scored)}
+    return {"alignment": shown if found.alignment or found.preferences else None, "realigned": realigned}
+
+
 def card_parameters(p: params.Params) -> dict[str, Any]:
     """Return the configuration shown in the model card, by dotted key: where the data come from, and all of training."""
     data = dict(params.flatten(p.data.model_dump()))
@@ -191,23 +202,10 @@ def card_parameters(p: params.Params) -> dict[str, Any]:
             owner, _, last = key.rpartition(".")
             if last in ("repo", "revision"):
                 chosen[f"data.sets.{owner}.hub.{last}" if owner else f"data.hub.{last}"] = value
-    for section in TRAINED_WITH:
+    around = {"pretrain": p.pretrain.type != "none", "preference": p.preference.wanted, "align": p.align.method != "none"}
+    for section in [*TRAINED_WITH, *(section for section, used in around.items() if used)]:
         chosen |= {f"{section}.{key}": value for key, value in params.flatten(getattr(p, section).model_dump())}
     return chosen
-
-
-def _hash(path: Path) -> str:
-    """Return the md5, as in dvc.lock, so that git alone shows from which predictions a report was made."""
-    return files.file_hash(path, "md5")
-
-
-def _commit() -> str:
-    """Return HEAD and whether files other than the pipeline's outputs differ from it; "unknown" outside a git repository."""
-    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    if head.returncode:
-        return "unknown"
-    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", ".", ":!reports", ":!dvc.lock"], check=False).returncode
-    return head.stdout.strip() + (" with changes" if changed else "")
 
 
 def _line(row: Any) -> str:

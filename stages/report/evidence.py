@@ -1,7 +1,7 @@
 """Everything the report is made from, as one object, and the rows of the plots and of cost.json."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict
 
@@ -55,9 +55,11 @@ class Evidence:
     """What the earlier stages wrote.
 
     `predictions` is keyed by system and example id, `hashes` and `totals` by system, `data` by split. Hashes are md5, as in
-    dvc.lock. `plots` holds the plots that evaluate makes, by name. `retention` is keyed by base or tuned_<seed>, `training` and
-    `agreement` by seed, `costs` by step, e.g. train_42. `funnels` is empty where nothing was synthesised. `judged` is None
-    where nobody judged synthetic rows; `columns`, keyed by data set in a mixture, is empty where the data are not the user's.
+    dvc.lock. `plots` holds the plots that evaluate makes, by name. `retention` is keyed by base, tuned_<seed> or
+    aligned_<seed>, `training` and `agreement` by seed, `costs` by step, e.g. train_42. `funnels` is empty where nothing was
+    synthesised. `judged` is None where nobody judged synthetic rows; `columns`, keyed by data set in a mixture, is empty where
+    the data are not the user's.
+    `pretraining`, `preferences` and `alignment`, by seed, are empty where they were not asked for.
     """
 
     examples: list[Example]
@@ -76,6 +78,9 @@ class Evidence:
     costs: dict[str, Cost]
     base: Manifest
     columns: Mapping[str, figures.Recognised]
+    pretraining: dict[int, Training] = field(default_factory=dict)
+    preferences: dict[int, figures.Preferences] = field(default_factory=dict)
+    alignment: dict[int, figures.Alignment] = field(default_factory=dict)
 
     @property
     def machine(self) -> figures.Machine:

@@ -53,6 +53,7 @@ def compare(example: Example, base: Prediction, tuned: Prediction) -> dict[str, 
     objects = {side: parsed(text) if expected else None for side, text in answers.items()}
     return {
         "id": example.id,
+        "prediction": tuned.id,
         "source": example.source,
         "slices": example.slices,
         "prompt": [(turn.role, printable(_text(turn))) for turn in example.prompt if turn.role != "system"],
@@ -130,11 +131,11 @@ def before_after(
     predictions: dict[str, dict[str, Prediction]],
     base: str,
     chosen: list[tuple[int, str]],
+    after: str,
 ) -> list[dict[str, Any]]:
-    """Return the chosen rows as the page shows them; the tuned answer is that of the first seed."""
-    tuned = next(iter(table.seeds.values()))
+    """Return the chosen rows as the page shows them, with the answers of the systems `base` and `after`."""
     return [
-        {"outcome": outcome, **compare(examples[row], predictions[base][table.ids[row]], predictions[tuned][table.ids[row]])}
+        {"outcome": outcome, **compare(examples[row], predictions[base][table.ids[row]], predictions[after][table.ids[row]])}
         for row, outcome in chosen
     ]
 

@@ -1,7 +1,7 @@
 """The scores of single items, by system and metric.
 
 Every system must have scored every item. `tuned` is the mean over the training seeds, item by item, so that it is compared
-with a base system on the same items; `tuned_passage` is the same with a passage in the prompt.
+with a base system on the same items; `tuned_passage` is the same with a passage in the prompt, `aligned` after alignment.
 """
 
 import math
@@ -16,7 +16,7 @@ from stages.errors import DataError
 from stages.records import Example, Score
 from stages.slices import TO_DECLINE
 from stages.statistics import Array, Rate, rate_interval
-from stages.systems import BASE_PASSAGE, TUNED, TUNED_PASSAGE
+from stages.systems import ALIGNED, BASE_PASSAGE, TUNED, TUNED_PASSAGE
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Table:
     """Scores of every system on the same items.
 
     `values[system]` has shape (items, metrics) and holds NaN where a metric does not apply to an item; `values["tuned"]`
-    is the mean over the systems of `seeds`, `values["tuned_passage"]` over those of `with_passage`, if there are any. `sources`
-    are the clusters. `datasets` are the slices that are data sets of a mixture.
+    is the mean over the systems of `seeds`, `values["tuned_passage"]` over those of `with_passage` and `values["aligned"]` over
+    those of `aligned`, if there are any. `sources` are the clusters. `datasets` are the slices that are data sets of a mixture.
     """
 
     ids: tuple[str, ...]
@@ -37,20 +37,23 @@ class Table:
     values: dict[str, Array]
     datasets: tuple[str, ...] = ()
     with_passage: dict[int, str] = field(default_factory=dict)
+    aligned: dict[int, str] = field(default_factory=dict)
 
     @property
-    def tuned(self) -> dict[str, dict[int, str]]:
+    def means(self) -> dict[str, dict[int, str]]:
         """Return the systems by seed, of each mean over seeds."""
-        return {TUNED: self.seeds} | ({TUNED_PASSAGE: self.with_passage} if self.with_passage else {})
+        means = {TUNED: self.seeds, TUNED_PASSAGE: self.with_passage, ALIGNED: self.aligned}
+        return {mean: of for mean, of in means.items() if of or mean == TUNED}
 
     @property
     def systems(self) -> list[str]:
         """Return the columns of a report."""
-        return [*self.bases, *self.tuned]
+        return [*self.bases, *self.means]
 
     def sliced(self, best: str) -> list[str]:
-        """Return the columns of a report's slices: the best base, tuned, and both with the passage if there are any."""
-        return list(dict.fromkeys([best, TUNED, *([BASE_PASSAGE, TUNED_PASSAGE] if self.with_passage else [])]))
+        """Return the columns of a report's slices: best base and tuned; where they exist, both with the passage, aligned."""
+        passage = [BASE_PASSAGE, TUNED_PASSAGE] if self.with_passage else []
+        return list(dict.fromkeys([best, TUNED, *passage, *([ALIGNED] if self.aligned else [])]))
 
     def column(self, system: str, metric: str) -> Array:
         return self.values[system][:, self.metrics.index(metric)]
@@ -62,12 +65,18 @@ class Table:
         return rate_interval(scores[applies], self.sources[applies])
 
 
-def tabulate(scores: Iterable[Score], examples: Sequence[Example], bases: Sequence[str], seeds: dict[int, str]) -> Table:
+def tabulate(
+    scores: Iterable[Score],
+    examples: Sequence[Example],
+    bases: Sequence[str],
+    seeds: dict[int, str],
+    aligned: dict[int, str] | None = None,
+) -> Table:
     """Return scores by system and item; raise DataError where an item is missing, unknown, doubled or has other metrics."""
     if not examples:
         raise DataError("no rows to report on: the split is empty; give it rows (data.rows or data.valid, data.test)")
-    with_passage = systems.with_passage(bases, seeds)
-    names = [*bases, *seeds.values(), *with_passage.values()]
+    with_passage, aligned = systems.with_passage(bases, seeds), aligned or {}
+    names = [*bases, *seeds.values(), *with_passage.values(), *aligned.values()]
     found: dict[str, dict[str, dict[str, float]]] = {system: {} for system in names}
     rows: dict[str, tuple[str, tuple[str, ...]]] = {}  # source and slices; keeping whole records would take more memory
     for score in scores:
@@ -86,7 +95,7 @@ def tabulate(scores: Iterable[Score], examples: Sequence[Example], bases: Sequen
             if found[system][id].keys() != reference.keys():
                 raise DataError(f"scores: {system} has other metrics than {names[0]} on {id}")
     values = {s: np.array([[found[s][id].get(m, np.nan) for m in metrics] for id in ids]) for s in names}
-    for mean, of in ((TUNED, seeds), (TUNED_PASSAGE, with_passage)):
+    for mean, of in ((TUNED, seeds), (TUNED_PASSAGE, with_passage), (ALIGNED, aligned)):
         if of:
             values[mean] = np.mean([values[system] for system in of.values()], axis=0)
     return Table(
@@ -99,6 +108,7 @@ def tabulate(scores: Iterable[Score], examples: Sequence[Example], bases: Sequen
         values=values,
         datasets=tuple(dict.fromkeys(example.dataset for example in examples if example.dataset)),
         with_passage=with_passage,
+        aligned=aligned,
     )
 
 
@@ -132,7 +142,7 @@ def with_declined(table: Table) -> Table:
 
 def items(table: Table) -> list[dict[str, Any]]:
     """Return one row per item, without texts, for comparing two commits."""
-    singly = (*table.bases, *(system for of in table.tuned.values() for system in of.values()))
+    singly = (*table.bases, *(system for of in table.means.values() for system in of.values()))
     scores = {system: table.values[system].tolist() for system in singly}
     return [
         {

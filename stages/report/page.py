@@ -3,11 +3,11 @@
 import base64
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.figures import Training
+from stages.figures import AlignmentLook, Training
 from stages.formatting import FEW_CLUSTERS, SPACE, metric_name, number, percent, probability, signed, system_name
 from stages.report.summary import Summary
 from stages.systems import TUNED
@@ -25,7 +25,7 @@ class Verdict(NamedTuple):
 
 
 class Line(NamedTuple):
-    """The losses of one run as points of a polyline, with the last step and its loss; no seed if there is only one run."""
+    """The values of one run as points of a polyline, with the last step and its value; no seed if there is only one run."""
 
     name: str
     seed: int | None
@@ -92,12 +92,29 @@ def _limits(found: Summary) -> Iterator[str]:
 
 def chart(training: Mapping[int, Training]) -> Chart | None:
     """Return the loss as polylines; None without losses."""
-    curves = [
-        (seed, name, {entry.step: entry.loss for entry in log})
-        for seed, run in training.items()
-        for name, log in (("train", run.log), ("valid", run.validation))
-        if log
-    ]
+    return _chart(
+        [
+            (seed, name, {entry.step: entry.loss for entry in log})
+            for seed, run in training.items()
+            for name, log in (("train", run.log), ("valid", run.validation))
+        ]
+    )
+
+
+def aligned_chart(looks: Mapping[int, Sequence[AlignmentLook]]) -> Chart | None:
+    """Return the task's metric and the accuracy of held-out pairs as polylines; None if neither was measured."""
+    return _chart(
+        [
+            (seed, name, {look.step: value for look in run if (value := getattr(look, measure)) is not None})
+            for seed, run in looks.items()
+            for name, measure in (("task", "task"), ("pairs", "pair_accuracy"))
+        ]
+    )
+
+
+def _chart(curves: Sequence[tuple[int, str, dict[int, float]]]) -> Chart | None:
+    """Return values by step, with the seed and the name of each curve; None if all are empty."""
+    curves, several = [curve for curve in curves if curve[2]], len({seed for seed, *_ in curves}) > 1
     if not curves:
         return None
     last, top = max(max(losses) for *_, losses in curves), max(max(losses.values()) for *_, losses in curves)
@@ -107,7 +124,7 @@ def chart(training: Mapping[int, Training]) -> Chart | None:
     for seed, name, losses in curves:
         points = [(round(100 * step / width, 2), round(100 - 100 * loss / height, 2)) for step, loss in losses.items()]
         step, loss = list(losses.items())[-1]
-        lines.append(Line(name, seed if len(training) > 1 else None, points, loss, step))
+        lines.append(Line(name, seed if several else None, points, loss, step))
     return Chart(
         lines,
         [(round(100 * tick / width, 2), f"{tick:g}") for tick in xticks if tick == int(tick)],

@@ -25,7 +25,7 @@ PHONE = re.compile(
     re.ASCII,
 )
 NARROW = str.maketrans("＠．＋－（）０１２３４５６７８９", "@.+-()0123456789")
-SHOWN = ("examples", "nearest", "errors")  # of a page's content: what consists of rows, answers and their sources
+SHOWN = ("examples", "realigned", "nearest", "errors")  # of a page's content: what consists of rows, answers and their sources
 
 
 def without_texts(found: Evidence) -> Evidence:

@@ -8,9 +8,10 @@ from stages.formatting import METRICS
 from stages.report.item_scores import rounded
 from stages.report.summary import BALANCED, Change, Group, Summary
 from stages.statistics import Difference, Rate
-from stages.systems import TUNED, TUNED_PASSAGE
+from stages.systems import ALIGNED, TUNED, TUNED_PASSAGE
 
 MAIN_TOTALS = ("bleu", "chrf", "macro_f1", BALANCED)  # what papers report of a kind of task and no mean over items gives
+AFTER = ("aligned_minus_tuned", "aligned_minus_base", "alignment", "pairs")
 RETENTION = ("bits_per_byte", "choice_accuracy", "refusal_rate")
 Number = int | float | str | None  # a text is a verdict, the name of a system, or says how another one was computed
 Numbers = dict[str, Number]  # by metric; with `_lo`, `_hi`, `_p`, `_mde` or `_verdict` after it, what belongs to it
@@ -22,7 +23,9 @@ class Results:
 
     `difference` is tuned minus the best base, `passage` tuned minus a base that reads a passage, `open_book` the same if both
     read it. `slices`, and `datasets` of a mixture, are keyed by name and system, `totals` by system, `synthesis` by method,
-    `seeds` by seed. `retention` has `base`, `tuned` and `difference`; its other keys are numbers of items, and chance.
+    `seeds` by seed. `retention` has `base`, `tuned` and `difference`, after alignment also `aligned` and `aligned_minus_tuned`;
+    its other keys are numbers of items, and chance. `alignment` holds the means over seeds of its last look at validation rows,
+    `pairs` the counts of pairs.
     """
 
     systems: Mapping[str, Numbers]
@@ -36,11 +39,15 @@ class Results:
     totals: Mapping[str, Numbers] | None = None
     retention: Mapping[str, Numbers | Number] | None = None
     synthesis: Mapping[str, Numbers] | None = None
+    aligned_minus_tuned: Numbers | None = None
+    aligned_minus_base: Numbers | None = None
+    alignment: Numbers | None = None
+    pairs: Numbers | None = None
 
     def content(self) -> dict[str, object]:
         """Return the content of details.json: each system under its name, and nothing of what this run has not."""
         compared = ("difference", "passage", "open_book", "slices", "datasets", "seeds")
-        order = (*compared, "split", "totals", "retention", "synthesis")
+        order = (*compared, "split", "totals", "retention", "synthesis", *AFTER)
         return {**self.systems, **{name: found for name in order if (found := getattr(self, name)) is not None}}
 
 
@@ -80,6 +87,8 @@ def results(
         totals=totals,
         retention=retention,
         synthesis=synthesis,
+        aligned_minus_tuned=_flat_changes(found.aligned_minus_tuned) or None,
+        aligned_minus_base=_flat_changes(found.aligned_minus_base) or None,
     )
 
 
@@ -91,24 +100,31 @@ def shown(found: Results, headline: str) -> dict[str, object]:
     """Return metrics.json, the part of these numbers that fits a screen of `dvc metrics diff`.
 
     Every system has the headline. Tuned ones also have the metrics that `formatting.METRICS` names, which leaves out single
-    fields, their spread between seeds and their main totals. Retention is shown before and after, with its verdicts.
+    fields, their spread between seeds and their main totals. Retention is shown before and after, with its verdicts. The
+    aligned one has the headline, with its differences to tuned and base, and the stop rate.
     """
     main = [metric for metric in found.systems[TUNED] if metric in METRICS]
     keys = {system: (headline, *main, f"{headline}_sd", "n") for system in (TUNED, TUNED_PASSAGE) if system in found.systems}
+    keys |= {ALIGNED: (headline, f"{headline}_sd", "stop_rate", "n")} if ALIGNED in found.systems else {}
     keys |= {system: (headline,) for system in found.systems if system.startswith("base_")}
     totals = {
         system: _chosen(numbers, MAIN_TOTALS) for system, numbers in (found.totals or {}).items() if system.startswith(TUNED)
     }
     verdicts = [f"{measure}_verdict" for measure in RETENTION]
+    sides = {"base": RETENTION, TUNED: RETENTION, "difference": verdicts}
+    sides |= {ALIGNED: RETENTION, "aligned_minus_tuned": verdicts} if ALIGNED in found.systems else {}
+    after: dict[str, Numbers | None] = {
+        "aligned_minus_tuned": found.aligned_minus_tuned,
+        "aligned_minus_base": found.aligned_minus_base,
+    }
     return {
         **{system: _chosen(found.systems[system], chosen) for system, chosen in keys.items()},
         "difference": _chosen(found.difference, ("against", headline, f"{headline}_verdict")),
         **({"open_book": _chosen(found.open_book, (headline, f"{headline}_verdict"))} if found.open_book else {}),
+        **{name: _chosen(numbers, (headline, f"{headline}_verdict")) for name, numbers in after.items() if numbers},
+        **({"alignment": found.alignment} if found.alignment else {}),
         **({"totals": totals} if any(totals.values()) else {}),
-        "retention": {
-            side: _chosen((found.retention or {}).get(side), chosen)
-            for side, chosen in (("base", RETENTION), (TUNED, RETENTION), ("difference", verdicts))
-        },
+        "retention": {side: _chosen((found.retention or {}).get(side), chosen) for side, chosen in sides.items()},
         "split": found.split,
     }
 

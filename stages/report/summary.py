@@ -19,7 +19,7 @@ from stages.statistics import (
     rows_needed,
     verdict,
 )
-from stages.systems import BASE_PASSAGE, TUNED, TUNED_PASSAGE
+from stages.systems import ALIGNED, BASE_PASSAGE, TUNED, TUNED_PASSAGE
 
 BALANCED = "decline_balanced"
 
@@ -35,7 +35,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Change:
-    """A tuned model minus a base system on one metric; `rows_needed` is None unless the verdict is underpowered."""
+    """One model minus another on one metric, tuned or aligned minus base, or aligned minus tuned.
+
+    `rows_needed` is None unless the verdict is underpowered.
+    """
 
     difference: Difference
     p: float
@@ -52,6 +55,7 @@ class Summary:
     `open_book` is tuned minus base where both have the passage, by metric; it is empty if that was not requested. `seeds`
     (means by metric) and `spread` (their standard deviation by system and metric) are empty where there is one seed.
     `datasets` has the tuned model and the best base on each data set of a mixture, in all metrics that it has.
+    `aligned_minus_tuned` and `aligned_minus_base`, against the best base, are empty where nothing was aligned.
     """
 
     split: str
@@ -65,6 +69,8 @@ class Summary:
     spread: dict[str, dict[str, float]]
     datasets: dict[str, dict[str, Group]] = field(default_factory=dict)
     open_book: dict[str, Change] = field(default_factory=dict)
+    aligned_minus_tuned: dict[str, Change] = field(default_factory=dict)
+    aligned_minus_base: dict[str, Change] = field(default_factory=dict)
 
     @property
     def tuned(self) -> Group:
@@ -90,7 +96,7 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
     seeds: dict[int, dict[str, float]] = {}
     spread: dict[str, dict[str, float]] = {}
     if len(table.seeds) > 1:
-        means = {s: np.array([np.nanmean(table.values[one], axis=0) for one in of.values()]) for s, of in table.tuned.items()}
+        means = {s: np.array([np.nanmean(table.values[one], axis=0) for one in of.values()]) for s, of in table.means.items()}
         spread = {s: dict(zip(table.metrics, rows.std(axis=0, ddof=1).tolist(), strict=True)) for s, rows in means.items()}
         seeds = {
             seed: dict(zip(table.metrics, row, strict=True))
@@ -116,6 +122,8 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
         datasets={name: {s: _group(table, s, unsliced, inside[name]) for s in (TUNED, best)} for name in table.datasets},
         seeds=seeds,
         spread=spread,
+        aligned_minus_tuned=changes(TUNED, table.metrics, ALIGNED) if table.aligned else {},
+        aligned_minus_base=changes(best, table.metrics, ALIGNED) if table.aligned else {},
     )
 
 

@@ -12,27 +12,36 @@ from stages.errors import DataError
 from stages.files import read_json
 from stages.report.results import Numbers, Results, merged, parsed
 from stages.report.summary import questions
-from stages.systems import TUNED, TUNED_PASSAGE
+from stages.systems import ALIGNED, TUNED, TUNED_PASSAGE
 from stages.terminal import visible
 
 
 def show(found: Results, folder: Path) -> None:
-    """Print every metric of every system with its interval, the difference to the best base, and the report's path."""
+    """Print every metric of every system with its interval, the differences that each step made, and the report's path."""
     systems = [*sorted(name for name in found.systems if name.startswith("base_")), TUNED]
-    systems += [TUNED_PASSAGE] * (TUNED_PASSAGE in found.systems)
+    systems += [name for name in (TUNED_PASSAGE, ALIGNED) if name in found.systems]
     best = formatting.system_name(str(found.difference["against"]))
-    headers = ["percent", *map(formatting.system_name, systems), f"tuned - {best}"]
+    differences = {f"tuned - {best}": found.difference}
+    differences |= {"aligned - tuned": found.aligned_minus_tuned} if found.aligned_minus_tuned else {}
+    headers = ["percent", *map(formatting.system_name, systems)]
     grid = Table(
         *(Column(visible(header), overflow="fold") for header in headers),  # in few columns, nothing is cut off
-        Column("verdict", no_wrap=True),
+        *(
+            column
+            for header in differences
+            for column in (Column(visible(header), overflow="fold"), Column("verdict", no_wrap=True))
+        ),
         box=SIMPLE,
         padding=(0, 1, 0, 0),
     )
     for metric in (key.removesuffix("_lo") for key in found.systems[TUNED] if key.endswith("_lo")):
         rates = [_interval(found.systems[system], metric, formatting.percent) for system in systems]
-        difference = _interval(found.difference, metric, formatting.signed)
-        verdict = str(found.difference[f"{metric}_verdict"])
-        grid.add_row(visible(formatting.metric_name(metric)), *rates, difference, visible(verdict))
+        changes = [
+            cell
+            for numbers in differences.values()
+            for cell in (_interval(numbers, metric, formatting.signed), visible(str(numbers[f"{metric}_verdict"])))
+        ]
+        grid.add_row(visible(formatting.metric_name(metric)), *rates, *changes)
     console = Console(markup=False, emoji=False, highlight=False)  # a key may be `[/b]` or `:warning:`
     console.print(grid)
     rows = formatting.row_count(int(found.systems[TUNED]["n"] or 0), questions(found.totals or {}).get(""))

@@ -99,7 +99,7 @@ class Inputs:
             synthesis=SimpleNamespace(methods=list(methods)),
             predict=SimpleNamespace(split="test", shots=[0, 3], passage=False, constrain="none"),
             data=MEDICAL.data.model_copy(update={"notice": "Not medical advice."}),
-            **{section: getattr(MEDICAL, section) for section in report.TRAINED_WITH},
+            **{section: getattr(MEDICAL, section) for section in (*report.TRAINED_WITH, "pretrain", "preference", "align")},
             report=SimpleNamespace(
                 headline="field_exact",
                 resamples=300,
@@ -153,6 +153,76 @@ class Inputs:
                     "machine": MACHINE,
                 },
             )
+
+    def align(self, task: tuple[float, ...] = (0.6, 0.65), pairs: tuple[float, ...] = (0.5, 0.8)) -> None:
+        """Align each seed's model: of its rows, all wrong ones but the first become right, and the first two right ones wrong.
+
+        `task` and `pairs` are what two looks at the validation rows measured.
+        """
+        composed = compose.composed("experiment=medical", "align=dpo", "preference.sources=[verifier]")
+        checked = params.check(composed)
+        self.params.align, self.params.preference = checked.align, checked.preference
+        golds = [extraction(number)[1] for number in range(len(self.examples))]
+        for seed in self.params.seeds:
+            before, after = f"tuned_{seed}", f"aligned_{seed}"
+            right = [bool(row["record_exact"]) for row in self.scores[before]]
+            broken, kept = [i for i, good in enumerate(right) if good][:2], right.index(False)
+            self.answers[after] = [
+                text if i == kept else "{}" if i in broken else json.dumps(golds[i], ensure_ascii=False)
+                for i, text in enumerate(self.answers[before])
+            ]
+            self.scores[after] = [score(gold, text) for gold, text in zip(golds, self.answers[after], strict=True)]
+            self.systems.append(after)
+        self.write()
+        ratios = {system: self.totals() | {"length_ratio": 1.25 if "aligned" in system else 1.0} for system in self.systems}
+        self.json("data/totals.json", {**ratios, "confusion": [], "reliability": []})
+        for seed in self.params.seeds:
+            self.json(f"data/retention/aligned_{seed}.json", self.retention(tuned=True))
+            self.json(f"data/pairs/{seed}/funnel.json", self.preferences())
+            self.json(f"data/alignment/{seed}.json", self.alignment(task, pairs))
+            self.json(f"data/cost/pairs_{seed}.json", self.pairs_cost())
+            self.json(f"data/cost/align_{seed}.json", self.align_cost())
+
+    @staticmethod
+    def preferences() -> Any:
+        verifier = {"candidates": 120, "dropped": {"margin": 40}, "kept": 80, "held_out": 8, "from_reference": 20, "votes": 3}
+        return {
+            "prompts": 120,
+            "samples": 480,
+            "no_prompts": {},
+            "score": 0.8,
+            "right": 0.61,
+            "mixed": 0.55,
+            "sources": {"verifier": verifier},
+            "pairs": 80,
+            "held_out": 8,
+            "votes": 3,
+            "chosen_tokens": 61.5,
+            "rejected_tokens": 63.0,
+        }
+
+    @staticmethod
+    def alignment(task: tuple[float, ...], pairs: tuple[float, ...]) -> Any:
+        looks = [
+            {"step": 10 * i, "task": score, "pair_accuracy": right, "kl": round(0.013 * i, 3), "reward": None}
+            for i, (score, right) in enumerate(zip(task, pairs, strict=True))
+        ]
+        return {"steps": 20, "looks": looks, "pairs": 72, "held_out": 8, "interval": [0.409, 0.957]}
+
+    @staticmethod
+    def pairs_cost() -> Any:
+        return {
+            "seconds": 400.0,
+            "sampling_seconds": 350.0,
+            "reference_seconds": 20.0,
+            "new_tokens": 30000,
+            "teacher": None,
+            "machine": MACHINE,
+        }
+
+    @staticmethod
+    def align_cost() -> Any:
+        return {"seconds": 250.0, "memory_peak_gib": 2.25, "machine": MACHINE}
 
     def write_retention(self, base: Any, tuned: Any) -> None:
         self.json("data/retention/base.json", base)

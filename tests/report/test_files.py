@@ -15,7 +15,7 @@ from tests.report.conftest import html
 
 def test_two_runs_write_the_same_files_and_bytes(inputs: Any, run: Any) -> None:
     folder = run(inputs)
-    plots = {f"plots/{name}.json" for name in ("loss", "funnel", "confusion", "reliability")}
+    plots = {f"plots/{name}.json" for name in ("loss", "funnel", "alignment", "confusion", "reliability")}
     names = {"metrics.json", "details.json", "cost.json", "items.jsonl", "report.md", "index.html", "model_card.md", *plots}
     first = {name: (folder / name).read_bytes() for name in names}
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == names

@@ -2,7 +2,6 @@
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +12,11 @@ from stages.records import Example, Message, Score
 from stages.report import examples, page
 from stages.report.summary import Change, Group, Summary
 from stages.statistics import Difference, Rate
+from tests.fixtures.markup import Tags
 from tests.report.conftest import HOSTILE, html
 
 PLOTS: dict[str, Any] = {"confusion": [], "reliability": []}
 MEANS = {"tuned": 0.6, "base_3shot": 0.5}
-
-
-class Tags(HTMLParser):
-    """Collects tags, ids and link targets, and checks that what is opened is closed."""
-
-    VOID = frozenset({"meta", "link", "br", "line", "polyline", "path", "input"})
-
-    def __init__(self, html: str):
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
-        self.attributes += attrs
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
-
-    def of(self, name: str) -> list[str]:
-        return [value or "" for key, value in self.attributes if key == name]
 
 
 def test_the_page_is_well_formed_and_self_contained(inputs: Any, run: Any) -> None:

@@ -93,10 +93,11 @@ def test_name_of_a_group_cannot_be_found_by_hashing_names(source: str) -> None:
         "ann＠firma．de",
     ],
 )
-@pytest.mark.parametrize("place", ["prompt", "answer", "nearest", "rejected", "label"])
+@pytest.mark.parametrize("place", ["prompt", "realigned", "answer", "nearest", "rejected", "label"])
 def test_personal_data_in_a_page_causes_a_warning(text: str, place: str, tmp_path: Path, capsys: Any) -> None:
     content: dict[str, Any] = {
         "examples": [],
+        "realigned": [],
         "nearest": [],
         "errors": [],
         "found": SimpleNamespace(funnels=[], plots={}),
@@ -104,6 +105,8 @@ def test_personal_data_in_a_page_causes_a_warning(text: str, place: str, tmp_pat
     match place:
         case "prompt":
             content["examples"] = [{"prompt": [("user", text)]}]
+        case "realigned":
+            content["realigned"] = [{"prompt": [("user", text)]}]
         case "answer":
             content["errors"] = [{"words": [(text[:7], "same"), ("gone", "missing"), (text[7:], "extra")]}]
         case "nearest":

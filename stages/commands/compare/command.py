@@ -14,6 +14,7 @@ from stages.pages import Content
 from stages.report.results import RETENTION
 from stages.report.summary import questions
 from stages.statistics import rows_needed
+from stages.systems import ALIGNED
 
 HERE = Path(__file__).parent
 CACHE = Path(".dvc/cache/files/md5")
@@ -151,13 +152,14 @@ def _totals(side: Side) -> Mapping[str, float | str]:
 
 
 def _retention(side: Side) -> Mapping[str, tuple[float, float | str | None]]:
-    """Return what the tuned model kept of general abilities, and its report's verdict on each, None where there is none.
+    """Return what the last step's model kept of general abilities, and its report's verdict, None where there is none.
 
     Refusals get no verdict (stages/report/retention.py); older reports hold one.
     """
-    kept = side.results.retention
-    verdicts = kept.difference | {"refusal_rate_verdict": None}
-    return {name: (kept.tuned[name], verdicts.get(f"{name}_verdict")) for name in RETENTION if name in kept.tuned}
+    found = side.results.retention
+    kept, verdicts = (found.aligned, found.aligned_minus_tuned) if side.step == ALIGNED else (found.tuned, found.difference)
+    verdicts = verdicts | {"refusal_rate_verdict": None}
+    return {name: (kept[name], verdicts.get(f"{name}_verdict")) for name in RETENTION if name in kept}
 
 
 def _pairs(before: Mapping[str, V], after: Mapping[str, V]) -> list[tuple[str, V | None, V | None]]:

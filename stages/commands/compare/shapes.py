@@ -104,10 +104,12 @@ class Pipeline(Shape):
 
 
 class Kept(Shape):
-    """What the tuned model kept of general abilities, and the report's verdicts."""
+    """What the tuned and the aligned model kept of general abilities, and the report's verdicts on each step."""
 
     tuned: dict[str, float] = {}
     difference: dict[str, float | str | None] = {}
+    aligned: dict[str, float] = {}
+    aligned_minus_tuned: dict[str, float | str | None] = {}
 
 
 class Results(Shape):

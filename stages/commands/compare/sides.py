@@ -21,7 +21,7 @@ from stages.commands.compare.shapes import Cost, File, Item, Lock, Parameters, P
 from stages.errors import DataError
 from stages.report.item_scores import Table
 from stages.report.results import merged
-from stages.systems import TUNED, is_tuned
+from stages.systems import ALIGNED, TUNED, is_aligned, is_tuned
 
 WORKING_TREE = "working tree"
 SHOWN_ONLY = ("validate", "report")  # stages that only check or show: their inputs decide no answer and no score
@@ -44,8 +44,15 @@ class Side:
     items: dict[str, Item]
 
     @property
+    def step(self) -> str:
+        """Return "aligned" if the run aligned its models, else "tuned"."""
+        return ALIGNED if is_aligned(self.tuned[0]) else TUNED
+
+    @property
     def tuned(self) -> list[str]:
-        return [system for system in next(iter(self.items.values())).scores if is_tuned(system)]
+        """Return the systems of the last step, one per seed: the aligned ones, or the tuned ones if none were aligned."""
+        systems = list(next(iter(self.items.values())).scores)
+        return [*filter(is_aligned, systems)] or [*filter(is_tuned, systems)]
 
     @cached_property
     def table(self) -> Table:
@@ -111,7 +118,7 @@ def git(*arguments: str) -> bytes:
     try:
         run = subprocess.run(["git", *arguments], capture_output=True)
     except FileNotFoundError:
-        raise DataError("git: not found; install it to compare revisions") from None
+        raise DataError("git: not found; install it") from None
     if run.returncode:
         errors = run.stderr.decode(errors="replace").strip().splitlines()
         raise DataError(errors[0] if errors else f"git {arguments[0]}: failed")

@@ -88,10 +88,11 @@ class Repository:
         cache: bool = False,
         text: str = "<b>Who?</b>\n\n# Really? {}",
         passage: int | None = None,
+        aligned: int | None = None,
     ) -> None:
         """Write a run whose tuned models have `count` of the rows right that `questions` names; `changed` are parameters.
 
-        With a passage in the prompt, they have `passage` of the rows right.
+        With a passage in the prompt, they have `passage` of the rows right; after alignment, `aligned` of them.
         """
         exact = right(count, shift)
         values = json.loads(json.dumps(PARAMS))
@@ -100,6 +101,7 @@ class Repository:
             (values[section] if section else values)[name] = value
         systems = {"base_0shot": right(untuned), **{f"tuned_{seed}": exact for seed in values["seeds"]}}
         systems |= {f"tuned_{seed}_passage": right(passage) for seed in values["seeds"] if passage is not None}
+        systems |= {f"aligned_{seed}": right(aligned) for seed in values["seeds"] if aligned is not None}
         ids = [f"ex-{questions}-{row:03}" for row in range(len(exact))]
         items = jsonl(
             [

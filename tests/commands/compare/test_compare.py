@@ -375,3 +375,14 @@ def test_tuned_models_with_a_passage_count_as_neither_side(repository, compare):
     page = compare(repository, "--base", base)
     assert page.startswith("# Better: exact rose from 50.0 % to 75.0 %")
     assert "one training run" in page and "moved too" not in page
+
+
+def test_aligned_models_are_compared_where_there_are_any(repository, compare):
+    kept = {"tuned": {"bits_per_byte": 1.1}, "aligned": {"bits_per_byte": 1.3}, "difference": {}, "aligned_minus_tuned": {}}
+    repository.run(60, details={"retention": kept})
+    base = repository.commit()
+    repository.run(60, {"lora.r": 16}, aligned=90, details={"retention": kept}, cache=True)
+    text = compare(repository, "--base", base)
+    assert "Better: exact rose from 50.0 % to 75.0 %" in text
+    assert "aligned model against the tuned one, test split" in text
+    assert "| bits per byte | 1.1 | 1.3 |" in text and "the model before that step" in text

@@ -1,0 +1,116 @@
+"""Read what the report is made from: exactly the files that the parameters name."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from stages import figures, files, records, systems
+from stages.models.manifest import MANIFEST, Manifest
+from stages.records import Example
+from stages.report import evidence
+from stages.report.evidence import Evidence
+from stages.terminal import visible
+
+COSTS: dict[str, type[figures.Cost]] = {
+    "synthesize": figures.SynthesisCost,
+    "pretrain": figures.TrainingCost,
+    "train": figures.TrainingCost,
+    "pairs": figures.PreferencesCost,
+    "align": figures.AlignmentCost,
+    "predict": figures.PredictionCost,
+}
+DATA, COLUMNS = Path("data"), Path("data/raw/columns.json")
+AUDITS = DATA / "authored" / "audits"
+ALWAYS = ("none", "synthesize_none")  # written even if not requested, as are answers with a passage and what follows train
+
+
+class Wanted(NamedTuple):
+    """What the parameters ask for: systems, methods of synthesis, and the stages before and after `train`."""
+
+    bases: list[str]
+    tuned: dict[int, str]
+    aligned: dict[int, str]
+    methods: list[str]
+    pretrained: bool
+    paired: bool
+    align: bool
+
+    @property
+    def systems(self) -> list[str]:
+        passage = systems.with_passage(self.bases, self.tuned)
+        return [*self.bases, *self.tuned.values(), *passage.values(), *self.aligned.values()]
+
+    def steps(self) -> list[str]:
+        """Return the steps whose cost is reported, in the order of dvc.yaml."""
+        by_seed = {"pretrain": self.pretrained, "train": True, "pairs": self.paired, "align": self.align}
+        trained = [f"{stage}_{seed}" for stage, wanted in by_seed.items() if wanted for seed in self.tuned]
+        return [*(f"synthesize_{m}" for m in self.methods), *trained, *(f"predict_{system}" for system in self.systems)]
+
+
+def read(name: str, split: str, wanted: Wanted) -> Evidence:
+    """Read exactly the files that the parameters name; others in the same folders come from other parameters."""
+    names, seeds = wanted.systems, list(wanted.tuned)
+    predictions = {system: DATA / "predictions" / f"{system}.jsonl" for system in names}
+    measured = ("base", *wanted.tuned.values(), *wanted.aligned.values())
+    kept = {system: DATA / "retention" / f"{system}.json" for system in measured}
+    agreement = {seed: DATA / "agreement" / f"{system}.json" for seed, system in wanted.tuned.items()}
+    funnels = {method: DATA / "synthetic" / method / "funnel.json" for method in wanted.methods}
+    training = {seed: DATA / "training" / f"{seed}.json" for seed in seeds}
+    pretraining = {seed: DATA / "pretraining" / f"{seed}.json" for seed in seeds if wanted.pretrained}
+    preferences = {seed: DATA / "pairs" / str(seed) / "funnel.json" for seed in seeds if wanted.paired}
+    alignment = {seed: DATA / "alignment" / f"{seed}.json" for seed in seeds if wanted.align}
+    costs = {step: DATA / "cost" / f"{step}.json" for step in wanted.steps()}
+    files_read = [*predictions.values(), *kept.values(), *agreement.values(), *training.values(), *costs.values()]
+    files_read += [*pretraining.values(), *alignment.values()]
+    warn_of_leftovers(files_read, seeds)
+    warn_of_leftovers([path.parent for path in (*funnels.values(), *preferences.values())], seeds)
+    rows = list(records.read(DATA / "formatted" / f"{split}.jsonl", Example))
+    totals = figures.read(DATA / "totals.json", evidence.Totals)
+    return Evidence(
+        examples=rows,
+        predictions={system: {row.example: row for row in records.aligned(path, rows)} for system, path in predictions.items()},
+        hashes={system: _hash(path) for system, path in predictions.items()},
+        data={name: _hash(DATA / "formatted" / f"{name}.jsonl") for name in ("train", split)},
+        commit=_commit(),
+        totals={system: totals.of(system) for system in names},
+        plots={
+            "confusion": totals.confusion,
+            "reliability": [row for row in totals.reliability if row["system"] in wanted.tuned.values()],
+        },
+        retention={system: figures.read(path, figures.Retained) for system, path in kept.items()},
+        audit=figures.read(DATA / "formatted" / "audit.json", figures.Audit),
+        funnels=[figures.read(path, figures.Funnel) for path in funnels.values()],
+        judged=figures.read(judged, evidence.Judged) if (judged := AUDITS / f"{name}.json").is_file() else None,
+        training={seed: figures.read(path, figures.Training) for seed, path in training.items()},
+        agreement={seed: figures.read(path, figures.Agreement) for seed, path in agreement.items()},
+        costs={step: figures.read(path, COSTS[step.partition("_")[0]]) for step, path in costs.items()},
+        base=figures.read(MANIFEST, Manifest),
+        columns=figures.recognised(COLUMNS) if COLUMNS.is_file() else {},
+        pretraining={seed: figures.read(path, figures.Training) for seed, path in pretraining.items()},
+        preferences={seed: figures.read(path, figures.Preferences) for seed, path in preferences.items()},
+        alignment={seed: figures.read(path, figures.Alignment) for seed, path in alignment.items()},
+    )
+
+
+def warn_of_leftovers(read: list[Path], seeds: list[int]) -> None:
+    """Print a warning for each file of other seeds, shots or methods next to the files that are read; it is not an error."""
+    after = {f"{stage}_{seed}" for stage in ("pretrain", "pairs", "align", "aligned", "predict_aligned") for seed in seeds}
+    for folder in dict.fromkeys(path.parent for path in read):
+        for path in sorted(folder.glob("[!.]*")):
+            if path not in read and path.stem not in {*ALWAYS, *after} and not path.stem.endswith(systems.PASSAGE):
+                print(visible(f"warning: {path} is left over from other parameters and was not read"), file=sys.stderr)
+
+
+def _hash(path: Path) -> str:
+    """Return the md5, as in dvc.lock, so that git alone shows from which predictions a report was made."""
+    return files.file_hash(path, "md5")
+
+
+def _commit() -> str:
+    """Return HEAD and whether files other than the pipeline's outputs differ from it; "unknown" outside a git repository."""
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    if head.returncode:
+        return "unknown"
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", ".", ":!reports", ":!dvc.lock"], check=False).returncode
+    return head.stdout.strip() + (" with changes" if changed else "")
