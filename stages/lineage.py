@@ -107,7 +107,7 @@ def _trained_on(answer: dict[str, Any], index: dict[str, dict[str, Any]], pairs:
     trained = [record for record in index.values() if record["file"] in files and not record.get("held_out")]
     prompts = RougeL(tokens, [record["prompt"][-1]["content"] if record.get("prompt") else "" for record in trained])
     if nearest := prompts.nearest(question[-1]["content"], NEAREST):
-        yield f"{system} was trained on {len(trained)} pairs and votes; those with the nearest prompts:"
+        yield f"the stage pairs made {len(trained)} pairs and votes for {system}; those with the nearest prompts:"
     for match in nearest:
         yield from (f"  {line}" for line in _tree(trained[match.place]["id"], index))
 

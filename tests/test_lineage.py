@@ -62,12 +62,12 @@ def test_aligned_answer_leads_to_the_nearest_pairs(data: Path) -> None:
     for place, name in enumerate(("samples", "calls", "pairs")):
         records.write(data / f"pairs/42/{name}.jsonl", [found[place] for found in (*made, unseen)])
     lines = list(lineage.trace(answer.id, data))
-    start = lines.index("aligned_42 was trained on 4 pairs and votes; those with the nearest prompts:")
+    start = lines.index("the stage pairs made 4 pairs and votes for aligned_42; those with the nearest prompts:")
     found = [line.split()[0] for line in lines[start:]]
     assert [id for id in found if id.startswith("pair-")][:2] == [made[0][2].id, made[1][2].id]
     assert {made[0][0].id, made[0][1].id, EXAMPLE.id, DOCUMENT.id} <= set(found)
     assert unseen[2].id not in found
-    assert not any("was trained on" in line for line in lineage.trace(ANSWER.id, data))
+    assert not any("pairs and votes" in line for line in lineage.trace(ANSWER.id, data))
 
 
 def test_unique_beginning_of_an_id_is_enough(data: Path) -> None:

@@ -20,6 +20,6 @@ def folder(seed: int, p: Params, runtime: Runtime, folders: list[Path], paths: l
 
 
 def clear(unfinished: Path, options: Align) -> None:
-    """Remove the checkpoints of a finished run, but keep the rounds of a run that has several."""
-    if options.method != "dpo" or options.rounds == 1:
+    """Remove the checkpoints of a finished run, but keep the rounds of a run that has several, or had."""
+    if options.method != "dpo" or (options.rounds == 1 and not (unfinished / "round-2").is_dir()):
         checkpoints.clear(unfinished)

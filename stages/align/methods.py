@@ -25,4 +25,4 @@ def align(job: Job) -> Aligned:
 
             return grpo.align(job)
         case method:
-            raise DataError(f"align.method = {method}: has no code in stages/align; use dpo or kto")
+            raise DataError(f"align.method = {method}: has no code in stages/align; use dpo, kto, reward or grpo")

@@ -80,11 +80,11 @@ def interval(right: list[float]) -> tuple[float, float] | None:
 def summary(found: Alignment) -> str:
     """Return one line for the terminal."""
     names = {"task": "task", "pair_accuracy": "held-out pairs", "kl": "KL per answer token"}
-    first, last = found.looks[0], next(look for look in reversed(found.looks) if look.step <= (found.kept_step or 0))
+    seen = _until_kept(found)
     changes = [
-        f"{name} {getattr(first, field):.3f} → {getattr(last, field):.3f}"
+        f"{name} {getattr(seen[0], field):.3f} → {getattr(seen[-1], field):.3f}"
         for field, name in names.items()
-        if getattr(last, field) is not None and getattr(first, field) is not None
+        if seen and getattr(seen[-1], field) is not None and getattr(seen[0], field) is not None
     ]
     kept = "" if found.kept_step == found.steps else f", kept that of step {found.kept_step}"
     return f"{found.method}, {found.steps} steps{kept}; " + ", ".join(changes)
@@ -92,14 +92,20 @@ def summary(found: Alignment) -> str:
 
 def warning(found: Alignment) -> str:
     """Return a line if held-out pairs were learned and the task's score did not rise, else "" (LLaMA-Factory#5116)."""
-    accuracy = [look.pair_accuracy for look in found.looks if look.pair_accuracy is not None]
-    task = [look.task for look in found.looks if look.task is not None]
+    accuracy = [look.pair_accuracy for look in _until_kept(found) if look.pair_accuracy is not None]
+    task = [look.task for look in _until_kept(found) if look.task is not None]
     if len(accuracy) < 2 or len(task) < 2 or accuracy[-1] <= accuracy[0] or task[-1] > task[0]:
         return ""
     return (
         f"warning: the accuracy of held-out pairs rose from {accuracy[0]:.3f} to {accuracy[-1]:.3f}, but the score of "
         f"validation answers did not ({task[0]:.3f} to {task[-1]:.3f}): pairs were learned, answers did not improve"
     )
+
+
+def _until_kept(found: Alignment) -> list[AlignmentLook]:
+    """Return the looks up to the step whose weights are kept."""
+    last = found.steps if found.kept_step is None else found.kept_step
+    return [look for look in found.looks if look.step <= last]
 
 
 def _looks(fitted: Fitted, steps: list[AlignmentStep]) -> list[AlignmentLook]:

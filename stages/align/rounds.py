@@ -64,8 +64,8 @@ def more_pairs(job: Job, lm: LanguageModel, tuned: weights.Weights, number: int)
     """
     settings = job.settings
     assert settings is not None  # job.read has refused it
-    identity = content_hash([job.unfinished.name, number])
-    seed = int(identity[:8], 16)
+    identity = content_hash([job.unfinished.name, number])  # names the model whose samples are stored
+    seed = int(content_hash(["round", job.seed, number])[:8], 16)  # so that settings are compared on the same prompts
     prompts, _ = sampling.drawn(list(records.read(job.train, Example)), settings.prompts, seed)
     with trainers.opened(lm.model, job.options.precision), looks.answering(lm.model):
         samples = verifier.scored(prompts, sampling.sampled(lm, prompts, settings, seed, identity))

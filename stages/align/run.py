@@ -12,6 +12,7 @@ from stages import device
 from stages.align import trainers, weights
 from stages.align.job import Job
 from stages.align.looks import MARK, Look, Watch
+from stages.errors import DataError
 from stages.figures import AlignmentRound
 from stages.models.loading import LanguageModel
 from stages.training import checkpoints
@@ -54,6 +55,11 @@ class Aligned:
 def watch(look: Look, job: Job, unfinished: Path | None = None) -> Watch:
     """Return what looks while the model is trained: the score of the task decides, and held-out pairs where it has no rows."""
     options, score = job.options, "task" if job.valid else "pair_accuracy"
+    if options.early_stopping_patience and not look():
+        raise DataError(
+            "align.early_stopping_patience: needs validation rows with a plain answer, or held-out pairs, and there are none; "
+            "set it to null"
+        )
     return Watch(look, score, options.eval_steps, options.early_stopping_patience, (unfinished or job.unfinished) / BEST)
 
 

@@ -16,8 +16,12 @@ from stages.models.manifest import MANIFEST, read_manifest
 
 ADAPTERS = params.NOTHING.parent
 NAME, LONGEST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*"), 100
-CARD, MODEL_CARD = "card.json", "model_card.md"
-WRITERS = {"adapter": "dvc repro", "pretrained": "dvc exp run -S pretrain=documents", "aligned": "dvc exp run -S align=dpo"}
+CARD, MODEL_CARD, REWARD = "card.json", "model_card.md", "reward_model.json"  # the last as stages/models/reward_model.py
+WRITERS = {
+    "adapter": "dvc repro",
+    "pretrained": "dvc exp run -S experiment=handbook -S pretrain=documents",
+    "aligned": "dvc exp run -S preference=verifier -S align=dpo",
+}
 
 
 class Base(Figures):
@@ -55,9 +59,12 @@ def keep(name: str, seed: int | None, what: str) -> None:
             _copy(source, target, _card(p.name, seed, what, held), None if what == "pretrained" else card)
         _track(target, is_new)
     pointer = f"{target}.dvc"
+    use = f"`dvc exp run -S train.start_from={target}` continues from it"
+    if (target / REWARD).is_file():
+        use = f"`dvc exp run -S align=grpo -S align.reward_model={target} -S align.rewards.reward_model=1.0` uses it"
     print(
         f"{target}: {'stored' if is_new else 'already stored'}; `git add {pointer}`, commit, and `dvc push {pointer}` to share "
-        f"it; `dvc exp run -S train.start_from={target}` continues from it"
+        f"it; {use}"
     )
 
 

@@ -125,8 +125,9 @@ class Dpo(Answering):
     def _weighted(self) -> Self:
         if len(self.loss_type) != len(self.loss_weights):
             raise ValueError(f"loss_weights needs one weight for each of loss_type = {self.loss_type}")
-        if self.loss_type == ["sft"]:
-            raise ValueError("loss_type = ['sft'] alone compares no answers; add sigmoid or another preference loss")
+        weighed = zip(self.loss_type, self.loss_weights, strict=True)
+        if not any(weight for name, weight in weighed if name != "sft"):
+            raise ValueError(f"loss_type = {self.loss_type} with these weights compares no answers; weigh sigmoid or another")
         return self
 
 

@@ -70,9 +70,13 @@ def _pairs(p: "Params", align: "Alignment") -> list[tuple[bool, str]]:
             "it, or set align.rounds=1",
         ),
         (
-            method == "reward" and bool(align.early_stopping_patience) and not p.preference.held_out,
-            "align.early_stopping_patience with preference.held_out = 0: a reward model is judged by held-out pairs; raise "
-            "preference.held_out",
+            method == "reward" and not p.preference.held_out,
+            "preference.held_out = 0 with align.method = reward: a reward model is judged by held-out pairs; raise it",
+        ),
+        (
+            method in ("dpo", "kto") and align.precision == "fp32",
+            f"align.precision = fp32 with align.method = {method}: the reference was measured in bf16, so the loss would start "
+            "biased; use align.precision=bf16",
         ),
     ]
 

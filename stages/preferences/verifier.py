@@ -1,6 +1,6 @@
 """Pairs from the task's own metric: the best and the worst sample of a prompt, or the reference where no sample is right."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from stages.evaluate import metrics
@@ -62,7 +62,7 @@ def made(examples: Sequence[Example], samples: Sequence[Sample], margin: float, 
     """
     by_id, groups = {example.id: example for example in examples}, by_prompt(samples)
     own = {id: pair for id, group in groups.items() if (pair := _pair(by_id[id], group, margin))}
-    taught = _taught(groups, own, reference)
+    taught = _taught(by_id, groups, own, margin, reference)
     found = Made(candidates=len(groups))
     for id, group in groups.items():
         if id in taught:
@@ -76,10 +76,18 @@ def made(examples: Sequence[Example], samples: Sequence[Sample], margin: float, 
     return found
 
 
-def _taught(groups: dict[str, list[Sample]], own: dict[str, Pair], share: float) -> set[str]:
-    """Return the prompts whose better answer is the reference."""
+def _taught(
+    by_id: Mapping[str, Example], groups: Mapping[str, list[Sample]], own: Mapping[str, Pair], margin: float, share: float
+) -> set[str]:
+    """Return the prompts whose better answer is the reference, which their worst sample misses by the margin."""
     taught: set[str] = set()
-    wrong = [id for id, group in groups.items() if not any(map(is_right, group))]
+    wrong = [
+        id
+        for id, group in groups.items()
+        if not any(map(is_right, group))
+        and 1 - (worst := min(group, key=_rank)).score >= margin - ROUNDING
+        and worst.text != by_id[id].reference
+    ]
     for id in sorted(wrong, key=lambda id: content_hash(["reference", id])):
         more = taught | {id}
         if len(more) <= share * len(own.keys() | more) + ROUNDING:

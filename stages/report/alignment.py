@@ -16,8 +16,13 @@ STEPS = ("kl", "reward", "entropy", "no_signal", "clipped")  # of the training s
 
 
 def looks(alignment: Mapping[int, Alignment]) -> dict[int, list[AlignmentLook]]:
-    """Return the looks at rows that are not trained on, by seed."""
-    return {seed: run.looks for seed, run in alignment.items()}
+    """Return the looks at rows that are not trained on, by seed, up to the step whose weights are kept."""
+    return {seed: until_kept(run) for seed, run in alignment.items()}
+
+
+def until_kept(run: Alignment) -> list[AlignmentLook]:
+    last = run.steps if run.kept_step is None else run.kept_step
+    return [look for look in run.looks if look.step <= last]
 
 
 def plot(alignment: Mapping[int, Alignment]) -> list[dict[str, float | None]]:
@@ -34,7 +39,7 @@ def plot(alignment: Mapping[int, Alignment]) -> list[dict[str, float | None]]:
 
 
 def numbers(found: Mapping[int, Sequence[AlignmentLook]]) -> Numbers:
-    """Return the means over seeds of what the last looks measured."""
+    """Return the means over seeds of what the last of these looks measured."""
     last = [run[-1] for run in found.values() if run]
     means: Numbers = {}
     for name in MEASURES:

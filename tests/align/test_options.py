@@ -25,6 +25,9 @@ VERIFIER = "preference.sources=[verifier]"
             ["align=dpo", "preference.sources=[file]", "align.rounds=2"],
             "align.rounds = 2 with .* only the verifier",
         ),
+        (["align=reward", VERIFIER, "preference.held_out=0.0"], "a reward model is judged by held-out pairs"),
+        (["align=dpo", VERIFIER, "align.precision=fp32"], "the reference was measured in bf16"),
+        (["align=dpo", VERIFIER, "align.loss_weights=[0.0, 1.0]"], "with these weights compares no answers"),
         (["align=grpo", "align.rewards.task=0.0"], "align.rewards: all weights are 0"),
         (
             ["align=grpo", "align.rewards.reward_model=1.0"],

@@ -28,9 +28,9 @@ def worker(options, pairs, tmp_path):
     """Return a function that makes DPO's trainer of a model."""
     from stages.align import dpo
 
-    def make(lm: LanguageModel, *overrides: str):
-        p = options("align=dpo", "preference.sources=[verifier]", "align.batch_size=4", *overrides)
-        return dpo.trainer(lm, pairs, p.align, p.runtime, 1, tmp_path)
+    def make(lm: LanguageModel, precision: str = "bf16"):
+        p = options("align=dpo", "preference.sources=[verifier]", "align.batch_size=4")
+        return dpo.trainer(lm, pairs, p.align.model_copy(update={"precision": precision}), p.runtime, 1, tmp_path)
 
     return make
 
@@ -49,7 +49,7 @@ def test_logits_of_answers_alone_equal_those_of_the_stock_head(opened, worker) -
     from stages.text.chat import IGNORE
 
     lm = opened("none", "fp32")
-    made = worker(lm, "align.precision=fp32")
+    made = worker(lm, "fp32")
     batch = made.data_collator([made.train_dataset[i] for i in range(4)])
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORE)
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "fused_lm_head": True}

@@ -4,7 +4,7 @@ import pytest
 
 from stages.preferences import verifier
 from stages.preferences.made import Made
-from stages.records import UNANSWERABLE, Example, Sample
+from stages.records import UNANSWERABLE, Example, Message, Sample
 from tests.preferences.conftest import complaint, row, samples
 
 
@@ -85,3 +85,13 @@ def test_prompt_without_a_pair_gives_votes() -> None:
     found = made({row(1): [complaint(4)] * 2, row(2): [complaint(0), complaint(0)], row(3): [complaint(3)] * 2})
     assert [(vote.example, vote.good) for vote in found.votes] == [(row(1).id, True), (row(2).id, False)]
     assert (found.pairs, found.dropped, found.candidates) == ([], {"equal scores": 1}, 3)
+
+
+def test_reference_is_no_pair_where_samples_nearly_reach_it() -> None:
+    """A sample that is only cut off, or nearly right, is not rejected against the reference."""
+    example = Example(
+        kind="text", messages=(Message(role="user", content="?"), Message(role="assistant", content="Ulm")), source="x"
+    )
+    cut = [Sample(example=example.id, number=n, text="Ulm", stopped=False, new_tokens=1, score=0.999) for n in range(2)]
+    found = verifier.made([example], cut, margin=0.1, reference=1.0)
+    assert found.pairs == []

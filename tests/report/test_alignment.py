@@ -61,7 +61,7 @@ def test_pages_show_alignment_with_its_cost(inputs: Any, run: Any) -> None:
     rows = numbers(folder, "plots/alignment.json")
     unmeasured = dict.fromkeys(("reward", "entropy", "no_signal", "clipped"))
     assert rows[1] == {"step": 10, "task": 0.65, "pair_accuracy": 0.8, "kl": 0.013, **unmeasured}
-    assert "accuracy of 8 held-out pairs 80.0 % (40.9–95.7), trained on 72 in 20 steps" in report
+    assert "accuracy of 8 held-out pairs 80.0 % (40.9–95.7), trained on 72 pairs in 20 steps" in report
 
 
 def test_examples_show_verdicts_changed_in_both_directions(inputs: Any, run: Any) -> None:
