@@ -39,7 +39,7 @@ def align(job: Job) -> Aligned:
     look = partial(looks.at_answers, lm, tuned, job.valid, held_out, job.limit)
     worker = trainer(lm, judged, job)
     fitted = run.fit(worker, run.watch(look, job), job.unfinished)
-    return Aligned(lm, fitted, len(judged), looks.right(lm, held_out, job.options.precision))
+    return Aligned(lm, fitted, len(judged), looks.right(lm, held_out, job.options.precision), held_out)
 
 
 def trainer(lm: LanguageModel, judged: Sequence[Judged], job: Job) -> Trainer:

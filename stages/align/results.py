@@ -1,12 +1,14 @@
 """The figures of an alignment: its curves, what it learned from, and what it cost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from stages.align.run import Aligned, Fitted
 from stages.figures import Alignment, AlignmentCost, AlignmentLook, AlignmentStep, Machine
+from stages.preferences import making
+from stages.records import Pair
 from stages.statistics import rate_interval
 
 NAMES = {  # of TRL, by field of AlignmentStep
@@ -34,7 +36,7 @@ def alignment(method: str, aligned: Aligned, trainable_parameters: int) -> Align
         kept_step=fitted.kept_step,
         pairs=aligned.pairs,
         held_out=len(aligned.right),
-        interval=interval(aligned.right),
+        interval=interval(aligned.right, aligned.held_out),
         trainable_parameters=trainable_parameters,
         looks=_looks(fitted, steps),
         log=steps,
@@ -69,11 +71,11 @@ def step(entry: Mapping[str, Any]) -> AlignmentStep:
     return AlignmentStep.model_validate({"step": entry["step"], **found, **({"rewards": each} if each else {})})
 
 
-def interval(right: list[float]) -> tuple[float, float] | None:
-    """Return the interval of the share of held-out pairs that are right; each pair has a prompt of its own."""
+def interval(right: Sequence[float], pairs: Sequence[Pair]) -> tuple[float, float] | None:
+    """Return the interval of the share of held-out pairs that are right; pairs of one prompt are no independent ones."""
     if not right:
         return None
-    rate = rate_interval(np.array(right, dtype=float), np.arange(len(right)))
+    rate = rate_interval(np.array(right, dtype=float), np.array([making.key(pair.prompt) for pair in pairs]))
     return round(float(rate.low), 6), round(float(rate.high), 6)
 
 

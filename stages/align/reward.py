@@ -53,7 +53,7 @@ def align(job: Job) -> Aligned:
     card = reward_model.card(job.manifest, lm.model.config, lm.tokenizer)
     lm.model.get_base_model().set_attn_implementation("sdpa")  # as open_reward_model loads it: the same bits as after reload
     right = looks.preferred(margins(lm, held_out))
-    return Aligned(lm, fitted, len(pairs), right, further=reward_model.stored_card(card))
+    return Aligned(lm, fitted, len(pairs), right, held_out, further=reward_model.stored_card(card))
 
 
 def open_scorer(job: Job) -> LanguageModel:

@@ -83,18 +83,22 @@ def _kept(place: Path) -> tuple[Fitted, AlignmentRound]:
 
 
 def _joined(done: Sequence[tuple[Fitted, AlignmentRound]]) -> Rounds:
-    """Return the rounds as one run; the first look of a later round is that at the end of the round before."""
+    """Return the rounds as one run.
+
+    A later round begins with the weights that the round before has kept, so its first look replaces that round's last.
+    """
     (whole, _), counted = done[0], [each for _, each in done]
     for fitted, _ in done[1:]:
         before = whole.steps
         later = [{**entry, "step": entry["step"] + before} for entry in fitted.log]
-        seen = [{**entry, "step": entry["step"] + before} for entry in fitted.looks if entry["step"]]
+        seen = [{**entry, "step": entry["step"] + before} for entry in fitted.looks]
+        earlier = [entry for entry in whole.looks if not seen or entry["step"] < seen[0]["step"]]
         whole = replace(
             fitted,
             steps=before + fitted.steps,
             kept_step=before + fitted.kept_step,
             log=[*whole.log, *later],
-            looks=[*whole.looks, *seen],
+            looks=[*earlier, *seen],
             seconds=round(whole.seconds + fitted.seconds, 1),
         )
     return Rounds(whole, sum(each.pairs for each in counted), counted)

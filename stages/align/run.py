@@ -1,7 +1,7 @@
 """Run a trainer of alignment: resume after a kill, keep the best look where early stopping asks for it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from stages.align.looks import MARK, Look, Watch
 from stages.errors import DataError
 from stages.figures import AlignmentRound
 from stages.models.loading import LanguageModel
+from stages.records import Pair
 from stages.training import checkpoints
 from stages.training.arguments import prepare_tracker
 from stages.training.run import is_over
@@ -40,7 +41,8 @@ class Fitted:
 class Aligned:
     """An aligned model and what it learned from: `pairs` are pairs, votes or prompts, `rounds` those of dpo.
 
-    `right` is what looks.preferred finds for each held-out pair; of a reward model, whether its chosen answer scores higher.
+    `right` is what looks.preferred finds for each of the pairs `held_out`; of a reward model, whether the chosen answer has
+    the higher score.
     `further` are JSON files that are stored with the model.
     """
 
@@ -48,6 +50,7 @@ class Aligned:
     fitted: Fitted
     pairs: int
     right: list[float] = field(default_factory=list)
+    held_out: Sequence[Pair] = ()
     rounds: list[AlignmentRound] = field(default_factory=list)
     further: dict[str, Any] = field(default_factory=dict)
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 
 from stages import figures, files, params, records, stage
@@ -9,7 +10,7 @@ from stages.errors import DataError
 from stages.figures import PreferencesCost
 from stages.records import Example
 
-TRAIN, MODELS, PAIRS, COST = map(Path, ("data/formatted/train.jsonl", "models", "data/pairs", "data/cost"))
+FORMATTED, MODELS, PAIRS, COST = map(Path, ("data/formatted", "models", "data/pairs", "data/cost"))
 LISTS = ("samples", "pairs", "votes", "calls")
 
 
@@ -30,9 +31,9 @@ def main() -> None:
     from stages.pairs import sources
     from stages.preferences import making, reference
 
-    found = sources.find(
-        p.preference, list(records.read(TRAIN, Example)), adapter, p.teacher, p.synthesis.budget, runtime, seed
-    )
+    train, *others = (records.read(FORMATTED / f"{split}.jsonl", Example) for split in ("train", "valid", "test"))
+    kept_apart = chain.from_iterable(others)
+    found = sources.find(p.preference, list(train), kept_apart, adapter, p.teacher, p.synthesis.budget, runtime, seed)
     opened = time.monotonic()
     lm = open_tuned(runtime, adapter, p.quantization, merge=False)
     fitting = {name: reference.fitting(lm.tokenizer, made) for name, made in found.made.items()}

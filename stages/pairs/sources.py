@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,16 +42,20 @@ class Found:
 def find(
     settings: Preference,
     examples: Sequence[Example],
+    kept_apart: Iterable[Example],
     adapter: Path,
     teacher: TeacherOptions,
     budget: Budget,
     runtime: Runtime,
     seed: int,
 ) -> Found:
-    """Return the pairs and votes of each source; the adapter is that of the seed's tuned model."""
+    """Return the pairs and votes of each source; the adapter is that of the seed's tuned model.
+
+    `examples` are the training rows, `kept_apart` those of validation and test.
+    """
     found = Found({name: Made() for name in settings.sources})
     if "file" in found.made:
-        found.made["file"] = file.made(Path(settings.file))
+        found.made["file"] = file.made(Path(settings.file), kept_apart)
     if "people" in found.made:
         found.made["people"], found.rated, found.rated_answers = people.made(Path(settings.sheets), examples, settings.margin)
     prompts: list[Example] = []

@@ -4,7 +4,7 @@ Text: `prompt`, `chosen`, `rejected`, and `system` where there is a system promp
 messages with role and content, with the prompt in a column of its own or as the beginning of both answers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from stages.errors import DataError
 from stages.fetch import formats, strict_json
 from stages.files import lines
 from stages.preferences.made import Made
-from stages.records import Message, Pair, first_problem
+from stages.records import Example, Message, Pair, first_problem
+from stages.text.comparing import content
 
 NAMES = {  # names of each column, as public data sets have them
     "prompt": ("prompt", "question", "instruction"),
@@ -23,6 +24,7 @@ NAMES = {  # names of each column, as public data sets have them
     "system": ("system",),
 }
 TABLES = (".csv", ".tsv")
+APART = "question of a validation or test row"
 
 
 class Turn(BaseModel):
@@ -37,9 +39,13 @@ class Turn(BaseModel):
 TURNS = TypeAdapter(list[Turn])
 
 
-def made(path: Path) -> Made:
-    """Return a pair for each row; raise DataError with file and line for one that is none."""
-    found = Made()
+def made(path: Path, kept_apart: Iterable[Example]) -> Made:
+    """Return a pair for each row; raise DataError with file and line for one that is none.
+
+    A row with the question of one of the examples `kept_apart`, which validate and test, is dropped and counted: `format`
+    removes such training rows too.
+    """
+    found, asked = Made(), {content(example.prompt[-1].content) for example in kept_apart if example.prompt}
     for place, row in _rows(path):
         prompt, chosen, rejected = _parts(place, _named(place, row))
         for name, text in (("chosen", chosen), ("rejected", rejected)):
@@ -48,10 +54,13 @@ def made(path: Path) -> Made:
         if chosen == rejected:
             raise DataError(f"{place}: chosen and rejected are equal, so the row prefers nothing; delete it")
         found.candidates += 1
+        if content(prompt[-1].content) in asked:
+            found.dropped[APART] += 1
+            continue
         found.pairs.append(
             Pair(prompt=prompt, chosen=chosen, rejected=rejected, source="file", chosen_from="file", rejected_from="file")
         )
-    if not found.pairs:
+    if not found.candidates:
         raise DataError(f"{path}: the file is empty; name one with the columns chosen and rejected in preference.file")
     return found
 

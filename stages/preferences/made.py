@@ -2,9 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from stages.records import Pair, Sample, Vote
+from stages.records import Example, Pair, Sample, Vote
 
 R = TypeVar("R", Pair, Sample, Vote)
 
@@ -17,6 +17,31 @@ class Made:
     pairs: list[Pair] = field(default_factory=list)
     votes: list[Vote] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+
+
+def pair(
+    example: Example,
+    best: Sample,
+    worst: Sample,
+    source: Literal["verifier", "people"],
+    scores: tuple[float, float],
+    origin: Literal["sample", "answer"] = "sample",
+) -> Pair:
+    """Return the pair of two answers to the prompt of an example, with the scores of both."""
+    return Pair(
+        example=example.id,
+        prompt=example.prompt,
+        chosen=best.text,
+        rejected=worst.text,
+        chosen_stopped=best.stopped,
+        rejected_stopped=worst.stopped,
+        source=source,
+        chosen_from=origin,
+        rejected_from=origin,
+        chosen_score=scores[0],
+        rejected_score=scores[1],
+        parents=(best.id, worst.id),
+    )
 
 
 def changed(record: R, **fields: Any) -> R:

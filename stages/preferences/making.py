@@ -21,6 +21,7 @@ REMEDIES = {
     "only single votes": "raise preference.samples or preference.reference; only align=kto learns from votes, of both kinds",
     "inconsistent verdicts": "use a stronger teacher, or raise preference.judge.prompts",
     "no verdict": "use a stronger teacher, or raise preference.judge.max_new_tokens",
+    "question of a validation or test row": "name a file with other questions in preference.file",
     "tie": "use a stronger teacher, or raise preference.judge.prompts",
 }
 
@@ -35,7 +36,7 @@ def joined(sources: Mapping[str, Made], held_out: float) -> dict[str, Made]:
     for name, made in sources.items():
         kept = Made(made.candidates, dropped=made.dropped.copy())
         for pair in made.pairs:
-            prompt = _key(pair.prompt)
+            prompt = key(pair.prompt)
             if (prompt, pair.chosen, pair.rejected) in seen:
                 kept.dropped["pair again"] += 1
                 continue
@@ -44,16 +45,16 @@ def joined(sources: Mapping[str, Made], held_out: float) -> dict[str, Made]:
         joint[name] = kept
     for name, made in sources.items():
         for vote in made.votes:
-            key = (_key(vote.prompt), vote.text)
-            if key not in seen:
+            voted = (key(vote.prompt), vote.text)
+            if voted not in seen:
                 joint[name].votes.append(_marked(vote, held_out))
-            seen.add(key)
+            seen.add(voted)
     return joint
 
 
 def is_held_out(prompt: Sequence[Message], share: float) -> bool:
     """Return whether the pairs of a prompt are not trained on: its hash decides, so all sources agree about it."""
-    return int(content_hash(["held out", _key(prompt)])[:8], 16) < share * 2**32
+    return int(content_hash(["held out", key(prompt)])[:8], 16) < share * 2**32
 
 
 def funnel(
@@ -130,7 +131,8 @@ def _counted(made: Made) -> PairSource:
     )
 
 
-def _key(prompt: Sequence[Message]) -> str:
+def key(prompt: Sequence[Message]) -> str:
+    """Return the hash by which all sources know a prompt."""
     return content_hash([message.model_dump() for message in prompt])
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from stages import records
 from stages.errors import DataError
 from stages.figures import Rated
-from stages.preferences.made import Made
+from stages.preferences.made import Made, pair
 from stages.rating import filled, sheet
-from stages.records import Example, Pair, Sample, Vote
+from stages.records import Example, Sample, Vote
 
 GOOD, BAD = 0.75, 0.25  # mean ratings from which on, and up to which, a single answer is a vote: 4 and 2 on the sheet
 EXPORT = "write sheets with `tunetrail rate export --samples SEED`"
@@ -77,22 +77,8 @@ def _decide(found: Made, example: Example, answers: Sequence[Sample], means: Mar
     """Add a pair or votes for one prompt."""
     best, worst = (choose(answers, key=lambda sample: (means[sample.id], sample.id)) for choose in (max, min))
     if best.text != worst.text and round(means[best.id] - means[worst.id], 6) >= margin:
-        found.pairs.append(
-            Pair(
-                example=example.id,
-                prompt=example.prompt,
-                chosen=best.text,
-                rejected=worst.text,
-                chosen_stopped=best.stopped,
-                rejected_stopped=worst.stopped,
-                source="people",
-                chosen_from="answer",
-                rejected_from="answer",
-                chosen_score=round(means[best.id], 6),
-                rejected_score=round(means[worst.id], 6),
-                parents=(best.id, worst.id),
-            )
-        )
+        scores = round(means[best.id], 6), round(means[worst.id], 6)
+        found.pairs.append(pair(example, best, worst, "people", scores, "answer"))
         return
     decided = [sample for sample in answers if not BAD < means[sample.id] < GOOD]
     if not decided:

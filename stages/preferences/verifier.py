@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from stages.evaluate import metrics
-from stages.preferences.made import Made
+from stages.preferences.made import Made, pair
 from stages.records import Example, Pair, Prediction, Sample, Vote, content_hash
 from stages.slices import is_to_decline
 
@@ -61,7 +61,7 @@ def made(examples: Sequence[Example], samples: Sequence[Sample], margin: float, 
     prompts for it are taken in the order of their hash.
     """
     by_id, groups = {example.id: example for example in examples}, by_prompt(samples)
-    own = {id: pair for id, group in groups.items() if (pair := _pair(by_id[id], group, margin))}
+    own = {id: best for id, group in groups.items() if (best := _pair(by_id[id], group, margin))}
     taught = _taught(by_id, groups, own, margin, reference)
     found = Made(candidates=len(groups))
     for id, group in groups.items():
@@ -99,20 +99,7 @@ def _pair(example: Example, samples: Sequence[Sample], margin: float) -> Pair | 
     best, worst = max(samples, key=_rank), min(samples, key=_rank)
     if best.text == worst.text or best.score - worst.score < margin - ROUNDING:
         return None
-    return Pair(
-        example=example.id,
-        prompt=example.prompt,
-        chosen=best.text,
-        rejected=worst.text,
-        chosen_stopped=best.stopped,
-        rejected_stopped=worst.stopped,
-        source="verifier",
-        chosen_from="sample",
-        rejected_from="sample",
-        chosen_score=best.score,
-        rejected_score=worst.score,
-        parents=(best.id, worst.id),
-    )
+    return pair(example, best, worst, "verifier", (best.score, worst.score))
 
 
 def _with_reference(example: Example, samples: Sequence[Sample]) -> Pair:

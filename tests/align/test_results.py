@@ -2,8 +2,10 @@
 
 import pytest
 
-from stages.align import results
-from stages.figures import Alignment, AlignmentLook
+from stages.align import results, rounds
+from stages.align.run import Fitted
+from stages.figures import Alignment, AlignmentLook, AlignmentRound
+from stages.records import Message, Pair
 
 
 @pytest.mark.parametrize(
@@ -24,3 +26,31 @@ def test_numbers_of_a_step_get_our_names() -> None:
         **{"step": 1, "loss": 0.5, "learning_rate": 1e-5, "margin": 0.25, "rewards": {"task": 0.75}},
         **{"no_signal": 0.5, "clipped": 0.0},
     }
+
+
+def test_pairs_of_one_prompt_widen_the_interval() -> None:
+    def pairs(prompts: int) -> list[Pair]:
+        return [
+            Pair(
+                prompt=(Message(role="user", content=f"{n % prompts}?"),),
+                **{"chosen": f"{n}", "rejected": "no", "source": "file", "chosen_from": "file", "rejected_from": "file"},
+            )
+            for n in range(8)
+        ]
+
+    right = [1.0, 0.0] * 4
+    (apart_low, apart_high), (low, high) = (results.interval(right, pairs(count)) for count in (8, 2))
+    assert low < apart_low and apart_high < high
+
+
+def test_next_round_begins_with_the_kept_weights() -> None:
+    """With early stopping the second round starts from the best look of the first, not from its last."""
+    shared = {"log": [], "seconds": 1.0, "resumed_at_step": 0, "micro_batch_size": 1, "memory": {}}
+    first = Fitted(
+        steps=4, kept_step=2, looks=[{"step": 0, "task": 0.5}, {"step": 2, "task": 0.7}, {"step": 4, "task": 0.1}], **shared
+    )
+    second = Fitted(steps=4, kept_step=0, looks=[{"step": 0, "task": 0.7}, {"step": 4, "task": 0.2}], **shared)
+    counted = AlignmentRound(pairs=1, last_step=4)
+    found = rounds._joined([(first, counted), (second, counted)]).fitted
+    assert [(look["step"], look["task"]) for look in found.looks] == [(0, 0.5), (2, 0.7), (4, 0.7), (8, 0.2)]
+    assert found.kept_step == 4

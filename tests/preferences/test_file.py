@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from stages.errors import DataError
-from stages.preferences import file
-from stages.records import Message
+from stages.preferences import file, making
+from stages.records import Example, Message
 
 ASK, GOOD, BAD = (
     {"role": role, "content": text} for role, text in (("user", "Where?"), ("assistant", "Ulm."), ("assistant", "Rio."))
@@ -33,14 +33,14 @@ def written(folder: Path, *rows: Any, name: str = "pairs.jsonl") -> Path:
     ],
 )
 def test_every_form_gives_the_same_pair(tmp_path, row) -> None:
-    (pair,) = file.made(written(tmp_path, row)).pairs
+    (pair,) = file.made(written(tmp_path, row), []).pairs
     assert (pair.prompt, pair.chosen, pair.rejected) == ((Message(role="user", content="Where?"),), "Ulm.", "Rio.")
     assert (pair.source, pair.chosen_from, pair.chosen_score, pair.parents) == ("file", "file", None, ())
 
 
 def test_table_is_read_by_its_header(tmp_path) -> None:
     path = written(tmp_path, "rejected,system,prompt,chosen", '"Rio, I think.",Be brief.,Where?,Ulm.', name="pairs.csv")
-    (pair,) = file.made(path).pairs
+    (pair,) = file.made(path, []).pairs
     assert [message.role for message in pair.prompt] == ["system", "user"]
     assert (pair.chosen, pair.rejected) == ("Ulm.", "Rio, I think.")
 
@@ -70,16 +70,24 @@ def test_table_is_read_by_its_header(tmp_path) -> None:
 def test_mistake_is_one_line_with_file_and_line(tmp_path, row, message) -> None:
     path = written(tmp_path, ROW, row)
     with pytest.raises(DataError, match=f"^{path}:2: {message}") as caught:
-        file.made(path)
+        file.made(path, [])
     assert "\n" not in str(caught.value)
 
 
 def test_table_without_chosen_is_refused_at_its_header(tmp_path) -> None:
     path = written(tmp_path, "prompt,rejected", "a,b", name="pairs.csv")
     with pytest.raises(DataError, match=f"^{path}:1: no column chosen"):
-        file.made(path)
+        file.made(path, [])
 
 
 def test_empty_file_is_refused(tmp_path) -> None:
     with pytest.raises(DataError, match=r"the file is empty; name one with the columns chosen and rejected in preference.file"):
-        file.made(written(tmp_path))
+        file.made(written(tmp_path), [])
+
+
+def test_question_of_a_validation_or_test_row_is_dropped_and_counted(tmp_path) -> None:
+    messages = (Message(role="user", content="where?"), Message(role="assistant", content="Ulm."))
+    found = file.made(written(tmp_path, ROW, ROW | {"prompt": "When?"}), [Example(kind="text", messages=messages, source="x")])
+    assert [pair.prompt[-1].content for pair in found.pairs] == ["When?"]
+    assert (found.candidates, found.dropped) == (2, {file.APART: 1})
+    assert file.APART in making.REMEDIES

@@ -32,7 +32,8 @@ def run(tmp_path, monkeypatch, settings, manifest, lm):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pairs", "42"])
     files.write_text(MANIFEST, manifest.model_dump_json())
-    records.write(Path("data/formatted/train.jsonl"), ROWS)
+    for split, examples in (("train", ROWS), ("valid", []), ("test", [])):
+        records.write(Path("data/formatted") / f"{split}.jsonl", examples)
     Path("models/42/adapter").mkdir(parents=True)
     for module in (tuned, sources):
         monkeypatch.setattr(module, "open_tuned", lambda *options, **named: lm)
