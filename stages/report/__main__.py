@@ -81,7 +81,7 @@ def main() -> None:
     totals = {system: summary.with_interval(numbers, scored, system) for system, numbers in found.totals.items()}
     general_numbers = retention.numbers(kept, kept_aligned)
     numbers = results.results(summarized, totals, general_numbers, evidence.synthesis(found.funnels))
-    made, last = alignment.pairs(found.preferences), alignment.numbers(looks)
+    made, last = alignment.pairs(found.preferences), alignment.numbers(alignment.until_kept(found.alignment))
     numbers = replace(numbers, alignment=last or None, pairs=made or None)
     first = p.seeds[0]
     others = [systems.BASE_PASSAGE, scored.with_passage[first]] if scored.with_passage else []
@@ -174,13 +174,14 @@ def aligned_content(
     looks: dict[int, list[figures.AlignmentLook]],
 ) -> dict[str, Any]:
     """Return what the templates show of pairs and alignment; `realigned` are rows whose verdict changed."""
-    headline, realigned = p.report.headline, []
+    headline, realigned, kept = p.report.headline, [], alignment.until_kept(found.alignment)
     shown: dict[str, Any] = {
         "method": p.align.method,
         "looks": looks,
-        "warnings": list(alignment.warnings(looks)),
+        "kept": {seed: run[-1] for seed, run in kept.items() if run},
+        "warnings": list(alignment.warnings(kept)),
         "sentence": alignment.sentence(scores),
-        "last": alignment.numbers(looks),
+        "last": alignment.numbers(kept),
     }
     if scored.aligned:
         first = next(iter(scored.aligned))

@@ -16,13 +16,14 @@ STEPS = ("kl", "reward", "entropy", "no_signal", "clipped")  # of the training s
 
 
 def looks(alignment: Mapping[int, Alignment]) -> dict[int, list[AlignmentLook]]:
-    """Return the looks at rows that are not trained on, by seed, up to the step whose weights are kept."""
-    return {seed: until_kept(run) for seed, run in alignment.items()}
+    """Return the looks at rows that are not trained on, by seed."""
+    return {seed: run.looks for seed, run in alignment.items()}
 
 
-def until_kept(run: Alignment) -> list[AlignmentLook]:
-    last = run.steps if run.kept_step is None else run.kept_step
-    return [look for look in run.looks if look.step <= last]
+def until_kept(alignment: Mapping[int, Alignment]) -> dict[int, list[AlignmentLook]]:
+    """Return the looks up to the step whose weights are kept, by seed; the last of them describes these weights."""
+    last = {seed: run.steps if run.kept_step is None else run.kept_step for seed, run in alignment.items()}
+    return {seed: [look for look in run.looks if look.step <= last[seed]] for seed, run in alignment.items()}
 
 
 def plot(alignment: Mapping[int, Alignment]) -> list[dict[str, float | None]]:

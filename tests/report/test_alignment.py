@@ -137,3 +137,12 @@ def test_plot_joins_looks_and_steps_of_grpo() -> None:
     (first, second) = alignment.plot({42: Alignment(steps=2, looks=[AlignmentLook(step=2, task=0.7, kl=0.3)], log=steps)})
     assert (first["step"], first["task"], first["kl"], first["entropy"]) == (1, None, 0.2, 1.5)
     assert (second["step"], second["task"], second["kl"], second["reward"]) == (2, 0.7, 0.3, 0.5)
+
+
+def test_numbers_are_those_of_the_kept_weights() -> None:
+    """With early stopping the last look is of weights that were discarded; the page lists it, the numbers leave it out."""
+    looks = [AlignmentLook(step=step, task=task, kl=step / 100) for step, task in ((0, 0.5), (2, 0.7), (4, 0.1))]
+    run = Alignment(steps=4, kept_step=2, looks=looks)
+    assert alignment.numbers(alignment.until_kept({42: run})) == {"task": 0.7, "kl": 0.02}
+    assert alignment.looks({42: run}) == {42: looks}
+    assert list(alignment.warnings(alignment.until_kept({42: run}))) == []
