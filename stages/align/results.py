@@ -72,7 +72,7 @@ def step(entry: Mapping[str, Any]) -> AlignmentStep:
 
 
 def interval(right: Sequence[float], pairs: Sequence[Pair]) -> tuple[float, float] | None:
-    """Return the interval of the share of held-out pairs that are right; pairs of one prompt are no independent ones."""
+    """Return the interval of the share of held-out pairs that are right; the pairs of a prompt form a cluster."""
     if not right:
         return None
     rate = rate_interval(np.array(right, dtype=float), np.array([making.key(pair.prompt) for pair in pairs]))
