@@ -56,7 +56,7 @@ def _start(p: "Params", align: "Alignment") -> list[tuple[bool, str]]:
 
 
 def _pairs(p: "Params", align: "Alignment") -> list[tuple[bool, str]]:
-    """Return what the stage pairs must make."""
+    """Return what the stage pairs must make, and how the method must learn from it."""
     method, sources = p.align.method, p.preference.sources
     rounds = p.align.rounds if p.align.method == "dpo" else 1
     return [
@@ -72,6 +72,11 @@ def _pairs(p: "Params", align: "Alignment") -> list[tuple[bool, str]]:
         (
             method == "reward" and not p.preference.held_out,
             "preference.held_out = 0 with align.method = reward: a reward model is judged by held-out pairs; raise it",
+        ),
+        (
+            p.align.method == "kto" and not p.align.desirable_weight and not p.align.undesirable_weight,
+            "align.desirable_weight = 0 with align.undesirable_weight = 0: no answer counts, so nothing is learned; raise one, "
+            "e.g. align.desirable_weight=1.0",
         ),
         (
             method in ("dpo", "kto") and align.precision == "fp32",
