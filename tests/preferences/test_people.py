@@ -93,10 +93,14 @@ def test_empty_sheet_names_its_first_row(export) -> None:
         people.made(export([row(1)], ["ann"], lambda rater, sample: ""), [row(1)], 0.1)
 
 
-def test_answers_to_test_rows_are_refused(export) -> None:
+def test_answers_to_other_rows_are_refused(export) -> None:
+    """They may be test rows, or training rows that have changed since the export."""
     folder = export([row(1)], ["ann"], lambda rater, sample: 4)
-    with pytest.raises(DataError, match=rf"one.key.csv:2: {row(1).id} is not a row of the training split; training on answers"):
+    with pytest.raises(DataError) as error:
         people.made(folder, [row(2)], 0.1)
+    assert f"one.key.csv:2: {row(1).id} is not a row of the training split. " in str(error.value)
+    assert "If the data changed since the export, go back to the data of then or export again" in str(error.value)
+    assert "Training on answers to test rows would spoil their scores" in str(error.value)
 
 
 def test_folder_without_a_key_is_refused(tmp_path) -> None:
