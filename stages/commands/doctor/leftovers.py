@@ -80,8 +80,11 @@ def unfinished(folder: Path, busy: bool) -> Iterator[Finding]:
     for path in sorted((folder / "checkpoints").glob("[!.]*")):
         if (days := age(path) / 86400) > KEPT_DAYS:
             size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 2**30
-            problem = f"unfinished for {days:.0f} days, {size:.1f} GiB"
-            yield Finding("warning", str(path), problem, "delete it unless you resume")
+            problem, remedy = f"unfinished for {days:.0f} days, {size:.1f} GiB", "delete it unless you resume"
+            if _holds_rounds(path):
+                problem = f"finished rounds of align=dpo, kept for {days:.0f} days, {size:.1f} GiB"
+                remedy = "delete the folder unless you change align.rounds: it spares training these rounds again"
+            yield Finding("warning", str(path), problem, remedy)
     before = folder / "before"
     if busy or held(path_of(folder / EXPERIMENT.name)) or not before.is_dir():
         return
@@ -90,6 +93,12 @@ def unfinished(folder: Path, busy: bool) -> Iterator[Finding]:
         yield Finding("warning", str(before), problem, "run `make experiment` again: it puts the old ones back first")
     else:  # killed before it changed anything; it would fail to put them back
         yield deleted("error", before, "`make experiment` was killed at its start")
+
+
+def _holds_rounds(path: Path) -> bool:
+    """Return whether a folder holds finished rounds alone, as stages/align/checkpoint.py leaves them."""
+    rounds = list(path.glob("round-*"))
+    return bool(rounds) and all((place / "round.json").is_file() for place in rounds)
 
 
 def weights(manifest: Manifest) -> Iterator[Finding]:

@@ -103,6 +103,23 @@ def test_old_checkpoints_are_reported_and_kept(root, capsys) -> None:
     assert line.startswith("warning: .tunetrail/checkpoints/0a1b: unfinished for 31 days") and path.exists()
 
 
+def test_kept_rounds_of_alignment_are_not_called_unfinished(root, capsys) -> None:
+    for name, content in (("1/round.json", "{}"), ("1/trained.safetensors", "weights"), ("2/checkpoint-2/model.bin", "x")):
+        old(root / f".tunetrail/checkpoints/0a1b/round-{name}", content)
+    folder = root / ".tunetrail/checkpoints/0a1b"
+
+    def shown() -> str:
+        for each in (folder, *folder.rglob("*")):
+            os.utime(each, (time.time() - 86400 * 31,) * 2)
+        (line,) = printed(capsys, fix=True)
+        return line
+
+    assert "0a1b: unfinished for 31 days" in shown()
+    shutil.rmtree(folder / "round-2")
+    assert "0a1b: finished rounds of align=dpo, kept for 31 days" in shown()
+    assert "delete the folder unless you change align.rounds" in shown() and folder.is_dir()
+
+
 def test_weights_that_differ_are_fetched_again(root, capsys, manifest, weights) -> None:
     folder = root.parent / "cache" / weights.name
     shutil.copytree(weights, folder)
