@@ -1,4 +1,4 @@
-"""Join the pairs and votes of all sources: no pair twice, some prompts held out, everything counted."""
+"""Join the pairs and votes of all sources: no pair twice or in both orders, some prompts held out, everything counted."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from stages.preferences.made import Made, changed
 from stages.records import Message, Pair, Sample, Vote, content_hash
 
 R = TypeVar("R", Pair, Vote)
+CONTRADICTING = "contradicting"
 REMEDIES = {
     "": "add prompts, samples or another source in preference.sources",
     "gap below the margin": "lower preference.margin or raise preference.samples",
@@ -22,6 +23,7 @@ REMEDIES = {
     "inconsistent verdicts": "use a stronger teacher, or raise preference.judge.prompts",
     "no verdict": "use a stronger teacher, or raise preference.judge.max_new_tokens",
     "question of a validation or test row": "name a file with other questions in preference.file",
+    CONTRADICTING: "leave a source out of preference.sources, or delete one of the two rows in preference.file",
     "tie": "use a stronger teacher, or raise preference.judge.prompts",
 }
 
@@ -29,14 +31,19 @@ REMEDIES = {
 def joined(sources: Mapping[str, Made], held_out: float) -> dict[str, Made]:
     """Return what each source made, without what an earlier source made too; pairs and votes are marked if held out.
 
-    A vote is also left out where its text is in a pair of the same prompt: KTO uses both sides of a pair.
+    Two answers of which each is preferred once, by two sources or by rows of a file, are no pair in either order. A vote is
+    also left out where its text is in a pair of the same prompt: KTO uses both sides of a pair.
     """
+    orders = {(key(pair.prompt), pair.chosen, pair.rejected) for made in sources.values() for pair in made.pairs}
     seen: set[tuple[str, ...]] = set()
     joint: dict[str, Made] = {}
     for name, made in sources.items():
         kept = Made(made.candidates, dropped=made.dropped.copy())
         for pair in made.pairs:
             prompt = key(pair.prompt)
+            if (prompt, pair.rejected, pair.chosen) in orders:
+                kept.dropped[CONTRADICTING] += 1
+                continue
             if (prompt, pair.chosen, pair.rejected) in seen:
                 kept.dropped["pair again"] += 1
                 continue

@@ -26,6 +26,16 @@ def test_equal_pair_of_two_sources_is_kept_once() -> None:
     assert joint["file"].dropped == {"pair again": 1}
 
 
+def test_contradicting_pairs_are_dropped_in_both_orders() -> None:
+    rows = [pair("x", "b", "a"), pair("y"), pair("y", "b", "a"), pair("z"), pair("y", "c", "a")]
+    joint = making.joined({"judge": Made(pairs=[pair("x")]), "file": Made(candidates=5, pairs=rows, votes=[vote("a")])}, 0.0)
+    assert [(p.prompt[0].content, p.chosen) for p in making.pairs(joint)] == [("z", "a"), ("y", "c")]
+    assert [made.dropped for made in joint.values()] == [{"contradicting": 1}, {"contradicting": 3}]
+    assert [v.text for v in making.votes(joint)] == ["a"]  # no pair of its prompt is left
+    nothing = making.joined({"judge": Made(pairs=[pair("x")]), "file": Made(pairs=rows[:1])}, 0.0)
+    assert "2 times: contradicting; leave a source out of preference.sources" in making.nothing_left(nothing)
+
+
 def test_vote_on_a_text_of_a_pair_is_left_out() -> None:
     joint = making.joined({"people": Made(votes=[vote("a"), vote("c"), vote("c")]), "file": Made(pairs=[pair("x")])}, 0.0)
     assert [v.text for v in making.votes(joint)] == ["c"]
