@@ -13,7 +13,7 @@ from stages.errors import DataError
 from stages.models.manifest import MANIFEST
 from stages.pairs.__main__ import main
 from stages.params import Runtime
-from stages.records import Call, Example, Pair
+from stages.records import Call, Example, Pair, Sample
 from tests.fixtures.asking import FREE
 from tests.fixtures.scripted import Scripted
 from tests.fixtures.training import contents
@@ -46,6 +46,12 @@ def run(tmp_path, monkeypatch, settings, manifest, lm):
         main()
 
     return make
+
+
+def one_pair() -> str:
+    """Return the path of a file with one pair."""
+    Path("pairs.jsonl").write_text('{"prompt": "Where?", "chosen": "Ulm.", "rejected": "Rio."}', encoding="utf-8")
+    return "pairs.jsonl"
 
 
 def test_stage_without_a_source_writes_empty_files(run) -> None:
@@ -88,8 +94,7 @@ def test_judge_and_file_join_in_one_stage(run, monkeypatch) -> None:
         return "Verdict: " + ("A" if a > b else "B")
 
     monkeypatch.setattr(sources, "backend", lambda *options: Scripted(last))
-    Path("pairs.jsonl").write_text('{"prompt": "Where?", "chosen": "Ulm.", "rejected": "Rio."}', encoding="utf-8")
-    run(sources=["judge", "file"], file="pairs.jsonl")
+    run(sources=["judge", "file"], file=one_pair())
     counts = json.loads(Path("data/pairs/42/funnel.json").read_text())
     judged, calls = counts["judge"], list(records.read(Path("data/pairs/42/calls.jsonl"), Call))
     assert (counts["sources"]["file"]["kept"], len(calls)) == (1, 2 * judged["prompts"])
@@ -98,6 +103,20 @@ def test_judge_and_file_join_in_one_stage(run, monkeypatch) -> None:
     pair = next(pair for pair in records.read(Path("data/pairs/42/pairs.jsonl"), Pair) if pair.source == "judge")
     traced = "\n".join(lineage.trace(pair.id))
     assert all(f"{call.id}  data/pairs/42/calls.jsonl" in traced for call in calls if call.id in pair.parents)
+
+
+def test_judge_alone_samples_only_what_it_compares(run, monkeypatch) -> None:
+    from stages.pairs import sources
+
+    monkeypatch.setattr(sources, "backend", lambda *options: Scripted(lambda prompt: "Verdict: A"))
+    asked = {}
+    for names in (["judge"], ["verifier", "judge"]):
+        run(sources=[*names, "file"], file=one_pair(), judge={"prompts": 2, "max_new_tokens": 8})
+        found = json.loads(Path("data/pairs/42/funnel.json").read_text())
+        samples = [sample.example for sample in records.read(Path("data/pairs/42/samples.jsonl"), Sample)]
+        asked[len(names)] = list(dict.fromkeys(samples))
+        assert (found["prompts"], found["sources"]["judge"]["candidates"]) == (len(asked[len(names)]), 2)
+    assert (asked[1], len(asked[2])) == (asked[2][:2], 4)
 
 
 def test_no_pair_left_ends_the_stage(run) -> None:
