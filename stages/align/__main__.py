@@ -29,7 +29,8 @@ def main() -> None:
         saved = adapt.save(aligned.lm, out, given.manifest, aligned.further)
         found = results.alignment(p.align.method, aligned, saved["trainable_parameters"])
         figures.write(FIGURES / f"{seed}.json", found)
-        cost = results.cost(aligned.fitted, time.monotonic() - started, provenance.machine(runtime))
+        seconds = aligned.earlier_seconds + time.monotonic() - started
+        cost = results.cost(aligned.fitted, seconds, provenance.machine(runtime))
         figures.write(COST / f"align_{seed}.json", cost)
         print(f"seed {seed}: {results.summary(found)}, {cost.seconds} s")
         if warning := results.warning(found):

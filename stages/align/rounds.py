@@ -6,6 +6,7 @@ A finished round is kept next to the checkpoints, so neither a kill nor another 
 """
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,19 +29,26 @@ Fit = Callable[[Sequence[Pair], Path], Fitted]
 
 @dataclass(frozen=True)
 class Rounds:
-    """All rounds as one run: steps are counted through, and `pairs` are those of all rounds."""
+    """All rounds as one run: steps are counted through, and `pairs` are those of all rounds.
+
+    `earlier_seconds` is the time of rounds that an earlier run had finished.
+    """
 
     fitted: Fitted
     pairs: int
     rounds: list[AlignmentRound]
+    earlier_seconds: float = 0.0
 
 
 def run(job: Job, lm: LanguageModel, tuned: weights.Weights, first: Sequence[Pair], fit: Fit) -> Rounds:
     """Return all rounds; the model holds the weights of the last. The first round learns from the pairs `first`."""
     done: list[tuple[Fitted, AlignmentRound]] = []
+    earlier = 0.0
     for number in range(1, job.options.rounds + 1):
-        place = job.unfinished / f"round-{number}"
-        if not (place / FIGURES).is_file():
+        place, started = job.unfinished / f"round-{number}", time.monotonic()
+        if (place / FIGURES).is_file():
+            earlier += _figures(place)["seconds"]
+        else:
             pairs, score = (first, None) if number == 1 else more_pairs(job, lm, tuned, number)
             if not pairs:
                 print(f"round {number}: no pair is left of the new samples, so it is the last")
@@ -49,12 +57,13 @@ def run(job: Job, lm: LanguageModel, tuned: weights.Weights, first: Sequence[Pai
             weights.store(weights.trained(lm.model), place / WEIGHTS)
             steps = sum(earlier.steps for earlier, _ in done) + fitted.steps
             counted = AlignmentRound(pairs=len(pairs), last_step=steps, score=score)
-            write_json(place / FIGURES, {"fitted": asdict(fitted), "round": counted.model_dump()})  # last: it ends the round
+            found = {"fitted": asdict(fitted), "round": counted.model_dump(), "seconds": time.monotonic() - started}
+            write_json(place / FIGURES, found)  # last: it ends the round
             for path in place.glob("checkpoint-*"):
                 checkpoints.clear(path)
         done.append(_kept(place))
         weights.put(lm.model, weights.stored(place / WEIGHTS))
-    return _joined(done)
+    return replace(_joined(done), earlier_seconds=earlier)
 
 
 def more_pairs(job: Job, lm: LanguageModel, tuned: weights.Weights, number: int) -> tuple[list[Pair], float | None]:
@@ -78,8 +87,13 @@ def more_pairs(job: Job, lm: LanguageModel, tuned: weights.Weights, number: int)
 
 
 def _kept(place: Path) -> tuple[Fitted, AlignmentRound]:
-    found: dict[str, Any] = json.loads((place / FIGURES).read_text(encoding="utf-8"))
+    found = _figures(place)
     return Fitted(**found["fitted"]), AlignmentRound.model_validate(found["round"])
+
+
+def _figures(place: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((place / FIGURES).read_text(encoding="utf-8"))
+    return found
 
 
 def _joined(done: Sequence[tuple[Fitted, AlignmentRound]]) -> Rounds:

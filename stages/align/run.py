@@ -43,7 +43,8 @@ class Aligned:
 
     `right` is what looks.preferred finds for each of the pairs `held_out`; of a reward model, whether the chosen answer has
     the higher score.
-    `further` are JSON files that are stored with the model.
+    `further` are JSON files that are stored with the model. `earlier_seconds` are those of rounds that an earlier run had
+    finished.
     """
 
     lm: LanguageModel
@@ -53,6 +54,7 @@ class Aligned:
     held_out: Sequence[Pair] = ()
     rounds: list[AlignmentRound] = field(default_factory=list)
     further: dict[str, Any] = field(default_factory=dict)
+    earlier_seconds: float = 0.0
 
 
 def watch(look: Look, job: Job, unfinished: Path | None = None) -> Watch:

@@ -92,14 +92,18 @@ def test_later_rounds_sample_again_and_are_kept(prepared, tmp_path) -> None:
     assert [each["pairs"] for each in found["rounds"]] == [8, 3]
     assert [look["step"] for look in found["looks"]] == [0, 2, 4]
     (kept,) = root.glob(".tunetrail/checkpoints/*")
-    written = (kept / "round-1/round.json").stat().st_mtime_ns
     assert sorted(path.name for path in kept.iterdir()) == ["round-1", "round-2"]
     shutil.rmtree(kept / "round-2")
     first = contents(root / "models/42/aligned")
+    spent = files.read_json(kept / "round-1/round.json")
+    assert 0 < spent["seconds"] < cost(root)["seconds"]
+    files.write_json(kept / "round-1/round.json", spent | {"seconds": 1000.0})
+    written = (kept / "round-1/round.json").stat().st_mtime_ns
     align(root)
     assert contents(root / "models/42/aligned") == first
     assert figures(root) == found
     assert (kept / "round-1/round.json").stat().st_mtime_ns == written
+    assert 1000 < cost(root)["seconds"] < 1300  # with those of the kept round
 
 
 def test_whole_model_and_encoder_decoder_are_refused(prepared, seq2seq, tmp_path) -> None:
