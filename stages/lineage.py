@@ -16,7 +16,7 @@ from stages.systems import is_aligned
 from stages.text.rouge import RougeL
 from stages.text.words import tokens
 
-FOLDERS = ("scores.jsonl", "predictions", "pairs", "formatted", "synthetic", "raw")  # from result to source
+FOLDERS = ("scores.jsonl", "predictions", "pairs", "rounds", "formatted", "synthetic", "raw")  # from result to source
 TEXTS = (
     *("system", "source", "instruction", "input", "output"),  # of tasks
     *("subject", "relation", "object"),  # of facts
@@ -50,7 +50,7 @@ def trace(id: str, data: Path = Path("data")) -> Iterator[str]:
     if len(matches) > 1:
         raise DataError(f"{id}: {len(matches)} records begin like this, e.g. {', '.join(matches[:3])}; give more of the id")
     yield from _tree(matches[0], index)
-    yield from _trained_on(index[matches[0]], index, data / "pairs")
+    yield from _trained_on(index[matches[0]], index, data)
 
 
 def read(data: Path, places: Sequence[str] = FOLDERS) -> dict[str, dict[str, Any]]:
@@ -96,18 +96,24 @@ def _tree(id: str, index: dict[str, dict[str, Any]]) -> Iterator[str]:
         waiting += [(parent, indent + "  ") for parent in reversed(index[id].get("parents", []))]
 
 
-def _trained_on(answer: dict[str, Any], index: dict[str, dict[str, Any]], pairs: Path) -> Iterator[str]:
-    """Yield the trees of the pairs and votes whose prompts are nearest, by ROUGE-L, to that of an aligned model's answer."""
+def _trained_on(answer: dict[str, Any], index: dict[str, dict[str, Any]], data: Path) -> Iterator[str]:
+    """Yield the trees of the pairs and votes whose prompts are nearest, by ROUGE-L, to that of an aligned model's answer.
+
+    They are those of the stage pairs, and of later rounds of the stage align.
+    """
     system = str(answer.get("system", ""))
     question = index.get(str(answer.get("example")), {}).get("messages", ())[:-1]
     if not is_aligned(system) or not question:
         return
     seed = system.rpartition("_")[2]
-    files = [str(pairs / seed / f"{name}.jsonl") for name in ("pairs", "votes")]
+    files = [str(data / "pairs" / seed / f"{name}.jsonl") for name in ("pairs", "votes")]
+    later = [str(path) for path in (data / "rounds" / seed).glob("*/pairs.jsonl")]
+    files += later
     trained = [record for record in index.values() if record["file"] in files and not record.get("held_out")]
     prompts = RougeL(tokens, [record["prompt"][-1]["content"] if record.get("prompt") else "" for record in trained])
     if nearest := prompts.nearest(question[-1]["content"], NEAREST):
-        yield f"the stage pairs made {len(trained)} pairs and votes for {system}; those with the nearest prompts:"
+        makers = "stages pairs and align" if later else "stage pairs"
+        yield f"the {makers} made {len(trained)} pairs and votes for {system}; those with the nearest prompts:"
     for match in nearest:
         yield from (f"  {line}" for line in _tree(trained[match.place]["id"], index))
 

@@ -68,6 +68,13 @@ def test_aligned_answer_leads_to_the_nearest_pairs(data: Path) -> None:
     assert {made[0][0].id, made[0][1].id, EXAMPLE.id, DOCUMENT.id} <= set(found)
     assert unseen[2].id not in found
     assert not any("pairs and votes" in line for line in lineage.trace(ANSWER.id, data))
+    later = pair("What is the fee of today?")
+    for place, name in ((0, "samples"), (2, "pairs")):
+        records.write(data / f"rounds/42/round-2/{name}.jsonl", [later[place]])
+    text = "\n".join(lineage.trace(answer.id, data))
+    assert "the stages pairs and align made 5 pairs and votes for aligned_42" in text
+    assert f"  {later[2].id}  {data}/rounds/42/round-2/pairs.jsonl" in text
+    assert f"  {later[0].id}  {data}/rounds/42/round-2/samples.jsonl" in text
 
 
 def test_unique_beginning_of_an_id_is_enough(data: Path) -> None:

@@ -6,16 +6,17 @@ from pathlib import Path
 
 from stages import figures, files, locks, params, stage
 
-MODELS, FIGURES, COST = Path("models"), Path("data/alignment"), Path("data/cost")
+MODELS, FIGURES, ROUNDS, COST = map(Path, ("models", "data/alignment", "data/rounds", "data/cost"))
 
 
 def main() -> None:
     seed, started = int(sys.argv[1]), time.monotonic()
     p, runtime = params.read("quantization", "align"), params.runtime()
-    out = MODELS / str(seed) / "aligned"
+    out, rounds = MODELS / str(seed) / "aligned", ROUNDS / str(seed)
     if p.align.method == "none":
-        with files.whole_folder(out):
-            pass
+        for folder in (out, rounds):
+            with files.whole_folder(folder):
+                pass
         for path in (FIGURES / f"{seed}.json", COST / f"align_{seed}.json"):
             files.write_json(path, {})
         return
@@ -27,6 +28,7 @@ def main() -> None:
     with locks.exclusive(given.unfinished):  # an experiment elsewhere with the same parameters would write the same checkpoints
         aligned = methods.align(given)
         saved = adapt.save(aligned.lm, out, given.manifest, aligned.further)
+        checkpoint.store_rounds(given.unfinished, len(aligned.rounds), rounds)
         found = results.alignment(p.align.method, aligned, saved["trainable_parameters"])
         figures.write(FIGURES / f"{seed}.json", found)
         seconds = aligned.earlier_seconds + time.monotonic() - started

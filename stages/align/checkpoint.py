@@ -1,11 +1,14 @@
 """Where an unfinished alignment is kept, and what of it stays when it has finished."""
 
+import shutil
 from pathlib import Path
 
+from stages import files
 from stages.params import Align, Params, Runtime
 from stages.training import checkpoints
 
 ROOMS = (*checkpoints.ROOMS, "align", "preferences", "generation", "evaluate")  # whose code decides the result
+SAMPLES, PAIRS = "samples.jsonl", "pairs.jsonl"  # of a round of dpo after the first
 
 
 def folder(seed: int, p: Params, runtime: Runtime, folders: list[Path], paths: list[Path]) -> Path:
@@ -17,6 +20,16 @@ def folder(seed: int, p: Params, runtime: Runtime, folders: list[Path], paths: l
     if p.align.method == "dpo":
         p = p.model_copy(update={"align": p.align.model_copy(update={"rounds": 1})})
     return checkpoints.folder(seed, p, runtime, [*paths, *held], ROOMS)
+
+
+def store_rounds(unfinished: Path, rounds: int, out: Path) -> None:
+    """Write the samples and pairs of all rounds to `out`, a folder for each; the first round learns from data/pairs instead."""
+    with files.whole_folder(out) as part:
+        for number in range(2, rounds + 1):
+            place = f"round-{number}"
+            (part / place).mkdir()
+            for name in (SAMPLES, PAIRS):
+                shutil.copyfile(unfinished / place / name, part / place / name)
 
 
 def clear(unfinished: Path, options: Align) -> None:

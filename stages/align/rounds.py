@@ -2,7 +2,8 @@
 
 That is the semi-online form of Lanchantin et al. 2025 (arXiv:2506.21495): the sampler is synchronised once a round, and
 log-ratios are always taken to the tuned model that train stored. Every round has an optimizer and a warm-up of its own.
-A finished round is kept next to the checkpoints, so neither a kill nor another number of rounds repeats it.
+A finished round is kept next to the checkpoints, so neither a kill nor another number of rounds repeats it. A later round has
+its samples and pairs there too; the stage stores them as data, so that they can be traced.
 """
 
 import json
@@ -13,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from stages import records
-from stages.align import looks, rows, trainers, weights
+from stages.align import checkpoint, looks, rows, trainers, weights
 from stages.align.job import Job
 from stages.align.run import Fitted
 from stages.figures import AlignmentRound
 from stages.files import write_json
 from stages.models.loading import LanguageModel
 from stages.preferences import making, reference, sampling, verifier
-from stages.records import Example, Pair, content_hash
+from stages.records import Example, Pair, Sample, content_hash
 from stages.training import checkpoints
 
 WEIGHTS, FIGURES = "trained.safetensors", "round.json"
@@ -49,13 +50,13 @@ def run(job: Job, lm: LanguageModel, tuned: weights.Weights, first: Sequence[Pai
         if (place / FIGURES).is_file():
             earlier += _figures(place)["seconds"]
         else:
-            pairs, score = (first, None) if number == 1 else more_pairs(job, lm, tuned, number)
+            pairs, score = (first, None) if number == 1 else _later(job, lm, tuned, number, place)
             if not pairs:
                 print(f"round {number}: no pair is left of the new samples, so it is the last")
                 break
             fitted = fit(pairs, place)
             weights.store(weights.trained(lm.model), place / WEIGHTS)
-            steps = sum(earlier.steps for earlier, _ in done) + fitted.steps
+            steps = sum(before.steps for before, _ in done) + fitted.steps
             counted = AlignmentRound(pairs=len(pairs), last_step=steps, score=score)
             found = {"fitted": asdict(fitted), "round": counted.model_dump(), "seconds": time.monotonic() - started}
             write_json(place / FIGURES, found)  # last: it ends the round
@@ -66,8 +67,19 @@ def run(job: Job, lm: LanguageModel, tuned: weights.Weights, first: Sequence[Pai
     return replace(_joined(done), earlier_seconds=earlier)
 
 
-def more_pairs(job: Job, lm: LanguageModel, tuned: weights.Weights, number: int) -> tuple[list[Pair], float | None]:
-    """Return pairs of the current model's own samples, and the mean score of these; the prompts are drawn again.
+def _later(job: Job, lm: LanguageModel, tuned: weights.Weights, number: int, place: Path) -> tuple[list[Pair], float | None]:
+    """Return the pairs that a later round trains on, and the mean score of its samples; keep both in `place`."""
+    samples, pairs = more_pairs(job, lm, tuned, number)
+    score = round(sum(sample.score for sample in samples) / len(samples), 6) if samples else None
+    trained, _ = rows.split(pairs)
+    if trained:
+        records.write(place / checkpoint.SAMPLES, samples)
+        records.write(place / checkpoint.PAIRS, pairs)
+    return trained, score
+
+
+def more_pairs(job: Job, lm: LanguageModel, tuned: weights.Weights, number: int) -> tuple[list[Sample], list[Pair]]:
+    """Return the current model's own samples, and pairs of them; the prompts are drawn again.
 
     Prompts are held out as in the stage pairs.
     """
@@ -82,8 +94,7 @@ def more_pairs(job: Job, lm: LanguageModel, tuned: weights.Weights, number: int)
         joint = making.joined({"verifier": reference.fitting(lm.tokenizer, made)}, settings.held_out)
         with weights.using(lm.model, tuned):
             joint, _ = reference.measured(lm, joint)
-    score = round(sum(sample.score for sample in samples) / len(samples), 6) if samples else None
-    return rows.split(making.pairs(joint))[0], score
+    return samples, making.pairs(joint)
 
 
 def _kept(place: Path) -> tuple[Fitted, AlignmentRound]:

@@ -11,6 +11,7 @@ from transformers import Trainer
 from stages import files, records
 from stages.errors import DataError
 from stages.models.manifest import MANIFEST
+from stages.records import Pair, Sample
 from tests.fixtures.aligning import Killed, align, cost, figures
 from tests.fixtures.training import contents, saved
 
@@ -22,6 +23,10 @@ DPO = ["align=dpo", "align.loss_type=[sigmoid]", "align.loss_weights=[1.0]"]
 @pytest.fixture(scope="module")
 def finished(prepared, tmp_path_factory) -> Path:
     return align(prepared(tmp_path_factory.mktemp("dpo") / "root", *DPO))
+
+
+def killed(*_: object) -> None:
+    raise Killed
 
 
 def weights(root: Path, folder: str):
@@ -46,6 +51,12 @@ def test_adapter_learns_pairs_in_fp32(finished) -> None:
     assert found["looks"][-1]["kl"] > 0 and found["looks"][-1]["pair_accuracy"] == 1.0
     assert (found["pairs"], found["held_out"], found["kept_step"]) == (8, 2, 4)
     assert (cost(finished)["resumed_at_step"], saved(finished)) == (0, [])
+
+
+def test_no_later_round_leaves_an_empty_folder(finished, furnish, tmp_path) -> None:
+    furnish(tmp_path / "none")
+    for root in (finished, align(tmp_path / "none")):
+        assert list((root / "data/rounds/42").iterdir()) == []
 
 
 def test_resumed_run_equals_uninterrupted(finished, prepared, monkeypatch, tmp_path) -> None:
@@ -76,7 +87,7 @@ def test_early_stopping_keeps_the_best_look(prepared, tmp_path) -> None:
     )
 
 
-def test_later_rounds_sample_again_and_are_kept(prepared, tmp_path) -> None:
+def test_later_rounds_sample_again_and_are_kept(prepared, monkeypatch, tmp_path) -> None:
     root = align(
         prepared(
             tmp_path / "rounds",
@@ -94,13 +105,21 @@ def test_later_rounds_sample_again_and_are_kept(prepared, tmp_path) -> None:
     (kept,) = root.glob(".tunetrail/checkpoints/*")
     assert sorted(path.name for path in kept.iterdir()) == ["round-1", "round-2"]
     shutil.rmtree(kept / "round-2")
-    first = contents(root / "models/42/aligned")
+    first, sampled = contents(root / "models/42/aligned"), contents(root / "data/rounds/42")
+    assert sorted(sampled) == ["round-2/pairs.jsonl", "round-2/samples.jsonl"]
+    pairs = list(records.read(root / "data/rounds/42/round-2/pairs.jsonl", Pair))
+    samples = {sample.id for sample in records.read(root / "data/rounds/42/round-2/samples.jsonl", Sample)}
+    assert (len(pairs), len(samples)) == (3, 6) and all(samples & set(pair.parents) for pair in pairs)
     spent = files.read_json(kept / "round-1/round.json")
     assert 0 < spent["seconds"] < cost(root)["seconds"]
     files.write_json(kept / "round-1/round.json", spent | {"seconds": 1000.0})
     written = (kept / "round-1/round.json").stat().st_mtime_ns
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Trainer, "training_step", killed)
+        align(root)
+    assert sorted(path.name for path in (kept / "round-2").glob("*.jsonl")) == ["pairs.jsonl", "samples.jsonl"]
     align(root)
-    assert contents(root / "models/42/aligned") == first
+    assert (contents(root / "models/42/aligned"), contents(root / "data/rounds/42")) == (first, sampled)
     assert figures(root) == found
     assert (kept / "round-1/round.json").stat().st_mtime_ns == written
     assert 1000 < cost(root)["seconds"] < 1300  # with those of the kept round
