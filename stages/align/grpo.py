@@ -18,7 +18,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
 from stages import records
-from stages.align import looks, opening, rewards, run, weights
+from stages.align import looks, opening, quantized, rewards, run, weights
 from stages.align.job import Job
 from stages.align.rewards import Judge
 from stages.align.run import Aligned
@@ -139,8 +139,9 @@ def _require_room(tokenizer: PreTrainedTokenizerBase, longest: int, limit: int) 
 
 
 def _judge(job: Job, lm: LanguageModel) -> Judge:
-    """Return what scores answers by the kept reward model."""
-    scorer = reward_model.open_reward_model(Path(job.options.reward_model), job.runtime, job.quantization, job.manifest)
+    """Return what scores answers by the kept reward model, whose base is opened as in its own training."""
+    folder = Path(job.options.reward_model)
+    scorer = reward_model.open_reward_model(folder, job.runtime, quantized.read(folder), job.manifest)
     ids = partial(chat.prompt_ids, lm.tokenizer)
 
     def judge(examples: Sequence[Example], answers: Sequence[list[int]]) -> list[float]:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import RewardConfig, RewardTrainer
 
-from stages.align import looks, opening, rows, run
+from stages.align import looks, opening, quantized, rows, run
 from stages.align.job import Job
 from stages.align.run import BEST, Aligned
 from stages.align.trainers import Aligning
@@ -53,7 +53,8 @@ def align(job: Job) -> Aligned:
     card = reward_model.card(job.manifest, lm.model.config, lm.tokenizer)
     lm.model.get_base_model().set_attn_implementation("sdpa")  # as open_reward_model loads it: the same bits as after reload
     right = looks.preferred(margins(lm, held_out))
-    return Aligned(lm, fitted, len(pairs), right, held_out, further=reward_model.stored_card(card))
+    further = reward_model.stored_card(card) | quantized.stored(job.quantization)
+    return Aligned(lm, fitted, len(pairs), right, held_out, further=further)
 
 
 def open_scorer(job: Job) -> LanguageModel:

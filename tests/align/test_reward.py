@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,8 +62,10 @@ def test_stage_stores_a_reward_model(finished) -> None:
     assert sorted(contents(finished / "models/42/aligned")) == [
         "adapter_config.json",
         "adapter_model.safetensors",
+        "quantization.json",
         "reward_model.json",
     ]
+    assert json.loads((finished / "models/42/aligned/quantization.json").read_text())["type"] == "none"
     assert (config["task_type"], config["modules_to_save"]) == ("SEQ_CLS", ["score"])
     assert [look["step"] for look in found["looks"]] == [0, 2, 4]
     assert (found["pairs"], found["held_out"], len(found["interval"])) == (8, 2, 2)
@@ -114,6 +117,29 @@ def test_stored_model_is_a_reward_of_grpo(finished, prepared, tmp_path) -> None:
     kept = [f"align.reward_model={finished / 'models/42/aligned'}", "align.rewards.task=0", "align.rewards.reward_model=2.0"]
     (step,) = figures(align(prepared(tmp_path / "root", *short, *kept)))["log"]
     assert step["reward"] == pytest.approx(2 * step["rewards"]["reward_model"], abs=1e-5) != 0
+
+
+def test_grpo_opens_a_reward_model_as_it_was_trained(stored, monkeypatch) -> None:
+    from stages.align import grpo
+
+    def judged() -> Quantization:
+        opened = []
+        monkeypatch.setattr(grpo.reward_model, "open_reward_model", lambda *given: opened.append(given[2]))
+        options = SimpleNamespace(reward_model=str(stored))
+        grpo._judge(
+            SimpleNamespace(options=options, runtime=RUNTIME, manifest=None, quantization=PLAIN),
+            SimpleNamespace(tokenizer=None),
+        )
+        return opened[0]
+
+    edit(stored / "quantization.json", type="nf4", double_quant=True)
+    assert judged() == Quantization(type="nf4", double_quant=True)
+    edit(stored / "quantization.json", type="nf5")
+    with pytest.raises(DataError, match=r"quantization.json: type: .*; make one with align=reward"):
+        judged()
+    (stored / "quantization.json").unlink()
+    with pytest.raises(DataError, match=r"no such file, so the bits in which the reward model was trained are unknown; make"):
+        judged()
 
 
 def test_pairs_without_held_out_ones_are_refused(prepared, pairs, tmp_path) -> None:
