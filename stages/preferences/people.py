@@ -53,7 +53,7 @@ def _read(key: Path, examples: dict[str, Example], answers: dict[str, Sample], m
         if row["example"] not in examples:
             raise DataError(
                 f"{where}: {row['example']} is not a row of the training split. If the data changed since the export, go back "
-                "to the data of then or export again: its ratings belong to other rows. Training on answers to test rows would "
+                "to the earlier data, or export again and have the sheets filled in. Training on answers to test rows would "
                 f"spoil their scores, so only training rows count: {EXPORT}"
             )
         rows[row["row"]] = row["system"]

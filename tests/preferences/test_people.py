@@ -99,7 +99,7 @@ def test_answers_to_other_rows_are_refused(export) -> None:
     with pytest.raises(DataError) as error:
         people.made(folder, [row(2)], 0.1)
     assert f"one.key.csv:2: {row(1).id} is not a row of the training split. " in str(error.value)
-    assert "If the data changed since the export, go back to the data of then or export again" in str(error.value)
+    assert "If the data changed since the export, go back to the earlier data, or export again" in str(error.value)
     assert "Training on answers to test rows would spoil their scores" in str(error.value)
 
 
