@@ -5,7 +5,6 @@ from rich.table import Table
 
 from stages import params
 from stages.commands.plan import machine, requests
-from stages.systems import ANSWERING
 
 
 def show() -> None:
@@ -21,9 +20,7 @@ def show() -> None:
         return
     needs = machine.plan(p, console)
     console.print(_grid(machine.LABELS, {need.what: need.figures() for need in needs}))
-    console.print(
-        f"training and predictions together: about {machine.duration(sum(need.runs * need.seconds for need in needs))}"
-    )
+    console.print(f"all of these stages together: about {machine.duration(sum(need.runs * need.seconds for need in needs))}")
     if unknown := not_estimated(p):
         console.print(f"not estimated: {', '.join(unknown)}")
     for need in needs:
@@ -32,14 +29,12 @@ def show() -> None:
 
 
 def not_estimated(p: params.Params) -> list[str]:
-    """Return the stages of this run whose time no trial measures: how long they take depends on what is sampled."""
-    asked = {
-        "pretrain": p.pretrain.type != "none",
-        "pairs": p.preference.wanted,
-        "align": p.align.method != "none",
-        "the aligned model's answers": p.align.method in ANSWERING,
+    """Return what of this run no trial measures, each with the reason."""
+    parts = {
+        "the judge's verdicts in pairs (their time is the teacher's)": "judge" in p.preference.sources,
+        "align (a second model scores its answers, align.rewards.reward_model)": machine.scores_by_model(p),
     }
-    return [stage for stage, wanted in asked.items() if wanted]
+    return [part for part, wanted in parts.items() if wanted]
 
 
 def _grid(labels: tuple[str, ...], columns: dict[str, list[str]]) -> Table:

@@ -1,4 +1,4 @@
-"""Memory and time of training and predictions on this machine, from a probe of each."""
+"""Memory and time of training, pairs, alignment and predictions on this machine, from a probe of each."""
 
 import json
 import signal
@@ -13,7 +13,8 @@ from rich.console import Console
 from stages import device
 from stages.errors import DataError
 from stages.models.manifest import read_manifest
-from stages.params import Fit, Params, divisor
+from stages.params import Alignment, Optimization, Params, divisor
+from stages.systems import ALIGNED, ANSWERING, TUNED
 
 ROWS = Path("data/formatted/train.jsonl")
 LABELS = (
@@ -27,7 +28,7 @@ LABELS = (
     "activations and buffers, GiB",
     "peak memory, GiB",
     "free now, GiB",
-    "steps or tokens of a batch",
+    "steps, or tokens of the batches",
     "seconds for each",
     "time of a run, about",
 )
@@ -93,32 +94,62 @@ def plan(p: Params, console: Console) -> list[Need]:
         raise DataError(
             f"the weights take {size / 2**30:.1f} GiB, and {free / 2**30:.1f} are free; choose a smaller model or machine"
         )
-    fits = {fit.section: len(p.seeds) for fit in p.fits}
-    jobs = {**fits, **{f"base_{shots}shot": 1 for shots in p.predict.shots}, "tuned": len(p.seeds)}
     needs = []
-    for what, runs in jobs.items():
+    for what, runs in _jobs(p).items():
         with console.status(f"{what}: a short trial run measures memory and time"):
             needs.append(_need(p, what, runs, free))
     return needs
 
 
+def _jobs(p: Params) -> dict[str, int]:
+    """Return what is tried, in the order of the stages, with the number of its runs."""
+    wanted = {
+        **{fit.section: True for fit in p.fits},
+        "pairs": p.preference.wanted,
+        "align": p.align.method != "none" and not scores_by_model(p),
+        **{f"base_{shots}shot": True for shots in p.predict.shots},
+        TUNED: True,
+        ALIGNED: p.align.method in ANSWERING,
+    }
+    return {what: 1 if what.startswith("base") else len(p.seeds) for what, asked in wanted.items() if asked}
+
+
+def scores_by_model(p: Params) -> bool:
+    """Return whether a reward model, which no trial opens, scores the answers of grpo."""
+    return p.align.method == "grpo" and p.align.rewards.reward_model > 0
+
+
 def _need(p: Params, what: str, runs: int, free: int) -> Need:
     """Probe with as many rows as the run has; if they do not fit, with one, and multiply what the rows need."""
-    fit = _fit(p, what)
-    rows: int | Literal["auto"] = p.runtime.micro_batch_size if fit else p.predict.batch_size
+    fit, least = _fit(p, what), _least(p, what)
+    rows: int | Literal["auto"] = p.runtime.micro_batch_size if fit else _batch(p, what)
     probe = _probe(what, rows)
     if probe is None:
-        one = _probe(what, 1)
-        if one is None:
-            raise DataError(_advice(p, what, "does not fit, not even with one row at a time", 0))
+        few = _probe(what, least)
+        if few is None:
+            raise DataError(_advice(p, what, f"does not fit, not even with {_counted(least)} at a time", 0))
         tried = rows if isinstance(rows, int) else (fit or p.train).batch_size
-        probe = replace(one, rows=tried, peak=_fixed(one) + (one.peak - _fixed(one)) * tried)
+        probe = replace(few, rows=tried, peak=_fixed(few) + (few.peak - _fixed(few)) * tried // least)
     return Need(what, runs, free, probe, fitting(p, what, probe, free))
 
 
-def _fit(p: Params, what: str) -> Fit | None:
-    """Return the options of a training; None for predictions."""
-    return next((fit for fit in p.fits if fit.section == what), None)
+def _fit(p: Params, what: str) -> Optimization | None:
+    """Return the options of a training; None for samples and predictions."""
+    trainings: list[Optimization] = [*p.fits, *([p.align] if isinstance(p.align, Alignment) else [])]
+    return next((fit for fit in trainings if fit.section == what), None)
+
+
+def _batch(p: Params, what: str) -> int:
+    return p.preference.batch_size if what == "pairs" else p.predict.batch_size
+
+
+def _least(p: Params, what: str) -> int:
+    """Return the fewest rows at a time: kto estimates its KL from another row's answer."""
+    return 2 if what == "align" and p.align.method == "kto" else 1
+
+
+def _counted(rows: int) -> str:
+    return {1: "one row", 2: "two rows"}[rows]
 
 
 def fitting(p: Params, what: str, probe: Probe, free: int) -> str:
@@ -132,13 +163,16 @@ def fitting(p: Params, what: str, probe: Probe, free: int) -> str:
 def _advice(p: Params, what: str, problem: str, rows: int) -> str:
     """Return the problem with the options that may solve it; `rows` fit at once."""
     fit = _fit(p, what)
-    if fit is None:
+    if fit is not None:
+        size = divisor(fit.batch_size, rows)
+        options = [f"runtime.micro_batch_size={size}"] if size >= _least(p, what) else []
+        options += [] if fit.gradient_checkpointing else [f"{what}.gradient_checkpointing=true"]
+    elif what == "pairs":
+        sampled = {"verifier", "judge"} & set(p.preference.sources)
+        options = [f"preference.batch_size={rows}"] if rows and sampled else []
+    else:
         size = rows if device.kind(p.runtime) == "cpu" else min(rows, 1)  # a GPU takes as many as fit, or one
         options = [f"predict.batch_size={size}"] if size else []
-    else:
-        size = divisor(fit.batch_size, rows)
-        options = [f"runtime.micro_batch_size={size}"] if size else []
-        options += [] if fit.gradient_checkpointing else [f"{what}.gradient_checkpointing=true"]
     return f"{what}: {problem}; set {' or '.join(options) or 'a smaller model, or a smaller format.max_length'}"
 
 

@@ -1,7 +1,9 @@
 """tunetrail plan: memory and time from a trial run, and which option makes a run fit."""
 
+import contextlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,11 +58,7 @@ def test_advice_names_the_rows_that_fit(options, what, free, overrides, advice):
 
 
 def test_trial_runs_measure_memory_and_time_of_a_run(planned, monkeypatch):
-    def here(what: str, rows: int) -> Probe:
-        p = params.check_file()
-        return probe.training(p, what, rows) if what == "train" else probe.predictions(p, what, rows)
-
-    monkeypatch.setattr(machine, "_probe", here)
+    monkeypatch.setattr(machine, "_probe", lambda what, rows: probe.measured(params.check_file(), what, str(rows)))
     needs = machine.plan(params.check_file(), Console())
     assert [need.what for need in needs] == ["train", "base_0shot", "base_1shot", "tuned"]
     for need in needs:
@@ -86,7 +84,7 @@ def test_documents_get_a_trial_run_of_their_own(room, monkeypatch):
     monkeypatch.setattr(machine, "_advice", lambda *_: "")
     machine.plan(p, Console())
     assert tried[:2] == ["pretrain", "train"]
-    assert 0 < probe.training(p, "pretrain", 4).units == 6  # steps of 23 documents
+    assert 0 < probe.measured(p, "pretrain", "4").units == 6  # steps of 23 documents
 
 
 def test_rows_that_do_not_fit_are_counted_from_one(planned, monkeypatch):
@@ -141,7 +139,7 @@ def test_an_allocation_that_fails_is_too_large(planned, monkeypatch, error):
     def full(*_):
         raise error
 
-    monkeypatch.setattr(probe, "training", full)
+    monkeypatch.setattr(probe, "measured", full)
     monkeypatch.setattr(probe, "_volunteer", lambda: None)
     monkeypatch.setattr(sys, "argv", ["probe", "train", "4"])
     with pytest.raises(SystemExit) as ended:
@@ -149,11 +147,80 @@ def test_an_allocation_that_fails_is_too_large(planned, monkeypatch, error):
     assert ended.value.code == machine.TOO_LARGE
 
 
-def test_stages_that_no_trial_measures_are_named(options):
-    assert command.not_estimated(options()) == []
-    assert command.not_estimated(options("preference=verifier", "align=dpo")) == [
-        "pairs",
-        "align",
-        "the aligned model's answers",
-    ]
-    assert command.not_estimated(options("preference=verifier", "align=reward")) == ["pairs", "align"]
+@pytest.mark.parametrize(
+    ("overrides", "tried", "unknown"),
+    [
+        ([], [], []),
+        (["preference=verifier", "align=dpo"], ["pairs", "align", "aligned"], []),
+        (["preference=judge", "align=reward"], ["pairs", "align"], ["the judge's verdicts in pairs"]),
+        (["align=grpo"], ["align", "aligned"], []),
+        (
+            ["align=grpo", "align.rewards.reward_model=1.0", "align.reward_model=adapters/mine"],
+            ["aligned"],
+            ["align (a second model scores its answers"],
+        ),
+    ],
+)
+def test_stages_are_tried_or_named_with_the_reason(options, overrides, tried, unknown):
+    p = options(*overrides)
+    assert machine._jobs(p).keys() - machine._jobs(options()).keys() == set(tried)
+    named = command.not_estimated(p)
+    assert [part.startswith(start) for part, start in zip(named, unknown, strict=True)] == [True] * len(unknown)
+
+
+@pytest.mark.parametrize(
+    ("what", "overrides", "advice"),
+    [
+        ("pairs", ["preference=verifier"], "set preference.batch_size=2"),
+        ("pairs", ["preference=file"], "set a smaller model, or a smaller format.max_length"),
+        ("align", ["preference=verifier", "align=dpo"], "runtime.micro_batch_size=2 or align.gradient_checkpointing=true"),
+        ("aligned", ["preference=verifier", "align=dpo"], "set predict.batch_size=2"),
+    ],
+)
+def test_advice_names_options_of_later_stages(options, what, overrides, advice):
+    assert advice in machine.fitting(options(*overrides), what, PROBE, 7 * GIB)
+
+
+def test_kto_is_tried_with_two_rows_at_least(options, monkeypatch):
+    p = options("preference=verifier", "align=kto")
+    monkeypatch.setattr(machine, "_probe", lambda _, rows: PROBE if rows == 2 else None)
+    need = machine._need(p, "align", 1, 3 * GIB)
+    assert need.probe.peak == 2 * GIB + 8 * GIB * p.runtime.micro_batch_size // 2
+    assert "micro_batch_size" not in need.advice  # one row would fit, but is refused
+
+
+ALIGNED = ["preference=verifier", "preference.prompts=9", "preference.samples=2", "preference.batch_size=6"]
+
+
+@pytest.fixture(scope="module")
+def later(furnish, tmp_path_factory) -> Callable[..., Probe]:
+    """Return a function that tries a stage after training, in a folder in which only `format` has run."""
+
+    def tried(what: str, rows: str, *overrides: str) -> Probe:
+        root = tmp_path_factory.mktemp("later") / "root"
+        furnish(root, "quantization=none", *ALIGNED, "preference.sampling.max_new_tokens=24", *overrides)
+        (root / "data/formatted/test.jsonl").write_bytes(b"")
+        with contextlib.chdir(root):
+            before = sorted(root.rglob("*"))
+            found = probe.measured(params.check_file(), what, rows)
+            assert sorted(root.rglob("*")) == before
+        return found
+
+    return tried
+
+
+def test_trial_of_pairs_counts_samples_and_reference(later):
+    found = later("pairs", "6", "align=dpo")
+    assert (found.rows, found.trained, found.training) == (6, 0, 0)
+    assert 3 <= found.units <= 3 * 24  # 18 samples in batches of 6
+    assert 0 < found.units * found.unit_seconds < found.seconds and 0 < found.weights < found.peak
+
+
+@pytest.mark.parametrize(("method", "steps"), [("dpo", 4), ("kto", 4), ("reward", 2), ("grpo", 5)])
+def test_trial_of_align_uses_the_method_s_trainer(later, method, steps):
+    given = ["align.batch_size=4", "align.warmup_steps=0", "align.max_steps=null", "align.num_train_epochs=1.0"]
+    own = {"dpo": ["align.rounds=2"], "grpo": ["align.num_generations=2", "align.max_completion_length=6", "align.prompts=9"]}
+    found = later("align", "2", f"align={method}", *given, *own.get(method, []))
+    assert (found.rows, found.units) == (2, steps)
+    assert found.training >= 4 * 4 * found.trained > 0  # weights, gradients and two moments in fp32
+    assert 0 < found.units * found.unit_seconds < found.seconds and 0 < found.weights < found.peak
