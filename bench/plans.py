@@ -1,7 +1,8 @@
 """Compare what `tunetrail plan` expects with what runs then take: python bench/plans.py [--rows 96] [--only NAME ...]
 
 Works in a temporary copy of this clone, with the first rows of its data; run `dvc repro` first. For each configuration it
-probes training and predictions, runs the stages, and prints expected and real seconds and peak memory with their ratios.
+probes the stages that compute, runs them, and prints expected and real seconds and peak memory with their ratios. The plan
+of `align` is made once the pairs are there; before, it counts one pair for every prompt.
 The base model's predictions are left out where the configuration changes nothing in them.
 
 The plan expects a tuned model's answers to be as long as the references. After a few rows it is not tuned: its answers may be
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from stages import params, records
 
@@ -25,9 +27,12 @@ CONFIGURATIONS: dict[str, list[str]] = {
     "gradient checkpointing": ["train.gradient_checkpointing=true"],
     "full tuning": ["adapter=full", "quantization=none", "train.learning_rate=1e-5"],
     "packing to 512 tokens": ["train.packing=true", "train.group_by_length=false", "format.max_length=512"],
+    "pairs and dpo": ["preference=verifier", "align=dpo"],
     "batches of 16": ["train.batch_size=16", "runtime.micro_batch_size=8", "predict.batch_size=16", "quantization=none"],
 }
-SYSTEMS = {"base_0shot": "base_0shot", "base_3shot": "base_3shot", "tuned": "tuned_42"}
+SEED = "42"
+SYSTEMS = {"base_0shot": "base_0shot", "base_3shot": "base_3shot", "tuned": f"tuned_{SEED}", "aligned": f"aligned_{SEED}"}
+LATER = ("pairs", "align")
 
 
 def main() -> None:
@@ -51,18 +56,37 @@ def main() -> None:
 def compare(root: Path, name: str) -> None:
     run(root, "stages.cli", "compose", *CONFIGURATIONS[name])
     values = params.load(root / "params.yaml")
-    all_systems = any(setting.startswith("predict.") for setting in CONFIGURATIONS[name]) or name == "default"
-    for what in ("train", *SYSTEMS) if all_systems else ("train", "tuned"):
-        rows = values["runtime"]["micro_batch_size"] if what == "train" else values["predict"]["batch_size"]
+    for what in measured(name):
+        rows = batch(values, what)
         expected = json.loads(run(root, "stages.commands.plan.probe", what, str(rows))[0])
-        stage = ("stages.train", "42") if what == "train" else ("stages.predict", SYSTEMS[what])
+        stage = ("stages.predict", SYSTEMS[what]) if what in SYSTEMS else (f"stages.{what}", SEED)
         _, peak = run(root, *stage)
         cost = json.loads((root / f"data/cost/{stage[0].removeprefix('stages.')}_{stage[1]}.json").read_text())
         seconds, memory = (expected["seconds"], cost["seconds"]), (expected["peak"] / 2**30, peak)
         pairs = [f"{ours:14.2f}{theirs:14.2f}{ours / theirs:14.2f}" for ours, theirs in (seconds, memory)]
-        further = 0 if what == "train" else decoded(root, SYSTEMS[what], rows) - expected["units"]
+        further = decoded(root, SYSTEMS[what], rows) - expected["units"] if what in SYSTEMS else 0
         by_tokens = (expected["seconds"] + further * expected["unit_seconds"]) / cost["seconds"]
         print(f"{name:30}{what:12}{''.join(pairs)}{by_tokens:14.2f}", flush=True)
+
+
+def measured(name: str) -> list[str]:
+    """Return the stages and systems that a configuration changes, in the order in which they run."""
+    settings = CONFIGURATIONS[name]
+    bases = [what for what in SYSTEMS if what.startswith("base")]
+    all_systems = name == "default" or any(setting.startswith("predict.") for setting in settings)
+    aligned = any(setting.startswith("align=") for setting in settings)
+    return ["train", *(LATER if aligned else ()), *(bases if all_systems else ()), "tuned", *(["aligned"] if aligned else [])]
+
+
+def batch(values: dict[str, Any], what: str) -> int:
+    """Return the rows at a time."""
+    if what == "pairs":
+        size: int = values["preference"]["batch_size"]
+    elif what in SYSTEMS:
+        size = values["predict"]["batch_size"]
+    else:
+        size = values["runtime"]["micro_batch_size"]
+    return size
 
 
 def decoded(root: Path, system: str, size: int) -> int:
