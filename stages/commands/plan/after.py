@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 from stages import records
 from stages.align import rows
@@ -23,6 +24,7 @@ from stages.text import chat
 from stages.training import adapt
 
 FORMATTED, PAIRS = Path("data/formatted"), Path("data/pairs")
+R = TypeVar("R", Pair, Vote)
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,6 @@ class Expected:
     prompts: list[Example]
     pairs: list[Pair]
     votes: list[Vote]
-
-    @property
-    def answers(self) -> int:
-        """Return how many answers the reference scores."""
-        return 2 * len(self.pairs) + len(self.votes)
 
 
 def expected(p: Params, seed: int) -> Expected:
@@ -58,7 +55,8 @@ def expected(p: Params, seed: int) -> Expected:
     pairs += map(_of_reference, prompts if "verifier" in settings.sources else prompts[: settings.judge.prompts])
     if not pairs and not votes:
         raise DataError("preference: no training row can be sampled, and no source has pairs; use other data")
-    return Expected(prompts, [_marked(pair, settings.held_out) for pair in pairs], votes)
+    share = settings.held_out
+    return Expected(prompts, [_marked(pair, share) for pair in pairs], [_marked(vote, share) for vote in votes])
 
 
 def _of_reference(example: Example) -> Pair:
@@ -74,8 +72,8 @@ def _of_reference(example: Example) -> Pair:
     )
 
 
-def _marked(pair: Pair, share: float) -> Pair:
-    return changed(pair, held_out=making.is_held_out(pair.prompt, share))
+def _marked(record: R, share: float) -> R:
+    return changed(record, held_out=making.is_held_out(record.prompt, share))
 
 
 def store_adapter(p: Params, runtime: Runtime, folder: Path) -> None:

@@ -1,7 +1,8 @@
 """Try what the stage align does: a few steps of its trainer, and the parts of a look at validation rows and held-out pairs."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -116,10 +117,11 @@ def _on_pairs(trial: Trial) -> Learned:
         look = measures.seconds(lambda: tried and reward.at_pairs(lm, tried)) / max(1, len(tried)) * len(held_out)
         besides = look  # after training
     else:
-        look, scoring = _look(trial, held_out)
-        besides = scoring * 4 * len(held_out) + scoring * len(judged)  # before and after training; kto: the mismatched answers
+        scoring = _scoring(trial, expected.pairs)
+        look = _look(trial) + scoring * 2 * len(held_out)
+        besides = scoring * (4 * len(held_out) + len(judged))  # before and after training; kto: the mismatched answers
         if rounds > 1:
-            besides += (rounds - 1) * (_sampled(trial, expected.prompts) + scoring * expected.answers)
+            besides += (rounds - 1) * (_sampled(trial, expected.prompts) + scoring * 2 * len(expected.pairs))
     chosen = [row for batch in batches.tried for row in batch]
     worker, clock = _fitted(_trainer(trial, chosen, pairs, judged, len(batches.tried)))
     return Learned(worker, rounds * steps, batches.mean_step(clock), besides + rounds * _looks(steps, options) * look)
@@ -152,7 +154,7 @@ def _on_samples(trial: Trial) -> Learned:
     examples, _ = sampling.drawn(list(records.read(job.train, Example)), options.prompts, job.seed)
     if not examples:
         raise DataError(f"{job.train}: no row has a prompt to sample for align.method = grpo; add rows with plain answers")
-    look, _ = _look(trial, [])
+    look = _look(trial)
     groups = options.batch_size // options.num_generations
     ordered = sorted(examples, key=lambda example: len(chat.prompt_ids(lm.tokenizer, example.prompt)))
 
@@ -185,20 +187,27 @@ def _looks(steps: int, options: Alignment) -> int:
     return 1 + ceil(steps / options.eval_steps)
 
 
-def _look(trial: Trial, held_out: Sequence[Pair]) -> tuple[float, float]:
-    """Return the seconds of a look with its three parts, and those of scoring an answer of a pair."""
-    job, lm = trial.job, trial.lm
-    with trainers.opened(lm.model, job.options.precision), looks.answering(lm.model):
-        of_pairs = (
-            after.of_pairs(held_out or after.expected(trial.p, job.seed).pairs[:16]) if job.options.method != "grpo" else []
-        )
-        scoring = after.scored(lm, of_pairs)
-        seconds = scoring * 2 * len(held_out)
-        if job.valid:
-            trial_of_answers = after.answered(lm, job.valid, looks.ROWS, job.limit)
-            trial.need(trial_of_answers.further)
-            seconds += trial_of_answers.seconds + _divergence(lm, job.valid)
-    return seconds, scoring
+def _scoring(trial: Trial, pairs: Sequence[Pair]) -> float:
+    """Return the seconds of scoring an answer of a pair."""
+    with _answering(trial):
+        return after.scored(trial.lm, after.of_pairs(pairs))
+
+
+def _look(trial: Trial) -> float:
+    """Return the seconds of a look at validation rows: of their answers, and of comparing the model with the tuned one."""
+    if not trial.job.valid:
+        return 0.0
+    with _answering(trial):
+        answers = after.answered(trial.lm, trial.job.valid, looks.ROWS, trial.job.limit)
+        trial.need(answers.further)
+        return answers.seconds + _divergence(trial.lm, trial.job.valid)
+
+
+@contextmanager
+def _answering(trial: Trial) -> Iterator[None]:
+    """Let the model answer as it does in looks."""
+    with trainers.opened(trial.lm.model, trial.job.options.precision), looks.answering(trial.lm.model):
+        yield
 
 
 def _divergence(lm: LanguageModel, examples: Sequence[Example]) -> float:
@@ -212,7 +221,7 @@ def _divergence(lm: LanguageModel, examples: Sequence[Example]) -> float:
 
 def _sampled(trial: Trial, prompts: Sequence[Example]) -> float:
     """Return the seconds of the samples of a later round."""
-    with trainers.opened(trial.lm.model, trial.job.options.precision), looks.answering(trial.lm.model):
+    with _answering(trial):
         found = after.sampled(trial.lm, prompts, trial.p.preference, trial.job.seed)
     trial.need(found.further)
     return found.seconds
