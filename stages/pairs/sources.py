@@ -64,7 +64,7 @@ def find(
         if not prompts:
             reasons = ", ".join(f"{count} {reason}" for reason, count in found.no_prompts.items())
             raise DataError(f"preference: no training row can be sampled ({reasons or 'there are none'}); use other data")
-        prompts = prompts[: _sampled(settings)]
+        prompts = prompts[: settings.sampled]
         started = time.monotonic()
         lm, identity = open_tuned(runtime, adapter), sampling.identity(adapter, read_manifest(), runtime)
         found.samples = verifier.scored(prompts, sampling.sampled(lm, prompts, settings, seed, identity))
@@ -82,8 +82,3 @@ def find(
         if lost := incomplete(asked.calls):
             print(visible(f"warning: judge: {lost}"), file=sys.stderr)
     return found
-
-
-def _sampled(settings: Preference) -> int:
-    """Return how many of the drawn prompts are sampled; the judge compares the first ones, with the verifier or alone."""
-    return settings.prompts if "verifier" in settings.sources else min(settings.prompts, settings.judge.prompts)

@@ -73,6 +73,13 @@ class Preference(Section):
     def wanted(self) -> bool:
         return self.sources != ["none"]
 
+    @property
+    def sampled(self) -> int:
+        """How many of the drawn prompts are sampled; the judge compares the first ones, with the verifier or alone."""
+        if "verifier" in self.sources:
+            return self.prompts
+        return min(self.prompts, self.judge.prompts) if "judge" in self.sources else 0
+
 
 class NoAlignment(Section):
     """The tuned model stays as it is."""

@@ -44,15 +44,14 @@ def expected(p: Params, seed: int) -> Expected:
     """
     settings, folder = p.preference, PAIRS / str(seed)
     train, *others = (list(records.read(FORMATTED / f"{split}.jsonl", Example)) for split in ("train", "valid", "test"))
-    sampled = {"verifier", "judge"} & set(settings.sources)
-    prompts, _ = sampling.drawn(train, settings.prompts, seed) if sampled else ([], {})
+    prompts = sampling.drawn(train, settings.prompts, seed)[0][: settings.sampled]
     made = folder / "settings.json"
     if made.is_file() and read_json(made) == {"seed": seed, "preference": settings.model_dump()}:
         return Expected(prompts, rows.read_pairs(folder), rows.read_votes(folder))
     sources = [file.made(Path(settings.file), chain.from_iterable(others))] if "file" in settings.sources else []
     sources += [people.made(Path(settings.sheets), train, settings.margin)[0]] if "people" in settings.sources else []
     pairs, votes = [pair for made in sources for pair in made.pairs], [vote for made in sources for vote in made.votes]
-    pairs += map(_of_reference, prompts if "verifier" in settings.sources else prompts[: settings.judge.prompts])
+    pairs += map(_of_reference, prompts)
     if not pairs and not votes:
         raise DataError("preference: no training row can be sampled, and no source has pairs; use other data")
     share = settings.held_out
