@@ -6,5 +6,5 @@ clone=$(mktemp -d)
 trap 'rm -rf "$clone"' EXIT
 git clone --quiet . "$clone"
 cd "$clone"
-dvc exp run -S experiment=smoke
+dvc exp run -S experiment=smoke -S preference=verifier -S align=dpo
 tunetrail summary

@@ -214,5 +214,5 @@ def test_smoke_runs_in_a_clone_and_leaves_the_checkout_alone(ci, tmp_path) -> No
     done = ci("smoke.sh", dvc=f'pwd > {where}; echo "$@" >> {where}; touch made', tunetrail="exit 0")
     assert done.returncode == 0, done.stderr
     clone, arguments = where.read_text().splitlines()
-    assert arguments == "exp run -S experiment=smoke"
+    assert arguments == "exp run -S experiment=smoke -S preference=verifier -S align=dpo"
     assert Path(clone) != tmp_path and not Path(clone).exists() and not (tmp_path / "made").exists()
