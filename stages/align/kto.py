@@ -109,7 +109,7 @@ def _advise(judged: Sequence[Judged], options: Kto) -> None:
     good = sum(each.good for each in judged)
     bad = len(judged) - good
     ratio = good * options.desirable_weight / max(bad * options.undesirable_weight, 1e-9)
-    if not 1 <= ratio <= 4 / 3:
+    if options.desirable_weight and options.undesirable_weight and not 1 <= ratio <= 4 / 3:
         print(
             f"advice: {good} good and {bad} bad answers have the weighted ratio {ratio:.2f}; 1 to 1.33 is usually advised, "
             f"e.g. align.desirable_weight={bad * options.undesirable_weight / good:.2g}"

@@ -25,7 +25,7 @@ def stored(quantization: Quantization) -> dict[str, dict[str, Any]]:
 def read(folder: Path) -> Quantization | None:
     """Return the quantization with which a reward model was trained; raise DataError if it is unknown.
 
-    None if the folder has no card either: open_reward_model refuses such a one.
+    None if the folder has no card either: open_reward_model refuses such a folder.
     """
     path = folder / NAME
     if not (folder / reward_model.CARD).is_file():
@@ -33,7 +33,8 @@ def read(folder: Path) -> Quantization | None:
     if not path.is_file():
         raise DataError(
             f"{path}: no such file, so the bits in which the reward model was trained are unknown; {reward_model.MADE}, or "
-            'write the section quantization of its run there, e.g. {"type": "nf4", "double_quant": true}'
+            'write the section quantization of its run there, e.g. {"type": "nf4", "double_quant": true}, and run `dvc add '
+            f"{folder}`"
         )
     try:
         return Quantization.model_validate(read_json(path))

@@ -60,8 +60,8 @@ def run(job: Job, lm: LanguageModel, tuned: weights.Weights, first: Sequence[Pai
             counted = AlignmentRound(pairs=len(pairs), last_step=steps, score=score)
             found = {"fitted": asdict(fitted), "round": counted.model_dump(), "seconds": time.monotonic() - started}
             write_json(place / FIGURES, found)  # last: it ends the round
-            for path in place.glob("checkpoint-*"):
-                checkpoints.clear(path)
+        for path in place.glob("checkpoint-*"):
+            checkpoints.clear(path)
         done.append(_kept(place))
         weights.put(lm.model, weights.stored(place / WEIGHTS))
     return replace(_joined(done), earlier_seconds=earlier)
@@ -69,7 +69,11 @@ def run(job: Job, lm: LanguageModel, tuned: weights.Weights, first: Sequence[Pai
 
 def _later(job: Job, lm: LanguageModel, tuned: weights.Weights, number: int, place: Path) -> tuple[list[Pair], float | None]:
     """Return the pairs that a later round trains on, and the mean score of its samples; keep both in `place`."""
-    samples, pairs = more_pairs(job, lm, tuned, number)
+    if (place / checkpoint.PAIRS).is_file():  # written last, by a run that was killed: its checkpoint learned from these
+        samples = list(records.read(place / checkpoint.SAMPLES, Sample))
+        pairs = list(records.read(place / checkpoint.PAIRS, Pair))
+    else:
+        samples, pairs = more_pairs(job, lm, tuned, number)
     score = round(sum(sample.score for sample in samples) / len(samples), 6) if samples else None
     trained, _ = rows.split(pairs)
     if trained:

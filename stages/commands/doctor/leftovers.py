@@ -82,7 +82,8 @@ def unfinished(folder: Path, busy: bool) -> Iterator[Finding]:
             size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 2**30
             problem, remedy = f"unfinished for {days:.0f} days, {size:.1f} GiB", "delete it unless you resume"
             if _holds_rounds(path):
-                problem = f"finished rounds of align=dpo, {days:.0f} days old, {size:.1f} GiB; another align.rounds reuses them"
+                problem = f"finished rounds of align=dpo, {days:.0f} days old, {size:.1f} GiB"
+                problem += "; reused by the same code with another align.rounds"
                 remedy = "delete the folder to free the space"
             yield Finding("warning", str(path), problem, remedy)
     before = folder / "before"

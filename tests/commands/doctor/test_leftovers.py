@@ -117,7 +117,9 @@ def test_kept_rounds_of_alignment_are_not_called_unfinished(root, capsys) -> Non
     assert "0a1b: unfinished for 31 days" in shown()
     shutil.rmtree(folder / "round-2")
     assert "0a1b: finished rounds of align=dpo, 31 days old" in shown()
-    assert "another align.rounds reuses them; delete the folder to free the space" in shown() and folder.is_dir()
+    assert (
+        "reused by the same code with another align.rounds; delete the folder to free the space" in shown() and folder.is_dir()
+    )
 
 
 def test_weights_that_differ_are_fetched_again(root, capsys, manifest, weights) -> None:
