@@ -31,8 +31,8 @@ REMEDIES = {
 def joined(sources: Mapping[str, Made], held_out: float) -> dict[str, Made]:
     """Return what each source made, without what an earlier source made too; pairs and votes are marked if held out.
 
-    Two answers of which each is preferred once, by two sources or by rows of a file, are no pair in either order. A vote is
-    also left out where its text is in a pair of the same prompt: KTO uses both sides of a pair.
+    Where each of two answers is preferred once, by two sources or by rows of a file, both pairs are left out. A vote is also
+    left out where its text is in a pair of the same prompt: KTO uses both sides of a pair.
     """
     orders = {(key(pair.prompt), pair.chosen, pair.rejected) for made in sources.values() for pair in made.pairs}
     seen: set[tuple[str, ...]] = set()
