@@ -8,7 +8,7 @@ from stages.commands.plan import machine, requests
 
 
 def show() -> None:
-    """Print the requests of every synthesis method, then memory and time of training and predictions."""
+    """Print the requests of every synthesis method, then memory and time of training, pairs, align and predictions."""
     console, planned = Console(markup=False), requests.plan()
     if planned:
         console.print(_grid(requests.LABELS, {name: [*map(str, figures)] for name, figures in planned.items()}))
@@ -33,6 +33,7 @@ def not_estimated(p: params.Params) -> list[str]:
     parts = {
         "the judge's verdicts in pairs (their time is the teacher's)": "judge" in p.preference.sources,
         "align (a second model scores its answers, align.rewards.reward_model)": machine.scores_by_model(p),
+        "answers with a passage (predict.passage)": p.predict.passage,
     }
     return [part for part, wanted in parts.items() if wanted]
 
