@@ -17,9 +17,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from stages import params, records
+from stages.commands.plan import machine
 
 CONFIGURATIONS: dict[str, list[str]] = {
     "default": [],
@@ -55,17 +55,17 @@ def main() -> None:
 
 def compare(root: Path, name: str) -> None:
     run(root, "stages.cli", "compose", *CONFIGURATIONS[name])
-    values = params.load(root / "params.yaml")
+    p = params.check(params.load(root / "params.yaml"))
     for what in measured(name):
-        rows = batch(values, what)
-        expected = json.loads(run(root, "stages.commands.plan.probe", what, str(rows))[0])
+        rows = machine.at_a_time(p, what)
+        expected = machine.Probe(**json.loads(run(root, "stages.commands.plan.probe", what, str(rows))[0]))
         stage = ("stages.predict", SYSTEMS[what]) if what in SYSTEMS else (f"stages.{what}", SEED)
         _, peak = run(root, *stage)
         cost = json.loads((root / f"data/cost/{stage[0].removeprefix('stages.')}_{stage[1]}.json").read_text())
-        seconds, memory = (expected["seconds"], cost["seconds"]), (expected["peak"] / 2**30, peak)
+        seconds, memory = (expected.seconds, cost["seconds"]), (expected.most / 2**30, peak)
         pairs = [f"{ours:14.2f}{theirs:14.2f}{ours / theirs:14.2f}" for ours, theirs in (seconds, memory)]
-        further = decoded(root, SYSTEMS[what], rows) - expected["units"] if what in SYSTEMS else 0
-        by_tokens = (expected["seconds"] + further * expected["unit_seconds"]) / cost["seconds"]
+        further = decoded(root, SYSTEMS[what], p.predict.batch_size) - expected.units if what in SYSTEMS else 0
+        by_tokens = (expected.seconds + further * expected.unit_seconds) / cost["seconds"]
         print(f"{name:30}{what:12}{''.join(pairs)}{by_tokens:14.2f}", flush=True)
 
 
@@ -76,17 +76,6 @@ def measured(name: str) -> list[str]:
     all_systems = name == "default" or any(setting.startswith("predict.") for setting in settings)
     aligned = any(setting.startswith("align=") for setting in settings)
     return ["train", *(LATER if aligned else ()), *(bases if all_systems else ()), "tuned", *(["aligned"] if aligned else [])]
-
-
-def batch(values: dict[str, Any], what: str) -> int:
-    """Return the rows at a time."""
-    if what == "pairs":
-        size: int = values["preference"]["batch_size"]
-    elif what in SYSTEMS:
-        size = values["predict"]["batch_size"]
-    else:
-        size = values["runtime"]["micro_batch_size"]
-    return size
 
 
 def decoded(root: Path, system: str, size: int) -> int:

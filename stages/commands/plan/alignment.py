@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from random import Random
@@ -32,12 +32,12 @@ class Learned:
     worker: Any
     steps: int
     step: float
-    besides: float
+    other: float
 
 
 @dataclass
 class Trial:
-    """An alignment to try; `room` are the bytes that a look, or samples, are expected to need."""
+    """An alignment to try; `room` are the bytes that opening, a look, or samples are expected to need."""
 
     p: Params
     job: Job
@@ -47,6 +47,12 @@ class Trial:
 
     def need(self, further: int) -> None:
         self.room = max(self.room, self.memory.peak() + further)
+
+    def begin_steps(self) -> None:
+        """Measure the memory of what follows, the steps, on its own: that of looks does not grow with their rows."""
+        self.need(0)
+        measures.forget_peak()
+        self.memory = device.Memory(device.kind(self.job.runtime))
 
 
 def alignment(p: Params, micro_batch_size: int | Literal["auto"]) -> Probe:
@@ -65,18 +71,19 @@ def alignment(p: Params, micro_batch_size: int | Literal["auto"]) -> Probe:
         trial = Trial(p, job, lm, memory)
         learned = _on_samples(trial) if p.align.method == "grpo" else _on_pairs(trial)
     trained = [weight for weight in lm.model.parameters() if weight.requires_grad]
-    return Probe(
+    probe = Probe(
         parameters=read_manifest().parameters,
         trained=sum(weight.numel() for weight in trained),
         libraries=libraries,
         weights=sum(weight.nbytes for weight in lm.model.parameters() if not weight.requires_grad),
         training=sum(2 * weight.nbytes for weight in trained) + measures.held(learned.worker.optimizer),
-        peak=max(trial.room, memory.peak()),
+        peak=trial.memory.peak(),
         rows=learned.worker.runtime.rows(job.options.batch_size),
-        seconds=opened + learned.steps * learned.step + learned.besides,
+        seconds=opened + learned.steps * learned.step + learned.other,
         units=learned.steps,
         unit_seconds=learned.step,
     )
+    return replace(probe, looks=max(0, trial.room - probe.fixed))
 
 
 def _job(p: Params, runtime: Runtime, folder: Path) -> Job:
@@ -115,16 +122,17 @@ def _on_pairs(trial: Trial) -> Learned:
     if method == "reward":
         tried = held_out[:8]
         look = measures.seconds(lambda: tried and reward.at_pairs(lm, tried)) / max(1, len(tried)) * len(held_out)
-        besides = look  # after training
+        other = look  # after training
     else:
         scoring = _scoring(trial, expected.pairs)
         look = _look(trial) + scoring * 2 * len(held_out)
-        besides = scoring * (4 * len(held_out) + len(judged))  # before and after training; kto: the mismatched answers
+        other = scoring * (4 * len(held_out) + len(judged))  # before and after training; kto: the mismatched answers
         if rounds > 1:
-            besides += (rounds - 1) * (_sampled(trial, expected.prompts) + scoring * 2 * len(expected.pairs))
+            other += (rounds - 1) * (_sampled(trial, expected.prompts) + scoring * 2 * len(expected.pairs))
     chosen = [row for batch in batches.tried for row in batch]
+    trial.begin_steps()
     worker, clock = _fitted(_trainer(trial, chosen, pairs, judged, len(batches.tried)))
-    return Learned(worker, rounds * steps, batches.mean_step(clock), besides + rounds * _looks(steps, options) * look)
+    return Learned(worker, rounds * steps, batches.mean_step(clock), other + rounds * _looks(steps, options) * look)
 
 
 def _longest(lm: LanguageModel, pair: Pair) -> int:
@@ -155,12 +163,15 @@ def _on_samples(trial: Trial) -> Learned:
     if not examples:
         raise DataError(f"{job.train}: no row has a prompt to sample for align.method = grpo; add rows with plain answers")
     look = _look(trial)
+    trial.begin_steps()
     groups = options.batch_size // options.num_generations
     ordered = sorted(examples, key=lambda example: len(chat.prompt_ids(lm.tokenizer, example.prompt)))
 
     def tried(prompts: Sequence[Example], **changes: int) -> tuple[Any, measures.Clock]:
         changed = options.model_copy(update=changes)
-        fitted = _fitted(grpo.trainer(lm, prompts, changed, job.runtime, job.seed, job.unfinished))
+        worker = grpo.trainer(lm, prompts, changed, job.runtime, job.seed, job.unfinished)
+        worker.generation_config.min_new_tokens = changed.max_completion_length  # else answers may stop earlier
+        fitted = _fitted(worker)
         trainers.release(lm.model)
         return fitted
 

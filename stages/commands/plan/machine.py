@@ -34,6 +34,7 @@ LABELS = (
 )
 
 
+SMALLER = "a smaller model, or a smaller format.max_length"
 TOO_LARGE = 137  # the exit code of a process that the kernel kills because memory runs out
 
 
@@ -41,8 +42,9 @@ TOO_LARGE = 137  # the exit code of a process that the kernel kills because memo
 class Probe:
     """Counts, and bytes at the peak: of frozen weights, of what is trained with gradients and optimizer, and of the rest.
 
-    `libraries` is what the process holds before it opens a model. `rows` share what is left, the activations. `seconds` are
-    those expected of the whole run, `units` the steps or tokens that take `unit_seconds` each.
+    `libraries` is what the process holds before it opens a model. `rows` share what is left of `peak`, the activations.
+    `looks` is what opening, looks and samples take in place of activations, with any number of rows; 0 if `peak` has them.
+    `seconds` are those expected of the whole run, `units` the steps or tokens that take `unit_seconds` each.
     """
 
     parameters: int
@@ -55,6 +57,17 @@ class Probe:
     seconds: float
     units: int
     unit_seconds: float
+    looks: int = 0
+
+    @property
+    def fixed(self) -> int:
+        """Return the bytes that do not grow with the rows and are held all the time."""
+        return self.libraries + self.weights + self.training
+
+    @property
+    def most(self) -> int:
+        """Return the bytes of the run at its peak."""
+        return max(self.peak, self.fixed + self.looks)
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ class Need:
 
     def figures(self) -> list[str]:
         probe = self.probe
-        sizes = (probe.libraries, probe.weights, probe.training, probe.peak - _fixed(probe), probe.peak, self.free)
+        sizes = (probe.libraries, probe.weights, probe.training, probe.most - probe.fixed, probe.most, self.free)
         return [
             str(self.runs),
             str(probe.rows),
@@ -87,7 +100,7 @@ class Need:
 
 
 def plan(p: Params, console: Console) -> list[Need]:
-    """Return the needs of every training and system; raise DataError where a probe fails or nothing fits."""
+    """Return the needs of trainings, pairs, align and every system; raise DataError where a probe fails or nothing fits."""
     free = device.free_memory(device.kind(p.runtime))
     size = 2 * read_manifest().parameters
     if size > free:
@@ -120,16 +133,15 @@ def scores_by_model(p: Params) -> bool:
 
 
 def _need(p: Params, what: str, runs: int, free: int) -> Need:
-    """Probe with as many rows as the run has; if they do not fit, with one, and multiply what the rows need."""
-    fit, least = _fit(p, what), _least(p, what)
-    rows: int | Literal["auto"] = p.runtime.micro_batch_size if fit else _batch(p, what)
+    """Probe with as many rows as the run has; if they do not fit, with the fewest, and multiply what the rows need."""
+    rows, least = at_a_time(p, what), _least(p, what)
     probe = _probe(what, rows)
     if probe is None:
         few = _probe(what, least)
         if few is None:
             raise DataError(_advice(p, what, f"does not fit, not even with {_counted(least)} at a time", 0))
-        tried = rows if isinstance(rows, int) else (fit or p.train).batch_size
-        probe = replace(few, rows=tried, peak=_fixed(few) + (few.peak - _fixed(few)) * tried // least)
+        tried = rows if isinstance(rows, int) else (_fit(p, what) or p.train).batch_size
+        probe = replace(few, rows=tried, peak=few.fixed + (few.peak - few.fixed) * tried // least)
     return Need(what, runs, free, probe, fitting(p, what, probe, free))
 
 
@@ -139,7 +151,10 @@ def _fit(p: Params, what: str) -> Optimization | None:
     return next((fit for fit in trainings if fit.section == what), None)
 
 
-def _batch(p: Params, what: str) -> int:
+def at_a_time(p: Params, what: str) -> int | Literal["auto"]:
+    """Return the rows at a time that the run asks for."""
+    if _fit(p, what):
+        return p.runtime.micro_batch_size
     return p.preference.batch_size if what == "pairs" else p.predict.batch_size
 
 
@@ -154,10 +169,12 @@ def _counted(rows: int) -> str:
 
 def fitting(p: Params, what: str, probe: Probe, free: int) -> str:
     """Return which option makes the run fit into the free memory; nothing if it fits."""
-    if probe.peak <= free:
+    if probe.most <= free:
         return ""
-    rows = max(0, int((free - _fixed(probe)) * probe.rows / (probe.peak - _fixed(probe))))
-    return _advice(p, what, f"needs {probe.peak / 2**30:.1f} GiB, and {free / 2**30:.1f} are free", rows)
+    problem = f"needs {probe.most / 2**30:.1f} GiB, and {free / 2**30:.1f} are free"
+    if probe.fixed + probe.looks > free:  # with any number of rows
+        return f"{what}: {problem}; set {SMALLER}"
+    return _advice(p, what, problem, max(0, int((free - probe.fixed) * probe.rows / (probe.peak - probe.fixed))))
 
 
 def _advice(p: Params, what: str, problem: str, rows: int) -> str:
@@ -173,12 +190,7 @@ def _advice(p: Params, what: str, problem: str, rows: int) -> str:
     else:
         size = rows if device.kind(p.runtime) == "cpu" else min(rows, 1)  # a GPU takes as many as fit, or one
         options = [f"predict.batch_size={size}"] if size else []
-    return f"{what}: {problem}; set {' or '.join(options) or 'a smaller model, or a smaller format.max_length'}"
-
-
-def _fixed(probe: Probe) -> int:
-    """Return the bytes that do not grow with the rows."""
-    return probe.libraries + probe.weights + probe.training
+    return f"{what}: {problem}; set {' or '.join(options) or SMALLER}"
 
 
 def _probe(what: str, rows: int | Literal["auto"]) -> Probe | None:

@@ -1,8 +1,11 @@
 """What trial runs measure with: the batches to try, the time of steps and tokens, and the memory of the process."""
 
+import ctypes
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import psutil
@@ -137,3 +140,10 @@ def middle(items: Sequence[T], size: int) -> Sequence[T]:
 
 def resident() -> int:
     return int(psutil.Process().memory_info().rss)
+
+
+def forget_peak() -> None:
+    """Let the peak of resident memory begin again, without freed blocks; where glibc or Linux is missing, it remains."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # "Reset peak resident set size" in the kernel's filesystems/proc.rst

@@ -4,13 +4,14 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from stages import params, records
-from stages.commands.plan import command, machine, probe
+from stages.commands.plan import command, machine, measures, probe
 from stages.commands.plan.machine import Probe
 from stages.errors import DataError
 from stages.params import compose
@@ -159,6 +160,11 @@ def test_an_allocation_that_fails_is_too_large(planned, monkeypatch, error):
             ["aligned"],
             ["align (a second model scores its answers"],
         ),
+        (
+            ["data=handbook", "synthesis=self_qa", "report.headline=token_f1", "predict.passage=true"],
+            [],
+            ["answers with a passage (predict.passage)"],
+        ),
     ],
 )
 def test_stages_are_tried_or_named_with_the_reason(options, overrides, tried, unknown):
@@ -184,9 +190,29 @@ def test_advice_names_options_of_later_stages(options, what, overrides, advice):
 def test_kto_is_tried_with_two_rows_at_least(options, monkeypatch):
     p = options("preference=verifier", "align=kto")
     monkeypatch.setattr(machine, "_probe", lambda _, rows: PROBE if rows == 2 else None)
-    need = machine._need(p, "align", 1, 3 * GIB)
+    need = machine._need(p, "align", 1, 7 * GIB)
     assert need.probe.peak == 2 * GIB + 8 * GIB * p.runtime.micro_batch_size // 2
-    assert "micro_batch_size" not in need.advice  # one row would fit, but is refused
+    assert need.advice and "micro_batch_size" not in need.advice  # one row would fit, but is refused
+
+
+def test_looks_do_not_grow_with_the_rows(options, monkeypatch):
+    p, looking = options("preference=verifier", "align=dpo"), replace(PROBE, peak=3 * GIB, looks=4 * GIB)
+    monkeypatch.setattr(machine, "_probe", lambda _, rows: looking if rows == 1 else None)
+    need = machine._need(p, "align", 1, 6 * GIB)
+    assert (need.probe.peak, need.probe.most, need.advice) == (6 * GIB, 6 * GIB, "")
+    given = machine.fitting(p, "align", need.probe, 5 * GIB)
+    assert given == "align: needs 6.0 GiB, and 5.0 are free; set a smaller model, or a smaller format.max_length"
+    assert "runtime.micro_batch_size=2" in machine.fitting(p, "align", replace(need.probe, looks=2 * GIB), 5 * GIB)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel cannot forget a peak")
+def test_peak_of_steps_begins_below_that_of_looks():
+    memory = machine.device.Memory("cpu")
+    held = b"x" * 2**28
+    high = memory.peak()
+    del held
+    measures.forget_peak()
+    assert memory.peak() < high - 2**27
 
 
 ALIGNED = ["preference=verifier", "preference.prompts=9", "preference.samples=2", "preference.batch_size=6"]
