@@ -1,6 +1,6 @@
 """The scores as a table on the terminal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE
@@ -15,38 +15,56 @@ from stages.report.summary import questions
 from stages.systems import ALIGNED, TUNED, TUNED_PASSAGE
 from stages.terminal import visible
 
+VERDICT = "verdict"
+WIDE = 10_000  # columns of a terminal in which every table fits
+
 
 def show(found: Results, folder: Path) -> None:
-    """Print every metric of every system with its interval, the differences that each step made, and the report's path."""
+    """Print every metric of every system with its interval, the differences that each step made, and the report's path.
+
+    Where they do not fit next to each other, the differences have a table of their own.
+    """
     systems = [*sorted(name for name in found.systems if name.startswith("base_")), TUNED]
     systems += [name for name in (TUNED_PASSAGE, ALIGNED) if name in found.systems]
     best = formatting.system_name(str(found.difference["against"]))
     differences = {f"tuned - {best}": found.difference}
     differences |= {"aligned - tuned": found.aligned_minus_tuned} if found.aligned_minus_tuned else {}
-    headers = ["percent", *map(formatting.system_name, systems)]
-    grid = Table(
-        *(Column(visible(header), overflow="fold") for header in headers),  # in few columns, nothing is cut off
-        *(
-            column
-            for header in differences
-            for column in (Column(visible(header), overflow="fold"), Column("verdict", no_wrap=True))
-        ),
-        box=SIMPLE,
-        padding=(0, 1, 0, 0),
-    )
-    for metric in (key.removesuffix("_lo") for key in found.systems[TUNED] if key.endswith("_lo")):
-        rates = [_interval(found.systems[system], metric, formatting.percent) for system in systems]
-        changes = [
-            cell
-            for numbers in differences.values()
-            for cell in (_interval(numbers, metric, formatting.signed), visible(str(numbers[f"{metric}_verdict"])))
-        ]
-        grid.add_row(visible(formatting.metric_name(metric)), *rates, *changes)
+    metrics = [key.removesuffix("_lo") for key in found.systems[TUNED] if key.endswith("_lo")]
+    rates = [
+        (formatting.system_name(name), [_interval(found.systems[name], metric, formatting.percent) for metric in metrics])
+        for name in systems
+    ]
+    changes = [
+        column
+        for name, numbers in differences.items()
+        for column in (
+            (name, [_interval(numbers, metric, formatting.signed) for metric in metrics]),
+            (VERDICT, [visible(str(numbers[f"{metric}_verdict"])) for metric in metrics]),
+        )
+    ]
     console = Console(markup=False, emoji=False, highlight=False)  # a key may be `[/b]` or `:warning:`
-    console.print(grid)
+    whole = _grid("percent", metrics, [*rates, *changes])
+    if console.measure(whole, options=console.options.update(max_width=WIDE)).maximum <= console.width:
+        console.print(whole)
+    else:
+        console.print(_grid("percent", metrics, rates))
+        console.print(_grid("points", metrics, changes))
     rows = formatting.row_count(int(found.systems[TUNED]["n"] or 0), questions(found.totals or {}).get(""))
     below = f"{rows} of the {found.split} split, 95 % intervals. Report: {folder / 'index.html'}"
     console.print(visible(below), soft_wrap=True)
+
+
+def _grid(unit: str, metrics: Sequence[str], columns: Sequence[tuple[str, Sequence[str]]]) -> Table:
+    """Return a table with a row for each metric; in few columns of a terminal its cells are folded, and nothing is cut off."""
+    headers = [unit, *(header for header, _ in columns)]
+    grid = Table(
+        *(Column(visible(header), overflow="fold", no_wrap=header == VERDICT) for header in headers),
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    for metric, *cells in zip(metrics, *(cells for _, cells in columns), strict=True):
+        grid.add_row(visible(formatting.metric_name(metric)), *cells)
+    return grid
 
 
 def read(folder: Path) -> Results:
