@@ -74,12 +74,11 @@ def _later(job: Job, lm: LanguageModel, tuned: weights.Weights, number: int, pla
         pairs = list(records.read(place / checkpoint.PAIRS, Pair))
     else:
         samples, pairs = more_pairs(job, lm, tuned, number)
+        if rows.split(pairs)[0]:
+            records.write(place / checkpoint.SAMPLES, samples)
+            records.write(place / checkpoint.PAIRS, pairs)
     score = round(sum(sample.score for sample in samples) / len(samples), 6) if samples else None
-    trained, _ = rows.split(pairs)
-    if trained:
-        records.write(place / checkpoint.SAMPLES, samples)
-        records.write(place / checkpoint.PAIRS, pairs)
-    return trained, score
+    return rows.split(pairs)[0], score
 
 
 def more_pairs(job: Job, lm: LanguageModel, tuned: weights.Weights, number: int) -> tuple[list[Sample], list[Pair]]:

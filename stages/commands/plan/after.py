@@ -11,7 +11,7 @@ from stages.align import rows
 from stages.commands.plan import measures
 from stages.errors import DataError
 from stages.files import read_json
-from stages.generation.decoding import Completion
+from stages.generation.decoding import Completion, greedy
 from stages.generation.sampling import sample
 from stages.models.loading import LanguageModel, load_base, open_model
 from stages.models.manifest import read_manifest
@@ -94,7 +94,7 @@ def sampled(lm: LanguageModel, prompts: Sequence[Example], settings: Preference,
 
 
 def answered(
-    lm: LanguageModel, examples: Sequence[Example], size: int, most: int, decode: measures.Decode = measures.greedy
+    lm: LanguageModel, examples: Sequence[Example], size: int, most: int, decode: measures.Decode = greedy
 ) -> measures.Decoded:
     """Measure answers in batches of `size` rows; each batch is expected to end with its longest reference, or at `most`."""
     asked = [(chat.prompt_ids(lm.tokenizer, e.prompt), len(chat.answer_ids(lm.tokenizer, e.messages))) for e in examples]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,7 +14,6 @@ import torch
 from transformers import TrainerCallback
 
 from stages import device
-from stages.generation import decoding
 from stages.generation.decoding import Completion
 from stages.models.loading import LanguageModel
 from stages.models.memory import cached
@@ -38,7 +38,7 @@ class Clock(TrainerCallback):
     @property
     def timed(self) -> list[float]:
         """Return the seconds of the steps after the first."""
-        return [after - before for before, after in zip(self.ends, self.ends[1:], strict=False)]
+        return [after - before for before, after in pairwise(self.ends)]
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,6 @@ def decoded(
     share = sum(map(len, prompts)) / sum(map(len, middle))
     further = len(longest) * max(0, most - 2) * cached(lm.model.config, lm.model.dtype.itemsize)
     return Decoded(first * share + token * sum(tokens), sum(tokens), token, further)
-
-
-def greedy(lm: LanguageModel, prompts: Sequence[list[int]], tokens: int) -> list[Completion]:
-    return decoding.greedy(lm, prompts, tokens)
 
 
 def _timed(lm: LanguageModel, prompts: Sequence[list[int]], tokens: int, decode: Decode) -> tuple[float, float]:

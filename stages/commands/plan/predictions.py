@@ -5,6 +5,7 @@ from pathlib import Path
 from stages import device, records
 from stages.commands.plan import measures
 from stages.commands.plan.machine import Probe
+from stages.generation.decoding import greedy
 from stages.models.loading import open_base
 from stages.models.manifest import read_manifest
 from stages.params import WHOLE, Params
@@ -34,7 +35,7 @@ def predictions(p: Params, system: str, size: int) -> Probe:
     like_references = system in (TUNED, ALIGNED)
     answer = {e.id: len(chat.answer_ids(lm.tokenizer, e.messages)) for e in examples} if like_references else {}
     tokens = [min(most, max(answer.get(e.id, most) for e in batch)) for batch in formed]
-    trial = measures.decoded(lm, [[prompts[e.id] for e in batch] for batch in formed], tokens, most, measures.greedy)
+    trial = measures.decoded(lm, [[prompts[e.id] for e in batch] for batch in formed], tokens, most, greedy)
     wanted, middle = examples[: p.predict.likelihood_rows], formed[(len(formed) - 1) // 2]
     some = wanted[: len(middle)]
     scoring = measures.seconds(lambda: answers.references(lm, some, [prompts[e.id] for e in some], size)) / max(1, len(some))
