@@ -20,6 +20,7 @@ from trl import GRPOConfig, GRPOTrainer
 from stages import records
 from stages.align import looks, opening, quantized, rewards, run, weights
 from stages.align.job import Job
+from stages.align.merged import merged
 from stages.align.rewards import Judge
 from stages.align.run import Aligned
 from stages.align.trainers import Aligning
@@ -44,6 +45,10 @@ class Trainer(Aligning, GRPOTrainer):
     def _tokenize_prompts(self, prompts):  # type: ignore[no-untyped-def]
         """Return the ids of stages/text/chat.py: TRL would add a start token, and read control tokens in messages as such."""
         return [self.prompts[text] for text in prompts], None, {}
+
+    def _generate(self, prompts):  # type: ignore[no-untyped-def]
+        with merged(self.model):
+            return super()._generate(prompts)
 
     def _prepare_inputs(self, generation_batch):  # type: ignore[no-untyped-def]
         with torch.random.fork_rng():

@@ -11,6 +11,7 @@ from typing import Any
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from stages.align import trainers, weights
+from stages.align.merged import merged
 from stages.generation import decoding, likelihoods
 from stages.models.loading import LanguageModel
 from stages.preferences import reference, sampling, verifier
@@ -117,8 +118,9 @@ def _answers(lm: LanguageModel, examples: Sequence[Example], limit: int) -> list
     prompts = [chat.prompt_ids(lm.tokenizer, example.prompt) for example in examples]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     found: dict[int, decoding.Completion] = {}
-    for batch in (order[at : at + ROWS] for at in range(0, len(order), ROWS)):
-        found.update(zip(batch, decoding.greedy(lm, [prompts[i] for i in batch], limit), strict=True))
+    with merged(lm.model):
+        for batch in (order[at : at + ROWS] for at in range(0, len(order), ROWS)):
+            found.update(zip(batch, decoding.greedy(lm, [prompts[i] for i in batch], limit), strict=True))
     samples = [
         Sample(example=example.id, number=0, text=given.text, stopped=given.stopped, new_tokens=given.new_tokens)
         for example, given in ((example, found[i]) for i, example in enumerate(examples))

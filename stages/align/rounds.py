@@ -16,6 +16,7 @@ from typing import Any
 from stages import records
 from stages.align import checkpoint, looks, rows, trainers, weights
 from stages.align.job import Job
+from stages.align.merged import merged
 from stages.align.run import Fitted
 from stages.figures import AlignmentRound
 from stages.files import write_json
@@ -92,7 +93,8 @@ def more_pairs(job: Job, lm: LanguageModel, tuned: weights.Weights, number: int)
     seed = int(content_hash(["round", job.seed, number])[:8], 16)  # so that settings are compared on the same prompts
     prompts, _ = sampling.drawn(list(records.read(job.train, Example)), settings.prompts, seed)
     with trainers.opened(lm.model, job.options.precision), looks.answering(lm.model):
-        samples = verifier.scored(prompts, sampling.sampled(lm, prompts, settings, seed, identity))
+        with merged(lm.model):
+            samples = verifier.scored(prompts, sampling.sampled(lm, prompts, settings, seed, identity))
         made = verifier.made(prompts, samples, settings.margin, settings.reference)
         joint = making.joined({"verifier": reference.fitting(lm.tokenizer, made)}, settings.held_out)
         with weights.using(lm.model, tuned):

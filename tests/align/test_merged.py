@@ -1,0 +1,50 @@
+"""A model in training answers from merged weights, and is left as it was."""
+
+import pytest
+
+from stages.models import loading
+from stages.training import adapt
+from tests.fixtures.training import stirred
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture
+def model(options, weights):
+    def make(*overrides: str):
+        p = options(*overrides, "lora.r=4")
+        base = loading.load_base(weights, "cpu", p.quantization, "bf16")
+        return stirred(adapt.attach(base, p.adapter, p.lora, seed=1)).eval()
+
+    return make
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_merged_weights_predict_the_same_up_to_bf16(model, quantization):
+    import torch
+
+    from stages.align.merged import merged
+    from stages.training.kernels import fused
+
+    tuned, ids = model(f"quantization={quantization}"), torch.arange(3, 60)[None]
+    before = [tuple(vars(module)) for module in tuned.modules()]
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), fused(tuned, "bf16"):
+        expected = tuned(input_ids=ids).logits
+        with merged(tuned) as layers:
+            assert layers == 14  # seven matrices in each of two layers
+            given = tuned(input_ids=ids).logits
+        assert torch.equal(tuned(input_ids=ids).logits, expected) and not torch.equal(given, expected)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), tuned.disable_adapter():
+        without = tuned(input_ids=ids).logits
+    assert [tuple(vars(module)) for module in tuned.modules()] == before
+    assert (given - expected).norm() < 0.05 * (expected - without).norm()
+
+
+@pytest.mark.parametrize(("override", "free"), [("lora.use_dora=true", 10**12), ("quantization=none", 1000)])
+def test_what_cannot_be_merged_is_left_alone(model, monkeypatch, override, free):
+    from stages import device
+    from stages.align.merged import merged
+
+    monkeypatch.setattr(device, "free_memory", lambda _: free)
+    with merged(model(override)) as layers:
+        assert layers == 0
