@@ -1,13 +1,15 @@
 """Train models of usual shapes with random weights: ours against TRL's SFTTrainer and Unsloth, in tokens per second and memory.
 
-    python bench/gpu.py [--models smollm2-135m …] [--methods qlora lora] [--trainers ours sft unsloth] [--steps 8]
+    python bench/gpu.py [--models smollm2-135m …] [--methods qlora lora] [--trainers ours sft unsloth] [--steps 8] [--rows 16]
 
     python bench/gpu.py --toy         # on a CPU: shapes of a few thousand weights, to see that the script works.
 
-Rows have 64 to 2,048 tokens, the second half of them supervised, the same for every trainer; four of them make a step. `8b` has
-rows of 2,048 tokens only. Each trainer runs in a process of its own and asserts that gradients are not zero and that weights
-changed. A trainer that cannot run is a line of the table too, with its error. Prints one table in Markdown. Without a GPU, or
-with `--toy`, its title says "not measured": such numbers mean nothing.
+Rows have 64 to 2,048 tokens, the second half of them supervised, the same for every trainer; `--rows` of them make a step. `8b`
+has rows of 2,048 tokens only, one per forward pass, and activation checkpointing. `sft_checkpointing` is TRL's trainer with
+checkpointing, which is its default; `sft` has none, as ours. Each trainer runs in a process of its own and asserts that
+gradients are not zero and that weights changed. The first three steps warm up. A trainer that cannot run is a line of the table
+too, with its error. Prints one table in Markdown. Without a GPU, or with `--toy`, its title says "not measured": such numbers
+mean nothing.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,13 +36,14 @@ SHAPES = {
 }
 TOY = (64, 128, 2, 4, 2, 16, 512)
 METHODS = {"qlora": "nf4", "lora": "none"}
-TRAINERS = ("ours", "sft", "unsloth")
-PACKAGES = {"ours": "tunetrail", "sft": "trl", "unsloth": "unsloth"}
+TRAINERS = ("ours", "sft", "sft_checkpointing", "unsloth")
+PACKAGES = {"ours": "tunetrail", "sft": "trl", "sft_checkpointing": "trl", "unsloth": "unsloth"}
+WARM = 3  # steps before the clock starts
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Tokens without padding, of the steps after the first; the largest memory; the first gradient's norm; the last loss."""
+    """Tokens without padding, after the warm steps; the largest memory; the first gradient's norm; the last loss."""
 
     tokens_per_second: float
     peak_gib: float
@@ -47,10 +51,10 @@ class Measured:
     loss: float
 
 
-def rows(shape: str, steps: int, toy: bool) -> list[dict[str, list[int]]]:
-    """Return token ids and labels of four rows a step, drawn from a fixed seed."""
+def rows(shape: str, count: int, toy: bool) -> list[dict[str, list[int]]]:
+    """Return token ids and labels of rows drawn from a fixed seed."""
     draw, longest = random.Random(0), 64 if toy else 2048
-    lengths = [longest if shape == "8b" else round(longest / 32 * 32 ** draw.random()) for _ in range(4 * steps)]
+    lengths = [longest if shape == "8b" else round(longest / 32 * 32 ** draw.random()) for _ in range(count)]
     ids = [[draw.randrange(3, 256) for _ in range(max(4, length))] for length in lengths]
     return [{"input_ids": row, "labels": [-100] * (len(row) // 2) + row[len(row) // 2 :]} for row in ids]
 
@@ -69,6 +73,7 @@ def store(shape: str, folder: Path, toy: bool) -> None:
     config, model = (Qwen3Config, Qwen3ForCausalLM) if kind == "qwen3" else (LlamaConfig, LlamaForCausalLM)
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
+    torch.set_default_device("cpu" if toy else "cuda")  # eight billion weights are drawn in no time there
     model(
         config(
             hidden_size=width,
@@ -86,10 +91,13 @@ def store(shape: str, folder: Path, toy: bool) -> None:
         )
     ).save_pretrained(folder)
     torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
 
 
-def measure(trainer: str, method: str, shape: str, folder: Path, steps: int, toy: bool) -> Measured:
+def measure(trainer: str, method: str, shape: str, folder: Path, steps: int, batch: int, toy: bool) -> Measured:
     """Train in this process and return what it measured."""
+    if trainer == "unsloth":
+        import unsloth  # noqa: F401  # before the libraries that it changes
     import torch
     from datasets import Dataset
     from transformers import TrainerCallback
@@ -101,9 +109,19 @@ def measure(trainer: str, method: str, shape: str, folder: Path, steps: int, toy
     from stages.training.arguments import arguments
 
     p = params.check(params.load(Path(__file__).resolve().parents[1] / params.PARAMS))
-    runtime = p.runtime.model_copy(update={"device": "cpu" if toy else "auto", "micro_batch_size": "auto"})
-    device.prepare(runtime)
-    kind, data = device.kind(runtime), Dataset.from_list(rows(shape, steps, toy))
+    options = p.train.model_copy(
+        update={
+            "max_steps": WARM + steps,
+            "batch_size": batch,
+            "gradient_checkpointing": shape == "8b" or trainer == "sft_checkpointing",
+        }
+    )
+    runtime = p.runtime.model_copy(
+        update={"device": "cpu" if toy else "auto", "micro_batch_size": 1 if shape == "8b" else "auto"}
+    )
+    if trainer == "ours":
+        device.prepare(runtime)
+    kind, data = device.kind(runtime), Dataset.from_list(rows(shape, batch * options.max_steps, toy))
     quantization = p.quantization.model_copy(update={"type": METHODS[method]})
     memory = device.Memory(kind)
     if trainer == "unsloth":
@@ -124,26 +142,27 @@ def measure(trainer: str, method: str, shape: str, folder: Path, steps: int, toy
                 torch.cuda.synchronize()
             ends.append(time.monotonic())
 
-    runtime = micro_batches.resolved(runtime, p.train, model, data)
+    runtime = micro_batches.resolved(runtime, options, model, data)
     with tempfile.TemporaryDirectory() as out:
-        how = arguments(p.train.model_copy(update={"max_steps": steps}), runtime, 0, Path(out), validate=False)
+        how = arguments(options, runtime, 0, Path(out), validate=False)
         how.save_strategy, how.train_sampling_strategy, how.logging_steps = "no", "sequential", 1
         if trainer == "ours":
-            worker = run.trainer(LanguageModel(model, tokenizer), run.Rows(data, data.select([])), p.train, how)
+            worker = run.trainer(LanguageModel(model, tokenizer), run.Rows(data, data.select([])), options, how)
         else:
             from trl import SFTTrainer
 
-            how.bf16, how.pad_to_multiple_of = p.train.precision == "bf16", None
+            how.bf16, how.pad_to_multiple_of = options.precision == "bf16", None
             worker = SFTTrainer(model=model, args=how, train_dataset=data, processing_class=tokenizer)
         worker.add_callback(Clock())
-        worker.train()
+        with run.own_casts(model) if trainer == "ours" else nullcontext():
+            worker.train()
     logged = [entry for entry in worker.state.log_history if "loss" in entry]
     norm = float(logged[0]["grad_norm"])
     assert norm > 0, "the first gradient is zero"
     after = dict(model.named_parameters())
     assert any(not torch.equal(weight, after[name].detach()) for name, weight in trained.items()), "no weight changed"
-    tokens = sum(len(ids) for ids in data["input_ids"][4:])
-    return Measured(tokens / (ends[-1] - ends[0]), memory.peak() / 2**30, norm, float(logged[-1]["loss"]))
+    tokens = sum(len(ids) for ids in data["input_ids"][WARM * batch :])
+    return Measured(tokens / (ends[-1] - ends[WARM - 1]), memory.peak() / 2**30, norm, float(logged[-1]["loss"]))
 
 
 def main() -> None:
@@ -152,12 +171,13 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--trainers", nargs="+", choices=TRAINERS, default=TRAINERS)
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)  # trainer, method, model, folder
     asked = parser.parse_args()
     if asked.one:
         trainer, method, shape, folder = asked.one
-        print(json.dumps(asdict(measure(trainer, method, shape, Path(folder), asked.steps, asked.toy))))
+        print(json.dumps(asdict(measure(trainer, method, shape, Path(folder), asked.steps, asked.rows, asked.toy))))
         return
     import torch
 
@@ -171,12 +191,13 @@ def main() -> None:
             store(shape, Path(folder), not name)
             for method in asked.methods:
                 for trainer in asked.trainers:
-                    print(line(trainer, method, shape, folder, asked.steps, not name), flush=True)
+                    print(line(trainer, method, shape, folder, asked.steps, asked.rows, not name), flush=True)
 
 
-def line(trainer: str, method: str, shape: str, folder: str, steps: int, toy: bool) -> str:
+def line(trainer: str, method: str, shape: str, folder: str, steps: int, batch: int, toy: bool) -> str:
     """Return a line of the table: what a process of its own measured, or its error."""
-    command = [sys.executable, __file__, "--one", trainer, method, shape, folder, "--steps", str(steps), *(["--toy"] * toy)]
+    command = [sys.executable, __file__, "--one", trainer, method, shape, folder, *(["--toy"] * toy)]
+    command += ["--steps", str(steps), "--rows", str(batch)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     try:
         label = f"{trainer} {version(PACKAGES[trainer])}"

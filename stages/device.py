@@ -5,6 +5,8 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -30,13 +32,44 @@ def name(runtime: Runtime) -> str:
 
 def prepare(runtime: Runtime) -> None:
     """Fix the thread count and, on a GPU, choose deterministic kernels; call this before anything is computed."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("FLASH_ATTENTION_DETERMINISTIC", "1")
     _keep_freed_memory()
     torch.set_num_threads(runtime.threads)
     if kind(runtime) == "cuda":
+        _fix_products()
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+@contextmanager
+def strictly_deterministic() -> Iterator[None]:
+    """Use deterministic kernels also where torch only warns otherwise, such as FlashAttention's backward pass."""
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True, warn_only=only_warns)
+
+
+@cache
+def _fix_products() -> None:
+    """Let torch see that cuBLAS is deterministic, which it checks once, at the first product.
+
+    It asks for a workspace by an environment variable, but parses this again for each product, which takes four times as long
+    as the start of the product. One stream is deterministic without it.
+    """
+    name = "CUBLAS_WORKSPACE_CONFIG"
+    if name not in os.environ:
+        os.environ[name] = ":4096:8"
+        torch.use_deterministic_algorithms(True)
+        one = torch.ones(1, 1, device="cuda")
+        torch.mm(one, one)
+        del os.environ[name]
+        try:
+            torch.mm(one, one)
+        except RuntimeError:  # a PyTorch that checks each time
+            os.environ[name] = ":4096:8"
 
 
 @cache

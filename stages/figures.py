@@ -336,6 +336,11 @@ class Alignment(Figures):
     log: list[AlignmentStep] = []
     rounds: list[AlignmentRound] = []
 
+    def until_kept(self) -> list[AlignmentLook]:
+        """Return the looks up to the step whose weights are kept; the last of them describes these weights."""
+        last = self.steps if self.kept_step is None else self.kept_step
+        return [look for look in self.looks if look.step <= last]
+
 
 class Machine(Figures):
     device: str
@@ -406,7 +411,7 @@ class PreferencesCost(Figures):
 
 
 class AlignmentCost(Figures):
-    """Time and memory of one run, looks and later rounds included; after a resume, of its last part.
+    """Time and memory of one run, with its looks and all its rounds; a resumed round counts from the resume.
 
     `train_seconds` leaves out what happens before the first step and after the last.
     """

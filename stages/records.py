@@ -252,7 +252,7 @@ class Sample(Record):
 
 
 class Pair(Record):
-    """A better and a worse answer to a prompt, and who said so.
+    """Two answers to a prompt, of which one was judged better, and the source of the verdict.
 
     `chosen_logprob` and `rejected_logprob` (nats) are sums over an answer's tokens and its end, by the tuned model: the
     reference of DPO. Parents are the samples, the reference's row and the verdicts.

@@ -14,7 +14,7 @@ def test_toy_shapes_train_on_a_cpu(tmp_path, monkeypatch, shape, method):
     import gpu
 
     gpu.store(shape, tmp_path, toy=True)
-    ours, stock = (gpu.measure(trainer, method, shape, tmp_path, 2, toy=True) for trainer in ("ours", "sft"))
+    ours, stock = (gpu.measure(trainer, method, shape, tmp_path, 2, 4, toy=True) for trainer in ("ours", "sft"))
     assert ours.gradient_norm == pytest.approx(stock.gradient_norm, rel=0.02)
     assert ours.loss == pytest.approx(stock.loss, rel=0.01)
     assert ours.tokens_per_second > 0
@@ -26,5 +26,5 @@ def test_a_trainer_that_cannot_run_is_a_line_with_its_error(tmp_path, monkeypatc
 
     failed = subprocess.CompletedProcess([], 1, "", "Traceback\nModuleNotFoundError: No module named 'unsloth' | x\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    shown = gpu.line("unsloth", "lora", "8b", str(tmp_path), 2, toy=True)
+    shown = gpu.line("unsloth", "lora", "8b", str(tmp_path), 2, 4, toy=True)
     assert shown == "| 8b | lora | unsloth | `ModuleNotFoundError: No module named 'unsloth'   x` | | | |"

@@ -37,3 +37,45 @@ def test_a_reserved_heap_takes_no_memory_until_it_is_used():
     before = psutil.Process().memory_info().rss
     device._keep_freed_memory.__wrapped__()
     assert psutil.Process().memory_info().rss - before < device.HEAP / 100
+
+
+def test_kernels_that_only_warned_are_refused_in_the_block():
+    import torch
+
+    from stages import device
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with device.strictly_deterministic():
+            assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(
+    ("own", "checks", "products", "after"),
+    [(None, 1, 2, None), (None, 2, 2, ":4096:8"), (":16:8", 0, 0, ":16:8")],
+)
+def test_cublas_workspace_is_named_for_the_first_product_only(monkeypatch, own, checks, products, after):
+    import os
+
+    import torch
+
+    from stages import device
+
+    named, made = "CUBLAS_WORKSPACE_CONFIG", []
+    monkeypatch.delenv(named, raising=False)
+    if own:
+        monkeypatch.setenv(named, own)
+
+    def product(*_):
+        made.append(named in os.environ)
+        if len(made) <= checks and not made[-1]:
+            raise RuntimeError
+
+    monkeypatch.setattr(torch, "ones", lambda *shape, device: torch.zeros(*shape))
+    monkeypatch.setattr(torch, "mm", product)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *_: None)
+    device._fix_products.__wrapped__()
+    assert len(made) == products and made[:1] in ([], [True]) and os.environ.get(named) == after

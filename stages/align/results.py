@@ -82,7 +82,7 @@ def interval(right: Sequence[float], pairs: Sequence[Pair]) -> tuple[float, floa
 def summary(found: Alignment) -> str:
     """Return one line for the terminal."""
     names = {"task": "task", "pair_accuracy": "held-out pairs", "kl": "KL per answer token"}
-    seen = _until_kept(found)
+    seen = found.until_kept()
     changes = [
         f"{name} {getattr(seen[0], field):.3f} → {getattr(seen[-1], field):.3f}"
         for field, name in names.items()
@@ -94,20 +94,14 @@ def summary(found: Alignment) -> str:
 
 def warning(found: Alignment) -> str:
     """Return a line if held-out pairs were learned and the task's score did not rise, else "" (LLaMA-Factory#5116)."""
-    accuracy = [look.pair_accuracy for look in _until_kept(found) if look.pair_accuracy is not None]
-    task = [look.task for look in _until_kept(found) if look.task is not None]
+    accuracy = [look.pair_accuracy for look in found.until_kept() if look.pair_accuracy is not None]
+    task = [look.task for look in found.until_kept() if look.task is not None]
     if len(accuracy) < 2 or len(task) < 2 or accuracy[-1] <= accuracy[0] or task[-1] > task[0]:
         return ""
     return (
         f"warning: the accuracy of held-out pairs rose from {accuracy[0]:.3f} to {accuracy[-1]:.3f}, but the score of "
         f"validation answers did not ({task[0]:.3f} to {task[-1]:.3f}): pairs were learned, answers did not improve"
     )
-
-
-def _until_kept(found: Alignment) -> list[AlignmentLook]:
-    """Return the looks up to the step whose weights are kept."""
-    last = found.steps if found.kept_step is None else found.kept_step
-    return [look for look in found.looks if look.step <= last]
 
 
 def _looks(fitted: Fitted, steps: list[AlignmentStep]) -> list[AlignmentLook]:

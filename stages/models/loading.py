@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import is_flash_attn_2_available
 
 from stages import device
 from stages.models import pretrained
@@ -61,10 +60,9 @@ def load_base(
 ) -> PreTrainedModel:
     """Return the base model on its device, in 4 or 8 bits if `quantization` asks for them, otherwise in `precision`.
 
-    `attention` is the faster one for training if it is `auto`: eager on a CPU; on a GPU FlashAttention if it is installed and
-    serves model and precision, else sdpa.
+    `attention` is the faster one for training if it is `auto`: eager on a CPU, sdpa on a GPU, where padding_free.py replaces it
+    if it can.
     """
-    flash = attention == "auto" and device == "cuda" and precision == "bf16" and is_flash_attn_2_available()
     if attention == "auto":
         attention = "eager" if device == "cpu" else "sdpa"
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -81,8 +79,6 @@ def load_base(
     model: PreTrainedModel = pretrained.model(
         folder, dtype=dtype, quantization_config=bits, attn_implementation=attention, device_map={"": device}
     )
-    if flash and model._supports_flash_attn:
-        model.set_attn_implementation("flash_attention_2")
     for module in model.modules():
         # On CPUs with AVX512-BF16 bitsandbytes repacks 4-bit weights in place at the first evaluation. That loses precision,
         # and no gradient passes through the repacked weights (tests/train/test_quantized.py).

@@ -1,9 +1,13 @@
-"""How much memory the tokens of a decoder take, as upper bounds from its shape; no GPU has confirmed them."""
+"""How much memory the tokens of a decoder take, as upper bounds from its shape.
+
+On an H200, training with LoRA took a quarter to two fifths of the bound (docs/performance-gpu.md).
+"""
 
 from typing import Any
 
 from transformers import PretrainedConfig
 
+PART = 2**15  # entries of the vocabulary whose logits TRL's function holds at a time
 INNER = ("intermediate_size", "d_ff", "ffn_dim", "n_inner")  # names of the width inside a feed-forward layer
 
 
@@ -20,13 +24,14 @@ def decoded(config: PretrainedConfig, size: int) -> int:
     return cached(config, size) + size * (6 * text.hidden_size + 3 * _inner(text))
 
 
-def trained(config: PretrainedConfig, tokens: int, *, precision: str, checkpointing: bool) -> int:
+def trained(config: PretrainedConfig, tokens: int, *, precision: str, checkpointing: bool, in_parts: bool = False) -> int:
     """Return the bytes that a row of `tokens` keeps from its forward pass, and those of its logits.
 
     Per token and layer in bf16: four fp32 and four bf16 copies of the state around its two norms, twelve tensors as wide as
     all heads, five as wide as the feed-forward layer; eager attention adds the scores (after Korthikanti et al. 2022,
-    arXiv 2205.05198, with gated layers). Logits are counted at every token, in bf16 and fp32 with their gradients. In fp32
-    everything counts twice. Checkpointing keeps the state before each layer, and the tensors of one layer.
+    arXiv 2205.05198, with gated layers). Logits are counted at every token, in bf16 and fp32 with their gradients;
+    `in_parts` counts those of a part of the vocabulary, in bf16 with gradients (stages/training/trainer.py). In fp32 everything
+    counts twice. Checkpointing keeps the state before each layer, and the tensors of one layer.
     """
     text, width = _decoder(config)
     heads = text.num_attention_heads
@@ -35,7 +40,8 @@ def trained(config: PretrainedConfig, tokens: int, *, precision: str, checkpoint
         layer += 10 * heads * tokens
     layers = text.num_hidden_layers + (getattr(text, "num_decoder_layers", 0) if config.is_encoder_decoder else 0)
     kept = layers * 2 * text.hidden_size + layer if checkpointing else layers * layer
-    return int(tokens * (kept + 16 * text.vocab_size) * (1 if precision == "bf16" else 2))
+    logits = 8 * min(text.vocab_size, PART) if in_parts else 16 * text.vocab_size
+    return int(tokens * (kept + logits) * (1 if precision == "bf16" else 2))
 
 
 def _decoder(config: PretrainedConfig) -> tuple[Any, int]:

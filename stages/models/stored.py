@@ -125,7 +125,7 @@ def _objects(path: Path, value: Any) -> Iterator[dict[str, Any]]:
 
 
 def adapter_of(system: str | int) -> Path:
-    """Return the folder that train stored for `tuned_<seed>`, or for a seed alone, and align for `aligned_<seed>`."""
+    """Return the folder of a system's weights: train's for `tuned_<seed>` or a seed alone, align's for `aligned_<seed>`."""
     kind, _, seed = str(system).rpartition("_")
     return Path("models", seed, "aligned" if kind == "aligned" else "adapter")
 

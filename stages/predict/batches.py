@@ -12,7 +12,7 @@ SHARE = 0.5  # of the memory that the weights leave; the rest is for logits, cop
 
 
 class Limits(NamedTuple):
-    """The most rows of a batch, and its most tokens: rows times the longest prompt with its answer."""
+    """Limits of a batch: its rows, and its tokens, which are rows times the longest prompt with its answer."""
 
     rows: int
     tokens: int = sys.maxsize

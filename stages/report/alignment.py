@@ -21,9 +21,8 @@ def looks(alignment: Mapping[int, Alignment]) -> dict[int, list[AlignmentLook]]:
 
 
 def until_kept(alignment: Mapping[int, Alignment]) -> dict[int, list[AlignmentLook]]:
-    """Return the looks up to the step whose weights are kept, by seed; the last of them describes these weights."""
-    last = {seed: run.steps if run.kept_step is None else run.kept_step for seed, run in alignment.items()}
-    return {seed: [look for look in run.looks if look.step <= last[seed]] for seed, run in alignment.items()}
+    """Return the looks up to the step whose weights are kept, by seed."""
+    return {seed: run.until_kept() for seed, run in alignment.items()}
 
 
 def plot(alignment: Mapping[int, Alignment]) -> list[dict[str, float | None]]:

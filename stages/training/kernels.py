@@ -1,15 +1,15 @@
-"""Fewer steps of autograd for training a decoder in bf16 on a CPU: LoRA's products, attention, rotary embeddings.
+"""Fewer steps of autograd for training a decoder in bf16: LoRA's products, attention, rotary embeddings, norms.
 
-Half of a training step on a CPU goes into casts, copies and small products around the large ones. Each function here computes
-what the libraries compute, up to the rounding of bf16, in fewer passes over memory. docs/performance.md has what each gains.
-What a model does differently keeps the libraries' code, and so does a GPU, which has kernels of its own.
+Half of a training step on a CPU goes into casts, copies and small products around the large ones, and on a GPU a step of a
+small model is mostly the start of such kernels. Each function here computes what the libraries compute, up to the rounding of
+bf16, in fewer passes over memory. docs/performance.md has what each gains. What a model does differently keeps the libraries'
+code.
 """
 
 import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any
 
 import bitsandbytes
@@ -23,40 +23,59 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.models.llama import modeling_llama
 
 from stages.device import free_memory
+from stages.training import padding_free
 
 ATTENTION = "grouped_eager"
-UNUSUAL = ("softcap", "position_bias", "s_aux")  # what some models pass to attention, and this one does not know
 BF16 = torch.bfloat16
+# Weights in 4 bits are kept in bf16 too if four times their size fits this share of the free memory: a CPU dequantizes slowly,
+# and on a GPU it takes three kernels per weight, which a small model feels.
+SHARE = {"cpu": 1.0, "cuda": 0.125}
 
 
 @contextmanager
-def fused(model: PreTrainedModel, precision: str) -> Iterator[set[str]]:
-    """Use these functions in the model while the block runs; yield the names of those that apply."""
+def fused(model: PreTrainedModel, precision: str, *, joined: bool = False) -> Iterator[set[str]]:
+    """Use these functions in the model while the block runs; yield the names of those that apply.
+
+    `joined` means that the rows of a batch are joined without padding (padding_free.py).
+    """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     used: set[str] = set()
     with ExitStack() as stack:
-        if model.device.type != "cpu" or precision != "bf16":
+        if model.device.type not in SHARE or precision != "bf16":
             yield used
             return
         for layer, weight in _plain_lora(model):
-            layer.forward = partial(_lora, layer, weight)  # hides the method of the class
-            stack.callback(delattr, layer, "forward")
+            layer.kept = weight
+            stack.callback(delattr, layer, "kept")
+            _change(stack, layer, FusedLora)
             used.add("lora")
         if rotary := _usual_rotary(base):
             stack.callback(setattr, rotary, "apply_rotary_pos_emb", rotary.apply_rotary_pos_emb)
             rotary.apply_rotary_pos_emb = rotate
             used.add("rotary")
-        if _usual_attention(base):
+        if model.device.type == "cuda":
+            for norm in _usual_norms(base):
+                _change(stack, norm, FusedNorm)
+                used.add("norm")
+        if chosen := padding_free.ATTENTION if joined else ATTENTION if _usual_attention(base) else None:
             stack.callback(base.set_attn_implementation, base.config._attn_implementation)
-            base.set_attn_implementation(ATTENTION)  # only warns if the model's code has no such choice
-            used |= {"attention"} if base.config._attn_implementation == ATTENTION else set()
+            base.set_attn_implementation(chosen)
+            used.add("attention")
         yield used
 
 
-def _plain_lora(model: PreTrainedModel) -> list[tuple[Any, Tensor]]:
+def _change(stack: ExitStack, module: torch.nn.Module, forward: type) -> None:
+    """Let the module compute with the `forward` of another class until the stack is closed."""
+    kind = type(module)
+    stack.callback(setattr, module, "__class__", kind)
+    module.__class__ = type(kind.__name__, (forward, kind), {})
+
+
+def _plain_lora(model: PreTrainedModel) -> list[tuple[Any, Tensor | None]]:
     """Return LoRA's layers without dropout or a variant such as DoRA, each with its frozen weights in bf16.
 
-    Weights in 4 bits are dequantized once, not twice a step. Return none if that takes a quarter of the free memory.
+    Weights in 4 bits are dequantized once, not twice a step. Where there is no room for that, a CPU keeps the libraries' code,
+    and a GPU gets None in place of the weights: it dequantizes them in each pass.
     """
     layers = [
         layer
@@ -68,8 +87,9 @@ def _plain_lora(model: PreTrainedModel) -> list[tuple[Any, Tensor]]:
         and layer.lora_B["default"].bias is None
     ]
     packed = sum(layer.in_features * layer.out_features for layer in layers if type(layer) is not lora.Linear)
-    if 4 * BF16.itemsize * packed > free_memory("cpu"):
-        return []
+    kind = model.device.type
+    if 4 * BF16.itemsize * packed > SHARE[kind] * free_memory(kind):
+        return [(layer, None) for layer in layers] if kind == "cuda" else []
     return [(layer, _in_bf16(layer.get_base_layer().weight)) for layer in layers]
 
 
@@ -79,12 +99,15 @@ def _in_bf16(weight: Tensor) -> Tensor:
     return whole.detach().to(BF16).contiguous()
 
 
-def _lora(layer: Any, weight: Tensor, x: Tensor) -> Tensor:
-    (name,) = layer.active_adapters  # TRL switches to another one that holds a reference
-    down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-    bias = layer.get_base_layer().bias
-    out: Tensor = LoraProduct.apply(x, weight, down, up, layer.scaling[name])
-    return out if bias is None else out + bias.to(out.dtype)
+class FusedLora:
+    """LoRA's layer computed as one function; `kept` are its frozen weights in bf16, or None."""
+
+    def forward(self: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        (name,) = self.active_adapters  # TRL switches to another one that holds a reference
+        down, up, base = self.lora_A[name].weight, self.lora_B[name].weight, self.get_base_layer()
+        weight = base.weight if self.kept is None else self.kept
+        out: Tensor = LoraProduct.apply(x, weight, down, up, self.scaling[name])
+        return out if base.bias is None else out + base.bias.to(out.dtype)
 
 
 class LoraProduct(Function):
@@ -92,19 +115,22 @@ class LoraProduct(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
-        """`x` (…, inputs), `weight` (outputs, inputs) in bf16, `down` A (rank, inputs), `up` B (outputs, rank)."""
+        """`x` (…, inputs), `weight` (outputs, inputs) in bf16 or 4 bits, `down` A (rank, inputs), `up` B (outputs, rank)."""
         flat, down, up = x.reshape(-1, x.shape[-1]).to(BF16), down.to(BF16), (up * scaling).to(BF16)
         inner = flat @ down.T
         ctx.save_for_backward(flat, inner, weight, down, up)
-        ctx.scaling, ctx.shape, ctx.dtype = scaling, x.shape, x.dtype
-        return (flat @ weight.T).addmm_(inner, up.T).view(*x.shape[:-1], -1)
+        ctx.scaling, ctx.dtype = scaling, x.dtype
+        return (flat @ _in_bf16(weight).T).addmm_(inner, up.T).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         flat, inner, weight, down, up = ctx.saved_tensors
+        rows = grad.shape[:-1]
         grad = grad.reshape(-1, grad.shape[-1]).to(BF16)
         by_rank = grad @ up
-        back = (grad @ weight).addmm_(by_rank, down).view(ctx.shape).to(ctx.dtype) if ctx.needs_input_grad[0] else None
+        back = None
+        if ctx.needs_input_grad[0]:
+            back = (grad @ _in_bf16(weight)).addmm_(by_rank, down).view(*rows, -1).to(ctx.dtype)
         return back, None, (by_rank.T @ flat).float(), (grad.T @ inner).float() * ctx.scaling, None
 
 
@@ -136,6 +162,22 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return out
 
 
+def _usual_norms(base: PreTrainedModel) -> list[Any]:
+    """Return the frozen norms that compute what Llama's computes, in the same words."""
+    llama = _source(modeling_llama.LlamaRMSNorm.forward)
+    norms = [module for module in base.modules() if type(module).__name__.endswith("RMSNorm")]
+    same = {kind for kind in set(map(type, norms)) if _source(getattr(kind, "forward", None)) == llama}
+    return [norm for norm in norms if type(norm) in same and norm.weight.dtype == BF16]
+
+
+class FusedNorm:
+    """RMSNorm as one kernel."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # it would compute in fp32 and return it
+            return torch.nn.functional.rms_norm(x, x.shape[-1:], self.weight.to(x.dtype), self.variance_epsilon)
+
+
 def _usual_rotary(base: PreTrainedModel) -> Any:
     """Return the module of the model's code if it rotates as Llama does, in the same words."""
     module = sys.modules[type(base).__module__]
@@ -153,7 +195,7 @@ def attention(
 ) -> tuple[Tensor, None]:
     """Return attention's output (rows, tokens, heads, width), as transformers' attention functions do."""
     scaling = how.get("scaling") or query.shape[-1] ** -0.5
-    if how.get("dropout") or any(how.get(name) is not None for name in UNUSUAL):
+    if how.get("dropout") or any(how.get(name) is not None for name in padding_free.UNUSUAL):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **how)
     return Attention.apply(query, key, value, attention_mask, scaling).transpose(1, 2).contiguous(), None
 
@@ -195,8 +237,8 @@ def _usual_attention(base: PreTrainedModel) -> bool:
     """Return whether the model attends by a plain softmax with a mask, as far as its parameters tell."""
     config = base.config
     unusual = ("attention_dropout", "attn_pdrop", "attn_logit_softcapping", "is_encoder_decoder")
-    plain = base._supports_sdpa and not any(getattr(config, name, None) for name in unusual)
-    return config._attn_implementation == "eager" and plain
+    plain = base._can_set_attn_implementation() and not any(getattr(config, name, None) for name in unusual)
+    return base.device.type == "cpu" and config._attn_implementation == "eager" and plain
 
 
 AttentionInterface.register(ATTENTION, attention)

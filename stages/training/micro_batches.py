@@ -33,5 +33,11 @@ def fitting(options: Fit | Alignment, model: PreTrainedModel, rows: Dataset, fre
     # The labels of an encoder-decoder model are tokens of their own; a decoder's are aligned with its input.
     columns = ("input_ids", "labels") if model.config.is_encoder_decoder else ("input_ids",)
     longest = sum(max(map(len, rows[column])) for column in columns)
-    row = memory.trained(model.config, longest, precision=options.precision, checkpointing=options.gradient_checkpointing)
+    row = memory.trained(
+        model.config,
+        longest,
+        precision=options.precision,
+        checkpointing=options.gradient_checkpointing,
+        in_parts=not model.config.is_encoder_decoder,
+    )
     return max(1, int((SHARE * free - OPTIMIZER * trained) / row))

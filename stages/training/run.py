@@ -10,6 +10,7 @@ from typing import Any
 from datasets import Dataset
 from peft.helpers import disable_input_dtype_casting
 from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase, TrainerState, TrainingArguments
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from stages import device
 from stages.errors import DataError
@@ -17,7 +18,7 @@ from stages.figures import Loss, TrainingLoss
 from stages.models.loading import LanguageModel
 from stages.params import Fit, Runtime
 from stages.text.chat import IGNORE
-from stages.training import checkpoints
+from stages.training import checkpoints, padding_free
 from stages.training.arguments import arguments, prepare_tracker
 from stages.training.trainer import DecoderTrainer, EncoderDecoderTrainer, Penalty, callbacks, peft_type
 
@@ -109,7 +110,7 @@ def trainer(
         eval_dataset=valid.select(range(min(options.eval_rows, len(valid)))) if len(valid) else None,
         processing_class=tokenizer,
         callbacks=callbacks(model, options),
-        **_collator(tokenizer),
+        **_collator(model, tokenizer, options),
     )
     if peft_type(model) == "ADALORA":  # checkpoints lack its importance scores, so a killed run starts again
         worker.args.save_strategy = "no"
@@ -134,8 +135,11 @@ def is_over(state: TrainerState) -> bool:
     return state.global_step >= state.max_steps or bool(control.get("should_training_stop"))
 
 
-def _collator(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """Return a collator for encoder-decoder models; TRL's own expects prompt and answer in one sequence."""
-    if not tokenizer.encoder_decoder:
-        return {}
-    return {"data_collator": DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORE)}
+def _collator(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: Fit) -> dict[str, Any]:
+    """Return a collator for encoder-decoder models, since TRL's own expects prompt and answer in one sequence; or one without
+    padding where the model can be trained so. (Packed rows have it already.)"""
+    if tokenizer.encoder_decoder:
+        return {"data_collator": DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORE)}
+    if padding_free.serves(model, options) and not options.packing:
+        return {"data_collator": DataCollatorForLanguageModeling(tokenizer.pad_token_id, padding_free=True)}
+    return {}

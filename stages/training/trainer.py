@@ -5,6 +5,7 @@ shortens that rest; bench/step.py measures both.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, Traine
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTTrainer
 
+from stages.device import strictly_deterministic
 from stages.params import Fit
 from stages.text.chat import IGNORE
-from stages.training import kernels
+from stages.training import kernels, padding_free
 
 Penalty = Callable[[], Tensor]
 TRAINED = "trained.safetensors"  # in a checkpoint: the trained weights of any kind of adapter
@@ -66,19 +68,23 @@ class ResponseLoss(TrainedWeights):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # type: ignore[no-untyped-def]
         labels = inputs.pop("labels")
         weight = self.options.prompt_loss_weight if model.training else 0.0
-        prompts = _prompt_labels(inputs, labels) if weight else torch.full_like(labels, IGNORE)
-        wanted = (labels != IGNORE) | (prompts != IGNORE)
+        prompts = _prompt_labels(inputs, labels) if weight else None
+        wanted = labels != IGNORE if prompts is None else (labels != IGNORE) | (prompts != IGNORE)
         if not self.model.config.is_encoder_decoder:
             wanted[:, 0] = False  # no token is before it
         with torch.autocast(labels.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):
-            logits = self.logits(model, inputs, labels, wanted).float()
-        loss = _summed(logits, labels[wanted])
-        if weight:
-            loss = loss + weight * _summed(logits, prompts[wanted])
+            loss, of_prompts = self.sums(model, inputs, labels, prompts, wanted)
+        if prompts is not None:
+            loss = loss + weight * of_prompts
         loss = loss / ((labels[wanted] != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch)
         if self.penalty and model.training:  # once per update, however many micro-batches it has
             loss = loss + self.penalty() / (1 if num_items_in_batch is None else self.current_gradient_accumulation_steps)
         return (loss, {}) if return_outputs else loss
+
+    def sums(self, model, inputs, labels, prompts, wanted):  # type: ignore[no-untyped-def]
+        """Return the summed cross-entropy of answers, and that of prompts or None; `wanted` marks the tokens of both."""
+        logits = self.logits(model, inputs, labels, wanted).float()
+        return _summed(logits, labels[wanted]), None if prompts is None else _summed(logits, prompts[wanted])
 
     def _get_train_sampler(self, train_dataset=None):  # type: ignore[no-untyped-def]
         if self.args.train_sampling_strategy != "group_by_length":
@@ -91,8 +97,22 @@ class DecoderTrainer(ResponseLoss, SFTTrainer):
     """A decoder reads prompt and answer as one sequence."""
 
     def train(self, *args, **how):  # type: ignore[no-untyped-def]
-        with kernels.fused(self.model, self.options.precision):
+        joined = padding_free.serves(self.model, self.options)
+        strict = strictly_deterministic() if joined else nullcontext()
+        with strict, kernels.fused(self.model, self.options.precision, joined=joined):
             return super().train(*args, **how)
+
+    def sums(self, model, inputs, labels, prompts, wanted):  # type: ignore[no-untyped-def]
+        """On a GPU, compute them by TRL's function, which never holds the logits of more than a part of the vocabulary."""
+        if self.args.use_cpu:
+            return super().sums(model, inputs, labels, prompts, wanted)
+        answers, all_labels = (
+            labels[:, 1:] != IGNORE,
+            labels if prompts is None else torch.where(labels == IGNORE, prompts, labels),
+        )
+        losses = -model(**inputs, labels=all_labels, fused_lm_head=True).log_probs
+        losses = losses[:, -answers.shape[1] :]  # after a trained prompt
+        return losses[answers].sum(), losses[~answers].sum()
 
     def logits(self, model, inputs, labels, wanted):  # type: ignore[no-untyped-def]
         """Return logits (wanted labels, vocabulary)."""

@@ -54,3 +54,4 @@ def test_bound_of_a_row_holds_what_training_keeps(kind, adapter, options):
     bound = memory.trained(model.config, TOKENS, precision="bf16", checkpointing=False)
     assert row <= bound <= 3 * row
     assert memory.trained(model.config, TOKENS, precision="bf16", checkpointing=True) < bound / 2
+    assert memory.trained(model.config, TOKENS, precision="bf16", checkpointing=False, in_parts=True) < bound

@@ -51,11 +51,11 @@ def test_everything_is_put_back(model):
     from stages.training.kernels import fused
 
     _, tuned = model("quantization=nf4")
-    before, rotary = [vars(module).get("forward") for module in tuned.modules()], modeling_llama.apply_rotary_pos_emb
+    before, rotary = [(type(module), *vars(module)) for module in tuned.modules()], modeling_llama.apply_rotary_pos_emb
     with pytest.raises(ZeroDivisionError), fused(tuned, "bf16"):
         assert modeling_llama.apply_rotary_pos_emb is not rotary
         raise ZeroDivisionError
-    assert [vars(module).get("forward") for module in tuned.modules()] == before
+    assert [(type(module), *vars(module)) for module in tuned.modules()] == before
     assert modeling_llama.apply_rotary_pos_emb is rotary and tuned.config._attn_implementation == "eager"
 
 
@@ -99,7 +99,7 @@ def test_training_follows_the_libraries(chosen, trained, weights, monkeypatch, t
 
     p = chosen(adapter, quantization, {"train.learning_rate": 1e-3, **changes})
     _, mine = trained(p, weights, tmp_path / "mine")
-    monkeypatch.setattr(kernels, "fused", lambda *_: nullcontext())
+    monkeypatch.setattr(kernels, "fused", lambda *_, **__: nullcontext())
     _, own = trained(p, weights, tmp_path / "own")
     assert [step.loss for step in mine.log] == pytest.approx([step.loss for step in own.log], rel=5e-3)
     assert [one.loss for one in mine.validation] == pytest.approx([one.loss for one in own.validation], rel=5e-3)
@@ -141,6 +141,56 @@ def test_without_room_weights_stay_in_four_bits(model, monkeypatch):
     monkeypatch.setattr(kernels, "free_memory", lambda _: 0)
     with kernels.fused(tuned, "bf16") as used:
         assert used == {"rotary", "attention"}
+
+
+def test_weights_dequantized_in_each_pass_give_the_same(model):
+    import torch
+
+    from stages.training.kernels import FusedLora, fused
+
+    _, tuned = model("quantization=nf4", "lora.r=4")
+    ids = torch.arange(3, 60)[None]
+
+    def gradients():
+        tuned.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            tuned(input_ids=ids).logits.float().logsumexp(-1).sum().backward()
+        return torch.cat([w.grad.flatten() for w in tuned.parameters() if w.grad is not None])
+
+    with fused(tuned, "bf16"):
+        kept = gradients()
+        for layer in (module for module in tuned.modules() if isinstance(module, FusedLora)):
+            layer.kept = None
+        assert torch.equal(gradients(), kept) and kept.norm() > 0
+
+
+def test_norm_as_one_kernel_equals_the_models():
+    from contextlib import ExitStack
+
+    import torch
+    from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
+    from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
+
+    from stages.training import kernels
+
+    norm = Qwen3RMSNorm(16).bfloat16()
+    norm.weight.data.normal_(generator=torch.Generator().manual_seed(0))
+    assert kernels._usual_norms(torch.nn.ModuleList([norm, Gemma3RMSNorm(16).bfloat16(), Qwen3RMSNorm(16)])) == [norm]
+    x = torch.randn(5, 16, generator=torch.Generator().manual_seed(1)).bfloat16().requires_grad_()
+
+    def outcome():
+        out = norm(x)
+        (back,) = torch.autograd.grad(out.square().sum(), x)
+        return out.detach(), back
+
+    expected = outcome()
+    with ExitStack() as stack, torch.autocast("cpu", torch.bfloat16):
+        kernels._change(stack, norm, kernels.FusedNorm)
+        given = outcome()
+    assert type(norm) is Qwen3RMSNorm
+    for mine, theirs in zip(given, expected, strict=True):
+        assert mine.dtype == theirs.dtype == torch.bfloat16
+        assert (mine - theirs).norm() < 2**-6 * theirs.norm() > 0
 
 
 @pytest.mark.parametrize("masked", [True, False])

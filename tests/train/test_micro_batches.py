@@ -24,7 +24,7 @@ def test_auto_on_a_gpu_is_the_largest_divisor_that_fits(options, weights, monkey
     p = options("train.batch_size=12", "runtime.micro_batch_size=auto", "runtime.device=cuda", "quantization=none")
     model = adapt.attach(loading.load_base(weights, "cpu"), p.adapter, p.lora, 1)
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    longest = memory.trained(model.config, 40, precision="bf16", checkpointing=False)
+    longest = memory.trained(model.config, 40, precision="bf16", checkpointing=False, in_parts=True)
     free = (fit * longest + micro_batches.OPTIMIZER * trained) / micro_batches.SHARE
     monkeypatch.setattr(device, "free_memory", lambda _: int(free) + 1)
     assert micro_batches.resolved(p.runtime, p.train, model, ROWS).micro_batch_size == rows
