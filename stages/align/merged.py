@@ -6,58 +6,38 @@ took 31, 36 and 33 s instead of 39, 42 and 50.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any
 
-import bitsandbytes
 import torch
-from peft.tuners import lora
 from torch import Tensor
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from stages import device
-
-ADAPTER = "default"
+from stages.training import kernels
 
 
 @contextmanager
 def merged(model: PreTrainedModel) -> Iterator[int]:
-    """Let the model compute with the sums of frozen weights and adapter in the block; yield the number of such layers.
+    """Let a model in bf16 compute with the sums of frozen weights and adapter in the block; yield the number of such layers.
 
-    The sums are of the precision in which the frozen weights are computed with. Weights must not change in the block. If the
-    sums take more than half of the free memory, or for layers such as DoRA's, nothing changes.
+    Weights must not change in the block. Nothing changes in another precision, if the sums take more than half of the free
+    memory, or for layers such as DoRA's.
     """
-    layers = [layer for layer in model.modules() if _plain(layer)]
+    layers = kernels.plain_lora(model) if model.dtype == torch.bfloat16 else []
     needed = sum(layer.in_features * layer.out_features for layer in layers) * torch.bfloat16.itemsize
     if 2 * needed > device.free_memory(model.device.type):
         layers = []
     with ExitStack() as stack, torch.no_grad():
         for layer in layers:
-            before = vars(layer).get("forward")
-            layer.forward = partial(_product, layer.get_base_layer().bias, _sum(layer))
-            if before:
-                stack.callback(setattr, layer, "forward", before)
-            else:
-                stack.callback(delattr, layer, "forward")
+            whole = kernels.in_bf16(layer.get_base_layer().weight)
+            whole = (whole.float() + layer.get_delta_weight(kernels.ADAPTER).float()).to(whole.dtype)
+            kernels.change(stack, layer, Merged, whole=whole)
         yield len(layers)
 
 
-def _plain(layer: Any) -> bool:
-    return (
-        isinstance(layer, (lora.Linear, getattr(lora, "Linear4bit", lora.Linear)))
-        and layer.active_adapters == [ADAPTER]
-        and not (layer.merged or layer.disable_adapters or layer.fan_in_fan_out or layer.lora_variant)
-        and layer.lora_B[ADAPTER].bias is None
-    )
+class Merged:
+    """LoRA's layer computed as one product; `whole` is the sum (outputs, inputs)."""
 
-
-def _sum(layer: Any) -> Tensor:
-    weight = layer.get_base_layer().weight
-    state = getattr(weight, "quant_state", None)
-    whole = weight if state is None else bitsandbytes.functional.dequantize_4bit(weight.data, state)
-    return (whole.float() + layer.get_delta_weight(ADAPTER).float()).to(whole.dtype)
-
-
-def _product(bias: Tensor | None, weight: Tensor, x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return linear(x.to(weight.dtype), weight, bias)
+    def forward(self: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        return linear(x.to(self.whole.dtype), self.whole, self.get_base_layer().bias)

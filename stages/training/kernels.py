@@ -25,6 +25,7 @@ from transformers.models.llama import modeling_llama
 from stages.device import free_memory
 from stages.training import padding_free
 
+ADAPTER = "default"  # PEFT's name
 ATTENTION = "grouped_eager"
 BF16 = torch.bfloat16
 # Weights in 4 bits are kept in bf16 too if four times their size fits this share of the free memory: a CPU dequantizes slowly,
@@ -44,10 +45,8 @@ def fused(model: PreTrainedModel, precision: str, *, joined: bool = False) -> It
         if model.device.type not in SHARE or precision != "bf16":
             yield used
             return
-        for layer, weight in _plain_lora(model):
-            layer.kept = weight
-            stack.callback(delattr, layer, "kept")
-            _change(stack, layer, FusedLora)
+        for layer, weight in _to_fuse(model):
+            change(stack, layer, FusedLora, kept=weight)
             used.add("lora")
         if rotary := _usual_rotary(base):
             stack.callback(setattr, rotary, "apply_rotary_pos_emb", rotary.apply_rotary_pos_emb)
@@ -55,7 +54,7 @@ def fused(model: PreTrainedModel, precision: str, *, joined: bool = False) -> It
             used.add("rotary")
         if model.device.type == "cuda":
             for norm in _usual_norms(base):
-                _change(stack, norm, FusedNorm)
+                change(stack, norm, FusedNorm)
                 used.add("norm")
         if chosen := padding_free.ATTENTION if joined else ATTENTION if _usual_attention(base) else None:
             stack.callback(base.set_attn_implementation, base.config._attn_implementation)
@@ -64,36 +63,44 @@ def fused(model: PreTrainedModel, precision: str, *, joined: bool = False) -> It
         yield used
 
 
-def _change(stack: ExitStack, module: torch.nn.Module, forward: type) -> None:
-    """Let the module compute with the `forward` of another class until the stack is closed."""
+def change(stack: ExitStack, module: torch.nn.Module, forward: type, **held: Any) -> None:
+    """Let the module compute with the `forward` of another class, which reads `held`, until the stack is closed."""
     kind = type(module)
     stack.callback(setattr, module, "__class__", kind)
     module.__class__ = type(kind.__name__, (forward, kind), {})
+    for name, value in held.items():
+        setattr(module, name, value)
+        stack.callback(delattr, module, name)
 
 
-def _plain_lora(model: PreTrainedModel) -> list[tuple[Any, Tensor | None]]:
-    """Return LoRA's layers without dropout or a variant such as DoRA, each with its frozen weights in bf16.
-
-    Weights in 4 bits are dequantized once, not twice a step. Where there is no room for that, a CPU keeps the libraries' code,
-    and a GPU gets None in place of the weights: it dequantizes them in each pass.
-    """
-    layers = [
+def plain_lora(model: PreTrainedModel) -> list[Any]:
+    """Return LoRA's linear layers without a variant such as DoRA; the block of `fused` may have changed their classes."""
+    return [
         layer
         for layer in model.modules()
-        if type(layer) in (lora.Linear, getattr(lora, "Linear4bit", None))
-        and layer.active_adapters == ["default"]
+        if (type(layer) in (lora.Linear, getattr(lora, "Linear4bit", None)) or isinstance(layer, FusedLora))
+        and layer.active_adapters == [ADAPTER]
         and not (layer.merged or layer.disable_adapters or layer.fan_in_fan_out or layer.lora_variant)
-        and isinstance(layer.lora_dropout["default"], torch.nn.Identity)
-        and layer.lora_B["default"].bias is None
+        and layer.lora_B[ADAPTER].bias is None
     ]
+
+
+def _to_fuse(model: PreTrainedModel) -> list[tuple[Any, Tensor | None]]:
+    """Return plain layers without dropout, each with its frozen weights in bf16.
+
+    Weights in 4 bits are dequantized once, not twice per step. If memory is too small for that, a CPU keeps the libraries'
+    code, and a GPU gets None in place of the weights: it dequantizes them in each pass.
+    """
+    layers = [layer for layer in plain_lora(model) if isinstance(layer.lora_dropout[ADAPTER], torch.nn.Identity)]
     packed = sum(layer.in_features * layer.out_features for layer in layers if type(layer) is not lora.Linear)
     kind = model.device.type
     if 4 * BF16.itemsize * packed > SHARE[kind] * free_memory(kind):
         return [(layer, None) for layer in layers] if kind == "cuda" else []
-    return [(layer, _in_bf16(layer.get_base_layer().weight)) for layer in layers]
+    return [(layer, in_bf16(layer.get_base_layer().weight)) for layer in layers]
 
 
-def _in_bf16(weight: Tensor) -> Tensor:
+def in_bf16(weight: Tensor) -> Tensor:
+    """Return frozen weights as they are computed with, (outputs, inputs); those in 4 bits are dequantized."""
     state = getattr(weight, "quant_state", None)
     whole = weight if state is None else bitsandbytes.functional.dequantize_4bit(weight.data, state)
     return whole.detach().to(BF16).contiguous()
@@ -120,7 +127,7 @@ class LoraProduct(Function):
         inner = flat @ down.T
         ctx.save_for_backward(flat, inner, weight, down, up)
         ctx.scaling, ctx.dtype = scaling, x.dtype
-        return (flat @ _in_bf16(weight).T).addmm_(inner, up.T).view(*x.shape[:-1], -1)
+        return (flat @ in_bf16(weight).T).addmm_(inner, up.T).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -130,7 +137,7 @@ class LoraProduct(Function):
         by_rank = grad @ up
         back = None
         if ctx.needs_input_grad[0]:
-            back = (grad @ _in_bf16(weight)).addmm_(by_rank, down).view(*rows, -1).to(ctx.dtype)
+            back = (grad @ in_bf16(weight)).addmm_(by_rank, down).view(*rows, -1).to(ctx.dtype)
         return back, None, (by_rank.T @ flat).float(), (grad.T @ inner).float() * ctx.scaling, None
 
 
