@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from stages import figures
+from stages.figures.retention import Retained, ScoredChoice
 from stages.statistics import Difference, paired_difference, rate_interval, ratio_difference, rows_needed
 from stages.systems import is_tuned
 
@@ -213,7 +214,7 @@ def forgotten(first: Path, folder: Path, systems: list[str]) -> dict[str, str]:
     A score is the mean over the systems. The evidence of arms that ran before it was kept gives no difference.
     """
     arms = [
-        [figures.read(path, figures.Retained) for system in systems if (path := arm / "retention" / f"{system}.json").is_file()]
+        [figures.read(path, Retained) for system in systems if (path := arm / "retention" / f"{system}.json").is_file()]
         for arm in (first, folder)
     ]
     if any(len(arm) < len(systems) for arm in arms):
@@ -228,7 +229,7 @@ def forgotten(first: Path, folder: Path, systems: list[str]) -> dict[str, str]:
     return {name: f" ({interval(gap, *GENERAL[name])})" for name, gap in found.items()}
 
 
-def is_right(question: figures.ScoredChoice) -> bool:
+def is_right(question: ScoredChoice) -> bool:
     """Return whether the option with the highest likelihood per token is the answer, as in the report."""
     return bool(np.argmax(np.divide(question.logprobs, question.tokens)) == question.answer)
 

@@ -30,6 +30,7 @@ from plans import run
 
 from stages import figures, files, params, records
 from stages.evaluate import metrics
+from stages.figures.synthesis import Funnel
 from stages.statistics import Rate, rate_interval
 
 ARMS = {"authored": ["synthesis=none"], "both": [], "synthetic": ["format.authored=false"]}
@@ -100,7 +101,7 @@ def measure(root: Path, cell: dict[str, Any]) -> dict[str, Any] | None:
     (root / authored).write_text("".join(chosen(authored.read_text(encoding="utf-8"), cell["bodies"])), encoding="utf-8")
     for stage in ("fetch", "replay", f"synthesize {method}"):
         run(root, *f"stages.{stage}".split())
-    funnel = figures.read(root / f"data/synthetic/{method}/funnel.json", figures.Funnel)
+    funnel = figures.read(root / f"data/synthetic/{method}/funnel.json", Funnel)
     if cell["arm"] != "authored" and not funnel.stages[-1].count:
         return None
     run(root, "stages.format")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from stages.figures import TrainingCost
+from stages.figures.training import TrainingCost
 from stages.systems import PASSAGE
 
 METRICS = {

@@ -5,7 +5,7 @@ import platform
 from importlib.metadata import version
 
 from stages import device
-from stages.figures import Machine
+from stages.figures.cost import Machine
 from stages.params import Runtime
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes")

@@ -6,7 +6,8 @@ import pytest
 
 from stages import lineage, records
 from stages.errors import DataError
-from stages.records import Call, Document, Example, Fact, Message, Pair, Prediction, Sample, Task
+from stages.preferences.records import Pair, Sample
+from stages.records import Call, Document, Example, Fact, Message, Prediction, Task
 
 DOCUMENT = Document(text="The fee is $5. " * 40, kind="document", source="fees.md")
 FACT = Fact(subject="account", relation="has fee", object="$5", source="fees.md")

@@ -13,7 +13,7 @@ from stages.align.trainers import Aligning
 from stages.errors import DataError
 from stages.models.loading import LanguageModel
 from stages.params import Dpo, Runtime
-from stages.records import Pair
+from stages.preferences.records import Pair
 from stages.training.arguments import shared
 
 

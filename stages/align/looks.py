@@ -16,8 +16,9 @@ from stages.generation import decoding, likelihoods
 from stages.models.loading import LanguageModel
 from stages.preferences import reference, sampling, verifier
 from stages.preferences.made import Made
+from stages.preferences.records import Pair, Sample
 from stages.preferences.reference import Answer
-from stages.records import Example, Pair, Sample
+from stages.records import Example
 from stages.text import chat
 
 ROWS = 32  # validation rows answered at a time

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from stages.align.run import Aligned, Fitted
-from stages.figures import Alignment, AlignmentCost, AlignmentLook, AlignmentStep, Machine
+from stages.figures.alignment import Alignment, AlignmentCost, AlignmentLook, AlignmentStep
+from stages.figures.cost import Machine
 from stages.preferences import making
-from stages.records import Pair
+from stages.preferences.records import Pair
 from stages.statistics import rate_interval
 
 NAMES = {  # of TRL, by field of AlignmentStep

@@ -26,7 +26,7 @@ from stages.models.stored import adapter_config
 from stages.models.tokenizer import load_tokenizer
 from stages.params import RewardModel, Runtime
 from stages.preferences import reference
-from stages.records import Pair
+from stages.preferences.records import Pair
 from stages.text import chat
 from stages.training.arguments import shared
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stages.params import Rewards
 from stages.preferences import verifier
-from stages.records import Example, Sample
+from stages.preferences.records import Sample
+from stages.records import Example
 from stages.text import objects
 from stages.text.words import tokens
 

@@ -18,11 +18,12 @@ from stages.align import checkpoint, looks, rows, trainers, weights
 from stages.align.job import Job
 from stages.align.merged import merged
 from stages.align.run import Fitted
-from stages.figures import AlignmentRound
+from stages.figures.alignment import AlignmentRound
 from stages.files import write_json
 from stages.models.loading import LanguageModel
 from stages.preferences import making, reference, sampling, verifier
-from stages.records import Example, Pair, Sample, content_hash
+from stages.preferences.records import Pair, Sample
+from stages.records import Example, content_hash
 from stages.training import checkpoints
 
 WEIGHTS, FIGURES = "trained.safetensors", "round.json"

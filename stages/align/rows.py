@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from stages import records
 from stages.preferences import reference
+from stages.preferences.records import Pair, Vote
 from stages.preferences.reference import Answer
-from stages.records import Pair, Vote
 from stages.text import chat
 
 

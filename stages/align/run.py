@@ -13,9 +13,9 @@ from stages.align import trainers, weights
 from stages.align.job import Job
 from stages.align.looks import MARK, Look, Watch
 from stages.errors import DataError
-from stages.figures import AlignmentRound
+from stages.figures.alignment import AlignmentRound
 from stages.models.loading import LanguageModel
-from stages.records import Pair
+from stages.preferences.records import Pair
 from stages.training import checkpoints
 from stages.training.arguments import prepare_tracker
 from stages.training.run import is_over

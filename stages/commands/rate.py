@@ -16,10 +16,11 @@ import numpy as np
 from stages import files, locks, params, records
 from stages.commands import clone, outputs
 from stages.errors import DataError
+from stages.preferences.records import Sample
 from stages.rating import filled, sheet
 from stages.rating.criteria import CRITERIA
 from stages.rating.filled import KEY, key_of
-from stages.records import Example, Prediction, Sample
+from stages.records import Example, Prediction
 from stages.statistics import Array
 from stages.terminal import visible
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from stages import figures, formatting, params
 from stages.commands import outputs
 from stages.errors import DataError
+from stages.figures.rows import Audit
 from stages.files import unchanged
 from stages.format import chats
 from stages.models import sources
@@ -37,7 +38,7 @@ class Run(NamedTuple):
 
     tokenizer: "PreTrainedTokenizerBase"
     limits: params.Format
-    audit: figures.Audit
+    audit: Audit
     methods: Sequence[str]
     train: params.Train
 
@@ -60,7 +61,7 @@ def _run() -> Run:
     outputs.require(MANIFEST, FORMATTED / "audit.json", *(FORMATTED / f"{split}.jsonl" for split in SPLITS))
     from stages.models.tokenizer import load_tokenizer  # transformers imports torch
 
-    audit = figures.read(FORMATTED / "audit.json", figures.Audit)
+    audit = figures.read(FORMATTED / "audit.json", Audit)
     tokenizer = load_tokenizer(sources.ensure(read_manifest()))
     if chat.rendering_hash(tokenizer) != audit.rendering:
         raise DataError(f"{FORMATTED}: was written for another tokenizer or chat template than {MANIFEST} has; run `dvc repro`")

@@ -16,7 +16,7 @@ from stages.fetch import hub, options, table
 from stages.fetch.columns import ASKED, BEFORE, CHATS, OPENAI, SHAREGPT, TURN, folded, is_chat, matching, present_in
 from stages.fetch.suggestion import join_options, remedy, written
 from stages.fetch.table import Row
-from stages.figures import Recognised
+from stages.figures.rows import Recognised
 from stages.params import SLOT, Columns, RowsData
 
 FIRST = 100  # rows that are looked at

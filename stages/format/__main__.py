@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stages import figures, files, params, records, stage
 from stages.errors import DataError
+from stages.figures.rows import Audit
 from stages.format import audit, chats, overlap, retrieval, schemas
 from stages.models import sources
 from stages.models.manifest import read_manifest
@@ -82,7 +83,7 @@ def main() -> None:
     records.write(FORMATTED / "general.jsonl", chats.examples(records.read(RAW / "general.jsonl", Task)))
     records.write(FORMATTED / "passages.jsonl", with_passages)
     rendering = rendering_hash(tokenizer)
-    figures.write(FORMATTED / "audit.json", figures.Audit(splits=audits, rendering=rendering, overlap=removed, origin=origin))
+    figures.write(FORMATTED / "audit.json", Audit(splits=audits, rendering=rendering, overlap=removed, origin=origin))
     files.write_json(FORMATTED / "schemas.json", fields)
     files.write_text(FORMATTED / "trained_on.txt", audit.trained_on(islice(fitted["train"], 5), tokenizer))
     print(f"{len(fitted['train'])} training rows from {_listed(origin)}; removed as overlapping: {_listed(removed)}")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from stages.errors import DataError
-from stages.figures import SplitAudit
+from stages.figures.rows import SplitAudit
 from stages.params import Format
 from stages.records import Example, Message
 from stages.spool import Spool

@@ -131,7 +131,7 @@ def adapter_of(system: str | int) -> Path:
 
 
 def pretrained_of(seed: int) -> Path:
-    """Return the folder of what `pretrain` stored for a seed; it is empty where that was not asked for."""
+    """Return the folder of what `pretrain` stored for this seed; it is empty if that was not asked for."""
     return Path("models", str(seed), "pretrained")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stages import figures, files, params, records, stage
 from stages.errors import DataError
-from stages.figures import PreferencesCost
+from stages.figures.preferences import PreferencesCost
 from stages.records import Example
 
 FORMATTED, MODELS, PAIRS, COST = map(Path, ("data/formatted", "models", "data/pairs", "data/cost"))

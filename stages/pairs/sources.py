@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.errors import DataError
-from stages.figures import Judged, Rated, TeacherCost
+from stages.figures.cost import TeacherCost
+from stages.figures.preferences import Judged, Rated
 from stages.models.manifest import read_manifest
 from stages.models.tuned import open_tuned
 from stages.params import Budget, Preference, Runtime
 from stages.params import Teacher as TeacherOptions
 from stages.preferences import file, judge, people, sampling, verifier
 from stages.preferences.made import Made
-from stages.records import Call, Example, Sample
+from stages.preferences.records import Sample
+from stages.records import Call, Example
 from stages.teachers.answers import incomplete
 from stages.teachers.backends import backend
 from stages.teachers.teacher import Teacher

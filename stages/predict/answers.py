@@ -9,7 +9,8 @@ import torch
 from rich.progress import track
 
 from stages.errors import DataError
-from stages.figures import Agreement, Machine, PredictionCost
+from stages.figures.answers import Agreement, PredictionCost
+from stages.figures.cost import Machine
 from stages.generation import constraint, decoding, likelihoods
 from stages.models.loading import LanguageModel
 from stages.predict import batches

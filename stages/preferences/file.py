@@ -14,7 +14,8 @@ from stages.errors import DataError
 from stages.fetch import formats, strict_json
 from stages.files import lines
 from stages.preferences.made import Made
-from stages.records import Example, Message, Pair, first_problem
+from stages.preferences.records import Pair
+from stages.records import Example, Message, first_problem
 from stages.text.comparing import content
 
 NAMES = {  # names of each column, as public data sets have them

@@ -6,11 +6,12 @@ often the task's metric confirms them.
 
 from collections.abc import Iterable, Sequence
 
-from stages.figures import Judged, LengthClass
+from stages.figures.preferences import Judged, LengthClass
 from stages.judging import verdicts
 from stages.preferences import verifier
 from stages.preferences.made import Made
-from stages.records import Call, Example, Pair, Sample
+from stages.preferences.records import Pair, Sample
+from stages.records import Call, Example
 from stages.teachers.teacher import Teacher
 
 # Classes of the longer answer's length to the shorter one's, each up to a ratio, in characters.

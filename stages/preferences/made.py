@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from stages.records import Example, Pair, Sample, Vote
+from stages.preferences.records import Pair, Sample, Vote
+from stages.records import Example
 
 R = TypeVar("R", Pair, Sample, Vote)
 

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from stages import formatting
-from stages.figures import Judged, PairSource, Preferences, Rated
+from stages.figures.preferences import Judged, PairSource, Preferences, Rated
 from stages.preferences import verifier
 from stages.preferences.made import Made, changed
-from stages.records import Message, Pair, Sample, Vote, content_hash
+from stages.preferences.records import Pair, Sample, Vote
+from stages.records import Message, content_hash
 
 R = TypeVar("R", Pair, Vote)
 CONTRADICTING = "contradicting"

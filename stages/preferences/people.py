@@ -11,10 +11,11 @@ from pathlib import Path
 
 from stages import records
 from stages.errors import DataError
-from stages.figures import Rated
+from stages.figures.preferences import Rated
 from stages.preferences.made import Made, pair
+from stages.preferences.records import Sample, Vote
 from stages.rating import filled, sheet
-from stages.records import Example, Sample, Vote
+from stages.records import Example
 
 GOOD, BAD = 0.75, 0.25  # mean ratings from which on, and up to which, a single answer is a vote: 4 and 2 on the sheet
 EXPORT = "write sheets with `tunetrail rate export --samples SEED`"

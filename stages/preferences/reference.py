@@ -17,7 +17,8 @@ from transformers import PreTrainedTokenizerBase
 from stages.generation.likelihoods import log_likelihoods
 from stages.models.loading import LanguageModel
 from stages.preferences.made import Made, changed
-from stages.records import Message, Pair, Vote
+from stages.preferences.records import Pair, Vote
+from stages.records import Message
 from stages.text import chat
 
 DIGITS = 4  # of the nats that are stored

@@ -22,7 +22,8 @@ from stages.generation.sampling import sample
 from stages.models.loading import LanguageModel
 from stages.models.manifest import Manifest
 from stages.params import Preference, Runtime
-from stages.records import Example, Sample, content_hash
+from stages.preferences.records import Sample
+from stages.records import Example, content_hash
 from stages.text import chat
 
 CODE = ("generation", "models", "text", "preferences/sampling.py")  # whose code decides a sample

@@ -5,7 +5,8 @@ from itertools import groupby
 
 from stages.evaluate import metrics
 from stages.preferences.made import Made, pair
-from stages.records import Example, Pair, Prediction, Sample, Vote, content_hash
+from stages.preferences.records import Pair, Sample, Vote
+from stages.records import Example, Prediction, content_hash
 from stages.slices import is_to_decline
 
 TIE = 0.001  # what a sample loses that has the main score of another, but not its tie-break

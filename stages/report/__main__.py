@@ -7,7 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from stages import figures, files, lineage, params, records, stage, systems
+from stages import files, lineage, params, records, stage, systems
+from stages.figures.alignment import AlignmentLook
+from stages.figures.rows import SplitAudit
 from stages.pages import render
 from stages.records import Example, Score
 from stages.report import (
@@ -158,7 +160,7 @@ def page_content(p: params.Params, found: Evidence, scored: item_scores.Table, s
         "found": found,
         "trained_rows": Counter(row.dataset for row in train),
         "judged_here": len(set(found.judged.ids if found.judged else ()) & {task for row in train for task in row.parents}),
-        "audit_columns": list(figures.SplitAudit.model_fields),
+        "audit_columns": list(SplitAudit.model_fields),
         "machine": found.machine,
         "base_facts": {**found.base.model.model_dump(), "parameters": found.base.parameters},
         "parameters": card_parameters(p),
@@ -171,7 +173,7 @@ def aligned_content(
     found: Evidence,
     scored: item_scores.Table,
     scores: summary.Summary,
-    looks: dict[int, list[figures.AlignmentLook]],
+    looks: dict[int, list[AlignmentLook]],
 ) -> dict[str, Any]:
     """Return what the templates show of pairs and alignment; `realigned` are rows whose verdict changed."""
     headline, realigned, kept = p.report.headline, [], alignment.until_kept(found.alignment)

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from stages.figures import Alignment, AlignmentLook, Preferences
+from stages.figures.alignment import Alignment, AlignmentLook
+from stages.figures.preferences import Preferences
 from stages.formatting import SPACE, difference, metric_name, percent, probability, system_name
 from stages.report.item_scores import Table, rounded
 from stages.report.results import Numbers

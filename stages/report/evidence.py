@@ -5,13 +5,21 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict
 
-from stages import figures
-from stages.figures import Cost, Figures, Funnel, Training
+from stages.figures import Figures
+from stages.figures.alignment import Alignment, AlignmentCost
+from stages.figures.answers import Agreement, PredictionCost
+from stages.figures.cost import Machine
+from stages.figures.preferences import Preferences, PreferencesCost
+from stages.figures.retention import Retained
+from stages.figures.rows import Audit, Recognised
+from stages.figures.synthesis import Funnel, SynthesisCost
+from stages.figures.training import Training, TrainingCost
 from stages.models.manifest import Manifest
 from stages.params.results import Report
 from stages.records import Example, Prediction
 
 Number = int | float | str  # a text says how others were computed
+Cost = SynthesisCost | TrainingCost | PredictionCost | PreferencesCost | AlignmentCost
 
 
 class Totals(BaseModel):
@@ -69,21 +77,21 @@ class Evidence:
     commit: str
     totals: dict[str, dict[str, Number]]
     plots: dict[str, list[dict[str, Number]]]
-    retention: dict[str, figures.Retained]
-    audit: figures.Audit
+    retention: dict[str, Retained]
+    audit: Audit
     funnels: list[Funnel]
     judged: Judged | None
     training: dict[int, Training]
-    agreement: dict[int, figures.Agreement]
+    agreement: dict[int, Agreement]
     costs: dict[str, Cost]
     base: Manifest
-    columns: Mapping[str, figures.Recognised]
+    columns: Mapping[str, Recognised]
     pretraining: dict[int, Training] = field(default_factory=dict)
-    preferences: dict[int, figures.Preferences] = field(default_factory=dict)
-    alignment: dict[int, figures.Alignment] = field(default_factory=dict)
+    preferences: dict[int, Preferences] = field(default_factory=dict)
+    alignment: dict[int, Alignment] = field(default_factory=dict)
 
     @property
-    def machine(self) -> figures.Machine:
+    def machine(self) -> Machine:
         """The machine that trained."""
         return next(cost.machine for step, cost in self.costs.items() if step.startswith("train_"))
 
@@ -146,7 +154,7 @@ def serving(costs: Mapping[str, Cost], before: str, after: str, others: Sequence
     found = {}
     for system in (before, after, *others):
         entry = costs[f"predict_{system}"]
-        assert isinstance(entry, figures.PredictionCost)
+        assert isinstance(entry, PredictionCost)
         seconds, read, written = (round(n / entry.rows, 4) for n in (entry.seconds, entry.prompt_tokens, entry.new_tokens))
         hours = seconds * 1e6 / 3600
         found[system] = Serving(

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.figures import AlignmentLook, Training
+from stages.figures.alignment import AlignmentLook
+from stages.figures.training import Training
 from stages.formatting import FEW_CLUSTERS, SPACE, metric_name, number, percent, probability, signed, system_name
 from stages.report.summary import Summary
 from stages.systems import TUNED

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stages.figures import Rejected
+from stages.figures.synthesis import Rejected
 from stages.pages import Content
 from stages.report.evidence import Evidence
 from stages.terminal import visible

@@ -6,19 +6,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stages import figures, files, records, systems
+from stages.figures.alignment import Alignment, AlignmentCost
+from stages.figures.answers import Agreement, PredictionCost
+from stages.figures.preferences import Preferences, PreferencesCost
+from stages.figures.retention import Retained
+from stages.figures.rows import Audit, recognised
+from stages.figures.synthesis import Funnel, SynthesisCost
+from stages.figures.training import Training, TrainingCost
 from stages.models.manifest import MANIFEST, Manifest
 from stages.records import Example
 from stages.report import evidence
 from stages.report.evidence import Evidence
 from stages.terminal import visible
 
-COSTS: dict[str, type[figures.Cost]] = {
-    "synthesize": figures.SynthesisCost,
-    "pretrain": figures.TrainingCost,
-    "train": figures.TrainingCost,
-    "pairs": figures.PreferencesCost,
-    "align": figures.AlignmentCost,
-    "predict": figures.PredictionCost,
+COSTS: dict[str, type[evidence.Cost]] = {
+    "synthesize": SynthesisCost,
+    "pretrain": TrainingCost,
+    "train": TrainingCost,
+    "pairs": PreferencesCost,
+    "align": AlignmentCost,
+    "predict": PredictionCost,
 }
 DATA, COLUMNS = Path("data"), Path("data/raw/columns.json")
 AUDITS = DATA / "authored" / "audits"
@@ -78,18 +85,18 @@ def read(name: str, split: str, wanted: Wanted) -> Evidence:
             "confusion": totals.confusion,
             "reliability": [row for row in totals.reliability if row["system"] in wanted.tuned.values()],
         },
-        retention={system: figures.read(path, figures.Retained) for system, path in kept.items()},
-        audit=figures.read(DATA / "formatted" / "audit.json", figures.Audit),
-        funnels=[figures.read(path, figures.Funnel) for path in funnels.values()],
+        retention={system: figures.read(path, Retained) for system, path in kept.items()},
+        audit=figures.read(DATA / "formatted" / "audit.json", Audit),
+        funnels=[figures.read(path, Funnel) for path in funnels.values()],
         judged=figures.read(judged, evidence.Judged) if (judged := AUDITS / f"{name}.json").is_file() else None,
-        training={seed: figures.read(path, figures.Training) for seed, path in training.items()},
-        agreement={seed: figures.read(path, figures.Agreement) for seed, path in agreement.items()},
+        training={seed: figures.read(path, Training) for seed, path in training.items()},
+        agreement={seed: figures.read(path, Agreement) for seed, path in agreement.items()},
         costs={step: figures.read(path, COSTS[step.partition("_")[0]]) for step, path in costs.items()},
         base=figures.read(MANIFEST, Manifest),
-        columns=figures.recognised(COLUMNS) if COLUMNS.is_file() else {},
-        pretraining={seed: figures.read(path, figures.Training) for seed, path in pretraining.items()},
-        preferences={seed: figures.read(path, figures.Preferences) for seed, path in preferences.items()},
-        alignment={seed: figures.read(path, figures.Alignment) for seed, path in alignment.items()},
+        columns=recognised(COLUMNS) if COLUMNS.is_file() else {},
+        pretraining={seed: figures.read(path, Training) for seed, path in pretraining.items()},
+        preferences={seed: figures.read(path, Preferences) for seed, path in preferences.items()},
+        alignment={seed: figures.read(path, Alignment) for seed, path in alignment.items()},
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.figures import Retained, ScoredChoice
+from stages.figures.retention import Retained, ScoredChoice
 from stages.report.item_scores import rounded
 from stages.report.results import Number, Numbers, flat
 from stages.statistics import Array, Difference, Rate, paired_difference, rate_interval, ratio_difference, verdict

@@ -6,7 +6,7 @@ Every system gets the same items, so that base and tuned models can be compared 
 from collections.abc import Sequence
 from math import log
 
-from stages.figures import HarmReply, Retained, ScoredChoice, Text
+from stages.figures.retention import HarmReply, Retained, ScoredChoice, Text
 from stages.generation.decoding import greedy
 from stages.generation.likelihoods import choices, log_likelihoods
 from stages.models.loading import LanguageModel

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from stages import figures, params, records, stage
+from stages.figures.synthesis import SynthesisCost
 from stages.synthesize import losses
 from stages.synthesize.made import Made, funnel
 from stages.synthesize.methods import METHODS, read_inputs
@@ -32,7 +33,7 @@ def main() -> None:
     warning = losses.warning(method, made, teacher.calls) if method in METHODS else ""
     figures.write(folder / "funnel.json", funnel(method, made, len(teacher.calls), teacher.spent, warning))
     seconds, machine = round(time.monotonic() - started, 1), provenance.machine(runtime)
-    cost = figures.SynthesisCost(**teacher.cost().model_dump(), seconds=seconds, machine=machine)
+    cost = SynthesisCost(**teacher.cost().model_dump(), seconds=seconds, machine=machine)
     figures.write(COST / f"synthesize_{method}.json", cost)
     print(f"{method}: {len(teacher.calls)} calls, {len(made.kept)} kept, {len(made.rejected)} rejected, {len(made.tasks)} rows")
     if teacher.refused:

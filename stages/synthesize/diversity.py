@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from stages.figures import MethodFigures
+from stages.figures.synthesis import MethodFigures
 from stages.synthesize.filters import Novelty, tokens
 
 

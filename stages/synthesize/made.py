@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from stages.figures import Funnel, MethodFigures, Rejected, Step
+from stages.figures.synthesis import Funnel, MethodFigures, Rejected, Step
 from stages.params import Data
 from stages.records import Document, Fact, Rejection, Task
 

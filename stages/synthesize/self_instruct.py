@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stages.errors import DataError
-from stages.figures import Round
+from stages.figures.synthesis import Round
 from stages.params import ComplaintInstruct, ComplaintsData, GeneralInstruct, SelfInstruct
 from stages.records import Call, Document, Message, Rejection
 from stages.synthesize import diversity, filters, general_instruct

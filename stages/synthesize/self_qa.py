@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import DataError
-from stages.figures import MethodFigures
+from stages.figures.synthesis import MethodFigures
 from stages.params import DocumentsData, SelfQa
 from stages.records import Call, Document, Message, Task
 from stages.synthesize import rows, rules

@@ -20,7 +20,7 @@ from rich.progress import track
 
 from stages import locks
 from stages.errors import DataError
-from stages.figures import TeacherCost
+from stages.figures.cost import TeacherCost
 from stages.files import write_text
 from stages.params import Budget, Sampling
 from stages.records import MOST_TOKENS, Call, Message, content_hash

@@ -3,12 +3,13 @@
 import time
 from pathlib import Path
 
-from stages import figures, provenance
+from stages import provenance
+from stages.figures.training import Training, TrainingCost
 from stages.training import adapt, dataset, run
 from stages.training.opening import Opened
 
 
-def fit(opened: Opened, unfinished: Path, folder: Path, started: float) -> tuple[figures.Training, figures.TrainingCost]:
+def fit(opened: Opened, unfinished: Path, folder: Path, started: float) -> tuple[Training, TrainingCost]:
     """Train, store the weights in `folder`, print their number, and return the figures and the cost since `started`.
 
     `started` is a time of time.monotonic().
@@ -18,7 +19,7 @@ def fit(opened: Opened, unfinished: Path, folder: Path, started: float) -> tuple
         opened.lm, opened.rows, options, runtime, seed=opened.seed, unfinished=unfinished, penalty=opened.penalty
     )
     saved = adapt.save(opened.lm, folder, manifest)
-    training = figures.Training(
+    training = Training(
         model_bytes=manifest.weight_bytes,
         **saved,
         **dataset.figures(opened.rows.train),
@@ -26,7 +27,7 @@ def fit(opened: Opened, unfinished: Path, folder: Path, started: float) -> tuple
         log=result.log,
         validation=result.validation,
     )
-    cost = figures.TrainingCost(
+    cost = TrainingCost(
         seconds=round(time.monotonic() - started, 1),
         train_seconds=result.train_seconds,
         tokens_per_second=result.tokens_per_second,

@@ -14,7 +14,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from stages import device
 from stages.errors import DataError
-from stages.figures import Loss, TrainingLoss
+from stages.figures.training import Loss, TrainingLoss
 from stages.models.loading import LanguageModel
 from stages.params import Fit, Runtime
 from stages.text.chat import IGNORE

@@ -10,7 +10,7 @@ from stages import files, records
 from stages.params import compose
 from stages.preferences import making, reference
 from stages.preferences.made import Made
-from stages.records import Pair, Vote
+from stages.preferences.records import Pair, Vote
 from tests.fixtures.aligning import SHORT
 
 CONF = compose.ROOT / "conf/preference/none.yaml"

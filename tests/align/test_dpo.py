@@ -11,7 +11,7 @@ from transformers import Trainer
 from stages import files, records
 from stages.errors import DataError
 from stages.models.manifest import MANIFEST
-from stages.records import Pair, Sample
+from stages.preferences.records import Pair, Sample
 from tests.fixtures.aligning import Killed, align, cost, figures
 from tests.fixtures.training import contents, saved
 

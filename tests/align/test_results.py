@@ -4,8 +4,9 @@ import pytest
 
 from stages.align import results, rounds
 from stages.align.run import Fitted
-from stages.figures import Alignment, AlignmentLook, AlignmentRound
-from stages.records import Message, Pair
+from stages.figures.alignment import Alignment, AlignmentLook, AlignmentRound
+from stages.preferences.records import Pair
+from stages.records import Message
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from stages import locks, params, records
 from stages.commands import judge
 from stages.errors import DataError
-from stages.figures import TeacherCost
+from stages.figures.cost import TeacherCost
 from stages.judging import verdicts
 from stages.records import Example, Message, Prediction
 from stages.teachers.teacher import Teacher

@@ -13,9 +13,10 @@ from stages import cli, files, locks, records
 from stages.commands import clone, rate
 from stages.errors import DataError
 from stages.params import compose
+from stages.preferences.records import Sample
 from stages.rating import sheet
 from stages.rating.criteria import CRITERIA
-from stages.records import Example, Message, Prediction, Sample
+from stages.records import Example, Message, Prediction
 
 NAN = float("nan")
 # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section E: four observers, twelve units, 41 of 48 values.

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from stages.errors import DataError
 from stages.fetch import recognition, rows
-from stages.figures import Recognised
+from stages.figures.rows import Recognised
 from stages.records import Task
 from tests.fixtures.own_rows import ASKED, jsonl, save, settings
 

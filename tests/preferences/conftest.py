@@ -10,7 +10,8 @@ import pytest
 from stages import files
 from stages.params import Preference, compose
 from stages.preferences import verifier
-from stages.records import Example, Message, Sample
+from stages.preferences.records import Sample
+from stages.records import Example, Message
 
 if TYPE_CHECKING:
     from stages.models.loading import LanguageModel

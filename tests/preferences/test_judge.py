@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from stages.figures import Judged
+from stages.figures.preferences import Judged
 from stages.preferences import judge
 from stages.preferences.made import Made
 from stages.records import Example

@@ -6,7 +6,8 @@ import pytest
 
 from stages.preferences import making, verifier
 from stages.preferences.made import Made
-from stages.records import Message, Pair, Vote
+from stages.preferences.records import Pair, Vote
+from stages.records import Message
 from tests.preferences.conftest import complaint, row, samples
 
 

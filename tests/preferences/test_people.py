@@ -10,9 +10,10 @@ import pytest
 from stages import records
 from stages.errors import DataError
 from stages.preferences import people
+from stages.preferences.records import Sample
 from stages.rating import filled, sheet
 from stages.rating.criteria import CRITERIA
-from stages.records import Example, Sample
+from stages.records import Example
 from tests.preferences.conftest import row
 
 HEADER = ("row", "question", "reference", "answer", *CRITERIA, "comment")

@@ -4,8 +4,9 @@ import torch
 
 from stages.preferences import reference
 from stages.preferences.made import Made
+from stages.preferences.records import Pair, Vote
 from stages.preferences.reference import Answer
-from stages.records import Message, Pair, Vote
+from stages.records import Message
 from stages.text import chat
 
 PROMPT = (Message(role="user", content="Where?"),)

@@ -6,7 +6,8 @@ from stages.errors import DataError
 from stages.models.loading import LanguageModel, load_base, load_tokenizer
 from stages.params import Sampling
 from stages.preferences import sampling
-from stages.records import Example, Message, Sample, ToolCall
+from stages.preferences.records import Sample
+from stages.records import Example, Message, ToolCall
 from tests.preferences.conftest import row
 
 SHORT = Sampling(temperature=1.0, top_p=0.95, presence_penalty=0.0, max_new_tokens=4).model_dump()

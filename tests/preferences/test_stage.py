@@ -13,7 +13,8 @@ from stages.errors import DataError
 from stages.models.manifest import MANIFEST
 from stages.pairs.__main__ import main
 from stages.params import Runtime
-from stages.records import Call, Example, Pair, Sample
+from stages.preferences.records import Pair, Sample
+from stages.records import Call, Example
 from tests.fixtures.asking import FREE
 from tests.fixtures.scripted import Scripted
 from tests.fixtures.training import contents

@@ -4,7 +4,8 @@ import pytest
 
 from stages.preferences import verifier
 from stages.preferences.made import Made
-from stages.records import UNANSWERABLE, Example, Message, Sample
+from stages.preferences.records import Sample
+from stages.records import UNANSWERABLE, Example, Message
 from tests.preferences.conftest import complaint, row, samples
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stages.figures import Alignment, AlignmentLook, AlignmentStep
+from stages.figures.alignment import Alignment, AlignmentLook, AlignmentStep
 from stages.report import alignment
 from tests.fixtures.markup import Tags
 from tests.report.conftest import Inputs, html

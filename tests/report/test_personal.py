@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stages.figures import Rejected
+from stages.figures.synthesis import Rejected
 from stages.records import Example, Message
 from stages.report import personal
 

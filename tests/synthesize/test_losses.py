@@ -8,7 +8,8 @@ import pytest
 
 from stages import params
 from stages.fetch import authored
-from stages.figures import Funnel, read
+from stages.figures import read
+from stages.figures.synthesis import Funnel
 from stages.params import compose
 from stages.records import Call, Document, Rejection, Task
 from stages.synthesize import __main__ as synthesize

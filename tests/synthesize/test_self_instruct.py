@@ -11,7 +11,7 @@ from stages import lineage, records
 from stages.commands.plan.requests import Planned
 from stages.errors import DataError
 from stages.fetch import authored
-from stages.figures import Round
+from stages.figures.synthesis import Round
 from stages.params import Accents, ComplaintInstruct, ComplaintsData, Sampling, Splits
 from stages.records import Call, Document
 from stages.synthesize import filters, self_instruct

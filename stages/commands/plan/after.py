@@ -18,8 +18,9 @@ from stages.models.manifest import read_manifest
 from stages.params import Params, Preference, Runtime
 from stages.preferences import file, making, people, reference, sampling
 from stages.preferences.made import changed
+from stages.preferences.records import Pair, Vote
 from stages.preferences.reference import Answer
-from stages.records import Example, Pair, Vote
+from stages.records import Example
 from stages.text import chat
 from stages.training import adapt
 

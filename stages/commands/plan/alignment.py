@@ -20,8 +20,9 @@ from stages.models.loading import LanguageModel
 from stages.models.manifest import read_manifest
 from stages.params import Alignment, Answering, Params, Runtime
 from stages.preferences import sampling
+from stages.preferences.records import Pair
 from stages.preferences.reference import Answer
-from stages.records import Example, Pair
+from stages.records import Example
 from stages.text import chat
 
 
