@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from stages.errors import DataError
 from stages.params import Runtime
 
 BLOCK, HEAP, PAGE = 2**28, 2**32, 2**12  # bytes
@@ -43,11 +44,19 @@ def prepare(runtime: Runtime) -> None:
 
 @contextmanager
 def strictly_deterministic() -> Iterator[None]:
-    """Use deterministic kernels also where torch only warns otherwise, such as FlashAttention's backward pass."""
+    """Use deterministic kernels also where torch only warns otherwise, such as FlashAttention's backward pass.
+
+    Raise DataError if the model needs a kernel that has no deterministic form.
+    """
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True)
     try:
         yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        kernel = str(error).partition(" ")[0]
+        raise DataError(f"train.attn_implementation = auto: {kernel} gives other bytes each time; set it to sdpa") from error
     finally:
         torch.use_deterministic_algorithms(True, warn_only=only_warns)
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from stages.errors import DataError
+
 pytestmark = pytest.mark.model
 
 STAT = "anon 5\ninactive_anon 9\ninactive_file 300\nactive_file 7\n"
@@ -49,6 +51,11 @@ def test_kernels_that_only_warned_are_refused_in_the_block():
         with device.strictly_deterministic():
             assert not torch.is_deterministic_algorithms_warn_only_enabled()
         assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
+        with pytest.raises(DataError, match="auto: cumsum_cuda gives other bytes each time"), device.strictly_deterministic():
+            raise RuntimeError("cumsum_cuda does not have a deterministic implementation, but you set …")
+        with pytest.raises(RuntimeError, match="out of memory"), device.strictly_deterministic():
+            raise RuntimeError("CUDA out of memory")
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
     finally:
         torch.use_deterministic_algorithms(False)
 
