@@ -129,6 +129,26 @@ def test_one_line_set_has_200_rows_of_one_line(default: Params, further: Documen
     assert (len(rows), shares) == (200, {"missing": 40, "second_email": 30, "noise": 40})
 
 
+def test_joined_set_holds_the_three_test_sets(documents: Documents, further: Documents) -> None:
+    joined = authored.documents(AUTHORED / "complaints_all", "test")
+    three = [documents["test"], *further.values()]
+    for part in (0, 1):
+        assert [found.text.strip() for found in joined[part]] == [found.text.strip() for each in three for found in each[part]]
+    p = params.check(compose.composed("experiment=complaints_dpo"))
+    assert isinstance(p.data, ComplaintsData)
+    data = p.data.model_copy(update={"path": str(compose.ROOT / p.data.path)})
+    rows = authored.complaints(data, p.seed)[1]
+    assert len(rows["test"]) == 640 and len({row.source for row in rows["test"]}) == len(joined[1])
+
+
+def test_joined_set_is_trained_on_the_rows_of_the_default(default: Params, rows: dict[str, list[Task]]) -> None:
+    p = params.check(compose.composed("experiment=complaints_two_epochs"))
+    assert isinstance(p.data, ComplaintsData)
+    joined = authored.complaints(p.data.model_copy(update={"path": str(compose.ROOT / p.data.path)}), p.seed)[1]
+    assert [joined[split] for split in ("train", "valid")] == [rows[split] for split in ("train", "valid")]
+    assert p.train == default.train.model_copy(update={"num_train_epochs": 2.0})
+
+
 def test_no_two_bodies_are_alike(documents: Documents) -> None:
     bodies = [(body.text, filters.tokens(body.text)) for split in SPLITS for body in documents[split][0]]
     alike = [(a, b) for (a, x), (b, y) in combinations(bodies, 2) if rouge.rouge_l(x, y) >= 0.5]
