@@ -4,6 +4,7 @@ import sys
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages import figures, files, params, records, stage
 from stages.errors import DataError
@@ -16,6 +17,9 @@ from stages.spool import Again
 from stages.text.chat import rendering_hash
 from stages.text.passages import cut
 from stages.text.prompts import shown
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 RAW, SYNTHETIC, REPLAY, FORMATTED = map(Path, ("data/raw", "data/synthetic", "data/replay.jsonl", "data/formatted"))
 
@@ -32,6 +36,7 @@ def main() -> None:
         "predict.shots",
         "predict.max_new_tokens",
         "predict.constrain",
+        "align.method",
     )
     raw = {split: Again(partial(records.read, RAW / f"{split}.jsonl", Task)) for split in ("train", "valid", "test")}
     made: dict[str, list[Task]] = {
@@ -63,6 +68,7 @@ def main() -> None:
     splits = {name: chats.examples(tasks) for name, tasks in (("train", train), ("valid", valid), ("test", raw["test"]))}
     splits["train"] = chain(splits["train"], replayed)
     tokenizer = load_tokenizer(sources.ensure(read_manifest()))
+    require_decoder(tokenizer, p.align)
     fitted, audits = audit.fit(splits, tokenizer, p.format)
     audit.warn_of_long_answers(audits, p.predict.max_new_tokens)
     asked = Again(lambda: chain(fitted["valid"], fitted["test"]))
@@ -89,6 +95,15 @@ def main() -> None:
     print(f"{len(fitted['train'])} training rows from {_listed(origin)}; removed as overlapping: {_listed(removed)}")
     if dropped := {split: audits[split].dropped for split in audits if audits[split].dropped}:
         print(f"dropped as longer than format.max_length = {p.format.max_length}: {_listed(dropped)}")
+
+
+def require_decoder(tokenizer: "PreTrainedTokenizerBase", align: params.Align) -> None:
+    """Raise DataError if the model cannot be aligned; only a fetched model says so, and the next stages train."""
+    if tokenizer.encoder_decoder and align.method != "none":
+        raise DataError(
+            f"align.method = {align.method} with an encoder-decoder model: TRL's trainers align decoders only; use align=none "
+            "or another model"
+        )
 
 
 def _listed(counts: dict[str, int]) -> str:

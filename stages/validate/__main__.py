@@ -11,6 +11,7 @@ from stages.models.stored import adapter_config
 from stages.params import compose
 from stages.terminal import visible
 
+REWARD_MODEL = "reward_model.json"  # the card of stages/models/reward_model.py, which needs torch
 MOST = 5  # more differences from conf/ are summed up in one warning
 
 
@@ -18,6 +19,7 @@ def main() -> None:
     checked = params.check_file()
     _require_sources(checked)
     _require_start(checked.train, whole=checked.adapter.type in params.WHOLE)
+    _require_reward_model(checked.align)
     _require_device(checked.runtime)
     for line in checked.advice():
         print(visible(f"advice: {line}"))
@@ -33,6 +35,8 @@ def _require_sources(checked: params.Params) -> None:
     """Raise DataError for missing sources; DVC itself would not name the parameter that refers to them."""
     named = {"data.path": checked.data.path, "retention.path": checked.retention.path}
     named["train.start_from"] = checked.train.start_from
+    named |= {"preference.sheets": checked.preference.sheets, "preference.file": checked.preference.file}
+    named["align.reward_model"] = checked.align.reward_model
     parts = {"data": checked.data} if checked.data.kind == "rows" else {}
     if checked.data.kind == "mix":
         parts = {f"data.sets.{name}": part for name, part in checked.data.sets.items()}
@@ -90,6 +94,15 @@ def _require_start(train: params.Train, whole: bool) -> None:
     elif adapter_config(folder).get("loftq_config"):
         raise DataError(
             f"train.start_from = {start_from}: was trained with lora.init=loftq; continue from one with lora.init=default"
+        )
+
+
+def _require_reward_model(align: params.Align) -> None:
+    """Raise DataError if rewards come from a folder without a reward model; without this it is found out after `train`."""
+    if align.method == "grpo" and align.rewards.reward_model and not (Path(align.reward_model) / REWARD_MODEL).is_file():
+        raise DataError(
+            f"align.reward_model = {align.reward_model}: has no {REWARD_MODEL}, so it is not a reward model; make one with "
+            "align=reward, and store it with `tunetrail keep NAME --what aligned`"
         )
 
 

@@ -9,7 +9,16 @@ import pytest
 
 from stages import params
 from stages.errors import DataError
-from stages.validate.__main__ import MOST, _lacking, _require_sources, _require_start, _summarised
+from stages.params import compose
+from stages.validate.__main__ import (
+    MOST,
+    REWARD_MODEL,
+    _lacking,
+    _require_reward_model,
+    _require_sources,
+    _require_start,
+    _summarised,
+)
 from tests.fixtures.schema import ROWS, with_changes
 
 
@@ -20,6 +29,32 @@ def absent(changes: dict[str, Any]) -> list[str]:
     except DataError as error:
         return [line for line in str(error).splitlines() if line.startswith("data.")]
     return []
+
+
+@pytest.mark.parametrize("key", ["preference.sheets", "preference.file", "align.reward_model"])
+def test_missing_sources_of_pairs_and_rewards_are_named(key: str) -> None:
+    checked, (section, name) = params.check(with_changes({})), key.split(".")
+    values = {section: getattr(checked, section).model_copy(update={name: "adapters/x"})}
+    with pytest.raises(DataError, match=rf"(?m)^{key}: adapters/x: no such file or folder; .*{key}"):
+        _require_sources(checked.model_copy(update=values))
+
+
+def test_folder_without_a_reward_model_is_refused(tmp_path: Path) -> None:
+    align = compose.composed(
+        "experiment=smoke", "align=grpo", "align.rewards.reward_model=1.0", f"align.reward_model={tmp_path}"
+    )
+    checked = params.check(align).align
+    with pytest.raises(DataError, match=r"align.reward_model = .*: has no reward_model.json, .* align=reward"):
+        _require_reward_model(checked)
+    (tmp_path / REWARD_MODEL).touch()
+    _require_reward_model(checked)
+
+
+@pytest.mark.model
+def test_card_has_the_name_of_reward_models() -> None:
+    from stages.models import reward_model
+
+    assert reward_model.CARD == REWARD_MODEL
 
 
 def starting(folder: Path) -> params.Train:
