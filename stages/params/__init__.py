@@ -20,7 +20,7 @@ from stages.params.after import (
     Rewards,
 )
 from stages.params.models import HubModel, Model, PathModel, RandomModel, WheelModel
-from stages.params.reading import PARAMS, RESTORE, check, check_file, flatten, lacks, load, parse, read, runtime
+from stages.params.reading import NEVER, PARAMS, RESTORE, check, check_file, flatten, lacks, load, parse, read, runtime
 from stages.params.results import Retention, Runtime, divisor
 from stages.params.rows import SLOT, Columns, HubRows, MixData, PublishedSplits, RowsData, Wording
 from stages.params.sources import (

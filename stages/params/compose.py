@@ -56,6 +56,8 @@ def _unknown(key: str, overrides: Sequence[str]) -> str:
         known, further = text(others if len(others) < len(overrides) else []), []
     except DataError as error:
         known, further = text([]), [str(error)]
+    if key in params.NEVER:
+        return "\n".join([f"{key}: {params.NEVER[key]}", *further])
     close = _nearest(key, [name for name, _ in params.flatten(params.parse(known.encode(), "conf/"))])
     return "\n".join([f"{key}: unknown key" + (f"; did you mean {close}?" if close else ""), *further])
 

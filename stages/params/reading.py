@@ -22,6 +22,8 @@ from stages.params.whole import Params
 PARAMS = Path("params.yaml")
 RESTORE = f"`git checkout {PARAMS}` restores the committed one, `tunetrail compose experiment=<name>` writes it again"
 SIGNS, DEEPEST = re.compile(rb"[\[\]{}]"), 100  # of lists and objects on one line, and how many may be in each other
+# Keys that users look for and that exist on purpose nowhere, with the reason.
+NEVER = {"align.packing": "no such option: alignment compares whole answers, so no rows are packed; leave it out"}
 MOST_BYTES = 100_000  # of params.yaml, which has some 10,000; the YAML reader takes up to 2 seconds for this many
 # user:password@host without more text; scheme://user@, scheme://user:password@ (a slash may be in the password; after a
 # port it is the path), ?key=, #key=
@@ -143,6 +145,8 @@ def _explain(error: dict[str, Any], values: Any) -> list[str]:
         error = {**error, "input": error["input"].get(loc[-1]), "ctx": {"expected": expected}}
         error |= {"msg": f"input should be one of {expected}"} if expected else {"type": "missing"}
     key = ".".join(map(str, loc))
+    if error["type"] == "extra_forbidden" and key in NEVER:
+        return [f"{key}: {NEVER[key]}"]
     if error["type"] == "extra_forbidden":
         if owners := _owners(loc, values):
             return [f"{key} = {shown(key, error['input'])}: {owners}"]

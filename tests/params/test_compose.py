@@ -169,6 +169,8 @@ def test_experiment_sets_no_key_of_a_single_teacher(experiment: str) -> None:
         ("lora.rr=8", "lora.rr: unknown key; did you mean lora.r?"),
         ("+lora.rr=8", "lora.rr = 8: unknown key; did you mean r?"),
         ("+new.part=1", "new = {'part': 1}: unknown key"),
+        ("align.packing=true", "align.packing: no such option: alignment compares whole answers"),
+        ("+align.packing=true", "align.packing: no such option: alignment compares whole answers"),
         ("lora.r=-1", "lora.r = -1"),
         ("lora.r=null", "lora.r = None"),
         ("lora=nope", "conf/lora/nope.yaml: no such file; choose one of"),
