@@ -35,7 +35,8 @@ def align(job: Job) -> Aligned:
 
     def fit(pairs: Sequence[Pair], unfinished: Path) -> Fitted:
         worker = trainer(lm, pairs, job.options, job.runtime, job.seed, unfinished)
-        return run.fit(worker, run.watch(look, job, unfinished), unfinished)
+        name = f"{job.unfinished.name}-{unfinished.name}"  # rounds of other runs have the same names
+        return run.fit(worker, run.watch(look, job, held_out, unfinished), unfinished, name)
 
     finished = rounds.run(job, lm, tuned, pairs, fit)
     right = looks.right(lm, held_out, job.options.precision)
@@ -54,7 +55,7 @@ def trainer(lm: LanguageModel, pairs: Sequence[Pair], options: Dpo, runtime: Run
     """Return what trains the model on these pairs."""
     data = rows.of_pairs(pairs, lm.tokenizer)
     lengths = [2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in data]
-    runtime = opening.with_micro_batch(runtime, options, lm.model, lengths)
+    runtime = opening.with_micro_batch(runtime, options, lm.model, lengths, unfinished)
     worker = Trainer(
         options,
         runtime,

@@ -82,7 +82,7 @@ def trainer(
     prompts = {_text(lm.tokenizer, e): chat.prompt_ids(lm.tokenizer, e.prompt) for e in examples}
     longest = max(map(len, prompts.values()))
     _require_room(lm.tokenizer, longest, options.max_completion_length)
-    runtime = opening.with_micro_batch(runtime, options, lm.model, [longest + options.max_completion_length])
+    runtime = opening.with_micro_batch(runtime, options, lm.model, [longest + options.max_completion_length], unfinished)
     # What a publisher adds to it, such as a penalty for repetition, would draw from other probabilities than the model's.
     lm.model.get_base_model().generation_config = GenerationConfig(eos_token_id=lm.stop_ids)
     return Trainer(

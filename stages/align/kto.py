@@ -23,6 +23,8 @@ from stages.preferences import reference
 from stages.text import chat
 from stages.training.arguments import shared
 
+ADVISED = 1.15  # weighted good answers per bad one, in the middle of what is advised: 1 to 4/3
+
 
 class Trainer(Aligning, KTOTrainer):
     """TRL's trainer, given rows that are prepared already."""
@@ -38,7 +40,7 @@ def align(job: Job) -> Aligned:
     tuned, held_out = weights.trained(lm.model), looks.remeasured(lm, job.options.precision, held_out)
     look = partial(looks.at_answers, lm, tuned, job.valid, held_out, job.limit)
     worker = trainer(lm, judged, job)
-    fitted = run.fit(worker, run.watch(look, job), job.unfinished)
+    fitted = run.fit(worker, run.watch(look, job, held_out), job.unfinished)
     return Aligned(lm, fitted, len(judged), looks.right(lm, held_out, job.options.precision), held_out)
 
 
@@ -48,7 +50,7 @@ def trainer(lm: LanguageModel, judged: Sequence[Judged], job: Job) -> Trainer:
     random.Random(job.seed).shuffle(order)  # TRL reads rows in their order; batches need both kinds
     data = _rows(lm, order, options)
     lengths = [len(row["prompt_ids"]) + max(len(row["completion_ids"]), len(row["KL_completion_ids"])) for row in data]
-    runtime = opening.with_micro_batch(job.runtime, options, lm.model, lengths)
+    runtime = opening.with_micro_batch(job.runtime, options, lm.model, lengths, job.unfinished)
     worker = Trainer(
         options,
         runtime,
@@ -112,5 +114,5 @@ def _advise(judged: Sequence[Judged], options: Kto) -> None:
     if options.desirable_weight and options.undesirable_weight and not 1 <= ratio <= 4 / 3:
         print(
             f"advice: {good} good and {bad} bad answers have the weighted ratio {ratio:.2f}; 1 to 1.33 is usually advised, "
-            f"e.g. align.desirable_weight={bad * options.undesirable_weight / good:.2g}"
+            f"e.g. align.desirable_weight={ADVISED * bad * options.undesirable_weight / good:.2g}"
         )

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from stages.align.job import Job
 from stages.errors import DataError
+from stages.files import read_json, write_json
 from stages.models.loading import LanguageModel, load_base, open_model
 from stages.models.tuned import with_adapter
 from stages.params import Alignment, Runtime
@@ -52,7 +53,17 @@ def in_fp32(model: PreTrainedModel) -> None:
             weight.data = weight.data.float()
 
 
-def with_micro_batch(runtime: Runtime, options: Alignment, model: PreTrainedModel, rows: Sequence[int]) -> Runtime:
-    """Return the settings with a number as micro_batch_size, for rows of these lengths in tokens."""
-    longest = Dataset.from_dict({"input_ids": [[0] * max(rows)]})
-    return micro_batches.resolved(runtime, options, model, longest)
+def with_micro_batch(
+    runtime: Runtime, options: Alignment, model: PreTrainedModel, rows: Sequence[int], unfinished: Path
+) -> Runtime:
+    """Return the settings with a number as micro_batch_size, for rows of these lengths in tokens.
+
+    A run that is resumed keeps the number in `unfinished`: another one would change its results, and free memory varies.
+    """
+    if runtime.micro_batch_size != "auto":
+        return runtime
+    kept = unfinished / "micro_batch_size.json"
+    if not kept.is_file():
+        longest = Dataset.from_dict({"input_ids": [[0] * max(rows)]})
+        write_json(kept, micro_batches.resolved(runtime, options, model, longest).micro_batch_size)
+    return runtime.model_copy(update={"micro_batch_size": read_json(kept)})

@@ -95,7 +95,7 @@ def trainer(
     """Return what trains the reward model on these pairs."""
     data = _rows(pairs, lm.tokenizer)
     lengths = [len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in data]
-    runtime = opening.with_micro_batch(runtime, options, lm.model, lengths)
+    runtime = opening.with_micro_batch(runtime, options, lm.model, lengths, unfinished)
     pad = reward_model.padding(lm.tokenizer)
     return Trainer(
         options,

@@ -1,7 +1,9 @@
 """Run a trainer of alignment: resume after a kill, keep the best look where early stopping asks for it."""
 
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from stages.align.looks import MARK, Look, Watch
 from stages.errors import DataError
 from stages.figures.alignment import AlignmentRound
 from stages.models.loading import LanguageModel
+from stages.params import Alignment
 from stages.preferences.records import Pair
 from stages.training import checkpoints
 from stages.training.arguments import prepare_tracker
@@ -57,10 +60,10 @@ class Aligned:
     earlier_seconds: float = 0.0
 
 
-def watch(look: Look, job: Job, unfinished: Path | None = None) -> Watch:
+def watch(look: Look, job: Job, held_out: Sequence[Pair] = (), unfinished: Path | None = None) -> Watch:
     """Return what looks while the model is trained: the score of the task decides, and held-out pairs where it has no rows."""
     options, score = job.options, "task" if job.valid else "pair_accuracy"
-    if options.early_stopping_patience and not look():
+    if options.early_stopping_patience and not job.valid and not held_out:
         raise DataError(
             "align.early_stopping_patience: needs validation rows with a plain answer, or held-out pairs, and there are none; "
             "set it to null"
@@ -68,12 +71,11 @@ def watch(look: Look, job: Job, unfinished: Path | None = None) -> Watch:
     return Watch(look, score, options.eval_steps, options.early_stopping_patience, (unfinished or job.unfinished) / BEST)
 
 
-def fit(worker: Any, watch: Watch, unfinished: Path) -> Fitted:
-    """Train the model in place, resuming from the newest checkpoint in `unfinished`."""
+def fit(worker: Any, watch: Watch, unfinished: Path, name: str = "") -> Fitted:
+    """Train the model in place, resuming from the newest checkpoint in `unfinished`; a tracker shows it as `name`."""
     options, model = worker.options, worker.model
     watch.trainer = worker
     worker.add_callback(watch)
-    prepare_tracker(options, unfinished.name)
     checkpoint = checkpoints.newest(unfinished)
     already = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else TrainerState()
     memory, started = device.Memory(device.kind(worker.runtime)), time.monotonic()
@@ -81,7 +83,8 @@ def fit(worker: Any, watch: Watch, unfinished: Path) -> Fitted:
         worker.state = already
         worker._load_from_checkpoint(checkpoint)
     else:
-        worker.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with _tracked(options, name or unfinished.name):
+            worker.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
     trainers.release(model)
     log, looks = _entries(worker.state.log_history)
@@ -98,6 +101,19 @@ def fit(worker: Any, watch: Watch, unfinished: Path) -> Fitted:
         micro_batch_size=worker.runtime.rows(options.batch_size),
         memory=memory.figures(),
     )
+
+
+@contextmanager
+def _tracked(options: Alignment, name: str) -> Iterator[None]:
+    """Let a tracker log under this name in the block."""
+    before = set(os.environ)
+    prepare_tracker(options, name)
+    added = set(os.environ) - before
+    try:
+        yield
+    finally:
+        for name in added:  # else the next round would keep this one's folder
+            os.environ.pop(name, None)
 
 
 def _entries(history: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -1,6 +1,7 @@
 """DPO: starts at the reference, changes the adapter, stops by the task, and resumes to the same bytes."""
 
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -77,9 +78,14 @@ def test_resumed_run_equals_uninterrupted(finished, prepared, monkeypatch, tmp_p
     assert figures(killed) == figures(finished)
 
 
-def test_early_stopping_keeps_the_best_look(prepared, tmp_path) -> None:
+def test_early_stopping_keeps_the_best_look(prepared, monkeypatch, tmp_path) -> None:
+    from stages.align import looks
+
+    calls, look = [], looks.at_answers
+    monkeypatch.setattr(looks, "at_answers", lambda *given: calls.append(given) or look(*given))
     root = align(prepared(tmp_path / "early", *DPO, "align.early_stopping_patience=1", "align.max_steps=8"))
     found = figures(root)
+    assert len(calls) == len(found["looks"]) == 2
     assert (found["steps"], found["kept_step"]) == (2, 0)  # no answer of the tiny model is ever right
     assert (
         contents(root / "models/42/aligned").items()
@@ -88,6 +94,14 @@ def test_early_stopping_keeps_the_best_look(prepared, tmp_path) -> None:
 
 
 def test_later_rounds_sample_again_and_are_kept(prepared, monkeypatch, tmp_path) -> None:
+    from stages.align import run
+
+    shown: list[str] = []
+
+    def track(_: object, name: str) -> None:
+        shown.append(os.environ.setdefault("TENSORBOARD_LOGGING_DIR", name))  # a variable of the user stays
+
+    monkeypatch.setattr(run, "prepare_tracker", track)
     root = align(
         prepared(
             tmp_path / "rounds",
@@ -104,6 +118,7 @@ def test_later_rounds_sample_again_and_are_kept(prepared, monkeypatch, tmp_path)
     assert [look["step"] for look in found["looks"]] == [0, 2, 4]
     (kept,) = root.glob(".tunetrail/checkpoints/*")
     assert sorted(path.name for path in kept.iterdir()) == ["round-1", "round-2"]
+    assert shown == [f"{kept.name}-round-1", f"{kept.name}-round-2"] and "TENSORBOARD_LOGGING_DIR" not in os.environ
     shutil.rmtree(kept / "round-2")
     first, sampled = contents(root / "models/42/aligned"), contents(root / "data/rounds/42")
     assert sorted(sampled) == ["round-2/pairs.jsonl", "round-2/samples.jsonl"]

@@ -1,9 +1,12 @@
 """KTO: learns from both sides of pairs and from single votes, starting at the reference."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from stages import records
+from stages import params, records
 from stages.errors import DataError
+from stages.params import compose
 from tests.fixtures.aligning import Killed, align, cost, figures
 from tests.fixtures.training import contents
 
@@ -33,6 +36,19 @@ def test_run_killed_while_storing_makes_no_further_step(prepared, monkeypatch, t
     align(root)
     assert (cost(root)["resumed_at_step"], figures(root)["steps"]) == (2, 2)
     assert [look["step"] for look in figures(root)["looks"]] == [0, 2]
+
+
+@pytest.mark.parametrize(("good", "bad"), [(100, 104), (50, 520), (300, 100)])
+def test_advised_weight_is_in_the_advised_range(good: int, bad: int, capsys) -> None:
+    from stages.align import kto
+
+    options = params.check(compose.composed("experiment=smoke", "align=kto", "preference.sources=[verifier]")).align
+    judged = [SimpleNamespace(good=True)] * good + [SimpleNamespace(good=False)] * bad
+    kto._advise(judged, options)
+    weight = float(capsys.readouterr().out.rsplit("=", 1)[1])
+    assert 1 <= good * weight / bad <= 4 / 3
+    kto._advise(judged, options.model_copy(update={"desirable_weight": weight}))
+    assert capsys.readouterr().out == ""
 
 
 def test_answers_of_one_kind_are_refused(prepared, tmp_path, votes) -> None:

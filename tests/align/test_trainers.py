@@ -4,7 +4,7 @@ import pytest
 
 from stages.models import loading, tuned
 from stages.models.loading import LanguageModel
-from stages.params import Quantization
+from stages.params import Quantization, Runtime
 
 pytestmark = pytest.mark.model
 
@@ -40,6 +40,21 @@ def test_adapter_of_a_4_bit_base_stays_in_fp32(opened, worker) -> None:
     trained = {name: weight for name, weight in made.model.named_parameters() if weight.requires_grad}
     assert {str(weight.dtype) for weight in trained.values()} == {"torch.float32"}
     assert trained and all(".default." in name for name in trained) and list(made.model.peft_config) == ["default"]
+
+
+def test_a_resumed_run_keeps_its_micro_batches(opened, worker, monkeypatch, tmp_path) -> None:
+    from stages.align import opening
+    from stages.training import micro_batches
+
+    runtime = Runtime(device="cpu", threads=1, micro_batch_size="auto")
+    options, lm = worker(opened("none", "bf16")).options, opened("none", "bf16")
+    found = []
+    for free in (10**12, 0):  # bytes of memory, at the first start and after a kill
+        monkeypatch.setattr(micro_batches.device, "kind", lambda _: "cuda")
+        monkeypatch.setattr(micro_batches.device, "free_memory", lambda _, free=free: free)
+        found.append(opening.with_micro_batch(runtime, options, lm.model, [40], tmp_path).micro_batch_size)
+    assert found == [4, 4]
+    assert opening.with_micro_batch(runtime, options, lm.model, [40], tmp_path / "other").micro_batch_size == 1
 
 
 def test_logits_of_answers_alone_equal_those_of_the_stock_head(opened, worker) -> None:
