@@ -1,6 +1,6 @@
 """Pairs from a file with the columns chosen and rejected, in the forms that TRL's trainers read.
 
-Text: `prompt`, `chosen`, `rejected`, and `system` where there is a system prompt. Conversations (JSON Lines only): lists of
+Text: `prompt`, `chosen`, `rejected`, and `system` where there is a system prompt. Conversations (JSON and JSON Lines): lists of
 messages with role and content, with the prompt in a column of its own or as the beginning of both answers.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from stages.errors import DataError
-from stages.fetch import formats, strict_json
-from stages.files import lines
+from stages.fetch import formats, json_values
+from stages.fetch.table import as_text
 from stages.preferences.made import Made
 from stages.preferences.records import Pair
 from stages.records import Example, Message, first_problem
@@ -67,30 +67,37 @@ def made(path: Path, kept_apart: Iterable[Example]) -> Made:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the rows of a table or of JSON Lines, each with its place."""
-    if path.suffix.lower() in TABLES:
-        with formats.opened(path) as source:
+    """Yield the rows of a table, of a list in JSON, or of JSON Lines, each with its place."""
+    suffix = path.suffix.lower()
+    with formats.opened(path) as source:
+        if suffix in TABLES:
             cells = formats.cells(source)
             place, header = next(cells)
             _require_columns(place, header)
             yield from formats.named(cells, header)
-        return
-    for number, line in enumerate(lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = strict_json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}:{number}: not JSON: {error}; write a JSON object on each line, or name a .csv") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: {formats.kind_of(row)} and not an object with chosen and rejected")
-        yield f"{path}:{number}", row
+            return
+        for place, row in json_values.json_list(source) if suffix == ".json" else json_values.json_lines(source):
+            if not isinstance(row, dict):
+                raise DataError(f"{place}: {formats.kind_of(row)} and not an object with chosen and rejected")
+            yield place, row
 
 
 def _named(place: str, row: dict[str, Any]) -> dict[str, Any]:
     """Return the values of a row by the column that each is read as."""
     _require_columns(place, list(row))
+    for name, value in row.items():
+        for text in _texts(value):
+            as_text(place, name, text)
     return {column: row[name] for column, names in NAMES.items() for name in row if name.strip().lower() in names}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield a text, or all texts in lists and objects."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def _require_columns(place: str, header: list[str]) -> None:

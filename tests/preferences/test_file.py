@@ -64,7 +64,9 @@ def test_table_is_read_by_its_header(tmp_path) -> None:
         ({"prompt": [GOOD], "chosen": [GOOD], "rejected": [BAD]}, "the prompt ends with a message of assistant"),
         ({"chosen": [ASK | {"x": 1}, GOOD], "rejected": [ASK, BAD]}, "chosen: 0.x: .*; a message has role and content"),
         ("[1]", "a list and not an object with chosen and rejected"),
-        ("{", "not JSON: .*; write a JSON object on each line"),
+        ("{'chosen': 1}", "not JSON: .* at column 2; write keys and texts in double quotes"),
+        *((ROW | {name: "x\ud83d"}, f"'{name}' holds .* half of a surrogate pair, which is not text") for name in ROW),
+        ({"chosen": [ASK | {"content": "\0"}, GOOD], "rejected": [ASK, BAD]}, r"'chosen' holds \\u0000 or half"),
     ],
 )
 def test_mistake_is_one_line_with_file_and_line(tmp_path, row, message) -> None:
@@ -80,9 +82,26 @@ def test_table_without_chosen_is_refused_at_its_header(tmp_path) -> None:
         file.made(path, [])
 
 
-def test_empty_file_is_refused(tmp_path) -> None:
-    with pytest.raises(DataError, match=r"the file is empty; name one with the columns chosen and rejected in preference.file"):
-        file.made(written(tmp_path), [])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("pairs.jsonl", b"", "the file is empty; give one with rows"),
+        ("pairs.csv", b"prompt,chosen,rejected\n", "the file is empty; name one with the columns chosen and rejected"),
+        ("pairs.parquet", b"PAR1\x15\x04", "the file is Parquet; save the rows as CSV UTF-8, JSON or JSONL"),
+        ("pairs.jsonl.gz", b"\x1f\x8b\x08\0", "the file is compressed with gzip; unpack it"),
+    ],
+)
+def test_empty_file_or_other_form_is_refused(tmp_path, name, content, message) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"^{tmp_path / name}: {message}"):
+        file.made(tmp_path / name, [])
+
+
+def test_list_in_json_is_read_like_lines(tmp_path) -> None:
+    found = file.made(written(tmp_path, [ROW, ROW | {"prompt": "When?"}], name="pairs.json"), [])
+    assert [pair.prompt[-1].content for pair in found.pairs] == ["Where?", "When?"]
+    with pytest.raises(DataError, match=r"pairs.json: row 2: no column chosen"):
+        file.made(written(tmp_path, [ROW, {"prompt": "a", "rejected": "b"}], name="pairs.json"), [])
 
 
 def test_question_of_a_validation_or_test_row_is_dropped_and_counted(tmp_path) -> None:
