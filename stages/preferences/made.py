@@ -12,7 +12,7 @@ R = TypeVar("R", Pair, Sample, Vote)
 
 @dataclass
 class Made:
-    """`dropped` counts candidates that became neither a pair nor votes, by reason."""
+    """`dropped` counts candidates that became neither a pair nor votes, and pairs and votes left out later, by reason."""
 
     candidates: int = 0
     pairs: list[Pair] = field(default_factory=list)

@@ -32,8 +32,9 @@ REMEDIES = {
 def joined(sources: Mapping[str, Made], held_out: float) -> dict[str, Made]:
     """Return what each source made, without what an earlier source made too; pairs and votes are marked if held out.
 
-    Where each of two answers is preferred once, by two sources or by rows of a file, both pairs are left out. A vote is also
-    left out where its text is in a pair of the same prompt: KTO uses both sides of a pair.
+    Where each of two answers is preferred once, by two sources or by rows of a file, both pairs are left out, and so are votes
+    that call one text both good and bad. A vote is also left out where its text is in a pair of the same prompt: KTO uses both
+    sides of a pair.
     """
     orders = {(key(pair.prompt), pair.chosen, pair.rejected) for made in sources.values() for pair in made.pairs}
     seen: set[tuple[str, ...]] = set()
@@ -51,12 +52,16 @@ def joined(sources: Mapping[str, Made], held_out: float) -> dict[str, Made]:
             seen |= {(prompt, pair.chosen, pair.rejected), (prompt, pair.chosen), (prompt, pair.rejected)}
             kept.pairs.append(_marked(pair, held_out))
         joint[name] = kept
+    verdicts = {(key(vote.prompt), vote.text, vote.good) for made in sources.values() for vote in made.votes}
+    taken: dict[tuple[str, ...], str] = dict.fromkeys(seen, "vote on an answer of a pair")
     for name, made in sources.items():
         for vote in made.votes:
             voted = (key(vote.prompt), vote.text)
-            if voted not in seen:
-                joint[name].votes.append(_marked(vote, held_out))
-            seen.add(voted)
+            if reason := CONTRADICTING if (*voted, not vote.good) in verdicts else taken.get(voted):
+                joint[name].dropped[reason] += 1
+                continue
+            taken[voted] = "vote again"
+            joint[name].votes.append(_marked(vote, held_out))
     return joint
 
 

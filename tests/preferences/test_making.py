@@ -40,6 +40,16 @@ def test_contradicting_pairs_are_dropped_in_both_orders() -> None:
 def test_vote_on_a_text_of_a_pair_is_left_out() -> None:
     joint = making.joined({"people": Made(votes=[vote("a"), vote("c"), vote("c")]), "file": Made(pairs=[pair("x")])}, 0.0)
     assert [v.text for v in making.votes(joint)] == ["c"]
+    assert joint["people"].dropped == {"vote on an answer of a pair": 1, "vote again": 1}
+
+
+@pytest.mark.parametrize("order", [("people", "verifier"), ("verifier", "people")])
+def test_contradicting_votes_are_dropped_and_counted(order: tuple[str, str]) -> None:
+    votes = {"people": [vote("a"), vote("b"), vote("c")], "verifier": [vote("a", good=False), vote("b")]}
+    joint = making.joined({name: Made(candidates=3, votes=votes[name]) for name in order}, 0.0)
+    assert sorted(v.text for v in making.votes(joint)) == ["b", "c"]
+    counted = making.funnel([], {}, joint, ([], [])).sources
+    assert [counted[name].dropped for name in order] == [{"contradicting": 1}, {"contradicting": 1, "vote again": 1}]
 
 
 def test_hash_of_the_prompt_holds_it_out_for_all_sources() -> None:
