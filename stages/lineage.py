@@ -21,7 +21,7 @@ TEXTS = (
     *("system", "source", "instruction", "input", "output"),  # of tasks
     *("subject", "relation", "object"),  # of facts
     *("filter", "reason", "text", "thoughts", "scores"),  # of rejections, documents and answers, calls, scores
-    *("chosen", "rejected"),  # of pairs
+    *("chosen", "rejected", "place"),  # of pairs, and of the rows of files and sheets behind them
 )
 SHOWN = 160  # characters of a text
 NEAREST = 3  # pairs shown for an answer of an aligned model

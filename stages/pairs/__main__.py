@@ -11,7 +11,7 @@ from stages.figures.preferences import PreferencesCost
 from stages.records import Example
 
 FORMATTED, MODELS, PAIRS, COST = map(Path, ("data/formatted", "models", "data/pairs", "data/cost"))
-LISTS = ("samples", "pairs", "votes", "calls")
+LISTS = ("samples", "verdicts", "pairs", "votes", "calls")
 
 
 def main() -> None:
@@ -45,6 +45,7 @@ def main() -> None:
 
     with files.whole_folder(folder) as part:
         records.write(part / "samples.jsonl", {s.id: s for s in [*found.samples, *found.rated_answers]}.values())
+        records.write(part / "verdicts.jsonl", chain.from_iterable(made.verdicts for made in found.made.values()))
         records.write(part / "pairs.jsonl", making.pairs(joint))
         records.write(part / "votes.jsonl", making.votes(joint))
         records.write(part / "calls.jsonl", found.calls)

@@ -14,7 +14,7 @@ from stages.errors import DataError
 from stages.fetch import formats, json_values
 from stages.fetch.table import as_text
 from stages.preferences.made import Made
-from stages.preferences.records import Pair
+from stages.preferences.records import Pair, Verdict
 from stages.records import Example, Message, first_problem
 from stages.text.comparing import content
 
@@ -58,8 +58,17 @@ def made(path: Path, kept_apart: Iterable[Example]) -> Made:
         if content(prompt[-1].content) in asked:
             found.dropped[APART] += 1
             continue
+        found.verdicts.append(Verdict(place=place))
         found.pairs.append(
-            Pair(prompt=prompt, chosen=chosen, rejected=rejected, source="file", chosen_from="file", rejected_from="file")
+            Pair(
+                prompt=prompt,
+                chosen=chosen,
+                rejected=rejected,
+                source="file",
+                chosen_from="file",
+                rejected_from="file",
+                parents=(found.verdicts[-1].id,),
+            )
         )
     if not found.candidates:
         raise DataError(f"{path}: the file is empty; name one with the columns chosen and rejected in preference.file")

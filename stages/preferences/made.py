@@ -1,10 +1,11 @@
-"""What a source of pairs returns: its pairs, its single votes, and the candidates that it dropped."""
+"""What a source of pairs returns: its pairs, its single votes, the rows they come from, and the candidates that it dropped."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from stages.preferences.records import Pair, Sample, Vote
+from stages.preferences.records import Pair, Sample, Verdict, Vote
 from stages.records import Example
 
 R = TypeVar("R", Pair, Sample, Vote)
@@ -12,12 +13,16 @@ R = TypeVar("R", Pair, Sample, Vote)
 
 @dataclass
 class Made:
-    """`dropped` counts candidates that became neither a pair nor votes, and pairs and votes left out later, by reason."""
+    """`dropped` counts candidates that became neither a pair nor votes, and pairs and votes left out later, by reason.
+
+    `verdicts` are the rows of files and sheets that the pairs and votes name as parents.
+    """
 
     candidates: int = 0
     pairs: list[Pair] = field(default_factory=list)
     votes: list[Vote] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    verdicts: list[Verdict] = field(default_factory=list)
 
 
 def pair(
@@ -27,8 +32,9 @@ def pair(
     source: Literal["verifier", "people"],
     scores: tuple[float, float],
     origin: Literal["sample", "answer"] = "sample",
+    verdicts: Sequence[Verdict] = (),
 ) -> Pair:
-    """Return the pair of two answers to the prompt of an example, with the scores of both."""
+    """Return the pair of two answers to the prompt of an example, with the scores of both and the verdicts on them."""
     return Pair(
         example=example.id,
         prompt=example.prompt,
@@ -41,7 +47,7 @@ def pair(
         rejected_from=origin,
         chosen_score=scores[0],
         rejected_score=scores[1],
-        parents=(best.id, worst.id),
+        parents=(best.id, worst.id, *(verdict.id for verdict in verdicts)),
     )
 
 

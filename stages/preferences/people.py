@@ -13,13 +13,14 @@ from stages import records
 from stages.errors import DataError
 from stages.figures.preferences import Rated
 from stages.preferences.made import Made, pair
-from stages.preferences.records import Sample, Vote
+from stages.preferences.records import Sample, Verdict, Vote
 from stages.rating import filled, sheet
 from stages.records import Example
 
 GOOD, BAD = 0.75, 0.25  # mean ratings from which on, and up to which, a single answer is a vote: 4 and 2 on the sheet
 EXPORT = "write sheets with `tunetrail rate export --samples SEED`"
 Marks = dict[str, float]  # by rater, from 0 to 1
+Ratings = dict[str, dict[str, Verdict]]  # by answer and rater
 
 
 def made(folder: Path, examples: Sequence[Example], margin: float) -> tuple[Made, Rated, list[Sample]]:
@@ -29,23 +30,27 @@ def made(folder: Path, examples: Sequence[Example], margin: float) -> tuple[Made
     """
     by_id = {example.id: example for example in examples}
     answers: dict[str, Sample] = {}
-    marks: dict[str, Marks] = defaultdict(dict)
+    ratings: Ratings = defaultdict(dict)
     keys = sorted(folder.glob("*.key.csv"))
     if not keys:
         raise DataError(f"{folder}: contains no key (*.key.csv); {EXPORT} --output {folder}/NAME")
     for key in keys:
-        _read(key, by_id, answers, marks)
+        _read(key, by_id, answers, ratings)
+    marks = {id: {rater: _mark(verdict) for rater, verdict in given.items()} for id, given in ratings.items()}
     groups: dict[str, list[Sample]] = defaultdict(list)
     for id in marks:
         groups[answers[id].example].append(answers[id])
-    means = {id: sum(given.values()) / len(given) for id, given in marks.items()}
-    found = Made(candidates=len(groups))
+    found = Made(candidates=len(groups), verdicts=[verdict for given in ratings.values() for verdict in given.values()])
     for id, group in groups.items():
-        _decide(found, by_id[id], group, means, margin)
+        _decide(found, by_id[id], group, ratings, margin)
     return found, _rated(marks, groups), [answers[id] for id in marks]
 
 
-def _read(key: Path, examples: dict[str, Example], answers: dict[str, Sample], marks: dict[str, Marks]) -> None:
+def _mark(verdict: Verdict) -> float:
+    return (sum(verdict.scores.values()) / len(verdict.scores) - 1) / 4
+
+
+def _read(key: Path, examples: dict[str, Example], answers: dict[str, Sample], ratings: Ratings) -> None:
     """Add the answers and ratings of one export."""
     folder = key.with_name(key.name.removesuffix(".key.csv"))
     rows: dict[str, str] = {}
@@ -72,15 +77,18 @@ def _read(key: Path, examples: dict[str, Example], answers: dict[str, Sample], m
         if not rated:
             raise DataError(f"{path}:2: no row below the header: the sheet is empty; fill in its rows, or remove it")
         for number, given in rated.items():
-            marks[rows[number]][path.stem] = (sum(given.values()) / len(given) - 1) / 4
+            id = rows[number]
+            ratings[id][path.stem] = Verdict(place=f"{path}: row {number}", scores=given, parents=(id,))
 
 
-def _decide(found: Made, example: Example, answers: Sequence[Sample], means: Marks, margin: float) -> None:
+def _decide(found: Made, example: Example, answers: Sequence[Sample], ratings: Ratings, margin: float) -> None:
     """Add a pair or votes for one prompt."""
+    means = {sample.id: sum(map(_mark, ratings[sample.id].values())) / len(ratings[sample.id]) for sample in answers}
     best, worst = (choose(answers, key=lambda sample: (means[sample.id], sample.id)) for choose in (max, min))
     if best.text != worst.text and round(means[best.id] - means[worst.id], 6) >= margin:
         scores = round(means[best.id], 6), round(means[worst.id], 6)
-        found.pairs.append(pair(example, best, worst, "people", scores, "answer"))
+        verdicts = [*ratings[best.id].values(), *ratings[worst.id].values()]
+        found.pairs.append(pair(example, best, worst, "people", scores, "answer", verdicts))
         return
     decided = [sample for sample in answers if not BAD < means[sample.id] < GOOD]
     if not decided:
@@ -88,7 +96,8 @@ def _decide(found: Made, example: Example, answers: Sequence[Sample], means: Mar
     for sample in decided:
         good = means[sample.id] >= GOOD
         fields = {"prompt": example.prompt, "text": sample.text, "stopped": sample.stopped, "good": good, "source": "people"}
-        found.votes.append(Vote.model_validate({"example": example.id, "parents": (sample.id,), **fields}))
+        parents = (sample.id, *(verdict.id for verdict in ratings[sample.id].values()))
+        found.votes.append(Vote.model_validate({"example": example.id, "parents": parents, **fields}))
 
 
 def _rated(marks: dict[str, Marks], groups: dict[str, list[Sample]]) -> Rated:

@@ -1,4 +1,4 @@
-"""The records of preferences: samples of the tuned model, pairs of answers to a prompt, and single votes."""
+"""The records of preferences: samples of the tuned model, verdicts on them, pairs of answers to a prompt, and single votes."""
 
 from typing import ClassVar, Literal
 
@@ -22,6 +22,18 @@ class Sample(Record):
     new_tokens: int
     scores: dict[str, float] = Field(default_factory=dict)
     score: float = 0.0
+
+
+class Verdict(Record):
+    """A row that somebody wrote: a row of a file of pairs, or a rated row of a sheet, whose parent is the sample.
+
+    `place` names file and row. `scores` are the ratings by criterion.
+    """
+
+    prefix: ClassVar[str] = "verdict"
+
+    place: str
+    scores: dict[str, int] = Field(default_factory=dict)
 
 
 class Pair(Record):

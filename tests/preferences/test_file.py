@@ -33,9 +33,11 @@ def written(folder: Path, *rows: Any, name: str = "pairs.jsonl") -> Path:
     ],
 )
 def test_every_form_gives_the_same_pair(tmp_path, row) -> None:
-    (pair,) = file.made(written(tmp_path, row), []).pairs
+    found = file.made(written(tmp_path, "", row), [])
+    (pair,), (verdict,) = found.pairs, found.verdicts
     assert (pair.prompt, pair.chosen, pair.rejected) == ((Message(role="user", content="Where?"),), "Ulm.", "Rio.")
-    assert (pair.source, pair.chosen_from, pair.chosen_score, pair.parents) == ("file", "file", None, ())
+    assert (pair.source, pair.chosen_from, pair.chosen_score, pair.parents) == ("file", "file", None, (verdict.id,))
+    assert verdict.place == f"{tmp_path}/pairs.jsonl:2"
 
 
 def test_table_is_read_by_its_header(tmp_path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import records
+from stages import lineage, records
 from stages.errors import DataError
 from stages.preferences import people
 from stages.preferences.records import Sample
@@ -50,8 +50,20 @@ def test_better_rated_answer_is_chosen(export) -> None:
     found, rated, answers = people.made(folder, [row(1)], 0.25)
     (pair,) = found.pairs
     assert (pair.chosen, pair.rejected, pair.chosen_score, pair.rejected_score) == ("good", "bad", 0.75, 0.5)
-    assert (pair.source, pair.parents) == ("people", tuple(answer.id for answer in answers))
+    assert (pair.source, pair.parents[:2]) == ("people", tuple(answer.id for answer in answers))
     assert (rated.raters, rated.answers, rated.ratings, rated.conflicts) == (2, 2, 4, 0)
+
+
+def test_pair_leads_to_the_rows_of_the_sheets(export, tmp_path) -> None:
+    folder = export([row(1)], ["ann", "ben"], lambda rater, sample: 4 if sample.text == "good" else 3)
+    found, _, answers = people.made(folder, [row(1)], 0.25)
+    for name, made in (("pairs", found.pairs), ("samples", answers), ("verdicts", found.verdicts)):
+        records.write(tmp_path / f"data/pairs/42/{name}.jsonl", made)
+    lines = [line.strip() for line in lineage.trace(found.pairs[0].id, tmp_path / "data")]
+    assert [line for line in lines if line.startswith("place:")] == [
+        f"place: {folder}/one/{rater}.csv: row {number}" for number in (1, 2) for rater in ("ann", "ben")
+    ]
+    assert lines.count("scores: {'relevance': 4, 'accuracy': 4, 'fluency': 4}") == 2
 
 
 def test_equally_rated_answers_become_votes(export) -> None:
@@ -59,6 +71,7 @@ def test_equally_rated_answers_become_votes(export) -> None:
     rows = [row(1), row(2), row(3)]
     found, _, _ = people.made(export(rows, ["ann"], lambda rater, sample: marks[sample.example]), rows, 0.1)
     assert [(vote.example, vote.good) for vote in found.votes] == [(row(n).id, n == 1) for n in (1, 1, 2, 2)]
+    assert [vote.parents[1:] for vote in found.votes] == [(verdict.id,) for verdict in found.verdicts[:4]]
     assert (found.pairs, found.dropped) == ([], {"gap below the margin": 1})
 
 

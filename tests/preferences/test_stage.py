@@ -59,7 +59,7 @@ def test_stage_without_a_source_writes_empty_files(run) -> None:
     run(sources=["none"])
     found = contents(Path("data"))
     assert {name: text for name, text in found.items() if name.startswith(("pairs", "cost"))} == {
-        **{f"pairs/42/{name}.jsonl": b"" for name in ("samples", "pairs", "votes", "calls")},
+        **{f"pairs/42/{name}.jsonl": b"" for name in ("samples", "verdicts", "pairs", "votes", "calls")},
         **{f"pairs/42/{name}.json": b"{}\n" for name in ("funnel", "settings")},
         "cost/pairs_42.json": b"{}\n",
     }
@@ -104,6 +104,8 @@ def test_judge_and_file_join_in_one_stage(run, monkeypatch) -> None:
     pair = next(pair for pair in records.read(Path("data/pairs/42/pairs.jsonl"), Pair) if pair.source == "judge")
     traced = "\n".join(lineage.trace(pair.id))
     assert all(f"{call.id}  data/pairs/42/calls.jsonl" in traced for call in calls if call.id in pair.parents)
+    pair = next(pair for pair in records.read(Path("data/pairs/42/pairs.jsonl"), Pair) if pair.source == "file")
+    assert "    place: pairs.jsonl:1" in "\n".join(lineage.trace(pair.id))
 
 
 def test_judge_alone_samples_only_what_it_compares(run, monkeypatch) -> None:
