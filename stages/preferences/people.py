@@ -51,7 +51,7 @@ def _mark(verdict: Verdict) -> float:
 
 
 def _read(key: Path, examples: dict[str, Example], answers: dict[str, Sample], ratings: Ratings) -> None:
-    """Add the answers and ratings of one export."""
+    """Add the answers and ratings of one export; a sheet may repeat a rater's ratings elsewhere, but not change them."""
     folder = key.with_name(key.name.removesuffix(".key.csv"))
     rows: dict[str, str] = {}
     keyed = list(sheet.read(key, filled.KEY))
@@ -78,7 +78,13 @@ def _read(key: Path, examples: dict[str, Example], answers: dict[str, Sample], r
             raise DataError(f"{path}:2: no row below the header: the sheet is empty; fill in its rows, or remove it")
         for number, given in rated.items():
             id = rows[number]
-            ratings[id][path.stem] = Verdict(place=f"{path}: row {number}", scores=given, parents=(id,))
+            verdict = Verdict(place=f"{path}: row {number}", scores=given, parents=(id,))
+            earlier = ratings[id].setdefault(path.stem, verdict)
+            if earlier.scores != given:
+                raise DataError(
+                    f"{verdict.place}: {path.stem} rated this answer otherwise in {earlier.place}; delete one of the two rows, "
+                    "or rename the sheet if it is another person's"
+                )
 
 
 def _decide(found: Made, example: Example, answers: Sequence[Sample], ratings: Ratings, margin: float) -> None:

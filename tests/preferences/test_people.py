@@ -30,14 +30,16 @@ def two(example: Example) -> list[Sample]:
 def export(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes filled sheets of two answers to each example; a mark is for a rater and an answer."""
 
-    def make(examples: Iterable[Example], raters: Iterable[str], mark: Callable[[str, Sample], object]) -> Path:
+    def make(
+        examples: Iterable[Example], raters: Iterable[str], mark: Callable[[str, Sample], object], name: str = "one"
+    ) -> Path:
         folder = tmp_path / "sheets"
         answers = dict(enumerate((sample for example in examples for sample in two(example)), start=1))
         for rater in raters:
             marks = {n: mark(rater, sample) for n, sample in answers.items()}
             rows = [[n, "?", "!", answers[n].text, *[value] * len(CRITERIA), ""] for n, value in marks.items()]
-            sheet.write(folder / "one" / f"{rater}.csv", HEADER, rows)
-        key = folder / "one.key.csv"
+            sheet.write(folder / name / f"{rater}.csv", HEADER, rows)
+        key = folder / f"{name}.key.csv"
         sheet.write(key, filled.KEY, ([n, sample.example, sample.id] for n, sample in answers.items()))
         records.write(filled.samples_of(key), answers.values())
         return folder
@@ -89,6 +91,17 @@ def test_thousand_simulated_votes_with_a_tenth_flipped(export) -> None:
     assert rated.conflicts == sum(0 < count < 5 for count in votes) > 30
     assert len(found.pairs) == 100
     assert sum(pair.chosen == "good" for pair in found.pairs) == sum(count < 3 for count in votes) > 95
+
+
+def test_second_sheet_may_repeat_but_not_change_ratings(export) -> None:
+    rows = [row(1), row(2)]
+    export(rows[:1], ["ann"], lambda rater, sample: 5 if sample.text == "good" else 1)
+    folder = export(rows, ["ann"], lambda rater, sample: 5 if sample.text == "good" else 1, "same")
+    found, rated, _ = people.made(folder, rows, 0.1)
+    assert ([pair.chosen for pair in found.pairs], rated.ratings, rated.raters) == (["good", "good"], 4, 1)
+    export(rows, ["ann"], lambda rater, sample: 1 if sample.text == "good" else 5, "two")
+    with pytest.raises(DataError, match=r"two/ann.csv: row 1: ann rated this answer otherwise in .*one/ann.csv: row 1; delete"):
+        people.made(folder, rows, 0.1)
 
 
 def test_half_filled_row_is_named(export) -> None:
