@@ -81,11 +81,15 @@ class Preferences(Figures):
 
 
 class PreferencesCost(Figures):
-    """Time of one run; answers that an earlier, killed run had stored cost nothing. `new_tokens` are those of all samples."""
+    """Time and memory of one run; answers that an earlier, killed run had stored cost nothing.
+
+    `new_tokens` are those of all samples.
+    """
 
     seconds: float
     sampling_seconds: float
     reference_seconds: float
+    memory_peak_gib: float
     new_tokens: int
     teacher: TeacherCost | None
     machine: Machine

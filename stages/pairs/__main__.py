@@ -26,11 +26,12 @@ def main() -> None:
                 files.write_json(part / f"{name}.json", {})
         files.write_json(COST / f"pairs_{seed}.json", {})
         return
-    from stages import provenance
+    from stages import device, provenance
     from stages.models.tuned import open_tuned
     from stages.pairs import sources
     from stages.preferences import making, reference
 
+    memory = device.Memory(device.kind(runtime))
     train, *others = (records.read(FORMATTED / f"{split}.jsonl", Example) for split in ("train", "valid", "test"))
     kept_apart = chain.from_iterable(others)
     found = sources.find(p.preference, list(train), kept_apart, adapter, p.teacher, p.synthesis.budget, runtime, seed)
@@ -56,6 +57,7 @@ def main() -> None:
         seconds=round(ended - started, 1),
         sampling_seconds=round(found.sampling_seconds, 1),
         reference_seconds=round(ended - opened, 1),
+        memory_peak_gib=memory.figures()["memory_peak_gib"],
         new_tokens=sum(sample.new_tokens for sample in found.samples),
         teacher=found.teacher_cost,
         machine=provenance.machine(runtime),

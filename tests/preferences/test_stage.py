@@ -71,6 +71,7 @@ def test_stage_writes_pairs_with_their_parents(run, capsys) -> None:
     assert [(pair.chosen_from, pair.chosen, pair.chosen_score) for pair in pairs] == [("reference", ROWS[0].reference, 1.0)] * 4
     assert all(pair.chosen_logprob < 0 and pair.rejected_logprob < 0 for pair in pairs)
     assert json.loads(Path("data/pairs/42/settings.json").read_text())["preference"]["samples"] == 2
+    assert json.loads(Path("data/cost/pairs_42.json").read_text())["memory_peak_gib"] > 0
     assert json.loads(Path("data/pairs/42/funnel.json").read_text())["sources"]["verifier"]["from_reference"] == 4
     assert "4 pairs (verifier 4 of 4 (4 from the reference)), 0 held out, 0 votes" in capsys.readouterr().out
     traced = "\n".join(lineage.trace(pairs[0].id))

@@ -215,6 +215,7 @@ class Inputs:
             "seconds": 400.0,
             "sampling_seconds": 350.0,
             "reference_seconds": 20.0,
+            "memory_peak_gib": 1.75,
             "new_tokens": 30000,
             "teacher": None,
             "machine": MACHINE,

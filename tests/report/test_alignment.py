@@ -51,7 +51,7 @@ def test_pages_show_alignment_with_its_cost(inputs: Any, run: Any) -> None:
     assert "KL against the tuned model 0.013 nats per answer token" in report
     assert "Pairs, seed 42: 80 from verifier 80; 8 held out, 3 votes." in report
     assert "- Align 42: 4\u202fmin 10\u202fs, peak memory 2.250\u202fGiB." in report
-    assert "- Pairs 42: 6\u202fmin 40\u202fs." in report
+    assert "- Pairs 42: 6\u202fmin 40\u202fs, peak memory 1.750\u202fGiB." in report
     assert "Better answers have 61.5 tokens on average, worse ones 63" in page
     tags = Tags(page)
     assert not tags.open and {link[1:] for link in tags.of("href") if link.startswith("#")} <= set(tags.of("id"))
