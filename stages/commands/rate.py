@@ -74,7 +74,8 @@ def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Pa
         if sampled:
             records.write(filled.samples_of(key), [sample for example in chosen for sample in sampled[example.id]])
     if len(chosen) < count:
-        print(f"warning: {len(chosen)} rows instead of {count}: the {split} split has no more", file=sys.stderr)
+        why = f"the {split} split has no more" if samples is None else "no other sampled prompt has two different texts"
+        print(f"warning: {len(chosen)} rows instead of {count}: {why}", file=sys.stderr)
     print(f"{len(rows)} answers for {len(raters)} raters in {folder}; keep {key} from them: it says which system wrote what")
 
 

@@ -291,7 +291,7 @@ def test_folder_that_is_not_there_is_named(folder):
         rate.read_back(Path("raitngs"), None)
 
 
-def test_two_samples_of_each_training_prompt_are_rated(folder, monkeypatch):
+def test_two_samples_of_each_training_prompt_are_rated(folder, monkeypatch, capsys):
     examples = list(records.read(Path("data/formatted/test.jsonl"), Example))
     texts = ["same", "same", "other", "third"]
     samples = [
@@ -310,3 +310,6 @@ def test_two_samples_of_each_training_prompt_are_rated(folder, monkeypatch):
     assert {row["answer"] for row in read(folder / "ann.csv")} == {"same", "other"}
     assert {row["system"] for row in read(folder.parent / "ratings.key.csv")} == {sample.id for sample in rated}
     assert examples[0].id not in {sample.example for sample in rated}
+    capsys.readouterr()
+    rate.export([], ["ann"], 6, folder.with_name("all"), samples=42)
+    assert capsys.readouterr().err == "warning: 5 rows instead of 6: no other sampled prompt has two different texts\n"
