@@ -14,6 +14,7 @@ from stages.systems import ALIGNED, TUNED
 
 MEASURES = ("task", "pair_accuracy", "kl", "reward")  # of a look at rows that are not trained on
 STEPS = ("kl", "reward", "entropy", "no_signal", "clipped")  # of the training steps, by grpo
+PLOTTED = dict(zip(MEASURES, ("task", "pair_accuracy", "look_kl", "look_reward"), strict=True))  # a step has another KL
 
 
 def looks(alignment: Mapping[int, Alignment]) -> dict[int, list[AlignmentLook]]:
@@ -30,11 +31,10 @@ def plot(alignment: Mapping[int, Alignment]) -> list[dict[str, float | None]]:
     """Return one row per step with a look or with numbers of GRPO; a row names its seed only if there are several."""
     rows = []
     for seed, run in alignment.items():
-        looked = {look.step: {name: getattr(look, name) for name in MEASURES} for look in run.looks}
+        looked = {look.step: {key: getattr(look, name) for name, key in PLOTTED.items()} for look in run.looks}
         logged = {entry.step: {name: getattr(entry, name) for name in STEPS} for entry in run.log}
         for step in sorted({*looked, *(step for step, entry in logged.items() if any(v is not None for v in entry.values()))}):
-            measured = {name: value for name, value in looked.get(step, {}).items() if value is not None}
-            row = {"step": step, **dict.fromkeys((*MEASURES, *STEPS)), **logged.get(step, {}), **measured}
+            row = {"step": step, **dict.fromkeys((*PLOTTED.values(), *STEPS)), **looked.get(step, {}), **logged.get(step, {})}
             rows.append(row if len(alignment) == 1 else {"seed": seed, **row})
     return rows
 

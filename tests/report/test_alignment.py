@@ -59,8 +59,8 @@ def test_pages_show_alignment_with_its_cost(inputs: Any, run: Any) -> None:
     card = (folder / "model_card.md").read_text(encoding="utf-8")
     assert "| `align.beta` | `0.1` |" in card and "| aligned |" in card
     rows = numbers(folder, "plots/alignment.json")
-    unmeasured = dict.fromkeys(("reward", "entropy", "no_signal", "clipped"))
-    assert rows[1] == {"step": 10, "task": 0.65, "pair_accuracy": 0.8, "kl": 0.013, **unmeasured}
+    unmeasured = dict.fromkeys(("look_reward", "kl", "reward", "entropy", "no_signal", "clipped"))
+    assert rows[1] == {"step": 10, "task": 0.65, "pair_accuracy": 0.8, "look_kl": 0.013, **unmeasured}
     assert "accuracy of 8 held-out pairs 80.0 % (40.9–95.7), trained on 72 pairs in 20 steps" in report
 
 
@@ -132,11 +132,13 @@ def test_training_on_documents_is_reported_with_its_cost(inputs: Any, run: Any) 
     assert "| `pretrain.learning_rate` | `0.0001` |" in (folder / "model_card.md").read_text(encoding="utf-8")
 
 
-def test_plot_joins_looks_and_steps_of_grpo() -> None:
+def test_plot_keeps_numbers_of_looks_apart_from_steps_of_grpo() -> None:
     steps = [AlignmentStep(step=step, loss=0.1, learning_rate=1e-5, kl=0.2, reward=0.5, entropy=1.5) for step in (1, 2)]
-    (first, second) = alignment.plot({42: Alignment(steps=2, looks=[AlignmentLook(step=2, task=0.7, kl=0.3)], log=steps)})
-    assert (first["step"], first["task"], first["kl"], first["entropy"]) == (1, None, 0.2, 1.5)
-    assert (second["step"], second["task"], second["kl"], second["reward"]) == (2, 0.7, 0.3, 0.5)
+    look = AlignmentLook(step=2, task=0.7, kl=0.3, reward=0.4)
+    (first, second) = alignment.plot({42: Alignment(steps=2, looks=[look], log=steps)})
+    assert (first["step"], first["task"], first["look_kl"], first["kl"], first["entropy"]) == (1, None, None, 0.2, 1.5)
+    assert (second["task"], second["look_kl"], second["look_reward"]) == (0.7, 0.3, 0.4)
+    assert (second["step"], second["kl"], second["reward"]) == (2, 0.2, 0.5)
 
 
 def test_numbers_are_those_of_the_kept_weights() -> None:
