@@ -10,10 +10,13 @@ from stages.formatting import SPACE, difference, metric_name, percent, probabili
 from stages.report.item_scores import Table, rounded
 from stages.report.results import Numbers
 from stages.report.summary import Summary
+from stages.statistics import Array
 from stages.systems import ALIGNED, TUNED
 
 MEASURES = ("task", "pair_accuracy", "kl", "reward")  # of a look at rows that are not trained on
 STEPS = ("kl", "reward", "entropy", "no_signal", "clipped")  # of the training steps, by grpo
+DECLINED = "declined"  # the only metric of a row whose right answer is to decline
+OVERLAP = ("token_f1", "rouge_", "sentence_")  # beginnings of metrics of words in common, of which no good answer needs all
 PLOTTED = dict(zip(MEASURES, ("task", "pair_accuracy", "look_kl", "look_reward"), strict=True))  # a step has another KL
 
 
@@ -94,10 +97,9 @@ def sentence(found: Summary) -> str:
 def choose(table: Table, headline: str, count: int, seed: int) -> list[tuple[int, str]]:
     """Draw rows whose verdict alignment changed, as `fixed` or `broken`, at most half of `count` of each unless one is short.
 
-    A verdict is whether the headline is 1. Both answers are those of the first seed.
+    A verdict is that of `_right`. Both answers are those of the first seed.
     """
-    first = next(iter(table.aligned))
-    before, after = (table.column(system[first], headline) == 1 for system in (table.seeds, table.aligned))
+    before, after = _verdicts(table, headline)
     order = np.random.default_rng(seed).permutation(len(table.ids)).tolist()
     fixed = [(row, "fixed") for row in order if after[row] and not before[row]]
     broken = [(row, "broken") for row in order if before[row] and not after[row]]
@@ -108,9 +110,39 @@ def choose(table: Table, headline: str, count: int, seed: int) -> list[tuple[int
 
 def verdicts(table: Table, headline: str) -> dict[str, int]:
     """Return how many rows alignment fixed and broke, by the first seed."""
-    first = next(iter(table.aligned))
-    before, after = (table.column(system[first], headline) == 1 for system in (table.seeds, table.aligned))
+    before, after = _verdicts(table, headline)
     return {"fixed": int(np.sum(after & ~before)), "broken": int(np.sum(before & ~after))}
+
+
+def rule(table: Table, headline: str) -> str:
+    """Return in words which answers are right."""
+    least = percent(_least(headline))
+    text = f"{metric_name(headline)} is {'at least ' if _least(headline) < 1 else ''}{least}{SPACE}%"
+    return text + (", or the answer declines where it should" if _to_decline(table, headline).any() else "")
+
+
+def _verdicts(table: Table, headline: str) -> tuple[Array, Array]:
+    """Return whether the answers before and after alignment are right, of the first seed."""
+    first = next(iter(table.aligned))
+    return _right(table, table.seeds[first], headline), _right(table, table.aligned[first], headline)
+
+
+def _right(table: Table, system: str, headline: str) -> Array:
+    """Return whether each answer is right by the headline; where that does not apply, whether it declines as it should."""
+    right: Array = table.column(system, headline) >= _least(headline)  # False where it does not apply
+    to_decline = _to_decline(table, headline)
+    return np.where(to_decline, table.column(system, DECLINED) == 1, right) if to_decline.any() else right
+
+
+def _least(headline: str) -> float:
+    """Return the lowest score of a right answer: 1, but half for words in common."""
+    return 0.5 if headline.startswith(OVERLAP) else 1.0
+
+
+def _to_decline(table: Table, headline: str) -> Array:
+    """Return the rows that have no headline because the right answer is to decline."""
+    lacking = np.isnan(table.column(TUNED, headline))
+    return lacking & ~np.isnan(table.column(TUNED, DECLINED)) if DECLINED in table.metrics else np.zeros_like(lacking)
 
 
 def length_ratios(totals: Mapping[str, Mapping[str, float | str | None]], table: Table) -> dict[str, float]:

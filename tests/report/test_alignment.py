@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from stages.figures.alignment import Alignment, AlignmentLook, AlignmentStep
+from stages.records import Score
 from stages.report import alignment
+from stages.report.item_scores import tabulate
 from tests.fixtures.markup import Tags
-from tests.report.conftest import Inputs, html
+from tests.report.conftest import Inputs, extraction, html
+
+EXAMPLES = [extraction(number)[0] for number in range(6)]
 
 
 def numbers(folder: Path, name: str = "details.json") -> Any:
@@ -46,7 +50,7 @@ def test_pages_show_alignment_with_its_cost(inputs: Any, run: Any) -> None:
     wrong = sum(not row["record_exact"] for row in inputs.scores["tuned_42"])
     for text in (page, report):
         assert "Alignment, underpowered: fields exact was" in text
-        assert f"{wrong - 1} fixed, 2 broken" in text
+        assert f"{wrong - 1} fixed, 2 broken" in text and "fields exact is 100.0\u202f%" in text
     assert "Length ratio to the references: 1 tuned, 1.25 aligned." in report
     assert "KL against the tuned model 0.013 nats per answer token" in report
     assert "Pairs, seed 42: 80 from verifier 80; 8 held out, 3 votes." in report
@@ -73,6 +77,26 @@ def test_examples_show_verdicts_changed_in_both_directions(inputs: Any, run: Any
     folder = run(inputs)
     assert "Rows whose verdict changed</h3>" not in html(folder) and "Mill Lane" not in html(folder)
     assert "2 broken" in html(folder)
+
+
+def test_rows_to_decline_change_their_verdict_too() -> None:
+    nan = float("nan")
+    before = {"token_f1": [0.4, 0.9, 1.0, nan, nan, nan], "declined": [nan, nan, nan, 0.0, 1.0, 1.0]}
+    after = {"token_f1": [0.5, 0.2, 0.7, nan, nan, nan], "declined": [nan, nan, nan, 1.0, 0.0, 1.0]}
+    scores = [
+        Score(
+            example=EXAMPLES[row].id,
+            system=system,
+            source="s",
+            scores={name: values[row] for name, values in found.items() if values[row] == values[row]},
+        )
+        for system, found in (("base_0shot", before), ("tuned_42", before), ("aligned_42", after))
+        for row in range(6)
+    ]
+    table = tabulate(scores, EXAMPLES, ["base_0shot"], {42: "tuned_42"}, {42: "aligned_42"})
+    assert alignment.verdicts(table, "token_f1") == {"fixed": 2, "broken": 2}
+    assert alignment.choose(table, "token_f1", 4, 1) == [(0, "fixed"), (1, "broken"), (3, "fixed"), (4, "broken")]
+    assert alignment.rule(table, "token_f1") == "token F1 is at least 50.0\u202f%, or the answer declines where it should"
 
 
 def test_pairs_that_improve_without_the_task_cause_a_warning(inputs: Any, run: Any) -> None:
