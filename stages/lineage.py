@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from stages import figures
 from stages.errors import DataError
+from stages.figures.alignment import Alignment
 from stages.files import lines
 from stages.records import Message
 from stages.systems import is_aligned
@@ -25,6 +27,7 @@ TEXTS = (
 )
 SHOWN = 160  # characters of a text
 NEAREST = 3  # pairs shown for an answer of an aligned model
+READ = {"dpo": ("pairs",), "kto": ("pairs", "votes")}  # by method of alignment; grpo reads neither
 
 
 class Traced(BaseModel):
@@ -41,7 +44,7 @@ class Traced(BaseModel):
 def trace(id: str, data: Path = Path("data")) -> Iterator[str]:
     """Yield the lines of the tree below a record; a unique beginning of its id is enough.
 
-    Below an answer of an aligned model follow the pairs and votes with the nearest prompts that it was trained on.
+    Below an answer of an aligned model follow the pairs with the nearest prompts that it was trained on, with kto also votes.
     """
     index = read(data)
     matches = [key for key in index if key.startswith(id)]
@@ -97,23 +100,29 @@ def _tree(id: str, index: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def _trained_on(answer: dict[str, Any], index: dict[str, dict[str, Any]], data: Path) -> Iterator[str]:
-    """Yield the trees of the pairs and votes whose prompts are nearest, by ROUGE-L, to that of an aligned model's answer.
+    """Yield the trees of what an aligned model learned from whose prompts are nearest, by ROUGE-L, to that of its answer.
 
-    They are those of the stage pairs, and of later rounds of the stage align.
+    These are pairs of the stage pairs and of later rounds of the stage align, and votes; or a line where it read none.
     """
     system = str(answer.get("system", ""))
     question = index.get(str(answer.get("example")), {}).get("messages", ())[:-1]
     if not is_aligned(system) or not question:
         return
     seed = system.rpartition("_")[2]
-    files = [str(data / "pairs" / seed / f"{name}.jsonl") for name in ("pairs", "votes")]
+    alignment = figures.read(data / "alignment" / f"{seed}.json", Alignment)
+    if not (read := READ.get(alignment.method)):
+        rewards = {name for step in alignment.log for name in step.rewards or ()}
+        model = "; the pairs of its reward model belong to the run that made it" if "reward_model" in rewards else ""
+        yield f"{system} was aligned by {alignment.method}, from rewards of its own samples, not from pairs{model}"
+        return
+    files = [str(data / "pairs" / seed / f"{name}.jsonl") for name in read]
     later = [str(path) for path in (data / "rounds" / seed).glob("*/pairs.jsonl")]
     files += later
     trained = [record for record in index.values() if record["file"] in files and not record.get("held_out")]
     prompts = RougeL(tokens, [record["prompt"][-1]["content"] if record.get("prompt") else "" for record in trained])
     if nearest := prompts.nearest(question[-1]["content"], NEAREST):
         makers = "stages pairs and align" if later else "stage pairs"
-        yield f"the {makers} made {len(trained)} pairs and votes for {system}; those with the nearest prompts:"
+        yield f"the {makers} made {len(trained)} {' and '.join(read)} for {system}; those with the nearest prompts:"
     for match in nearest:
         yield from (f"  {line}" for line in _tree(trained[match.place]["id"], index))
 

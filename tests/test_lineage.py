@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from stages import lineage, records
+from stages import figures, lineage, records
 from stages.errors import DataError
-from stages.preferences.records import Pair, Sample
+from stages.figures.alignment import Alignment, AlignmentStep
+from stages.preferences.records import Pair, Sample, Vote
 from stages.records import Call, Document, Example, Fact, Message, Prediction, Task
 
 DOCUMENT = Document(text="The fee is $5. " * 40, kind="document", source="fees.md")
@@ -54,28 +55,49 @@ def pair(question: str, held_out: bool = False) -> tuple[Sample, Call, Pair]:
     return sample, call, Pair(**made, source="judge", held_out=held_out, parents=(sample.id, call.id))
 
 
+def aligned(data: Path, method: str, **rewards: float) -> Prediction:
+    """Write the answer of an aligned model, and its alignment by this method; return the answer."""
+    answer = Prediction.model_validate(ANSWER.model_copy(update={"id": "", "system": "aligned_42"}).model_dump())
+    records.write(data / "predictions/aligned_42.jsonl", [answer])
+    log = [AlignmentStep(step=1, loss=0.1, learning_rate=1e-5, rewards=rewards)]
+    figures.write(data / "alignment/42.json", Alignment(steps=1, looks=[], method=method, log=log))
+    return answer
+
+
 def test_aligned_answer_leads_to_the_nearest_pairs(data: Path) -> None:
     made = [pair(text) for text in ("What is the fee?", "What is the fee now?", "Why?", "Who?")]
     unseen = pair("What is the fee today?", held_out=True)
-    answer = ANSWER.model_copy(update={"id": "", "system": "aligned_42"})
-    answer = Prediction.model_validate(answer.model_dump())
-    records.write(data / "predictions/aligned_42.jsonl", [answer])
+    answer = aligned(data, "dpo")
     for place, name in enumerate(("samples", "calls", "pairs")):
         records.write(data / f"pairs/42/{name}.jsonl", [found[place] for found in (*made, unseen)])
     lines = list(lineage.trace(answer.id, data))
-    start = lines.index("the stage pairs made 4 pairs and votes for aligned_42; those with the nearest prompts:")
+    start = lines.index("the stage pairs made 4 pairs for aligned_42; those with the nearest prompts:")
     found = [line.split()[0] for line in lines[start:]]
     assert [id for id in found if id.startswith("pair-")][:2] == [made[0][2].id, made[1][2].id]
     assert {made[0][0].id, made[0][1].id, EXAMPLE.id, DOCUMENT.id} <= set(found)
     assert unseen[2].id not in found
-    assert not any("pairs and votes" in line for line in lineage.trace(ANSWER.id, data))
+    assert not any("made 4 pairs" in line for line in lineage.trace(ANSWER.id, data))
     later = pair("What is the fee of today?")
     for place, name in ((0, "samples"), (2, "pairs")):
         records.write(data / f"rounds/42/round-2/{name}.jsonl", [later[place]])
     text = "\n".join(lineage.trace(answer.id, data))
-    assert "the stages pairs and align made 5 pairs and votes for aligned_42" in text
+    assert "the stages pairs and align made 5 pairs for aligned_42" in text
     assert f"  {later[2].id}  {data}/rounds/42/round-2/pairs.jsonl" in text
     assert f"  {later[0].id}  {data}/rounds/42/round-2/samples.jsonl" in text
+
+
+def test_only_what_the_method_reads_is_traced(data: Path) -> None:
+    _, call, made = pair("What is the fee?")
+    vote = Vote(example=EXAMPLE.id, prompt=made.prompt, text="$7", good=False, source="judge", parents=(call.id,))
+    for name, found in (("calls", call), ("pairs", made), ("votes", vote)):
+        records.write(data / f"pairs/42/{name}.jsonl", [found])
+    shown = {method: "\n".join(lineage.trace(aligned(data, method).id, data)) for method in ("dpo", "kto", "grpo")}
+    assert made.id in shown["dpo"] and vote.id not in shown["dpo"]
+    assert made.id in shown["kto"] and vote.id in shown["kto"] and "made 2 pairs and votes for aligned_42" in shown["kto"]
+    assert made.id not in shown["grpo"] and vote.id not in shown["grpo"]
+    assert shown["grpo"].endswith("aligned_42 was aligned by grpo, from rewards of its own samples, not from pairs")
+    *_, last = lineage.trace(aligned(data, "grpo", reward_model=0.5).id, data)
+    assert last.endswith("not from pairs; the pairs of its reward model belong to the run that made it")
 
 
 def test_unique_beginning_of_an_id_is_enough(data: Path) -> None:

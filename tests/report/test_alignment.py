@@ -73,6 +73,10 @@ def test_examples_show_verdicts_changed_in_both_directions(inputs: Any, run: Any
     inputs.align()
     page = html(run(inputs)).partition("Rows whose verdict changed</h3>")[2].partition("</section>")[0]
     assert page.count(">Fixed</h3>") == 3 and page.count(">Broken</h3>") == 2
+    assert page.count("and the trained pairs that are nearest to it.") == 5
+    inputs.params.align = inputs.params.align.model_copy(update={"method": "grpo"})
+    of_grpo = html(run(inputs))
+    assert "prints where this row comes from." in of_grpo and "nearest to it" not in of_grpo
     inputs.params.report.texts = False
     folder = run(inputs)
     assert "Rows whose verdict changed</h3>" not in html(folder) and "Mill Lane" not in html(folder)
