@@ -83,6 +83,19 @@ def test_examples_show_verdicts_changed_in_both_directions(inputs: Any, run: Any
     assert "2 broken" in html(folder)
 
 
+def test_verdicts_of_a_judge_are_shown_with_their_length_bias(inputs: Any, run: Any) -> None:
+    inputs.align()
+    classes = [("up to 1.1", 12, 0.5), ("1.1 to 1.5", 20, 0.65), ("above 1.5", 0, None)]
+    judged = {"prompts": 60, "wins": 35, "ties": 5, "inconsistent": 18, "unusable": 2, "consistency": 0.69, "first_shown": 0.58}
+    judged |= {"by_length": [dict(zip(("ratio", "wins", "longer_won"), one, strict=True)) for one in classes]}
+    judged |= {"longer_won": 0.594, "compared": 30, "agreement": 0.533}
+    inputs.json("data/pairs/42/funnel.json", inputs.preferences() | {"judge": judged})
+    folder = run(inputs)
+    row = "| 42 | 35 | 69.0 | 58.0 | 59.4 | 50.0 of 12 | 65.0 of 20 | – of 0 | 53.3 of 30 |"
+    assert f"---:|\n{row}\n\n- Retention, bits per byte" in markdown(folder)
+    assert "<td>65.0<small>of 20</small></td>" in html(folder) and not Tags(html(folder)).open
+
+
 def test_rows_to_decline_change_their_verdict_too() -> None:
     nan = float("nan")
     before = {"token_f1": [0.4, 0.9, 1.0, nan, nan, nan], "declined": [nan, nan, nan, 0.0, 1.0, 1.0]}
