@@ -1,9 +1,9 @@
 """Check that a killed run ends with the same bytes: python bench/kills.py [kills] [seed]
 
-Runs the smoke experiment once without interruption in a temporary clone, then repeatedly in fresh clones. Each of these runs is
-killed several times at random moments (SIGKILL to the whole process group), and recovered with `tunetrail doctor --fix` and
-`dvc repro`. Prints a line per run to stderr and a summary as JSON. Exits with 1 if any run differs from the uninterrupted one,
-or if doctor could not repair what a kill left.
+Runs the smoke experiment, with pairs and their alignment, once without interruption in a temporary clone, then repeatedly in
+fresh clones. Each of these runs is killed several times at random moments (SIGKILL to the whole process group), and recovered
+with `tunetrail doctor --fix` and `dvc repro`. Prints a line per run to stderr and a summary as JSON. Exits with 1 if any run
+differs from the uninterrupted one, or if doctor could not repair what a kill left.
 """
 
 import hashlib
@@ -19,10 +19,14 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-START = [sys.executable, "-m", "dvc", "exp", "run", "-S", "experiment=smoke"]
+SMOKE = ("experiment=smoke", "preference=verifier", "align=dpo", "align.save_steps=1")
+START = [sys.executable, "-m", "dvc", "exp", "run", *(part for override in SMOKE for part in ("-S", override))]
 REPRO = [sys.executable, "-m", "dvc", "repro"]
 DOCTOR = [sys.executable, "-m", "stages.cli", "doctor", "--fix"]
-COMPARED = ("models/42/adapter/*", "reports/smoke/metrics.json", "reports/smoke/items.jsonl", "data/predictions/*.jsonl")
+COMPARED = (
+    *("models/42/adapter/*", "data/pairs/42/*", "models/42/aligned/*", "data/alignment/42.json", "data/predictions/*.jsonl"),
+    *("reports/smoke/metrics.json", "reports/smoke/items.jsonl"),
+)
 LEFT = (  # files that DVC and the stages can leave behind
     ".dvc/**/*.tmp",
     ".dvc/tmp/**/rwlock",

@@ -1,9 +1,12 @@
-"""The benchmark for a GPU runs at toy size on a CPU."""
+"""The benchmark for a GPU runs at toy size on a CPU; that of kills has pairs and an alignment."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from stages import params
+from stages.params import compose
 
 pytestmark = pytest.mark.model
 
@@ -28,3 +31,12 @@ def test_a_trainer_that_cannot_run_is_a_line_with_its_error(tmp_path, monkeypatc
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     shown = gpu.line("unsloth", "lora", "8b", str(tmp_path), 2, 4, toy=True)
     assert shown == "| 8b | lora | unsloth | `ModuleNotFoundError: No module named 'unsloth'   x` | | | |"
+
+
+def test_killed_runs_make_pairs_and_align(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "bench")
+    import kills
+
+    p = params.check(compose.composed(*kills.SMOKE))
+    assert (p.name, p.preference.wanted, p.align.method) == ("smoke", True, "dpo")
+    assert {"models/42/adapter/*", "data/pairs/42/*", "models/42/aligned/*"} <= set(kills.COMPARED)
