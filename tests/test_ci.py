@@ -10,6 +10,9 @@ import pytest
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
+from stages import params
+from stages.params import compose
+
 ROOT = Path(__file__).parents[1]
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / ".github/workflows").glob("*.yaml")}
 WORKFLOWS = {name: YAML(typ="safe", pure=True).load(text) for name, text in TEXTS.items()}
@@ -211,8 +214,13 @@ def test_sync_fails_if_conf_composes_other_parameters(ci) -> None:
 def test_smoke_runs_in_a_clone_and_leaves_the_checkout_alone(ci, tmp_path) -> None:
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     where = tmp_path / "where"
-    done = ci("smoke.sh", dvc=f'pwd > {where}; echo "$@" >> {where}; touch made', tunetrail="exit 0")
+    done = ci("smoke.sh", dvc=f'pwd >> {where}; echo "$@" >> {where}; touch made', tunetrail="exit 0")
     assert done.returncode == 0, done.stderr
-    clone, arguments = where.read_text().splitlines()
-    assert arguments == "exp run -S experiment=smoke -S preference=verifier -S align=dpo"
+    clone, first, again, second = where.read_text().splitlines()
+    assert first == "exp run -S experiment=smoke -S preference=verifier -S align=dpo"
     assert Path(clone) != tmp_path and not Path(clone).exists() and not (tmp_path / "made").exists()
+    assert again == clone
+    runs = [[part for part in run.split()[2:] if part != "-S"] for run in (first, second)]
+    paired, rewarded = (params.check(compose.composed(*overrides)) for overrides in runs)
+    assert (paired.pretrain.type, paired.preference.wanted, paired.align.method) == ("none", True, "dpo")
+    assert (rewarded.pretrain.type, rewarded.preference.wanted, rewarded.align.method) == ("documents", False, "grpo")
