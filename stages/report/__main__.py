@@ -22,6 +22,7 @@ from stages.report import (
     reading,
     results,
     retention,
+    right,
     summary,
     table,
 )
@@ -191,7 +192,7 @@ def aligned_content(
         realigned = examples.before_after(
             scored, found.examples, found.predictions, scored.seeds[first], chosen, scored.aligned[first]
         )
-        shown |= {"verdicts": alignment.verdicts(scored, headline), "rule": alignment.rule(scored, headline)}
+        shown |= {"verdicts": alignment.verdicts(scored, headline), "rule": right.rule(scored, headline)}
         shown |= {"length_ratios": alignment.length_ratios(found.totals, scored)}
     return {"alignment": shown if found.alignment or found.preferences else None, "realigned": realigned}
 

@@ -7,6 +7,7 @@ import numpy as np
 from stages.figures.alignment import Alignment, AlignmentLook
 from stages.figures.preferences import Preferences
 from stages.formatting import SPACE, difference, metric_name, percent, probability, system_name
+from stages.report import right
 from stages.report.item_scores import Table, rounded
 from stages.report.results import Numbers
 from stages.report.summary import Summary
@@ -15,8 +16,6 @@ from stages.systems import ALIGNED, TUNED
 
 MEASURES = ("task", "pair_accuracy", "kl", "reward")  # of a look at rows that are not trained on
 STEPS = ("kl", "reward", "entropy", "no_signal", "clipped")  # of the training steps, by grpo
-DECLINED = "declined"  # the only metric of a row whose right answer is to decline
-OVERLAP = ("token_f1", "rouge_", "sentence_")  # beginnings of metrics of words in common, of which no good answer needs all
 PLOTTED = dict(zip(MEASURES, ("task", "pair_accuracy", "look_kl", "look_reward"), strict=True))  # a step has another KL
 
 
@@ -97,7 +96,7 @@ def sentence(found: Summary) -> str:
 def choose(table: Table, headline: str, count: int, seed: int) -> list[tuple[int, str]]:
     """Draw rows whose verdict alignment changed, as `fixed` or `broken`, at most half of `count` of each unless one is short.
 
-    A verdict is that of `_right`. Both answers are those of the first seed.
+    A verdict is that of right.answers. Both answers are those of the first seed.
     """
     before, after = _verdicts(table, headline)
     order = np.random.default_rng(seed).permutation(len(table.ids)).tolist()
@@ -114,35 +113,10 @@ def verdicts(table: Table, headline: str) -> dict[str, int]:
     return {"fixed": int(np.sum(after & ~before)), "broken": int(np.sum(before & ~after))}
 
 
-def rule(table: Table, headline: str) -> str:
-    """Return in words which answers are right."""
-    least = percent(_least(headline))
-    text = f"{metric_name(headline)} is {'at least ' if _least(headline) < 1 else ''}{least}{SPACE}%"
-    return text + (", or the answer declines where it should" if _to_decline(table, headline).any() else "")
-
-
 def _verdicts(table: Table, headline: str) -> tuple[Array, Array]:
     """Return whether the answers before and after alignment are right, of the first seed."""
     first = next(iter(table.aligned))
-    return _right(table, table.seeds[first], headline), _right(table, table.aligned[first], headline)
-
-
-def _right(table: Table, system: str, headline: str) -> Array:
-    """Return whether each answer is right by the headline; where that does not apply, whether it declines as it should."""
-    right: Array = table.column(system, headline) >= _least(headline)  # False where it does not apply
-    to_decline = _to_decline(table, headline)
-    return np.where(to_decline, table.column(system, DECLINED) == 1, right) if to_decline.any() else right
-
-
-def _least(headline: str) -> float:
-    """Return the lowest score of a right answer: 1, but half for words in common."""
-    return 0.5 if headline.startswith(OVERLAP) else 1.0
-
-
-def _to_decline(table: Table, headline: str) -> Array:
-    """Return the rows that have no headline because the right answer is to decline."""
-    lacking = np.isnan(table.column(TUNED, headline))
-    return lacking & ~np.isnan(table.column(TUNED, DECLINED)) if DECLINED in table.metrics else np.zeros_like(lacking)
+    return right.answers(table, table.seeds[first], headline), right.answers(table, table.aligned[first], headline)
 
 
 def length_ratios(totals: Mapping[str, Mapping[str, float | str | None]], table: Table) -> dict[str, float]:

@@ -13,6 +13,7 @@ from rapidfuzz.distance import LCSseq
 from stages.files import printable
 from stages.formatting import clip
 from stages.records import Example, Message, Prediction
+from stages.report import right
 from stages.report.item_scores import Table
 from stages.text.objects import parsed, same
 
@@ -28,20 +29,20 @@ def choose(table: Table, base: str, tuned: str, headline: str, count: int, seed:
     """Draw rows to show with `seed`; return each with its outcome, in the order of the split.
 
     First at most two rows that the tuned model gets wrong, then rows that only the base system got wrong, then any others.
+    right.answers decides.
     """
     order = np.random.default_rng(seed).permutation(len(table.ids)).tolist()
-    right = table.column(tuned, headline) == 1
-    before = table.column(base, headline) == 1
-    failed = [row for row in order if not right[row]][: min(FAILURES, count)]
-    fixed = [row for row in order if right[row] and not before[row]]
+    before, after = right.answers(table, base, headline), right.answers(table, tuned, headline)
+    failed = [row for row in order if not after[row]][: min(FAILURES, count)]
+    fixed = [row for row in order if after[row] and not before[row]]
     taken = {*failed, *fixed}
     others = [row for row in order if row not in taken]
     rows = sorted([*failed, *fixed, *others][:count])
-    return [(row, _outcome(bool(before[row]), bool(right[row]))) for row in rows]
+    return [(row, _outcome(bool(before[row]), bool(after[row]))) for row in rows]
 
 
-def _outcome(before: bool, right: bool) -> str:
-    if right:
+def _outcome(before: bool, after: bool) -> str:
+    if after:
         return "right before and after" if before else "fixed"
     return "broken" if before else "still wrong"
 

@@ -9,7 +9,7 @@ import pytest
 
 from stages.figures.alignment import Alignment, AlignmentLook, AlignmentStep
 from stages.records import Score
-from stages.report import alignment
+from stages.report import alignment, examples, right
 from stages.report.item_scores import tabulate
 from tests.fixtures.markup import Tags
 from tests.report.conftest import Inputs, extraction, html
@@ -113,7 +113,9 @@ def test_rows_to_decline_change_their_verdict_too() -> None:
     table = tabulate(scores, EXAMPLES, ["base_0shot"], {42: "tuned_42"}, {42: "aligned_42"})
     assert alignment.verdicts(table, "token_f1") == {"fixed": 2, "broken": 2}
     assert alignment.choose(table, "token_f1", 4, 1) == [(0, "fixed"), (1, "broken"), (3, "fixed"), (4, "broken")]
-    assert alignment.rule(table, "token_f1") == "token F1 is at least 50.0\u202f%, or the answer declines where it should"
+    outcomes = [outcome for _, outcome in examples.choose(table, "base_0shot", "tuned_42", "token_f1", 6, 1)]
+    assert outcomes == [{True: "right before and after", False: "still wrong"}[row not in (0, 3)] for row in range(6)]
+    assert right.rule(table, "token_f1") == "token F1 is at least 50.0\u202f%, or the answer declines where it should"
 
 
 def test_pairs_that_improve_without_the_task_cause_a_warning(inputs: Any, run: Any) -> None:
