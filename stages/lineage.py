@@ -27,7 +27,7 @@ TEXTS = (
 )
 SHOWN = 160  # characters of a text
 NEAREST = 3  # pairs shown for an answer of an aligned model
-READ = {"dpo": ("pairs",), "kto": ("pairs", "votes")}  # by method of alignment; grpo reads neither
+LEARNED_FROM = {"dpo": ("pairs",), "kto": ("pairs", "votes")}  # by method of alignment; grpo reads neither
 
 
 class Traced(BaseModel):
@@ -110,7 +110,7 @@ def _trained_on(answer: dict[str, Any], index: dict[str, dict[str, Any]], data: 
         return
     seed = system.rpartition("_")[2]
     alignment = figures.read(data / "alignment" / f"{seed}.json", Alignment)
-    if not (read := READ.get(alignment.method)):
+    if not (read := LEARNED_FROM.get(alignment.method)):
         rewards = {name for step in alignment.log for name in step.rewards or ()}
         model = "; the pairs of its reward model belong to the run that made it" if "reward_model" in rewards else ""
         yield f"{system} was aligned by {alignment.method}, from rewards of its own samples, not from pairs{model}"

@@ -13,10 +13,11 @@ from stages.errors import DataError
 from stages.figures import Figures
 from stages.models import stored
 from stages.models.manifest import MANIFEST, read_manifest
+from stages.params.aligning import REWARD_CARD
 
 ADAPTERS = params.NOTHING.parent
 NAME, LONGEST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*"), 100
-CARD, MODEL_CARD, REWARD = "card.json", "model_card.md", "reward_model.json"  # the last as stages/models/reward_model.py
+CARD, MODEL_CARD = "card.json", "model_card.md"
 WRITERS = {
     "adapter": "dvc repro",
     "pretrained": "dvc exp run -S experiment=handbook -S pretrain=documents",
@@ -60,7 +61,7 @@ def keep(name: str, seed: int | None, what: str) -> None:
         _track(target, is_new)
     pointer = f"{target}.dvc"
     use = f"`dvc exp run -S train.start_from={target}` continues from it"
-    if (target / REWARD).is_file():
+    if (target / REWARD_CARD).is_file():
         use = f"`dvc exp run -S align=grpo -S align.reward_model={target} -S align.rewards.reward_model=1.0` uses it"
     print(
         f"{target}: {'stored' if is_new else 'already stored'}; `git add {pointer}`, commit, and `dvc push {pointer}` to share "

@@ -21,10 +21,10 @@ from stages.models.stored import adapter_config
 from stages.models.tokenizer import load_tokenizer
 from stages.models.tuned import with_adapter
 from stages.params import Quantization, Runtime
+from stages.params.aligning import REWARD_CARD as CARD
 from stages.records import content_hash
 from stages.text import chat
 
-CARD = "reward_model.json"
 HEAD = "score"  # its name in transformers' classes
 ROWS = 16  # answers scored at a time
 OF_WEIGHTS = ("is_loaded_in_4bit", "is_loaded_in_8bit", "is_quantized", "quantization_method", "hf_quantizer", "hf_device_map")

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from stages.params.whole import Params
 
 NOTHING = Path("adapters/none")  # as align.reward_model: no folder, where DVC needs one that exists
+REWARD_CARD = "reward_model.json"  # in every folder with a reward model; stages/models/reward_model.py writes it
 
 
 def mistakes(p: "Params", extracts: bool) -> list[str]:

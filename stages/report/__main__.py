@@ -180,6 +180,7 @@ def aligned_content(
     headline, realigned, kept = p.report.headline, [], alignment.until_kept(found.alignment)
     shown: dict[str, Any] = {
         "method": p.align.method,
+        "learned_from": lineage.LEARNED_FROM.get(p.align.method, ()),
         "looks": looks,
         "kept": {seed: run[-1] for seed, run in kept.items() if run},
         "warnings": list(alignment.warnings(kept)),

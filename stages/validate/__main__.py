@@ -9,9 +9,9 @@ from stages.models import stored
 from stages.models.manifest import parameters
 from stages.models.stored import adapter_config
 from stages.params import compose
+from stages.params.aligning import REWARD_CARD
 from stages.terminal import visible
 
-REWARD_MODEL = "reward_model.json"  # the card of stages/models/reward_model.py, which needs torch
 MOST = 5  # more differences from conf/ are summed up in one warning
 
 
@@ -99,9 +99,9 @@ def _require_start(train: params.Train, whole: bool) -> None:
 
 def _require_reward_model(align: params.Align) -> None:
     """Raise DataError if rewards come from a folder without a reward model; without this it is found out after `train`."""
-    if align.method == "grpo" and align.rewards.reward_model and not (Path(align.reward_model) / REWARD_MODEL).is_file():
+    if align.method == "grpo" and align.rewards.reward_model and not (Path(align.reward_model) / REWARD_CARD).is_file():
         raise DataError(
-            f"align.reward_model = {align.reward_model}: has no {REWARD_MODEL}, so it is not a reward model; make one with "
+            f"align.reward_model = {align.reward_model}: has no {REWARD_CARD}, so it is not a reward model; make one with "
             "align=reward, and store it with `tunetrail keep NAME --what aligned`"
         )
 

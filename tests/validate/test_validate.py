@@ -12,7 +12,6 @@ from stages.errors import DataError
 from stages.params import compose
 from stages.validate.__main__ import (
     MOST,
-    REWARD_MODEL,
     _lacking,
     _require_reward_model,
     _require_sources,
@@ -46,15 +45,8 @@ def test_folder_without_a_reward_model_is_refused(tmp_path: Path) -> None:
     checked = params.check(align).align
     with pytest.raises(DataError, match=r"align.reward_model = .*: has no reward_model.json, .* align=reward"):
         _require_reward_model(checked)
-    (tmp_path / REWARD_MODEL).touch()
+    (tmp_path / "reward_model.json").touch()
     _require_reward_model(checked)
-
-
-@pytest.mark.model
-def test_card_has_the_name_of_reward_models() -> None:
-    from stages.models import reward_model
-
-    assert reward_model.CARD == REWARD_MODEL
 
 
 def starting(folder: Path) -> params.Train:
