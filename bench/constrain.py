@@ -1,8 +1,9 @@
 """What keeping answers to JSON costs and brings: python bench/constrain.py [rounds] [--rows N] [--split test] [--systems …]
 
-Each system answers the first rows of a split freely and kept to JSON, in the batches of the pipeline, alternating. Prints
-medians of the milliseconds per token, how many answers are objects and how many texts are equal. Then the fields that are
-right, with intervals clustered by source as in the report, and what constraint and tuning bring. Run `dvc repro` first.
+Each system answers the first rows of a split freely, kept to JSON, and with texts copied from the prompt too, in the batches of
+the pipeline, alternating. Prints medians of the milliseconds per token, how many answers are objects and how many texts are
+equal. Then the fields that are right, with intervals clustered by source as in the report, and what constraint and tuning
+bring. Run `dvc repro` first.
 """
 
 import argparse
@@ -37,16 +38,17 @@ def main() -> None:
     asked = parser.parse_args()
     p = params.read("predict.batch_size", "predict.max_new_tokens").predict
     rows = list(records.read(FORMATTED / f"{asked.split}.jsonl", records.Example))[: asked.rows]
-    ways = {"free": {}, "json": files.read_json(FORMATTED / "schemas.json")}
+    schemas = files.read_json(FORMATTED / "schemas.json")
+    ways = {"free": {}, "json": {"schemas": schemas}, "copied": {"schemas": schemas, "copied": True}}
     given: dict[tuple[str, str], list[Prediction]] = {}
     for system in asked.systems:
         lm, shots = open_system(params.runtime(), system), shots_by_dataset(system, rows)
         costs: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(asked.rounds):
-            for way, schemas in ways.items():
+            for way, kept in ways.items():
                 limits = {"batch_size": p.batch_size, "max_new_tokens": p.max_new_tokens, "likelihood_rows": 0}
                 started = time.monotonic()
-                found = answers.predict(lm, rows, shots, system, **limits, schemas=schemas)
+                found = answers.predict(lm, rows, shots, system, **limits, **kept)
                 costs[way].append(1000 * (time.monotonic() - started) / sum(answer.new_tokens for answer in found))
                 given[system, way] = found
         for way in ways:

@@ -54,8 +54,9 @@ def parser() -> argparse.ArgumentParser:
 
     text = "let the model think first, if its chat template writes thoughts; they get a column of their own"
     predict.add_argument("--think", action="store_true", help=text)
-    text = "json: only JSON objects with the task's fields (default where answers are objects); none: whatever the model writes"
-    predict.add_argument("--constrain", choices=("json", "none"), help=text)
+    text = "json: only JSON objects with the task's fields (default where answers are objects); copied: whose texts are copied "
+    text += "from the input (default with predict.constrain = copied); none: whatever the model writes"
+    predict.add_argument("--constrain", choices=("json", "copied", "none"), help=text)
 
     export = _command(commands, "export", "export.export", "write the tuned model as one folder that other programs can load")
     export.add_argument("--output", **FOLDER, required=True, help="must not exist yet")

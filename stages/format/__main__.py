@@ -73,7 +73,7 @@ def main() -> None:
     audit.warn_of_long_answers(audits, p.predict.max_new_tokens)
     asked = Again(lambda: chain(fitted["valid"], fitted["test"]))
     fields = schemas.schemas(fitted["train"])
-    schemas.require(p.predict.constrain, fields, asked)
+    schemas.require(p.predict.constrain, fields, fitted["train"], asked)
     audit.require_room(asked, shown(chats.examples(shots[: max(p.predict.shots)])), tokenizer, p.predict.max_new_tokens)
 
     passages = [

@@ -7,6 +7,7 @@ from typing import Any
 
 from stages.errors import DataError
 from stages.records import Example
+from stages.text import copied
 
 TYPES = {str: "string", bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
 
@@ -44,11 +45,33 @@ def schemas(examples: Iterable[Example]) -> dict[str, dict[str, Any]]:
     return {dataset: fields.schema() for dataset, fields in found.items()}
 
 
-def require(constrain: str, found: dict[str, dict[str, Any]], examples: Iterable[Example]) -> None:
-    """Raise DataError if answers are to be kept to JSON objects, and none is one or thoughts precede them."""
+def require(constrain: str, found: dict[str, dict[str, Any]], trained: Iterable[Example], asked: Iterable[Example]) -> None:
+    """Raise DataError if answers are to be kept to JSON objects and cannot be.
+
+    No training answer is one, thoughts precede the answers to `asked`, or texts are to be copied and a training answer has a
+    text that its prompt does not have.
+    """
     if constrain == "none":
         return
     if not found:
-        raise DataError("predict.constrain = json: no answer of the training rows is a JSON object; set it to none")
-    if any(example.kind == "extraction" and example.messages[-1].reasoning for example in examples):
-        raise DataError("predict.constrain = json: thoughts precede the answers, and thoughts are not JSON; set it to none")
+        raise DataError(f"predict.constrain = {constrain}: no answer of the training rows is a JSON object; set it to none")
+    if any(example.kind == "extraction" and example.messages[-1].reasoning for example in asked):
+        raise DataError(
+            f"predict.constrain = {constrain}: thoughts precede the answers, and thoughts are not JSON; set it to none"
+        )
+    if constrain != "copied":
+        return
+    extracted = [example for example in trained if example.kind == "extraction"]
+    if others := [(example, key) for example in extracted if (key := _not_copied(example)) is not None]:
+        example, key = others[0]
+        raise DataError(
+            f"predict.constrain = copied: {len(others)} of {len(extracted)} training answers have a text that is not in their "
+            f"prompt word for word, such as {json.dumps(key)} of {example.id}; set it to json"
+        )
+
+
+def _not_copied(example: Example) -> str | None:
+    """Return the first field whose text is not copied from the prompt."""
+    given = copied.origin(example.prompt)
+    fields = json.loads(example.reference).items()
+    return next((key for key, value in fields if isinstance(value, str) and not copied.is_copy(value, given)), None)

@@ -1,10 +1,14 @@
 """Decode JSON objects only: tokens that would leave the grammar are ruled out before the likeliest one is chosen.
 
-The grammar is llguidance's of a JSON Schema (github.com/guidance-ai/llguidance). It follows the model's own tokens, so a text
-that the model would have written anyway stays the same.
+The grammar is llguidance's (github.com/guidance-ai/llguidance). It follows the model's own tokens, so a text that the model
+would have written anyway stays the same. An object that would be cut at the limit of tokens is closed in time.
 """
 
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,41 +18,111 @@ from llguidance.hf import from_tokenizer
 from torch import Tensor
 
 from stages.errors import DataError
+from stages.generation import copying
+from stages.generation.decoding import Choose
 from stages.models.loading import LanguageModel
 
 # Between tokens of the object; without a bound, a model could write it for ever.
-WHITE_SPACE = {"whitespace_flexible": True, "whitespace_pattern": "[ \\n]{0,20}"}
+SPACE = r"[ \n]{0,20}"
+WHITE_SPACE = {"whitespace_flexible": True, "whitespace_pattern": SPACE}
+# What closes an open object soonest, in this order; null only in the place of a value.
+CLOSING = ("null", '"', "}", "]", ",", ":")
+WORD = 16  # tokens that may be left of a word when an object has to be closed
+
+
+@dataclass(frozen=True)
+class JsonOnly:
+    """How the answers of one data set are kept to objects of a JSON Schema, of at most `limit` tokens.
+
+    With `copied`, each text in an object is a part of the row's prompt.
+    """
+
+    tokenizer: LLTokenizer
+    schema: dict[str, Any]
+    limit: int
+    stop: int
+    copied: bool
+
+    def choose(self, texts: Sequence[str]) -> Choose:
+        """Return the choice of tokens for one batch, of whose prompts these are the texts that can be copied."""
+        return Batch(self, (LLMatcher(self.tokenizer, self.grammar(text)) for text in texts))
+
+    def grammar(self, text: str) -> str:
+        return copying.grammar(self.schema, text, SPACE) if self.copied else self.of_schema
+
+    @cached_property
+    def of_schema(self) -> str:
+        return LLMatcher.grammar_from_json_schema({**self.schema, "x-guidance": WHITE_SPACE})
+
+    @cached_property
+    def window(self) -> int:
+        """How many tokens before the limit an object can need to be closed in time."""
+        return len(self.ending(LLMatcher(self.tokenizer, self.grammar("")), [], self.limit)) + WORD
+
+    @cached_property
+    def closing(self) -> dict[str, int]:
+        """The token of each text that can close an open object."""
+        return {text: ids[0] for text in CLOSING if len(ids := self.tokenizer.greedy_tokenize(text)) == 1}
+
+    def ending(self, matcher: LLMatcher, written: list[int], most: int) -> list[int]:
+        """Return tokens that close the object soon; more than `most` if there are not enough."""
+        ending: list[int] = []
+        while not (matcher.is_accepting() or matcher.is_stopped()) and len(ending) <= most:
+            found = matcher.compute_ff_tokens() or [self._next(matcher, written + ending)]
+            matcher.consume_tokens(found)
+            ending += found
+        return ending
+
+    def _next(self, matcher: LLMatcher, written: list[int]) -> int:
+        before_value = re.search(r'(?<!\\)":[ \n]*$', self.tokenizer.decode_str(written))
+        for text, token in self.closing.items():
+            if (before_value or text != "null") and matcher.validate_tokens([token]):
+                return token
+        allowed = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
+        return int(np.unpackbits(allowed, bitorder="little").argmax())
 
 
 @dataclass
-class JsonOnly:
-    """Choose the likeliest token that the grammar allows; an object of it serves one batch after another."""
+class Batch:
+    """Choose the likeliest token that a row's grammar allows, unless its object could not be closed within the limit then."""
 
-    tokenizer: LLTokenizer
-    grammar: str
-    stop: int
-    matchers: dict[int, LLMatcher] = field(default_factory=dict)
+    how: JsonOnly
+    unread: Iterator[LLMatcher]
+    matchers: list[LLMatcher] = field(default_factory=list)
 
     def __call__(self, logits: Tensor, written: Tensor, rows: Tensor) -> Tensor:
         """Return the next token of each row, as `decoding.Choose` does."""
-        if not written.shape[1]:
-            self.matchers = {row: LLMatcher(self.tokenizer, self.grammar) for row in rows.tolist()}
+        if not written.shape[1]:  # of all rows, or of the next one where rows are answered one at a time
+            self.matchers = list(islice(self.unread, len(rows)))
         allowed = np.full((len(rows), -(-logits.shape[1] // 32)), -1, dtype=np.int32)
-        complete = torch.zeros_like(rows, dtype=torch.bool)
+        open_rows = []
         for place, row in enumerate(rows.tolist()):
             matcher = self.matchers[row]
             if written.shape[1]:
                 matcher.consume_token(int(written[place, -1]))
-            if matcher.is_stopped():
-                complete[place] = True
-            else:
+            if not matcher.is_stopped():
+                open_rows.append((place, matcher))
                 matcher.unsafe_compute_mask_ptr(allowed[place].ctypes.data, allowed[place].nbytes)
         bits = torch.from_numpy(allowed).to(logits.device)[:, :, None] >> torch.arange(32, device=logits.device) & 1
         likeliest = logits.masked_fill(bits.flatten(1)[:, : logits.shape[1]] == 0, -torch.inf).argmax(-1)
-        return torch.where(complete, self.stop, likeliest)
+        tokens = torch.full_like(rows, self.how.stop)
+        left = self.how.limit - written.shape[1]
+        for place, matcher in open_rows:
+            token = int(likeliest[place])
+            tokens[place] = token if left > self.how.window else self._in_time(matcher, written[place].tolist(), token, left)
+        return tokens
+
+    def _in_time(self, matcher: LLMatcher, written: list[int], token: int, left: int) -> int:
+        """Return the token if the object can be closed in `left` tokens with it, otherwise the one that closes it soonest."""
+        soonest = self.how.ending(matcher.deep_copy(), written, left)
+        if len(soonest) > left or not soonest:  # it is too late, or the object is closed already
+            return token
+        after = matcher.deep_copy()
+        after.consume_token(token)
+        return token if len(self.how.ending(after, [*written, token], left)) < left else soonest[0]
 
 
-def json_only(lm: LanguageModel, schema: dict[str, Any]) -> JsonOnly:
+def json_only(lm: LanguageModel, schema: dict[str, Any], limit: int, copied: bool = False) -> JsonOnly:
     """Return the choice of tokens for objects of the JSON Schema; raise DataError for a tokenizer without a fast form."""
     head = lm.model.get_output_embeddings()
     try:
@@ -57,7 +131,7 @@ def json_only(lm: LanguageModel, schema: dict[str, Any]) -> JsonOnly:
         raise DataError(
             f"{lm.tokenizer.name_or_path}: answers cannot be constrained to JSON: {error}; set constrain to none"
         ) from None
-    grammar = LLMatcher.grammar_from_json_schema({**schema, "x-guidance": WHITE_SPACE})
-    if mistake := LLMatcher.validate_grammar(grammar, tokenizer):
+    found = JsonOnly(tokenizer, schema, limit, lm.stop_ids[0], copied)
+    if mistake := LLMatcher.validate_grammar(found.grammar("text"), tokenizer):
         raise DataError(f"answers cannot be constrained to JSON: {mistake}; set constrain to none")
-    return JsonOnly(tokenizer, grammar, lm.stop_ids[0])
+    return found

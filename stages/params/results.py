@@ -14,7 +14,7 @@ class Predict(Section):
     split: Literal["valid", "test"]
     shots: Annotated[list[Count], Field(min_length=1)]
     passage: bool
-    constrain: Literal["none", "json"]
+    constrain: Literal["none", "json", "copied"]
     batch_size: Positive
     max_new_tokens: Positive
     likelihood_rows: Count

@@ -45,7 +45,8 @@ def main() -> None:
         batch_size=p.predict.batch_size,
         max_new_tokens=p.predict.max_new_tokens,
         likelihood_rows=p.predict.likelihood_rows,
-        schemas=files.read_json(FORMATTED / "schemas.json") if p.predict.constrain == "json" else {},
+        schemas={} if p.predict.constrain == "none" else files.read_json(FORMATTED / "schemas.json"),
+        copied=p.predict.constrain == "copied",
     )
     if passage:
         predictions = answers.to_the_question(predictions, examples)

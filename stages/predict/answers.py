@@ -16,6 +16,7 @@ from stages.models.loading import LanguageModel
 from stages.predict import batches
 from stages.records import Example, Message, Prediction
 from stages.text import chat, thoughts
+from stages.text.copied import origin
 from stages.text.prompts import with_shots
 
 
@@ -43,11 +44,12 @@ def predict(
     max_new_tokens: int,
     likelihood_rows: int,
     schemas: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+    copied: bool = False,
 ) -> list[Prediction]:
     """Return one prediction per example, in their order; the references of the first `likelihood_rows` are scored.
 
     On a CPU, `batch_size` rows are answered at a time; on a GPU as many as fit. `shots` are the example turns in the prompts,
-    by data set. Answers of the data sets in `schemas` are JSON objects of that schema.
+    by data set. Answers of the data sets in `schemas` are JSON objects of that schema, with `copied` texts from their prompts.
 
     Rows are batched in order of prompt length, those of a schema apart. A row's neighbours in a batch can change its text, so
     every run must form the same batches.
@@ -57,13 +59,14 @@ def predict(
     groups: dict[str | None, list[tuple[int, int]]] = {}
     for i in order:
         groups.setdefault(_schema_of(examples[i], schemas), []).append((i, len(prompts[i]) + max_new_tokens))
-    choose = {name: constraint.json_only(lm, schema) for name, schema in schemas.items()}
+    kept_to = {name: constraint.json_only(lm, schema, max_new_tokens, copied) for name, schema in schemas.items()}
     limits = batches.limits(lm, batch_size)
     formed = [(name, batch) for name, widths in groups.items() for batch in batches.split(widths, limits)]
     answers: dict[int, decoding.Completion] = {}
     for name, batch in track(formed, system):
         asked = [prompts[i] for i in batch]
-        texts = decoding.generate(lm, asked, max_new_tokens, decoding.likeliest if name is None else choose[name])
+        choose = decoding.likeliest if name is None else kept_to[name].choose([origin(examples[i].prompt) for i in batch])
+        texts = decoding.generate(lm, asked, max_new_tokens, choose)
         answers.update(zip(batch, texts, strict=True))
     scored = references(lm, examples[:likelihood_rows], prompts, batch_size)
     thinking = {i for i, example in enumerate(examples) if example.messages[-1].reasoning}

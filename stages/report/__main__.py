@@ -147,7 +147,7 @@ def page_content(p: params.Params, found: Evidence, scored: item_scores.Table, s
         "verdict": page.verdict(scores, found.base.model.name, p.report.margin),
         "scores": scores,
         "names": scored.metrics,
-        "constrained": p.predict.constrain == "json",
+        "constrain": p.predict.constrain,
         "systems": scored.systems,
         "sliced_systems": scored.sliced(best),
         "best": best,

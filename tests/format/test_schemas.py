@@ -47,6 +47,15 @@ def test_each_data_set_of_objects_has_a_schema_of_its_own():
     ],
 )
 def test_json_is_refused_where_no_answer_can_be_an_object(row, message):
-    require("none", schemas([row]), [row])
-    with pytest.raises(DataError, match=f"^predict.constrain = json: {message}"):
-        require("json", schemas([row]), [row])
+    require("none", schemas([row]), [row], [row])
+    for constrain in ("json", "copied"):
+        with pytest.raises(DataError, match=f"^predict.constrain = {constrain}: {message}"):
+            require(constrain, schemas([row]), [row], [row])
+
+
+def test_copying_is_refused_where_a_training_answer_has_other_words():
+    rows = [example('{"a": "text", "n": 7}'), example('{"a": null, "n": 7}'), example('{"a": "Text", "n": 7}')]
+    require("json", schemas(rows), rows, rows)
+    require("copied", schemas(rows), rows[:2], rows)
+    with pytest.raises(DataError, match=f'^predict.constrain = copied: 1 of 3 .* such as "a" of {rows[2].id}; set it to json$'):
+        require("copied", schemas(rows), rows, rows)

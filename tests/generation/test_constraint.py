@@ -1,11 +1,13 @@
 """Constrained decoding: whatever the model prefers, an answer that ends is a JSON object with the task's fields."""
 
 import json
+from functools import partial
 
 import pytest
 
 from stages.generation import constraint
 from stages.models.loading import LanguageModel
+from stages.text.copied import is_copy
 
 pytestmark = pytest.mark.model
 
@@ -19,53 +21,122 @@ SCHEMA = {
     "required": ["name", "tags", "paid"],
     "additionalProperties": False,
 }
+SOURCE = 'Dear "Änn", Jo\'s bill\nis 2.50 € too high.'
 
 
 @pytest.fixture
-def choose(tuned_fp32, tokenizer):
-    return constraint.json_only(LanguageModel(tuned_fp32, tokenizer), SCHEMA)
+def kept_to(tuned_fp32, tokenizer):
+    return partial(constraint.json_only, LanguageModel(tuned_fp32, tokenizer))
 
 
-def decode(choose, tokenizer, logits_of, rows, steps=400):
-    """Return the text of each row: the tokens chosen up to the end token."""
+def decode(kept_to, tokenizer, logits_of, texts):
+    """Return the answer to each text: the tokens chosen up to the end token, at most as many as the limit."""
     import torch
 
-    written = torch.zeros(rows, 0, dtype=torch.long)
-    for step in range(steps):
-        tokens = choose(logits_of(step), written, torch.arange(rows))
+    written, choose = torch.zeros(len(texts), 0, dtype=torch.long), kept_to.choose(texts)
+    for step in range(kept_to.limit):
+        tokens = choose(logits_of(step), written, torch.arange(len(texts)))
         written = torch.cat([written, tokens[:, None]], dim=1)
-    return [tokenizer.decode(row[: row.index(choose.stop)] if choose.stop in row else row) for row in written.tolist()]
+    return [tokenizer.decode(row[: row.index(kept_to.stop)] if kept_to.stop in row else row) for row in written.tolist()]
 
 
-def test_random_logits_give_objects_with_the_fields(choose, tuned_fp32, tokenizer):
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize(("limit", "bias"), [(400, 4.0), (60, 0.0), (60, -9.0), (150, -9.0)])  # -9: never closed by itself
+def test_random_logits_give_objects_with_the_fields(kept_to, tuned_fp32, tokenizer, limit, bias, copied):
     import torch
 
     width = tuned_fp32.get_output_embeddings().weight.shape[0]
     draw, closing = torch.Generator().manual_seed(0), tokenizer.encode('"]}')
-    bias = torch.zeros(width).index_fill(0, torch.tensor(closing), 4.0)
+    biases = torch.zeros(width).index_fill(0, torch.tensor(closing), bias)
+    kept = kept_to(SCHEMA, limit, copied)
     for _ in range(2):  # the matchers of one batch do not outlive it
-        texts = decode(choose, tokenizer, lambda _: torch.randn(8, width, generator=draw) + bias, rows=8)
+        texts = decode(kept, tokenizer, lambda _: torch.randn(8, width, generator=draw) + biases, [SOURCE] * 8)
         found = [json.loads(text) for text in texts]
         assert all(list(each) == ["name", "tags", "paid"] for each in found)
         assert {type(each["name"]) for each in found} <= {str, type(None)}
+        assert all(each["name"] is None or is_copy(each["name"], SOURCE) for each in found) or not copied
+
+
+def test_object_too_large_for_the_limit_is_left_alone(kept_to, tuned_fp32, tokenizer):
+    import torch
+
+    text = '{"name": "A", "ta'
+    ids, width = tokenizer.encode(text), tuned_fp32.get_output_embeddings().weight.shape[0]
+    one_hot = torch.nn.functional.one_hot(torch.tensor(ids), width).float()
+    assert decode(kept_to(SCHEMA, len(ids)), tokenizer, lambda step: one_hot[[step]], [""]) == [text]
 
 
 @pytest.mark.parametrize(
     "text", ['{"name": "Änn \\n\\"x\\"", "tags": [], "paid": null}', '{\n  "name": null,\n  "tags": ["y"],\n  "paid": 2\n}']
 )
-def test_text_that_fits_stays_the_same(choose, tuned_fp32, tokenizer, text):
+@pytest.mark.parametrize("copied", [False, True])
+def test_text_that_fits_stays_the_same(kept_to, tuned_fp32, tokenizer, text, copied):
     import torch
 
-    width, ids = tuned_fp32.get_output_embeddings().weight.shape[0], [*tokenizer.encode(text), choose.stop]
-    one_hot = torch.nn.functional.one_hot(torch.tensor(ids), width).float()
-    assert decode(choose, tokenizer, lambda step: one_hot[[step, step]], rows=2, steps=len(ids)) == [text, text]
+    ids = tokenizer.encode(text)
+    kept, width = kept_to(SCHEMA, len(ids) + 1, copied), tuned_fp32.get_output_embeddings().weight.shape[0]
+    one_hot = torch.nn.functional.one_hot(torch.tensor([*ids, kept.stop]), width).float()
+    given = 'He is Änn \n"x", he says.'
+    assert decode(kept, tokenizer, lambda step: one_hot[[step, step]], [given, given]) == [text, text]
 
 
-def test_rows_that_left_the_batch_keep_their_grammar(choose, tuned_fp32, tokenizer):
+@pytest.mark.parametrize(
+    ("name", "possible"),
+    [
+        ("jo.ann@x.org", True),
+        ("jo.ann@x", True),
+        ("o.ann@x.org", False),  # begins within a word
+        ("jo.anna@x.org", False),
+        ("Two lines", True),  # with single spaces
+        ("Two\nlines", True),
+        ("李", True),  # a character of writing without spaces
+        ("王", False),
+        ("", True),
+    ],
+)
+def test_copied_texts_are_runs_of_words_of_their_prompt(kept_to, tokenizer, name, possible):
+    from llguidance import LLMatcher
+
+    kept, given = kept_to(SCHEMA, 400, True), "Write to jo.ann@x.org.\nTwo\n lines, 李明"
+    given = given.replace("\n lines", "\nlines")
+    ids = tokenizer.encode(json.dumps({"name": name, "tags": None, "paid": 1}, ensure_ascii=False))
+    matcher = LLMatcher(kept.tokenizer, kept.grammar(given))
+    assert (matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()) is possible is is_copy(name, given)
+
+
+@pytest.mark.parametrize(
+    ("text", "possible"),
+    [("{}", False), ('{"a": 1}', True), ('{"a": 1, "c": "x"}', True), ('{"b": "x", "a": 1}', True), ('{"b": "x"}', False)],
+)
+def test_optional_fields_may_be_left_out_of_copies(kept_to, tokenizer, text, possible):
+    from llguidance import LLMatcher
+
+    fields = {"b": ["string", "null"], "a": ["number", "null"], "c": ["string", "null"]}
+    schema = {"type": "object", "properties": {key: {"type": types} for key, types in fields.items()}, "required": ["a"]}
+    kept = kept_to(schema, 400, True)
+    matcher, ids = LLMatcher(kept.tokenizer, kept.grammar("x")), tokenizer.encode(text)
+    assert (matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()) is possible
+
+
+def test_rows_answered_one_at_a_time_copy_from_their_own_prompts(kept_to, tuned_fp32, tokenizer):
+    import torch
+
+    kept, width = kept_to(SCHEMA, 400, True), tuned_fp32.get_output_embeddings().weight.shape[0]
+    choose, begun = kept.choose(["one", "two"]), tokenizer.encode('{"name": "')
+    for word in ("one", "two"):
+        for end in range(len(begun) + 1):
+            wanted = torch.tensor(begun[end] if end < len(begun) else tokenizer.encode(word)[0])
+            token = choose(
+                torch.zeros(1, width).index_fill(1, wanted, 1.0), torch.tensor([begun[:end]]).long(), torch.arange(1)
+            )
+            assert token == wanted
+
+
+def test_rows_that_left_the_batch_keep_their_grammar(kept_to, tuned_fp32, tokenizer):
     import torch
 
     width, ids = tuned_fp32.get_output_embeddings().weight.shape[0], tokenizer.encode('{"name"')
-    flat = torch.zeros(1, width)
+    flat, choose = torch.zeros(1, width), kept_to(SCHEMA, 400).choose([""] * 3)
     choose(flat.expand(3, -1), torch.zeros(3, 0, dtype=torch.long), torch.arange(3))
     for end in range(1, len(ids)):
         token = choose(flat.index_fill(1, torch.tensor(ids[end]), 1.0), torch.tensor([ids[:end]]), torch.tensor([2]))

@@ -248,12 +248,13 @@ def test_an_example_is_judged_as_its_score_is() -> None:
     assert (row["base"]["right"], row["tuned"]["right"]) == (True, False)
 
 
-@pytest.mark.parametrize("constrain", ["none", "json"])
+@pytest.mark.parametrize("constrain", ["none", "json", "copied"])
 def test_constrained_answers_are_stated_above_the_scores(constrain: str, inputs: Any, run: Any) -> None:
     inputs.params.predict.constrain = constrain
     folder = run(inputs)
     pages = (html(folder), (folder / "report.md").read_text(encoding="utf-8"))
-    assert ["can only be JSON objects" in text for text in pages] == [constrain == "json"] * 2
+    assert ["can only be JSON objects" in text for text in pages] == [constrain != "none"] * 2
+    assert ["texts are copied from the prompt" in text for text in pages] == [constrain == "copied"] * 2
 
 
 def test_data_sets_show_their_rows_and_questions(inputs: Any, run: Any) -> None:

@@ -25,6 +25,7 @@ from stages.records import Message, Task, content_hash
 from stages.systems import ALIGNED, ANSWERING, TUNED, is_aligned, is_tuned
 from stages.terminal import visible
 from stages.text import chat, thoughts
+from stages.text.copied import origin
 from stages.text.prompts import SHOTS, question, shots_of, with_shots
 
 if TYPE_CHECKING:
@@ -42,15 +43,15 @@ class System(NamedTuple):
     """
 
     prompts: Callable[[list[Task]], list[list[int]]]
-    answers: Callable[[list[list[int]]], "list[Completion]"]
+    answers: Callable[[list[list[int]], list[Task]], "list[Completion]"]
     marks: thoughts.Marks | None
 
 
 class How(NamedTuple):
-    """How systems answer: with thoughts first, and with JSON objects only."""
+    """How systems answer: with thoughts first, and kept to JSON objects as by `predict.constrain`."""
 
     think: bool
-    constrained: bool
+    constrain: str
 
 
 def answer(
@@ -63,15 +64,18 @@ def answer(
 ) -> None:
     """Answer the rows of `source` with every system, or with `adapters` instead; "-" is standard input or output.
 
-    With `think` their chat template asks for thoughts first, which get a column of their own. `constrain` is json, none or the
-    default: json where answers are JSON objects, unless thoughts precede them.
+    With `think` their chat template asks for thoughts first, which get a column of their own. `constrain` is json,
+    copied, none or the default: where answers are JSON objects, unless thoughts precede them, copied if `predict.constrain` is
+    that, otherwise json.
     """
     with ExitStack() as lock:
         with unchanged(params.PARAMS, MANIFEST, texts.RECOGNISED):
-            p = params.read("seeds", "data", "align.method", "predict.batch_size", "predict.max_new_tokens")
+            p = params.read(
+                "seeds", "data", "align.method", "predict.batch_size", "predict.max_new_tokens", "predict.constrain"
+            )
             folders = _folders(source, target, systems, adapters, p)
             made = answers.columns(folders, _of_object(p.data), think)
-            how = How(think, _constrained(constrain, p.data, think))
+            how = How(think, _constrained(constrain, p, think))
             _print_unread(source, _checkable(source, p, made), p)  # raises before anything is loaded
             if target != "-":
                 lock.enter_context(locks.exclusive(Path(target)))
@@ -125,13 +129,18 @@ def _of_object(data: Data) -> bool:
     return isinstance(data, ComplaintsData) or (isinstance(data, RowsData) and data.task == "extraction")
 
 
-def _constrained(constrain: str | None, data: Data, think: bool) -> bool:
-    """Return whether answers are kept to JSON objects."""
-    if constrain == "json" and not _of_object(data):
-        raise DataError("--constrain json: the answers of this task are not JSON objects; leave it out")
-    if constrain == "json" and think:
-        raise DataError("--constrain json: thoughts are not JSON; leave out --think or --constrain")
-    return _of_object(data) and not think and constrain != "none"
+def _constrained(constrain: str | None, p: Params, think: bool) -> str:
+    """Return what answers are kept to: none, json or copied."""
+    if constrain not in (None, "none") and not _of_object(p.data):
+        raise DataError(f"--constrain {constrain}: the answers of this task are not JSON objects; leave it out")
+    if constrain not in (None, "none") and think:
+        raise DataError(f"--constrain {constrain}: thoughts are not JSON; leave out --think or --constrain")
+    if think or not _of_object(p.data):
+        return "none"
+    chosen = constrain or ("copied" if p.predict.constrain == "copied" else "json")
+    if chosen == "copied" and not SCHEMAS.is_file():
+        raise DataError(f"--constrain copied: {SCHEMAS}: no such file; run `dvc repro format` first, or use --constrain json")
+    return chosen
 
 
 def _write_file(target: Path, fingerprint: str, rows: Iterator[Asked], systems: dict[str, System], p: Params) -> None:
@@ -158,7 +167,7 @@ def _write(file: IO[str], rows: Iterator[Asked], systems: dict[str, System], p: 
     while batch := list(islice(rows, p.predict.batch_size)):
         tasks = [asked.task for asked in batch]
         given = {
-            name: [answers.answer(a.text, of_object, system.marks) for a in system.answers(system.prompts(tasks))]
+            name: [answers.answer(a.text, of_object, system.marks) for a in system.answers(system.prompts(tasks), tasks)]
             for name, system in systems.items()
         }
         for position, asked in enumerate(batch):
@@ -197,10 +206,14 @@ def _opened(adapters: dict[str, Path | None], p: Params, how: How) -> dict[str, 
                     )
             return found
 
-        if not how.constrained:
-            return System(prompts, lambda batch: greedy(lm, batch, limit), marks)
-        choose = json_only(lm, _schema())
-        return System(prompts, lambda batch: generate(lm, batch, limit, choose), marks)
+        if how.constrain == "none":
+            return System(prompts, lambda batch, _: greedy(lm, batch, limit), marks)
+        kept_to = json_only(lm, _schema(), limit, how.constrain == "copied")
+
+        def constrained(batch: list[list[int]], tasks: list[Task]) -> "list[Completion]":
+            return generate(lm, batch, limit, kept_to.choose([origin(question(task)) for task in tasks]))
+
+        return System(prompts, constrained, marks)
 
     return {name: opened(name, adapter) for name, adapter in adapters.items()}
 
@@ -255,6 +268,6 @@ def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params, how: 
         name: [file_hash(path) for path in (sorted(folder.iterdir()) if folder else [SHOTS]) if path.is_file()]
         for name, folder in adapters.items()
     }
-    fields = file_hash(SCHEMAS) if how.constrained and SCHEMAS.is_file() else ""
+    fields = file_hash(SCHEMAS) if how.constrain != "none" and SCHEMAS.is_file() else ""
     options = [texts.columns(p.data).read, p.data.model_dump(), p.predict.batch_size, p.predict.max_new_tokens, *how, fields]
     return content_hash([given, weights, file_hash(MANIFEST), *options])[:12]

@@ -20,6 +20,7 @@ from stages.generation import decoding
 from stages.params import compose
 from stages.terminal import CONTROL
 from stages.text import chat, thoughts
+from stages.text.copied import is_copy
 
 pytestmark = pytest.mark.model
 
@@ -430,6 +431,19 @@ def test_json_is_refused_where_answers_are_none(room, adapter, monkeypatch, thin
     shutil.copytree(adapter, "models/42/adapter")
     with pytest.raises(DataError, match=f"^--constrain json: .*{message}"):
         predict.answer(lines_to("texts.txt", "q"), "out.jsonl", ["tuned"], think=think, constrain="json")
+
+
+def test_texts_are_copied_where_the_parameters_say_so(room, adapter, monkeypatch):
+    monkeypatch.chdir(room("predict.constrain=copied", "predict.max_new_tokens=40"))
+    shutil.copytree(adapter, "models/42/adapter")
+    source = lines_to("texts.txt", *TEXTS)
+    with pytest.raises(DataError, match=r"^--constrain copied: .*schemas.json: no such file; run `dvc repro format` first"):
+        predict.answer(source, "out.jsonl", ["tuned"])
+    write_schema({"nam": {"type": ["string"]}})
+    for name, how in (("default", {}), ("copied", {"constrain": "copied"}), ("json", {"constrain": "json"})):
+        predict.answer(source, f"{name}.jsonl", ["tuned"], **how)
+    assert rows_of("default.jsonl") == rows_of("copied.jsonl") != rows_of("json.jsonl")
+    assert all(is_copy(json.loads(row["prediction"])["nam"], row["input"]) for row in rows_of("copied.jsonl"))
 
 
 @pytest.mark.parametrize("think", [True, False])

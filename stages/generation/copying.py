@@ -1,0 +1,46 @@
+"""The grammar of JSON objects whose texts are copied from a prompt."""
+
+import json
+from typing import Any
+
+from stages.text.copied import pieces, spaced
+
+
+def grammar(schema: dict[str, Any], origin: str, space: str) -> str:
+    """Return the JSON Schema of an object as a Lark grammar with llguidance's extensions.
+
+    The object has the schema's properties in their order, of which `required` ones are always there. A string among them is a
+    run of pieces of `origin`, with its white space or with single spaces. Strings in lists and objects are free. `space` is the
+    pattern of the white space between tokens of the object.
+    """
+    properties, required = schema["properties"], set(schema["required"])
+    rules = [
+        'start: "{" ws first_0 ws "}"',
+        f"ws: /{space}/",
+        'copied: "\\"" (AS_IT_IS | SPACED) "\\""',
+        f"AS_IT_IS: {_run_of(origin)}",
+        f"SPACED: {_run_of(spaced(origin))}",
+    ]
+    for place, (name, field) in enumerate(properties.items()):
+        member, after = f'{_quoted(_quoted(name))} ws ":" ws value_{place} more_{place + 1}', place + 1
+        optional = name not in required
+        rules += [
+            f"first_{place}: {member}" + (f" | first_{after}" if optional else ""),
+            f'more_{place}: ws "," ws {member}' + (f" | more_{after}" if optional else ""),
+            f"value_{place}: {_value(field['type'])}",
+        ]
+    return "\n".join([*rules, f'first_{len(properties)}: ""', f'more_{len(properties)}: ""'])
+
+
+def _value(types: list[str]) -> str:
+    others = [name for name in types if name != "string"]
+    return " | ".join(["copied"] * ("string" in types) + [f"%json {json.dumps({'type': others})}"] * bool(others))
+
+
+def _run_of(text: str) -> str:
+    escaped = [_quoted(piece)[1:-1] for piece in pieces(text)]
+    return f"%regex {json.dumps({'substring_chunks': escaped}, ensure_ascii=False)}"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
