@@ -5,6 +5,7 @@ Every command names the function that it calls; its options are the function's a
 
 import argparse
 from importlib import import_module
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,22 @@ def at_least(lowest: int) -> Any:
         if not text.isdecimal() or int(text) < lowest:
             raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at least {lowest}")
         return int(text)
+
+    return number
+
+
+def between(lowest: float, highest: float) -> Any:
+    """Return a type of arguments: numbers above `lowest` and below `highest`."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = lowest
+        if not lowest < value < highest:
+            wanted = f"above {lowest:g}" if highest == inf else f"between {lowest:g} and {highest:g}"
+            raise argparse.ArgumentTypeError(f"{text!r}: must be a number {wanted}")
+        return value
 
     return number
 
@@ -127,6 +144,29 @@ def parser() -> argparse.ArgumentParser:
     filled = _command(rate, "import", "rate.read_back", "show means per system and the raters' agreement from filled sheets")
     filled.add_argument("folder", type=Path, help="with the filled sheets")
     filled.add_argument("--output", type=Path, metavar="FILE", help="also write JSON")
+
+    rollout = _group(commands, "rollout", "replace a model by a new one phase by phase, and notice harm in time")
+    planned = _command(rollout, "plan", "rollout.write", "show how many outcomes and days each phase needs, and its bound")
+    text = "share of good outcomes with the old model, e.g. 0.85"
+    planned.add_argument("--rate", type=between(0, 1), required=True, help=text)
+    text = "fall of that share that must be noticed, e.g. 0.03"
+    planned.add_argument("--margin", type=between(0, 1), required=True, help=text)
+    planned.add_argument("--traffic", type=between(0, inf), required=True, help="outcomes a day, of both models together")
+    text = "shares of users with the new model, in percent, separated by commas (default 5,20,50,100)"
+    planned.add_argument("--phases", **NAMES, default=["5", "20", "50", "100"], help=text)
+    text = "NAME:BASELINE:MARGIN of another rate, or NAME:BASELINE:MARGIN:DEVIATION of other numbers; +MARGIN: a rise is harm"
+    planned.add_argument("--guardrail", action="append", default=[], dest="guardrails", metavar="METRIC", help=text)
+    text = "probability of a false alarm over all looks and metrics (default 0.05)"
+    planned.add_argument("--alpha", type=between(0, 0.5), default=0.05, help=text)
+    planned.add_argument("--power", type=between(0.5, 1), default=0.8, help="probability that a fall is noticed (default 0.8)")
+    text = "obrien-fleming (default) rolls back early only after great harm, pocock more easily"
+    planned.add_argument("--bound", choices=("obrien-fleming", "pocock"), default="obrien-fleming", help=text)
+    planned.add_argument("--output", type=Path, metavar="FILE", help="also write the plan, as JSON, for `check`")
+    text = "say from users' outcomes so far: continue, stop or roll back; exits with 1 unless it is continue"
+    checked = _command(rollout, "check", "rollout.check", text)
+    checked.add_argument("source", type=Path, metavar="FILE", help="CSV: unit, arm, phase, outcome and a column per guardrail")
+    checked.add_argument("--plan", type=Path, required=True, dest="plan_path", metavar="FILE", help="what `plan` wrote")
+    checked.add_argument("--output", type=Path, metavar="FILE", help="also write the page, as Markdown for a pull request")
 
     benchmark = _group(commands, "benchmark", "use lm-evaluation-harness, and read its results and those of HELM")
     task = _command(benchmark, "export", "benchmark.harness.export", "write the rows of the split as a task of lm-eval")

@@ -1,0 +1,137 @@
+"""Read what users' outcomes were, and estimate what the new model changed, phase by phase and together.
+
+Users differ from phase to phase, and so does the share of them that has the new model. Old and new are therefore compared
+within each phase, and the differences averaged with Mantel–Haenszel weights. A user's rows depend on each other, so variances
+are those of sums per user.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite, sqrt
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import chisquare
+
+from stages.errors import DataError
+from stages.rollout.plan import COLUMNS, Plan
+from stages.statistics import Array
+
+ARMS = ("old", "new")
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Rows in columns: number of the user, whether the model is the new one, number of the phase, and a value per metric."""
+
+    units: Array
+    new: Array
+    phases: Array
+    values: dict[str, Array]
+
+    def until(self, phase: int) -> "Outcomes":
+        """Return the rows up to the end of a phase."""
+        kept = self.phases <= phase
+        values = {name: column[kept] for name, column in self.values.items()}
+        return Outcomes(self.units[kept], self.new[kept], self.phases[kept], values)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """New minus old, stratified by phase, and its standard error."""
+
+    difference: float
+    error: float
+
+
+def estimate(rows: Outcomes, metric: str) -> Estimate:
+    """Return the change of a metric; raise DataError if a phase lacks an arm or nothing varies."""
+    values, weights, means = rows.values[metric], [], []
+    influence = np.zeros(len(values))
+    for phase in np.unique(rows.phases):
+        arms = [(rows.phases == phase) & (rows.new == arm) for arm in (False, True)]
+        old, new = (int(arm.sum()) for arm in arms)
+        weights.append(old * new / (old + new))
+        mean = [values[arm].mean() for arm in arms]
+        means.append(mean[1] - mean[0])
+        for arm, count, centre, sign in zip(arms, (old, new), mean, (-1, 1), strict=True):
+            influence[arm] = sign * weights[-1] * (values[arm] - centre) / count
+    _, numbers = np.unique(rows.units, return_inverse=True)
+    sums = np.bincount(numbers, weights=influence) / sum(weights)
+    error = sqrt(float((sums**2).sum()) * len(sums) / (len(sums) - 1))
+    return Estimate(float(np.average(means, weights=weights)), error)
+
+
+def sample_ratio(rows: Outcomes, phase: int, share: float) -> float:
+    """Return the p of as uneven a split of a phase's users, if each had the new model with probability `share` percent."""
+    split = [len(np.unique(rows.units[(rows.phases == phase) & (rows.new == arm)])) for arm in (False, True)]
+    expected = np.array([100 - share, share]) * sum(split) / 100
+    return float(chisquare(split, expected).pvalue)
+
+
+def read(path: Path, plan: Plan) -> Outcomes:
+    """Return the rows of a CSV file; raise DataError with file and line where one is not as planned."""
+    names = [metric.name for metric in plan.metrics]
+    shares = {phase.share: number for number, phase in enumerate(plan.phases)}
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    units: dict[str, int] = {}
+    arms: dict[tuple[int, int], str] = {}
+    rows: list[tuple[int, bool, int]] = []
+    values: list[list[float]] = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file, strict=True)
+            _require_columns(path, table.fieldnames, names)
+            for row in table:
+                where = f"{path}:{table.line_num}"
+                unit, arm, phase = _row(where, row, shares)
+                number = units.setdefault(unit, len(units))
+                if arms.setdefault((number, phase), arm) != arm:
+                    raise DataError(
+                        f"{where}: unit {unit} has both models in the phase of {row['phase']} %; assign each user to one"
+                    )
+                rows.append((number, arm == "new", phase))
+                values.append([_number(where, row, name) for name in names])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a CSV file in UTF-8: {error}") from None
+    if not rows:
+        raise DataError(f"{path}: has no rows")
+    columns = np.array(values).T
+    found = np.array([row[0] for row in rows]), np.array([row[1] for row in rows]), np.array([row[2] for row in rows])
+    return Outcomes(*found, dict(zip(names, columns, strict=True)))
+
+
+def _require_columns(path: Path, given: Sequence[str] | None, metrics: Sequence[str]) -> None:
+    wanted, given = [*COLUMNS, *metrics], given or []
+    if missing := [name for name in wanted if name not in given]:
+        raise DataError(f"{path}: has no column {missing[0]}; it needs {', '.join(wanted)}")
+    if other := [name for name in given if name not in wanted]:
+        raise DataError(f"{path}: column {other[0]} is not in the plan; remove it, or plan it with --guardrail")
+    if len(given) != len(set(given)):
+        raise DataError(f"{path}: a column occurs twice; columns are {', '.join(given)}")
+
+
+def _row(where: str, row: dict[str, str], shares: dict[float, int]) -> tuple[str, str, int]:
+    if None in row or None in row.values():
+        raise DataError(f"{where}: more or fewer cells than columns")
+    if not row["unit"].strip():
+        raise DataError(f"{where}: unit is empty; write what was assigned to a model, such as a user's number")
+    if row["arm"] not in ARMS:
+        raise DataError(f"{where}: arm {row['arm']!r}: use old or new")
+    try:
+        return row["unit"], row["arm"], shares[float(row["phase"].removesuffix("%"))]
+    except (ValueError, KeyError):
+        known = ", ".join(f"{share:g}" for share in shares)
+        raise DataError(f"{where}: phase {row['phase']!r}: is not in the plan, which has {known}") from None
+
+
+def _number(where: str, row: dict[str, str], name: str) -> float:
+    try:
+        value = float(row[name])
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value):
+        raise DataError(f"{where}: {name} {row[name]!r}: not a number; leave out rows whose {name} is unknown")
+    return value
