@@ -18,7 +18,16 @@ from stages.systems import is_aligned
 from stages.text.rouge import RougeL
 from stages.text.words import tokens
 
-FOLDERS = ("scores.jsonl", "predictions", "pairs", "rounds", "formatted", "synthetic", "raw")  # from result to source
+FOLDERS = (
+    "scores.jsonl",
+    "votes.jsonl",
+    "predictions",
+    "pairs",
+    "rounds",
+    "formatted",
+    "synthetic",
+    "raw",
+)  # from result to source
 TEXTS = (
     *("system", "source", "instruction", "input", "output"),  # of tasks
     *("subject", "relation", "object"),  # of facts

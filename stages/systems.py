@@ -2,14 +2,14 @@
 
 `base_<k>shot` is the untuned model with k examples in its prompt, `tuned_<seed>` a tuned one. With the best passage of the
 documents in the prompt they are `base_passage` and `tuned_<seed>_passage`. `aligned_<seed>` is the tuned model after `align`.
-`tuned`, `tuned_passage` and `aligned` are means over seeds.
+`tuned`, `tuned_passage` and `aligned` are means over seeds; `vote` is the vote of the tuned models of all seeds.
 """
 
 from collections.abc import Mapping, Sequence
 
 PASSAGE = "_passage"
 ANSWERING = ("dpo", "kto", "grpo")  # methods of alignment whose result answers prompts
-TUNED, ALIGNED = "tuned", "aligned"
+TUNED, ALIGNED, VOTE = "tuned", "aligned", "vote"
 BASE_PASSAGE, TUNED_PASSAGE = f"base{PASSAGE}", f"{TUNED}{PASSAGE}"
 
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from stages import files, params, records, stage, systems
-from stages.evaluate import choice, metrics
+from stages.evaluate import choice, metrics, vote
 from stages.records import Example, Prediction, Score, aligned
 
 FORMATTED, PREDICTIONS = Path("data/formatted"), Path("data/predictions")
-SCORES, TOTALS = Path("data/scores.jsonl"), Path("data/totals.json")
+SCORES, TOTALS, VOTES = Path("data/scores.jsonl"), Path("data/totals.json"), Path("data/votes.jsonl")
 
 
 def main() -> None:
@@ -17,6 +17,11 @@ def main() -> None:
     after = systems.aligned(p.seeds, p.align.method)
     names = [*bases, *tuned.values(), *systems.with_passage(bases, tuned).values(), *after.values()]
     answers = {system: aligned(PREDICTIONS / f"{system}.jsonl", examples) for system in names}
+    of_seeds = zip(*(answers[system] for system in tuned.values()), strict=True)
+    votes = [vote.vote(e, given) for e, given in zip(examples, of_seeds, strict=True)] if p.evaluate.vote else []
+    records.write(VOTES, votes)
+    if votes:
+        names, answers = [*names, systems.VOTE], answers | {systems.VOTE: votes}
     records.write(SCORES, (_scored(e, given) for system in names for e, given in zip(examples, answers[system], strict=True)))
     totals = {system: metrics.by_dataset(examples, predictions, p.evaluate.extra) for system, predictions in answers.items()}
     plots = {

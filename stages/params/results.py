@@ -34,6 +34,7 @@ class Evaluate(Section):
 
     extra: list[Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?@[0-9a-f]{40}$")]]
     allow_code: bool
+    vote: bool
 
     @model_validator(mode="after")
     def _permitted(self) -> Self:

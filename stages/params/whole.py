@@ -15,6 +15,8 @@ from stages.params.sources import Data
 from stages.params.synthesis import Synthesis, Teacher
 from stages.params.training import NOTHING, PROMPTS, WHOLE, Adapter, Fit, Format, Lora, Quantization, Replay, Train
 
+VOTERS = 3  # the fewest of which most can agree
+
 
 class Params(Section):
     schema_: Annotated[Literal["valid"], Field(alias="schema")]
@@ -46,6 +48,8 @@ class Params(Section):
         mistakes += aligning.mistakes(self, self._extracts())
         if len(set(self.seeds)) < len(self.seeds):
             mistakes.append("seeds must not repeat")
+        if self.evaluate.vote and len(self.seeds) < VOTERS:
+            mistakes.append(f"evaluate.vote needs at least {VOTERS} seeds, so that most can agree; set e.g. seeds=[42,43,44]")
         if max(self.predict.shots) > self.format.shots:
             mistakes.append(f"predict.shots needs {max(self.predict.shots)}, but format.shots keeps {self.format.shots}")
         if len(set(self.predict.shots)) < len(self.predict.shots):

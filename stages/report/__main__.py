@@ -48,6 +48,7 @@ def main() -> None:
         "predict.shots",
         "predict.passage",
         "predict.constrain",
+        "evaluate.vote",
         "report",
         "data",
         "adapter",
@@ -66,13 +67,14 @@ def main() -> None:
         pretrained=p.pretrain.type != "none",
         paired=p.preference.wanted,
         align=p.align.method != "none",
+        vote=p.evaluate.vote,
     )
     tuned = wanted.tuned
     found = reading.read(p.name, p.predict.split, wanted)
     found = found if p.report.texts else personal.without_texts(found)
     options = p.report
     scores = records.read(DATA / "scores.jsonl", Score)
-    scored = item_scores.tabulate(scores, found.examples, wanted.bases, tuned, wanted.aligned)
+    scored = item_scores.tabulate(scores, found.examples, wanted.bases, tuned, wanted.aligned, wanted.vote)
     scored = item_scores.with_declined(item_scores.with_headline(scored, options.headline))
     summarized = summary.summarize(scored, options.headline, options.resamples, p.seed, p.predict.split, options.margin)
     general = [[found.retention[s] for s in of] for of in (["base"], tuned.values(), wanted.aligned.values())]

@@ -2,6 +2,7 @@
 
 Every system must have scored every item. `tuned` is the mean over the training seeds, item by item, so that it is compared
 with a base system on the same items; `tuned_passage` is the same with a passage in the prompt, `aligned` after alignment.
+`vote` is one system: the vote of the tuned ones.
 """
 
 import math
@@ -16,7 +17,7 @@ from stages.errors import DataError
 from stages.records import Example, Score
 from stages.slices import TO_DECLINE
 from stages.statistics import Array, Rate, rate_interval
-from stages.systems import ALIGNED, BASE_PASSAGE, TUNED, TUNED_PASSAGE
+from stages.systems import ALIGNED, BASE_PASSAGE, TUNED, TUNED_PASSAGE, VOTE
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Table:
     datasets: tuple[str, ...] = ()
     with_passage: dict[int, str] = field(default_factory=dict)
     aligned: dict[int, str] = field(default_factory=dict)
+    vote: bool = False
 
     @property
     def means(self) -> dict[str, dict[int, str]]:
@@ -48,7 +50,7 @@ class Table:
     @property
     def systems(self) -> list[str]:
         """Return the columns of a report."""
-        return [*self.bases, *self.means]
+        return [*self.bases, *self.means, *[VOTE] * self.vote]
 
     def sliced(self, best: str) -> list[str]:
         """Return the columns of a report's slices: best base and tuned; where they exist, both with the passage, aligned."""
@@ -71,12 +73,13 @@ def tabulate(
     bases: Sequence[str],
     seeds: dict[int, str],
     aligned: dict[int, str] | None = None,
+    vote: bool = False,
 ) -> Table:
     """Return scores by system and item; raise DataError where an item is missing, unknown, doubled or has other metrics."""
     if not examples:
         raise DataError("no rows to report on: the split is empty; give it rows (data.rows or data.valid, data.test)")
     with_passage, aligned = systems.with_passage(bases, seeds), aligned or {}
-    names = [*bases, *seeds.values(), *with_passage.values(), *aligned.values()]
+    names = [*bases, *seeds.values(), *with_passage.values(), *aligned.values(), *[VOTE] * vote]
     found: dict[str, dict[str, dict[str, float]]] = {system: {} for system in names}
     rows: dict[str, tuple[str, tuple[str, ...]]] = {}  # source and slices; keeping whole records would take more memory
     for score in scores:
@@ -109,6 +112,7 @@ def tabulate(
         datasets=tuple(dict.fromkeys(example.dataset for example in examples if example.dataset)),
         with_passage=with_passage,
         aligned=aligned,
+        vote=vote,
     )
 
 
@@ -142,7 +146,7 @@ def with_declined(table: Table) -> Table:
 
 def items(table: Table) -> list[dict[str, Any]]:
     """Return one row per item, without texts, for comparing two commits."""
-    singly = (*table.bases, *(system for of in table.means.values() for system in of.values()))
+    singly = (*table.bases, *(system for of in table.means.values() for system in of.values()), *[VOTE] * table.vote)
     scores = {system: table.values[system].tolist() for system in singly}
     return [
         {

@@ -42,6 +42,7 @@ class Wanted(NamedTuple):
     pretrained: bool
     paired: bool
     align: bool
+    vote: bool
 
     @property
     def systems(self) -> list[str]:
@@ -80,7 +81,7 @@ def read(name: str, split: str, wanted: Wanted) -> Evidence:
         hashes={system: _hash(path) for system, path in predictions.items()},
         data={name: _hash(DATA / "formatted" / f"{name}.jsonl") for name in ("train", split)},
         commit=_commit(),
-        totals={system: totals.of(system) for system in names},
+        totals={system: totals.of(system) for system in [*names, *[systems.VOTE] * wanted.vote]},
         plots={
             "confusion": totals.confusion,
             "reliability": [row for row in totals.reliability if row["system"] in wanted.tuned.values()],

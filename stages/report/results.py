@@ -8,10 +8,10 @@ from stages.formatting import METRICS
 from stages.report.item_scores import rounded
 from stages.report.summary import BALANCED, Change, Group, Summary
 from stages.statistics import Difference, Rate
-from stages.systems import ALIGNED, TUNED, TUNED_PASSAGE
+from stages.systems import ALIGNED, TUNED, TUNED_PASSAGE, VOTE
 
 MAIN_TOTALS = ("bleu", "chrf", "macro_f1", BALANCED)  # what papers report of a kind of task and no mean over items gives
-AFTER = ("aligned_minus_tuned", "aligned_minus_base", "alignment", "pairs")
+AFTER = ("aligned_minus_tuned", "aligned_minus_base", "alignment", "pairs", "vote_minus_member")
 RETENTION = ("bits_per_byte", "choice_accuracy", "refusal_rate")
 Number = int | float | str | None  # a text is a verdict, the name of a system, or says how another one was computed
 Numbers = dict[str, Number]  # by metric; with `_lo`, `_hi`, `_p`, `_mde` or `_verdict` after it, what belongs to it
@@ -25,7 +25,7 @@ class Results:
     read it. `slices`, and `datasets` of a mixture, are keyed by name and system, `totals` by system, `synthesis` by method,
     `seeds` by seed. `retention` has `base`, `tuned` and `difference`, after alignment also `aligned` and `aligned_minus_tuned`;
     its other keys are numbers of items, and chance. `alignment` holds the means over seeds of its last look at validation rows,
-    `pairs` the counts of pairs.
+    `pairs` the counts of pairs. `vote_minus_member` is the vote of the tuned models minus the best of them.
     """
 
     systems: Mapping[str, Numbers]
@@ -43,6 +43,7 @@ class Results:
     aligned_minus_base: Numbers | None = None
     alignment: Numbers | None = None
     pairs: Numbers | None = None
+    vote_minus_member: Numbers | None = None
 
     def content(self) -> dict[str, object]:
         """Return the content of details.json: each system under its name, and nothing of what this run has not."""
@@ -89,6 +90,7 @@ def results(
         synthesis=synthesis,
         aligned_minus_tuned=_flat_changes(found.aligned_minus_tuned) or None,
         aligned_minus_base=_flat_changes(found.aligned_minus_base) or None,
+        vote_minus_member={"against": found.member, **_flat_changes(found.vote_minus_member)} if found.member else None,
     )
 
 
@@ -106,7 +108,7 @@ def shown(found: Results, headline: str) -> dict[str, object]:
     main = [metric for metric in found.systems[TUNED] if metric in METRICS]
     keys = {system: (headline, *main, f"{headline}_sd", "n") for system in (TUNED, TUNED_PASSAGE) if system in found.systems}
     keys |= {ALIGNED: (headline, f"{headline}_sd", "stop_rate", "n")} if ALIGNED in found.systems else {}
-    keys |= {system: (headline,) for system in found.systems if system.startswith("base_")}
+    keys |= {system: (headline,) for system in found.systems if system.startswith("base_") or system == VOTE}
     totals = {
         system: _chosen(numbers, MAIN_TOTALS) for system, numbers in (found.totals or {}).items() if system.startswith(TUNED)
     }
@@ -116,6 +118,7 @@ def shown(found: Results, headline: str) -> dict[str, object]:
     after: dict[str, Numbers | None] = {
         "aligned_minus_tuned": found.aligned_minus_tuned,
         "aligned_minus_base": found.aligned_minus_base,
+        "vote_minus_member": found.vote_minus_member,
     }
     return {
         **{system: _chosen(found.systems[system], chosen) for system, chosen in keys.items()},

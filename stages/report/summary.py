@@ -1,6 +1,6 @@
 """From the scores of single items to rates, differences and verdicts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,7 @@ from stages.statistics import (
     rows_needed,
     verdict,
 )
-from stages.systems import ALIGNED, BASE_PASSAGE, TUNED, TUNED_PASSAGE
+from stages.systems import ALIGNED, BASE_PASSAGE, TUNED, TUNED_PASSAGE, VOTE
 
 BALANCED = "decline_balanced"
 
@@ -56,6 +56,7 @@ class Summary:
     (means by metric) and `spread` (their standard deviation by system and metric) are empty where there is one seed.
     `datasets` has the tuned model and the best base on each data set of a mixture, in all metrics that it has.
     `aligned_minus_tuned` and `aligned_minus_base`, against the best base, are empty where nothing was aligned.
+    `vote_minus_member` compares the vote with `member`, the best single model that voted; it is empty without a vote.
     """
 
     split: str
@@ -71,6 +72,8 @@ class Summary:
     open_book: dict[str, Change] = field(default_factory=dict)
     aligned_minus_tuned: dict[str, Change] = field(default_factory=dict)
     aligned_minus_base: dict[str, Change] = field(default_factory=dict)
+    member: str = ""
+    vote_minus_member: dict[str, Change] = field(default_factory=dict)
 
     @property
     def tuned(self) -> Group:
@@ -81,12 +84,16 @@ def best_base(table: Table, headline: str) -> str:
     """Return the base system with the highest headline metric; the first listed of equal ones."""
     if headline not in table.metrics:
         raise DataError(f"report.headline = {headline}: not among the metrics; there are {', '.join(table.metrics)}")
-    return max(table.bases, key=lambda system: float(np.nanmean(table.column(system, headline))))
+    return _best(table, table.bases, headline)
+
+
+def _best(table: Table, systems: Iterable[str], headline: str) -> str:
+    return max(systems, key=lambda system: float(np.nanmean(table.column(system, headline))))
 
 
 def summarize(table: Table, headline: str, resamples: int, seed: int, split: str, margin: float) -> Summary:
     """Compare the tuned mean with the best base system on every metric, and the headline on every slice."""
-    best = best_base(table, headline)
+    best, member = best_base(table, headline), _best(table, table.seeds.values(), headline)
     everywhere = np.full(len(table.ids), True)
     inside = {
         name: np.array([name in slices for slices in table.slices]) for name in sorted({n for s in table.slices for n in s})
@@ -124,6 +131,8 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
         spread=spread,
         aligned_minus_tuned=changes(TUNED, table.metrics, ALIGNED) if table.aligned else {},
         aligned_minus_base=changes(best, table.metrics, ALIGNED) if table.aligned else {},
+        member=member if table.vote else "",
+        vote_minus_member=changes(member, table.metrics, VOTE) if table.vote else {},
     )
 
 

@@ -12,7 +12,7 @@ from stages.errors import DataError
 from stages.files import read_json
 from stages.report.results import Numbers, Results, merged, parsed
 from stages.report.summary import questions
-from stages.systems import ALIGNED, TUNED, TUNED_PASSAGE
+from stages.systems import ALIGNED, TUNED, TUNED_PASSAGE, VOTE
 from stages.terminal import visible
 
 VERDICT = "verdict"
@@ -25,7 +25,7 @@ def show(found: Results, folder: Path) -> None:
     Where they do not fit next to each other, the differences have a table of their own.
     """
     systems = [*sorted(name for name in found.systems if name.startswith("base_")), TUNED]
-    systems += [name for name in (TUNED_PASSAGE, ALIGNED) if name in found.systems]
+    systems += [name for name in (TUNED_PASSAGE, ALIGNED, VOTE) if name in found.systems]
     best = formatting.system_name(str(found.difference["against"]))
     differences = {f"tuned - {best}": found.difference}
     differences |= {"aligned - tuned": found.aligned_minus_tuned} if found.aligned_minus_tuned else {}

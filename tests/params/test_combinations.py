@@ -84,6 +84,7 @@ NONE = {"synthesis.methods": ["none"]}
             ["train.batch_size = 9", "multiple", "runtime.micro_batch_size = 2"],
         ),
         ({"seeds": [42, 42]}, ["seeds must not repeat"]),
+        ({"seeds": [42, 43], "evaluate.vote": True}, ["evaluate.vote needs at least 3 seeds"]),
         ({"data": ROWS, "synthesis.methods": ["self_instruct"]}, ["synthesis.methods", "data.kind = rows", "synthesis=none"]),
         ({"synthesis.methods": ["none", "self_instruct"]}, ["synthesis", "none cannot be combined"]),
         ({"synthesis.methods": ["self_instruct", "self_instruct"]}, ["synthesis", "must not repeat"]),

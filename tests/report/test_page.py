@@ -189,6 +189,25 @@ def test_several_seeds_are_shown_one_by_one(inputs: Any, tmp_path: Path, run: An
     assert {row["seed"] for row in rows} == {1, 2}
 
 
+def test_vote_is_compared_with_the_best_model_that_voted(inputs: Any, tmp_path: Path, run: Any) -> None:
+    seeds = type(inputs)(tmp_path / "vote", seeds=(1, 2, 3))
+    best = max(("tuned_1", "tuned_2", "tuned_3"), key=lambda system: sum(row["field_exact"] for row in seeds.scores[system]))
+    seeds.params.evaluate.vote = True
+    seeds.scores["vote"] = seeds.scores[best]
+    seeds.json(
+        "data/totals.json", {**{s: seeds.totals() for s in (*seeds.systems, "vote")}, "confusion": [], "reliability": []}
+    )
+    records.write(seeds.root / "data/scores.jsonl", [row for system in seeds.scores for row in seeds.rows(system)])
+    folder = run(seeds)
+    metrics, shown = (json.loads((folder / f"{name}.json").read_text()) for name in ("details", "metrics"))
+    assert metrics["vote_minus_member"]["against"] == best
+    assert metrics["vote_minus_member"]["field_exact"] == 0 != metrics["vote"]["field_exact"] - metrics["tuned"]["field_exact"]
+    assert (list(shown["vote"]), list(shown["vote_minus_member"])) == (["field_exact"], ["field_exact", "field_exact_verdict"])
+    for text in (html(folder), (folder / "report.md").read_text(encoding="utf-8")):
+        assert f"− {best.replace('_', ' ')}, the best of them" in text
+    assert json.loads((folder / "items.jsonl").read_text().splitlines()[0])["scores"]["vote"]
+
+
 def test_failures_are_shown_next_to_fixed_rows(inputs: Any, run: Any) -> None:
     text = html(run(inputs))
     assert text.count("Still wrong") == 2
