@@ -5,12 +5,15 @@ from typing import Any
 
 from stages.text.copied import pieces, spaced
 
+TRIMMED = "/([^ ](.*[^ ])?)?/"
+
 
 def grammar(schema: dict[str, Any], origin: str, space: str) -> str:
     """Return the JSON Schema of an object as a Lark grammar with llguidance's extensions.
 
     The object has the schema's properties in their order, of which `required` ones are always there. A string among them is a
-    run of pieces of `origin`, with its white space or with single spaces. Strings in lists and objects are free. `space` is the
+    run of pieces of `origin`, with its white space or with single spaces. It does not begin or end in a space: a model that
+    forgets to escape a quotation mark would end the text before it. Strings in lists and objects are free. `space` is the
     pattern of the white space between tokens of the object.
     """
     properties, required = schema["properties"], set(schema["required"])
@@ -18,8 +21,8 @@ def grammar(schema: dict[str, Any], origin: str, space: str) -> str:
         'start: "{" ws first_0 ws "}"',
         f"ws: /{space}/",
         'copied: "\\"" (AS_IT_IS | SPACED) "\\""',
-        f"AS_IT_IS: {_run_of(origin)}",
-        f"SPACED: {_run_of(spaced(origin))}",
+        f"AS_IT_IS: {_run_of(origin)} & {TRIMMED}",
+        f"SPACED: {_run_of(spaced(origin))} & {TRIMMED}",
     ]
     for place, (name, field) in enumerate(properties.items()):
         member, after = f'{_quoted(_quoted(name))} ws ":" ws value_{place} more_{place + 1}', place + 1

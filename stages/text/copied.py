@@ -26,8 +26,8 @@ def origin(prompt: Sequence[Message]) -> str:
 
 
 def is_copy(text: str, given: str) -> bool:
-    """Return whether the text is a run of pieces of the given one, white space aside as in `spaced`."""
-    return any(_has(pieces(whole), pieces(text)) for whole in (given, spaced(given)))
+    """Return whether the text is a run of pieces of the given one, white space aside as in `spaced`, without outer spaces."""
+    return text.strip(" ") == text and any(_has(pieces(whole), pieces(text)) for whole in (given, spaced(given)))
 
 
 def _has(whole: list[str], part: list[str]) -> bool:

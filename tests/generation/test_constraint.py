@@ -92,6 +92,8 @@ def test_text_that_fits_stays_the_same(kept_to, tuned_fp32, tokenizer, text, cop
         ("李", True),  # a character of writing without spaces
         ("王", False),
         ("", True),
+        (" lines", False),  # as after a quotation mark that was not escaped
+        ("Write to ", False),
     ],
 )
 def test_copied_texts_are_runs_of_words_of_their_prompt(kept_to, tokenizer, name, possible):
