@@ -1,8 +1,8 @@
 """Group relative policy optimization: the model samples, rewards judge, and the better answers of a group become likelier.
 
-TRL's trainer samples and computes advantages and the loss. Here it reads prompts as every other stage renders them, and draws
-each step's answers from the seed and the step alone. Its reference is a frozen copy of train's adapter, so the KL is that to
-the tuned model, not to the base.
+TRL's trainer computes advantages and the loss. Here it reads prompts as every other stage renders them, and its answers are
+decoded as those of every other stage, drawn from the seed and the step alone. Its reference is a frozen copy of train's
+adapter, so the KL is that to the tuned model, not to the base.
 """
 
 import random
@@ -12,7 +12,6 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
@@ -26,9 +25,10 @@ from stages.align.run import Aligned
 from stages.align.trainers import Aligning
 from stages.errors import DataError
 from stages.generation import decoding
+from stages.generation.sampling import chooser
 from stages.models import reward_model
 from stages.models.loading import LanguageModel
-from stages.params import Grpo, Runtime
+from stages.params import Grpo, Runtime, Sampling
 from stages.preferences import sampling
 from stages.records import Example, content_hash
 from stages.text import chat
@@ -38,22 +38,28 @@ from stages.training.arguments import shared
 class Trainer(Aligning, GRPOTrainer):
     """TRL's trainer with prompts as token ids, and with samples that a resumed run repeats."""
 
-    def __init__(self, options: Grpo, runtime: Runtime, prompts: dict[str, list[int]], **trainer: Any) -> None:
-        self.prompts = prompts
-        super().__init__(options, runtime, **trainer)
+    def __init__(
+        self, options: Grpo, runtime: Runtime, lm: LanguageModel, prompts: dict[str, list[int]], **trainer: Any
+    ) -> None:
+        self.lm, self.prompts = lm, prompts
+        self.sampling = Sampling(
+            temperature=options.temperature,
+            top_p=options.top_p,
+            presence_penalty=0.0,
+            max_new_tokens=options.max_completion_length,
+        )
+        super().__init__(options, runtime, model=lm.model, **trainer)
 
     def _tokenize_prompts(self, prompts):  # type: ignore[no-untyped-def]
         """Return the ids of stages/text/chat.py: TRL would add a start token, and read control tokens in messages as such."""
         return [self.prompts[text] for text in prompts], None, {}
 
-    def _generate(self, prompts):  # type: ignore[no-untyped-def]
-        with merged(self.model):
-            return super()._generate(prompts)
-
-    def _prepare_inputs(self, generation_batch):  # type: ignore[no-untyped-def]
-        with torch.random.fork_rng():
-            torch.manual_seed(int(content_hash(["answers", self.args.seed, self.state.global_step])[:8], 16))
-            return super()._prepare_inputs(generation_batch)
+    def _generate_single_turn(self, prompt_ids, *_):  # type: ignore[no-untyped-def]
+        """Return the tokens of a step's answers; transformers' loop would compute each row until the longest one ends."""
+        seed = int(content_hash(["answers", self.args.seed, self.state.global_step])[:8], 16)
+        choose = chooser(self.sampling, seed, len(prompt_ids))
+        with merged(self.model), looks.answering(self.model):
+            return decoding.tokens(self.lm, prompt_ids, self.sampling.max_new_tokens, choose), None
 
 
 def align(job: Job) -> Aligned:
@@ -83,13 +89,12 @@ def trainer(
     longest = max(map(len, prompts.values()))
     _require_room(lm.tokenizer, longest, options.max_completion_length)
     runtime = opening.with_micro_batch(runtime, options, lm.model, [longest + options.max_completion_length], unfinished)
-    # What a publisher adds to it, such as a penalty for repetition, would draw from other probabilities than the model's.
-    lm.model.get_base_model().generation_config = GenerationConfig(eos_token_id=lm.stop_ids)
+    lm.model.get_base_model().generation_config = GenerationConfig(eos_token_id=lm.stop_ids)  # TRL counts what they end
     return Trainer(
         options,
         runtime,
+        lm,
         prompts,
-        model=lm.model,
         reward_funcs=rewards.functions(
             examples, options.rewards, lambda ids: decoding.answer(lm.tokenizer, ids, lm.stop_ids), judge
         ),

@@ -45,12 +45,17 @@ def likeliest(logits: Tensor, *_: Tensor) -> Tensor:
 
 def generate(lm: LanguageModel, prompts: Sequence[list[int]], max_new_tokens: int, choose: Choose) -> list[Completion]:
     """Return a continuation of each prompt, in order, of tokens that `choose` picks from logits in fp32."""
+    return [answer(lm.tokenizer, row, lm.stop_ids) for row in tokens(lm, prompts, max_new_tokens, choose)]
+
+
+def tokens(lm: LanguageModel, prompts: Sequence[list[int]], max_new_tokens: int, choose: Choose) -> list[list[int]]:
+    """Return the same as tokens, each row up to its end token."""
     if len(prompts) > 1 and lm.has_prompt:
-        return [answer for prompt in prompts for answer in generate(lm, [prompt], max_new_tokens, choose)]
+        return [row for prompt in prompts for row in tokens(lm, [prompt], max_new_tokens, choose)]
     batch = cache.batched(lm, prompts)
     with torch.inference_mode():
-        written = (_stock if batch.cache is None else _written)(lm, batch, max_new_tokens, choose)
-    return [answer(lm.tokenizer, row, lm.stop_ids) for row in written.tolist()]
+        written = (_stock if batch.cache is None else _written)(lm, batch, max_new_tokens, choose).tolist()
+    return [row[: next((place for place, token in enumerate(row, 1) if token in lm.stop_ids), len(row))] for row in written]
 
 
 def _written(lm: LanguageModel, batch: cache.Batch, max_new_tokens: int, choose: Choose) -> Tensor:

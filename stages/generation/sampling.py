@@ -6,7 +6,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from stages.generation.decoding import Completion, generate
+from stages.generation.decoding import Choose, Completion, generate
 from stages.models.loading import LanguageModel
 from stages.params import Sampling
 
@@ -17,14 +17,19 @@ Draw: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # logits and numbers of th
 
 def sample(lm: LanguageModel, prompts: Sequence[list[int]], sampling: Sampling, seed: int) -> list[Completion]:
     """Return a random continuation of each prompt by nucleus sampling (Holtzman et al. 2020), drawn from `seed` alone."""
-    draw = _draw(sampling.temperature, sampling.top_p, seed, len(prompts)) if sampling.temperature > 0 else None
+    return generate(lm, prompts, sampling.max_new_tokens, chooser(sampling, seed, len(prompts)))
+
+
+def chooser(sampling: Sampling, seed: int, size: int) -> Choose:
+    """Return what draws the tokens of a batch that begins with `size` rows."""
+    draw = _draw(sampling.temperature, sampling.top_p, seed, size) if sampling.temperature > 0 else None
 
     def choose(logits: Tensor, written: Tensor, rows: Tensor) -> Tensor:
         if sampling.presence_penalty:
             logits = _lowered(logits, written, sampling.presence_penalty)
         return draw(logits, rows) if draw else logits.argmax(-1)
 
-    return generate(lm, prompts, sampling.max_new_tokens, choose)
+    return choose
 
 
 def _draw(temperature: float, top_p: float, seed: int, size: int) -> Draw:
