@@ -2,11 +2,15 @@
 
 import json
 from math import exp, log
+from pathlib import Path
 
 import pytest
 
+from stages import lineage, params, records
+from stages.evaluate import __main__ as stage
 from stages.evaluate.vote import vote
-from stages.records import Example, Message, Prediction
+from stages.params import compose
+from stages.records import Example, Message, Prediction, Score
 
 
 def example(kind: str, reference: str, choices: tuple[str, ...] = ()) -> Example:
@@ -71,3 +75,23 @@ def test_vote_costs_what_all_answers_cost_and_names_them():
     assert exp(found.reference_logprob) == pytest.approx((exp(-1) + exp(-2) + exp(-3)) / 3, abs=1e-4)
     assert found.reference_tokens == 4
     assert vote(example("text", "r"), answers("a", "b", reference_logprob=[-1.0, None])).reference_logprob is None
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_vote_is_scored_and_leads_to_its_answers(tmp_path, monkeypatch, asked):
+    monkeypatch.chdir(tmp_path)
+    settings = [f"evaluate.vote={str(asked).lower()}", "seeds=[1,2,3]", "predict.shots=[0]"]
+    params.PARAMS.write_text(compose.text(settings), encoding="utf-8")
+    asked_of = example("extraction", '{"a": 2, "b": "x"}')
+    given = answers('{"a": 1, "b": "x"}', '{"a": 2, "b": "y"}', '{"a": 2, "b": "x"}')
+    records.write(Path("data/formatted/test.jsonl"), [asked_of])
+    for system, answer in zip(("tuned_1", "tuned_2", "tuned_3", "base_0shot"), [*given, given[0]], strict=True):
+        row = answer.model_dump(exclude={"id"}) | {"example": asked_of.id, "system": system, "parents": (asked_of.id,)}
+        records.write(Path(f"data/predictions/{system}.jsonl"), [Prediction.model_validate(row)])
+    stage.main()
+    scores = {score.system: score for score in records.read(Path("data/scores.jsonl"), Score)}
+    votes = list(records.read(Path("data/votes.jsonl"), Prediction))
+    assert len(votes) == asked == ("vote" in scores) == ("vote" in json.loads(Path("data/totals.json").read_text()))
+    if asked:
+        assert scores["vote"].scores["record_exact"] == 1.0
+        assert sum("pred-" in line for line in lineage.trace(scores["vote"].id)) == 4
