@@ -151,7 +151,7 @@ def parser() -> argparse.ArgumentParser:
     planned.add_argument("--rate", type=between(0, 1), required=True, help=text)
     text = "fall of that share that must be noticed, e.g. 0.03"
     planned.add_argument("--margin", type=between(0, 1), required=True, help=text)
-    planned.add_argument("--traffic", type=between(0, inf), required=True, help="outcomes a day, of both models together")
+    planned.add_argument("--traffic", type=between(0, 1e12), required=True, help="outcomes a day, of both models together")
     text = "shares of users with the new model, in percent, separated by commas (default 5,20,50,100)"
     planned.add_argument("--phases", **NAMES, default=["5", "20", "50", "100"], help=text)
     text = "NAME:BASELINE:MARGIN of another rate, or NAME:BASELINE:MARGIN:DEVIATION of other numbers; +MARGIN: a rise is harm"
@@ -162,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
     text = "obrien-fleming (default) rolls back early only after great harm, pocock more easily"
     planned.add_argument("--bound", choices=("obrien-fleming", "pocock"), default="obrien-fleming", help=text)
     planned.add_argument("--output", type=Path, metavar="FILE", help="also write the plan, as JSON, for `check`")
-    text = "say from users' outcomes so far: continue, stop or roll back; exits with 1 unless it is continue"
+    text = "judge by users' outcomes so far: continue, stop or roll back; exits with 3 unless it is continue"
     checked = _command(rollout, "check", "rollout.check", text)
     checked.add_argument("source", type=Path, metavar="FILE", help="CSV: unit, arm, phase, outcome and a column per guardrail")
     checked.add_argument("--plan", type=Path, required=True, dest="plan_path", metavar="FILE", help="what `plan` wrote")

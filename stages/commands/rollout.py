@@ -12,6 +12,8 @@ from stages.rollout import judging, outcomes, plan
 from stages.rollout.judging import Judgement, Look
 from stages.rollout.plan import OUTCOME, Plan
 
+STOPPED = 3  # exit status of a roll-out that may not continue; 1 is that of a mistake in a file
+
 
 def write(
     rate: float,
@@ -33,6 +35,8 @@ def write(
         shares = [float(share.removesuffix("%")) for share in phases]
     except ValueError:
         raise DataError(f"--phases {','.join(phases)}: use shares in percent, e.g. 5,20,50,100") from None
+    if any(round(share, 2) != share for share in shares):
+        raise DataError(f"--phases {','.join(phases)}: shares have at most two decimals")
     if not all(low < high <= 100 for low, high in pairwise([0.0, *shares])):
         raise DataError(f"--phases {','.join(phases)}: shares must rise, from above 0 to at most 100")
     compared = shares[:-1] if shares[-1:] == [100] else shares  # at 100 % nobody has the old model
@@ -46,18 +50,19 @@ def write(
 
 
 def check(source: Path, plan_path: Path, output: Path | None) -> None:
-    """Judge the outcomes so far; exit with 1 unless the roll-out may continue."""
+    """Judge the outcomes so far; exit with 3 unless the roll-out may continue."""
     given = plan.read(plan_path)
+    rows = outcomes.read(source, given)
     try:
-        judged = judging.judge(given, outcomes.read(source, given))
+        judged = judging.judge(given, rows)
     except DataError as error:
-        raise DataError(str(error) if str(error).startswith(str(source)) else f"{source}: {error}") from None
+        raise DataError(f"{source}: {error}") from None
     page = _check_page(given, judged)
     print(page)
     if output:
         files.write_text(output, page + "\n")
     if judged.verdict != "continue":
-        sys.exit(1)
+        sys.exit(STOPPED)
 
 
 def _plan_page(made: Plan) -> str:
@@ -85,7 +90,7 @@ def _check_page(given: Plan, judged: Judgement) -> str:
     lines = [
         f"**{judged.verdict}**: {judged.reason}",
         "",
-        "| phase | rows | planned | users split as planned, p |",
+        "| phase | rows | planned | users are split as planned, p |",
         "|---|---|---|---|",
     ]
     for phase, rows, p in zip(given.phases, judged.rows, [*judged.split, *[None] * len(given.phases)], strict=False):
@@ -97,9 +102,11 @@ def _check_page(given: Plan, judged: Judgement) -> str:
             "|---|---|---|---|---|---|---|---|---|",
             *(_line(given, look) for look in judged.looks),
             "",
-            "Old and new are means of all rows. The difference is stratified by phase; its interval holds at all looks "
-            f"together. z is above 0 where a metric got worse. At its bound ({given.bound}, one-sided, alpha "
-            f"{given.per_metric:.3g} for each of {len(given.metrics)} metrics over all looks), the new model is rolled back.",
+            "Old and new are means of all rows. The difference is stratified by phase; each end of its interval holds at all "
+            f"looks together with a probability of {100 * (1 - given.per_metric):.3g} %. z is above 0 where a metric is worse. "
+            f"At its bound ({given.bound}, one-sided, alpha {given.per_metric:.3g} for each of {len(given.metrics)} metrics "
+            "over all looks), the new model is rolled back. Without a bound nothing is tested: one model has too few rows or "
+            "events yet, or all of alpha was spent on earlier looks. Information is in percent of the planned one.",
         ]
     return "\n".join(lines)
 
@@ -108,9 +115,9 @@ def _line(given: Plan, look: Look) -> str:
     change = f"{look.estimate.difference:+.4g}" + (f" [{look.low:+.4g}, {look.high:+.4g}]" if isfinite(look.bound) else "")
     return (
         f"| {look.metric.name} | {given.phases[look.phase].share:g} % | {look.old:.4g} | {look.new:.4g} | {change} | "
-        f"{look.metric.margin:+g} | {100 * look.fraction:.0f} % | {look.z:.2f} | {_bound(look.bound)} |"
+        f"{look.metric.margin:+g} | {100 * look.information:.0f} % | {look.z:.2f} | {_bound(look.bound)} |"
     )
 
 
 def _bound(bound: float) -> str:
-    return f"{bound:.2f}" if isfinite(bound) else "none yet"
+    return f"{bound:.2f}" if isfinite(bound) else "none"

@@ -1,1 +1,1 @@
-"""Roll-out: plan how a new model replaces the old one phase by phase, and judge what users' outcomes say of it."""
+"""Roll-out: plan how a new model replaces the old one phase by phase, and judge it by users' outcomes."""

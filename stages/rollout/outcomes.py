@@ -6,19 +6,21 @@ are those of sums per user.
 """
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import nan, sqrt
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import chisquare
+from scipy.stats import binomtest
 
 from stages.errors import DataError
-from stages.rollout.plan import COLUMNS, Plan
+from stages.rollout.plan import COLUMNS, HIGHEST, Metric, Plan
 from stages.statistics import Array
 
 ARMS = ("old", "new")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -30,34 +32,51 @@ class Outcomes:
     phases: Array
     values: dict[str, Array]
 
-    def until(self, phase: int) -> "Outcomes":
-        """Return the rows up to the end of a phase."""
-        kept = self.phases <= phase
+    def where(self, kept: Array) -> "Outcomes":
         values = {name: column[kept] for name, column in self.values.items()}
         return Outcomes(self.units[kept], self.new[kept], self.phases[kept], values)
+
+    def first(self, sizes: Sequence[int]) -> "Outcomes":
+        """Return the first rows of each phase, `sizes` of them."""
+        kept = np.zeros(len(self.units), dtype=bool)
+        for phase, size in enumerate(sizes):
+            kept[np.flatnonzero(self.phases == phase)[:size]] = True
+        return self.where(kept)
+
+    def smaller_arm(self) -> int:
+        """Return the number of rows of the smaller arm."""
+        return int(min(self.new.sum(), len(self.new) - self.new.sum()))
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """New minus old, stratified by phase, and its standard error."""
+    """New minus old, stratified by phase, and its standard error if both models were equal."""
 
     difference: float
     error: float
 
 
 def estimate(rows: Outcomes, metric: str) -> Estimate:
-    """Return the change of a metric; raise DataError if a phase lacks an arm or nothing varies."""
+    """Return the change of a metric; phases that lack an arm say nothing of it. The error is 0 where nothing varies.
+
+    The error is that of a score test: values vary around the mean of their phase, not of their arm, whose few rows could all
+    be equal by chance.
+    """
     values, weights, means = rows.values[metric], [], []
     influence = np.zeros(len(values))
     for phase in np.unique(rows.phases):
         arms = [(rows.phases == phase) & (rows.new == arm) for arm in (False, True)]
         old, new = (int(arm.sum()) for arm in arms)
+        if not old or not new:
+            continue
         weights.append(old * new / (old + new))
-        mean = [values[arm].mean() for arm in arms]
-        means.append(mean[1] - mean[0])
-        for arm, count, centre, sign in zip(arms, (old, new), mean, (-1, 1), strict=True):
+        means.append(values[arms[1]].mean() - values[arms[0]].mean())
+        centre = values[rows.phases == phase].mean()
+        for arm, count, sign in zip(arms, (old, new), (-1, 1), strict=True):
             influence[arm] = sign * weights[-1] * (values[arm] - centre) / count
     _, numbers = np.unique(rows.units, return_inverse=True)
+    if not weights or numbers.max() == 0:
+        return Estimate(0.0, 0.0)
     sums = np.bincount(numbers, weights=influence) / sum(weights)
     error = sqrt(float((sums**2).sum()) * len(sums) / (len(sums) - 1))
     return Estimate(float(np.average(means, weights=weights)), error)
@@ -65,9 +84,8 @@ def estimate(rows: Outcomes, metric: str) -> Estimate:
 
 def sample_ratio(rows: Outcomes, phase: int, share: float) -> float:
     """Return the p of as uneven a split of a phase's users, if each had the new model with probability `share` percent."""
-    split = [len(np.unique(rows.units[(rows.phases == phase) & (rows.new == arm)])) for arm in (False, True)]
-    expected = np.array([100 - share, share]) * sum(split) / 100
-    return float(chisquare(split, expected).pvalue)
+    old, new = (len(np.unique(rows.units[(rows.phases == phase) & (rows.new == arm)])) for arm in (False, True))
+    return float(binomtest(new, old + new, share / 100).pvalue)
 
 
 def read(path: Path, plan: Plan) -> Outcomes:
@@ -93,9 +111,11 @@ def read(path: Path, plan: Plan) -> Outcomes:
                         f"{where}: unit {unit} has both models in the phase of {row['phase']} %; assign each user to one"
                     )
                 rows.append((number, arm == "new", phase))
-                values.append([_number(where, row, name) for name in names])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a CSV file in UTF-8: {error}") from None
+                values.append([_number(where, row, metric) for metric in plan.metrics])
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not in UTF-8: {error.reason} at byte {error.start}") from None
+    except csv.Error as error:
+        raise DataError(f"{path}: cannot be read as CSV: {error}") from None
     if not rows:
         raise DataError(f"{path}: has no rows")
     columns = np.array(values).T
@@ -120,18 +140,18 @@ def _row(where: str, row: dict[str, str], shares: dict[float, int]) -> tuple[str
         raise DataError(f"{where}: unit is empty; write what was assigned to a model, such as a user's number")
     if row["arm"] not in ARMS:
         raise DataError(f"{where}: arm {row['arm']!r}: use old or new")
-    try:
-        return row["unit"], row["arm"], shares[float(row["phase"].removesuffix("%"))]
-    except (ValueError, KeyError):
+    phase = row["phase"].strip().removesuffix("%").strip()
+    if not NUMBER.fullmatch(phase) or float(phase) not in shares:
         known = ", ".join(f"{share:g}" for share in shares)
-        raise DataError(f"{where}: phase {row['phase']!r}: is not in the plan, which has {known}") from None
+        raise DataError(f"{where}: phase {row['phase']!r}: is not in the plan, which has {known}")
+    return row["unit"], row["arm"], shares[float(phase)]
 
 
-def _number(where: str, row: dict[str, str], name: str) -> float:
-    try:
-        value = float(row[name])
-    except ValueError:
-        value = float("nan")
-    if not isfinite(value):
-        raise DataError(f"{where}: {name} {row[name]!r}: not a number; leave out rows whose {name} is unknown")
+def _number(where: str, row: dict[str, str], metric: Metric) -> float:
+    text, highest = row[metric.name].strip(), 1.0 if metric.rate else HIGHEST
+    value = float(text) if NUMBER.fullmatch(text) else nan
+    if not (0.0 if metric.rate else -HIGHEST) <= value <= highest:
+        wanted = "a number from 0 to 1" if metric.rate else "a number"
+        missing = "; write 0 if a missing one is a bad one" if not text else ""
+        raise DataError(f"{where}: {metric.name} {row[metric.name]!r}: must be {wanted}{missing}")
     return value

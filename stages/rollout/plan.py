@@ -15,8 +15,11 @@ from stages.rollout import sequential
 
 OUTCOME = "outcome"
 COLUMNS = ("unit", "arm", "phase")  # of every file of outcomes
-METRIC = re.compile(r"([a-z]\w{0,39}):([\d.]+):([+-][\d.]+)(?::([\d.]+))?", re.ASCII)
+METRIC = re.compile(r"([A-Za-z]\w{0,39}):(-?[\d.]{1,12}):([+-][\d.]{1,12})(?::([\d.]{1,12}))?", re.ASCII)
+FEWEST = 30  # rows of the smaller arm of a phase; below, no share of them is near normal
+HIGHEST = 1e12  # of any number
 Share = Annotated[float, Field(gt=0, lt=100)]
+Finite = Annotated[float, Field(ge=-HIGHEST, le=HIGHEST)]
 
 
 class Strict(BaseModel):
@@ -26,13 +29,14 @@ class Strict(BaseModel):
 class Metric(Strict):
     """A number per row, with its mean and standard deviation under the old model, and the change that must be noticed.
 
-    A `margin` below 0 means that a fall is harm.
+    A `margin` below 0 means that a fall is harm. The rows of a `rate` are from 0 to 1.
     """
 
     name: str
-    baseline: float
-    margin: float
-    deviation: Annotated[float, Field(gt=0)]
+    rate: bool
+    baseline: Finite
+    margin: Finite
+    deviation: Annotated[float, Field(ge=1e-6, le=HIGHEST)]
 
     @property
     def direction(self) -> int:
@@ -51,16 +55,21 @@ class Plan(Strict):
     """What is measured, by which bounds, and for how long. Alpha is shared equally by the metrics."""
 
     bound: Literal["obrien-fleming", "pocock"]
-    alpha: Annotated[float, Field(gt=0, lt=0.5)]
-    power: Annotated[float, Field(gt=0.5, lt=1)]
-    traffic: Annotated[float, Field(gt=0)]
+    alpha: Annotated[float, Field(ge=1e-4, lt=0.5)]
+    power: Annotated[float, Field(gt=0.5, le=0.999)]
+    traffic: Annotated[float, Field(ge=0.01, le=HIGHEST)]
     metrics: Annotated[list[Metric], Field(min_length=1)]
     phases: Annotated[list[Phase], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _rising(self) -> Self:
+    def _consistent(self) -> Self:
         if any(after.share <= before.share for before, after in pairwise(self.phases)):
             raise ValueError("phases: each share must be larger than the one before")
+        names = [metric.name for metric in self.metrics]
+        if len(set(names)) < len(names):
+            raise ValueError(f"metrics: {max(names, key=names.count)} occurs twice")
+        if any(abs(metric.margin) < 1e-6 for metric in self.metrics):
+            raise ValueError("metrics: a margin is 0")
         return self
 
     @property
@@ -88,11 +97,15 @@ def _spread(share: float) -> float:
 
 
 def made(metrics: Sequence[Metric], shares: Sequence[float], traffic: float, alpha: float, power: float, bound: str) -> Plan:
-    """Return a plan with equally many rows in each phase, the fewest that reach `power` for every metric's margin."""
+    """Return a plan with equally many rows in each phase, the fewest that reach `power` for every metric's margin.
+
+    The smaller arm of each phase has at least FEWEST rows.
+    """
     unit = [_spread(share) for share in shares]
     fractions = [size / sum(unit) for size in accumulate(unit)]
     drift = sequential.drift(sequential.bounds(bound, alpha / len(metrics), fractions), fractions, power)
     rows = max(ceil((drift * metric.deviation / metric.margin) ** 2 / sum(unit)) for metric in metrics)
+    rows = max(rows, *(ceil(100 * FEWEST / min(share, 100 - share)) for share in shares))
     return checked(
         {
             "bound": bound,
@@ -128,13 +141,13 @@ def rate(name: str, baseline: float, margin: float) -> Metric:
 
     Its deviation is the larger one of both rates: in early phases the few rows of the new model decide what can be noticed.
     """
-    if not 0 < baseline < 1 or not 0 <= baseline + margin <= 1 or not margin:
+    if not 0 < baseline < 1 or not 0 <= baseline + margin <= 1 or abs(margin) < 1e-6:
         raise DataError(
-            f"{name}: a rate of {baseline:g} that changes by {margin:+g}: both rates must be between 0 and 1; give numbers of "
-            f"another scale their standard deviation: {name}:BASELINE:MARGIN:DEVIATION"
+            f"{name}: a rate of {baseline:g} that changes by {margin:+g}: rates must be between 0 and 1"
+            + ("; lower --margin" if name == OUTCOME else f"; other numbers are {name}:BASELINE:MARGIN:DEVIATION")
         )
     deviation = max(rate * (1 - rate) for rate in (baseline, baseline + margin)) ** 0.5
-    return Metric(name=name, baseline=baseline, margin=margin, deviation=deviation)
+    return Metric(name=name, rate=True, baseline=baseline, margin=margin, deviation=deviation)
 
 
 def guardrail(text: str) -> Metric:
@@ -151,6 +164,6 @@ def guardrail(text: str) -> Metric:
         raise DataError(f"--guardrail {text}: {name} is a column of its own; give the guardrail another name")
     if isnan(deviation):
         return rate(name, baseline, margin)
-    if not deviation or not margin:
-        raise DataError(f"--guardrail {text}: margin and deviation must not be 0")
-    return Metric(name=name, baseline=baseline, margin=margin, deviation=deviation)
+    if deviation < 1e-6 or abs(margin) < 1e-6:
+        raise DataError(f"--guardrail {text}: margin and deviation must be at least 0.000001; use a smaller unit")
+    return Metric(name=name, rate=False, baseline=baseline, margin=margin, deviation=deviation)
