@@ -89,7 +89,9 @@ def trainer(
     longest = max(map(len, prompts.values()))
     _require_room(lm.tokenizer, longest, options.max_completion_length)
     runtime = opening.with_micro_batch(runtime, options, lm.model, [longest + options.max_completion_length], unfinished)
-    lm.model.get_base_model().generation_config = GenerationConfig(eos_token_id=lm.stop_ids)  # TRL counts what they end
+    lm.model.get_base_model().generation_config = GenerationConfig(
+        eos_token_id=lm.stop_ids
+    )  # TRL counts answers without one of these as clipped
     return Trainer(
         options,
         runtime,

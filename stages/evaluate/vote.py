@@ -8,10 +8,11 @@ the answers (Kumar and Byrne 2004). Otherwise ties go to the first seed.
 import json
 from collections import Counter
 from collections.abc import Sequence
-from math import exp, log
+from math import exp, inf, log
 from typing import Any
 
 from stages.evaluate import choice, rouge
+from stages.files import printable
 from stages.records import Example, Prediction
 from stages.systems import VOTE
 from stages.text.objects import elements, parsed
@@ -57,7 +58,7 @@ def _by_field(answers: Sequence[Prediction]) -> tuple[str, Sequence[Prediction]]
     fields = dict.fromkeys(field for found in objects for field in found)
     values = {field: _most_common([found.get(field, MISSING) for found in objects]) for field in fields}
     given = {field: value for field, value in values.items() if value is not MISSING}
-    return json.dumps(given, ensure_ascii=False), members
+    return printable(json.dumps(given, ensure_ascii=False)), members
 
 
 def _most_common(values: Sequence[Any]) -> Any:
@@ -84,5 +85,6 @@ def _mixed(logprobs: Sequence[Sequence[float]]) -> tuple[float, ...]:
     found = []
     for column in zip(*logprobs, strict=True):
         highest = max(column)
-        found.append(round(highest + log(sum(exp(value - highest) for value in column) / len(column)), 4))
+        sums = sum(exp(value - highest) for value in column) if highest > -inf else 1.0
+        found.append(round(highest + log(sums / len(column)), 4))
     return tuple(found)

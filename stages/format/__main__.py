@@ -74,6 +74,7 @@ def main() -> None:
     asked = Again(lambda: chain(fitted["valid"], fitted["test"]))
     fields = schemas.schemas(fitted["train"])
     schemas.require(p.predict.constrain, fields, fitted["train"], asked)
+    schemas.warn(p.predict.constrain, asked)
     audit.require_room(asked, shown(chats.examples(shots[: max(p.predict.shots)])), tokenizer, p.predict.max_new_tokens)
 
     passages = [

@@ -1,6 +1,7 @@
 """The JSON Schema of the answers of an extraction task, to which `predict.constrain` keeps answers."""
 
 import json
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -67,6 +68,16 @@ def require(constrain: str, found: dict[str, dict[str, Any]], trained: Iterable[
         raise DataError(
             f"predict.constrain = copied: {len(others)} of {len(extracted)} training answers have a text that is not in their "
             f"prompt word for word, such as {json.dumps(key)} of {example.id}; set it to json"
+        )
+
+
+def warn(constrain: str, asked: Iterable[Example]) -> None:
+    """Print a warning if texts are to be copied and a right answer to `asked` cannot be such a copy."""
+    if constrain == "copied" and (lost := sum(_not_copied(e) is not None for e in asked if e.kind == "extraction")):
+        print(
+            f"warning: predict.constrain = copied: {lost} answers of the validation and test rows have a text that is not in "
+            "their prompt word for word, so no system can give them",
+            file=sys.stderr,
         )
 
 

@@ -4,7 +4,9 @@ The grammar is llguidance's (github.com/guidance-ai/llguidance). It follows the 
 would have written anyway stays the same. An object that would be cut at the limit of tokens is closed in time.
 """
 
+import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,13 +23,11 @@ from stages.errors import DataError
 from stages.generation import copying
 from stages.generation.decoding import Choose
 from stages.models.loading import LanguageModel
+from stages.text.copied import pieces
 
-# Between tokens of the object; without a bound, a model could write it for ever.
-SPACE = r"[ \n]{0,20}"
-WHITE_SPACE = {"whitespace_flexible": True, "whitespace_pattern": SPACE}
 # What closes an open object soonest, in this order; null only in the place of a value.
 CLOSING = ("null", '"', "}", "]", ",", ":")
-WORD = 16  # tokens that may be left of a word when an object has to be closed
+WORD = 16  # tokens that may be left of a number or of nested lists when an object has to be closed
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,25 @@ class JsonOnly:
 
     def choose(self, texts: Sequence[str]) -> Choose:
         """Return the choice of tokens for one batch, of whose prompts these are the texts that can be copied."""
-        return Batch(self, (LLMatcher(self.tokenizer, self.grammar(text)) for text in texts))
+        return Batch(self, (LLMatcher(self.tokenizer, self.grammar(text)) for text in texts), self._window(texts))
 
     def grammar(self, text: str) -> str:
-        return copying.grammar(self.schema, text, SPACE) if self.copied else self.of_schema
+        return copying.grammar(self.schema, text) if self.copied else self.of_schema
 
     @cached_property
     def of_schema(self) -> str:
-        return LLMatcher.grammar_from_json_schema({**self.schema, "x-guidance": WHITE_SPACE})
+        return LLMatcher.grammar_from_json_schema({**self.schema, "x-guidance": copying.WHITE_SPACE})
 
     @cached_property
-    def window(self) -> int:
-        """How many tokens before the limit an object can need to be closed in time."""
-        return len(self.ending(LLMatcher(self.tokenizer, self.grammar("")), [], self.limit)) + WORD
+    def shortest(self) -> int:
+        """The number of tokens of the shortest object, at most one more than the limit."""
+        return len(self.ending(LLMatcher(self.tokenizer, self.grammar("")), [], self.limit))
+
+    def _window(self, texts: Sequence[str]) -> int:
+        """Return how many tokens before the limit an object can need to be closed in time: a word or name is ended first."""
+        names = [json.dumps(name, ensure_ascii=False) for name in self.schema.get("properties", {})]
+        words = [max(pieces(text), key=len, default="") for text in texts] if self.copied else []
+        return self.shortest + max(len(self.tokenizer.greedy_tokenize(text)) for text in ["", *names, *words]) + WORD
 
     @cached_property
     def closing(self) -> dict[str, int]:
@@ -88,6 +94,7 @@ class Batch:
 
     how: JsonOnly
     unread: Iterator[LLMatcher]
+    window: int
     matchers: list[LLMatcher] = field(default_factory=list)
 
     def __call__(self, logits: Tensor, written: Tensor, rows: Tensor) -> Tensor:
@@ -109,7 +116,7 @@ class Batch:
         left = self.how.limit - written.shape[1]
         for place, matcher in open_rows:
             token = int(likeliest[place])
-            tokens[place] = token if left > self.how.window else self._in_time(matcher, written[place].tolist(), token, left)
+            tokens[place] = token if left > self.window else self._in_time(matcher, written[place].tolist(), token, left)
         return tokens
 
     def _in_time(self, matcher: LLMatcher, written: list[int], token: int, left: int) -> int:
@@ -134,4 +141,10 @@ def json_only(lm: LanguageModel, schema: dict[str, Any], limit: int, copied: boo
     found = JsonOnly(tokenizer, schema, limit, lm.stop_ids[0], copied)
     if mistake := LLMatcher.validate_grammar(found.grammar("text"), tokenizer):
         raise DataError(f"answers cannot be constrained to JSON: {mistake}; set constrain to none")
+    if found.shortest > limit:
+        print(
+            f"warning: predict.max_new_tokens = {limit}: an object with these fields has more tokens, so answers are cut off; "
+            "raise it",
+            file=sys.stderr,
+        )
     return found

@@ -5,21 +5,23 @@ from typing import Any
 
 from stages.text.copied import pieces, spaced
 
+# Between tokens of an object; without a bound, a model could write it for ever.
+SPACE = r"[ \n]{0,20}"
+WHITE_SPACE = {"whitespace_flexible": True, "whitespace_pattern": SPACE}
 TRIMMED = "/([^ ](.*[^ ])?)?/"
 
 
-def grammar(schema: dict[str, Any], origin: str, space: str) -> str:
+def grammar(schema: dict[str, Any], origin: str) -> str:
     """Return the JSON Schema of an object as a Lark grammar with llguidance's extensions.
 
     The object has the schema's properties in their order, of which `required` ones are always there. A string among them is a
     run of pieces of `origin`, with its white space or with single spaces. It does not begin or end in a space: a model that
-    forgets to escape a quotation mark would end the text before it. Strings in lists and objects are free. `space` is the
-    pattern of the white space between tokens of the object.
+    forgets to escape a quotation mark would end the text before it. Strings in lists and objects are free.
     """
     properties, required = schema["properties"], set(schema["required"])
     rules = [
         'start: "{" ws first_0 ws "}"',
-        f"ws: /{space}/",
+        f"ws: /{SPACE}/",
         'copied: "\\"" (AS_IT_IS | SPACED) "\\""',
         f"AS_IT_IS: {_run_of(origin)} & {TRIMMED}",
         f"SPACED: {_run_of(spaced(origin))} & {TRIMMED}",
@@ -37,7 +39,9 @@ def grammar(schema: dict[str, Any], origin: str, space: str) -> str:
 
 def _value(types: list[str]) -> str:
     others = [name for name in types if name != "string"]
-    return " | ".join(["copied"] * ("string" in types) + [f"%json {json.dumps({'type': others})}"] * bool(others))
+    return " | ".join(
+        ["copied"] * ("string" in types) + [f"%json {json.dumps({'type': others, 'x-guidance': WHITE_SPACE})}"] * bool(others)
+    )
 
 
 def _run_of(text: str) -> str:
@@ -46,4 +50,4 @@ def _run_of(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # which Lark refuses

@@ -44,6 +44,17 @@ def test_each_field_has_the_value_of_most_objects(texts, right):
     assert json.loads(vote(example("extraction", "{}"), answers(*texts)).text) == right
 
 
+def test_half_of_a_character_is_no_mistake_of_the_vote():
+    halves = [r'{"a": "\ud83d"}', r'{"a": "\ud83d"}', '{"a": 1}']
+    assert json.loads(vote(example("extraction", "{}"), answers(*halves)).text) == {"a": "?"}
+
+
+def test_option_that_no_model_can_write_stays_impossible():
+    asked = example("choice", "red", ("red", "blue"))
+    given = answers("red", "red", choice_logprobs=[(-1.0, float("-inf"))] * 2, choice_tokens=[(1, 1)] * 2)
+    assert vote(asked, given).choice_logprobs == (-1.0, float("-inf"))
+
+
 def test_without_an_object_the_first_answer_stays():
     given = vote(example("extraction", "{}"), answers("I think", "so", stopped=[False, True]))
     assert (given.text, given.stopped) == ("I think", False)

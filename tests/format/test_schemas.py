@@ -3,7 +3,7 @@
 import pytest
 
 from stages.errors import DataError
-from stages.format.schemas import require, schemas
+from stages.format.schemas import require, schemas, warn
 from stages.records import Example, Message
 
 
@@ -51,6 +51,14 @@ def test_json_is_refused_where_no_answer_can_be_an_object(row, message):
     for constrain in ("json", "copied"):
         with pytest.raises(DataError, match=f"^predict.constrain = {constrain}: {message}"):
             require(constrain, schemas([row]), [row], [row])
+
+
+def test_answers_that_no_copy_can_give_are_counted(capsys):
+    rows = [example('{"a": "text"}'), example('{"a": "Text"}'), example("Text", "text")]
+    warn("json", rows)
+    assert not capsys.readouterr().err
+    warn("copied", rows)
+    assert capsys.readouterr().err.startswith("warning: predict.constrain = copied: 1 answers of the validation and test rows")
 
 
 def test_copying_is_refused_where_a_training_answer_has_other_words():

@@ -57,6 +57,29 @@ def test_random_logits_give_objects_with_the_fields(kept_to, tuned_fp32, tokeniz
         assert all(each["name"] is None or is_copy(each["name"], SOURCE) for each in found) or not copied
 
 
+@pytest.mark.parametrize("name", ["a very long name of an optional field", "ein sehr langer Name für ein Feld"])
+def test_long_words_and_names_are_ended_in_time(kept_to, tuned_fp32, tokenizer, name):
+    import torch
+
+    schema = SCHEMA | {"properties": {"a": {"type": ["string", "null"]}, name: {"type": ["string", "null"]}}, "required": ["a"]}
+    word, width = "0123456789abcdef" * 4, tuned_fp32.get_output_embeddings().weight.shape[0]
+    for opening in ('{"a": "' + word[0], '{"a": null, "' + name[0]):
+        ids = torch.tensor(tokenizer.encode(opening))
+        preferred = torch.nn.functional.one_hot(torch.cat([ids, torch.zeros(200, dtype=torch.long)]), width).float()
+        for limit in range(20, 140, 12):
+            given = decode(kept_to(schema, limit, True), tokenizer, lambda step, logits=preferred: logits[[step]], [word])
+            assert json.loads(given[0])
+
+
+def test_a_limit_below_the_shortest_object_is_warned_of(kept_to, capsys):
+    kept_to(SCHEMA, 20)
+    assert capsys.readouterr().err.startswith(
+        "warning: predict.max_new_tokens = 20: an object with these fields has more tokens"
+    )
+    kept_to(SCHEMA, 60)
+    assert not capsys.readouterr().err
+
+
 def test_object_too_large_for_the_limit_is_left_alone(kept_to, tuned_fp32, tokenizer):
     import torch
 

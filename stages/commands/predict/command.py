@@ -138,8 +138,8 @@ def _constrained(constrain: str | None, p: Params, think: bool) -> str:
     if think or not _of_object(p.data):
         return "none"
     chosen = constrain or ("copied" if p.predict.constrain == "copied" else "json")
-    if chosen == "copied" and not SCHEMAS.is_file():
-        raise DataError(f"--constrain copied: {SCHEMAS}: no such file; run `dvc repro format` first, or use --constrain json")
+    if chosen == "copied" and "properties" not in _schema():
+        raise DataError(f"--constrain copied: {SCHEMAS} has no schema; run `dvc repro format` first, or use --constrain json")
     return chosen
 
 

@@ -437,7 +437,7 @@ def test_texts_are_copied_where_the_parameters_say_so(room, adapter, monkeypatch
     monkeypatch.chdir(room("predict.constrain=copied", "predict.max_new_tokens=40"))
     shutil.copytree(adapter, "models/42/adapter")
     source = lines_to("texts.txt", *TEXTS)
-    with pytest.raises(DataError, match=r"^--constrain copied: .*schemas.json: no such file; run `dvc repro format` first"):
+    with pytest.raises(DataError, match=r"^--constrain copied: .*schemas.json has no schema; run `dvc repro format` first"):
         predict.answer(source, "out.jsonl", ["tuned"])
     write_schema({"nam": {"type": ["string"]}})
     for name, how in (("default", {}), ("copied", {"constrain": "copied"}), ("json", {"constrain": "json"})):
