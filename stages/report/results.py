@@ -11,7 +11,7 @@ from stages.statistics import Difference, Rate
 from stages.systems import ALIGNED, TUNED, TUNED_PASSAGE, VOTE
 
 MAIN_TOTALS = ("bleu", "chrf", "macro_f1", BALANCED)  # what papers report of a kind of task and no mean over items gives
-AFTER = ("aligned_minus_tuned", "aligned_minus_base", "alignment", "pairs", "vote_minus_member")
+AFTER = ("aligned_minus_tuned", "aligned_minus_base", "alignment", "pairs", "vote_minus_tuned", "vote_minus_member")
 RETENTION = ("bits_per_byte", "choice_accuracy", "refusal_rate")
 Number = int | float | str | None  # a text is a verdict, the name of a system, or says how another one was computed
 Numbers = dict[str, Number]  # by metric; with `_lo`, `_hi`, `_p`, `_mde` or `_verdict` after it, what belongs to it
@@ -25,7 +25,8 @@ class Results:
     read it. `slices`, and `datasets` of a mixture, are keyed by name and system, `totals` by system, `synthesis` by method,
     `seeds` by seed. `retention` has `base`, `tuned` and `difference`, after alignment also `aligned` and `aligned_minus_tuned`;
     its other keys are numbers of items, and chance. `alignment` holds the means over seeds of its last look at validation rows,
-    `pairs` the counts of pairs. `vote_minus_member` is the vote of the tuned models minus the best of them.
+    `pairs` the counts of pairs. `vote_minus_tuned` and `vote_minus_member` are the vote of the tuned models
+    minus their mean and minus the best of them.
     """
 
     systems: Mapping[str, Numbers]
@@ -43,6 +44,7 @@ class Results:
     aligned_minus_base: Numbers | None = None
     alignment: Numbers | None = None
     pairs: Numbers | None = None
+    vote_minus_tuned: Numbers | None = None
     vote_minus_member: Numbers | None = None
 
     def content(self) -> dict[str, object]:
@@ -90,6 +92,7 @@ def results(
         synthesis=synthesis,
         aligned_minus_tuned=_flat_changes(found.aligned_minus_tuned) or None,
         aligned_minus_base=_flat_changes(found.aligned_minus_base) or None,
+        vote_minus_tuned=_flat_changes(found.vote_minus_tuned) or None,
         vote_minus_member={"against": found.member, **_flat_changes(found.vote_minus_member)} if found.member else None,
     )
 
@@ -118,6 +121,7 @@ def shown(found: Results, headline: str) -> dict[str, object]:
     after: dict[str, Numbers | None] = {
         "aligned_minus_tuned": found.aligned_minus_tuned,
         "aligned_minus_base": found.aligned_minus_base,
+        "vote_minus_tuned": found.vote_minus_tuned,
         "vote_minus_member": found.vote_minus_member,
     }
     return {

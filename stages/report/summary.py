@@ -56,7 +56,8 @@ class Summary:
     (means by metric) and `spread` (their standard deviation by system and metric) are empty where there is one seed.
     `datasets` has the tuned model and the best base on each data set of a mixture, in all metrics that it has.
     `aligned_minus_tuned` and `aligned_minus_base`, against the best base, are empty where nothing was aligned.
-    `vote_minus_member` compares the vote with `member`, the best single model that voted; it is empty without a vote.
+    `vote_minus_tuned` compares the vote with the mean of the models that voted, `vote_minus_member` with `member`, the best of
+    them on these rows; both are empty without a vote.
     """
 
     split: str
@@ -73,6 +74,7 @@ class Summary:
     aligned_minus_tuned: dict[str, Change] = field(default_factory=dict)
     aligned_minus_base: dict[str, Change] = field(default_factory=dict)
     member: str = ""
+    vote_minus_tuned: dict[str, Change] = field(default_factory=dict)
     vote_minus_member: dict[str, Change] = field(default_factory=dict)
 
     @property
@@ -132,6 +134,7 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
         aligned_minus_tuned=changes(TUNED, table.metrics, ALIGNED) if table.aligned else {},
         aligned_minus_base=changes(best, table.metrics, ALIGNED) if table.aligned else {},
         member=member if table.vote else "",
+        vote_minus_tuned=changes(TUNED, table.metrics, VOTE) if table.vote else {},
         vote_minus_member=changes(member, table.metrics, VOTE) if table.vote else {},
     )
 

@@ -204,7 +204,9 @@ def test_vote_is_compared_with_the_best_model_that_voted(inputs: Any, tmp_path: 
     assert metrics["vote_minus_member"]["field_exact"] == 0 != metrics["vote"]["field_exact"] - metrics["tuned"]["field_exact"]
     assert (list(shown["vote"]), list(shown["vote_minus_member"])) == (["field_exact"], ["field_exact", "field_exact_verdict"])
     for text in (html(folder), (folder / "report.md").read_text(encoding="utf-8")):
-        assert f"− {best.replace('_', ' ')}, the best of them" in text
+        assert f"{best.replace('_', ' ')}, the best of them on these rows" in text
+    gain = metrics["vote"]["field_exact"] - metrics["tuned"]["field_exact"]
+    assert metrics["vote_minus_tuned"]["field_exact"] == pytest.approx(gain, abs=2e-6)
     assert json.loads((folder / "items.jsonl").read_text().splitlines()[0])["scores"]["vote"]
 
 
