@@ -13,7 +13,7 @@ from stages.rollout.outcomes import Outcomes
 from stages.rollout.plan import Plan
 from stages.statistics import rate_interval
 
-BASELINE, MARGIN = 0.8, 0.1
+BASELINE, MARGIN = 0.8, 0.05
 DRIFT = (0.12, -0.12, 0.0)  # of both models' rate, from phase to phase
 
 

@@ -16,7 +16,7 @@ from scipy.stats import norm
 from stages.statistics import Array
 
 BOUNDS = ("obrien-fleming", "pocock")
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(600)
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(300)
 FARTHEST = 8.0  # standard deviations; nothing lies beyond them
 LEAST = 0.02  # of the information so far; a look that adds less is left out, as it could not be integrated
 
