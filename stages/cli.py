@@ -157,8 +157,10 @@ def parser() -> argparse.ArgumentParser:
     text = "NAME:BASELINE:MARGIN of another rate, or NAME:BASELINE:MARGIN:DEVIATION of other numbers; +MARGIN: a rise is harm"
     planned.add_argument("--guardrail", action="append", default=[], dest="guardrails", metavar="METRIC", help=text)
     text = "probability of a false alarm over all looks and metrics (default 0.05)"
-    planned.add_argument("--alpha", type=between(0, 0.5), default=0.05, help=text)
-    planned.add_argument("--power", type=between(0.5, 1), default=0.8, help="probability that a fall is noticed (default 0.8)")
+    planned.add_argument("--alpha", type=between(1e-4, 0.5), default=0.05, help=text)
+    planned.add_argument(
+        "--power", type=between(0.5, 0.999), default=0.8, help="probability that a fall is noticed (default 0.8)"
+    )
     text = "obrien-fleming (default) rolls back early only after great harm, pocock more easily"
     planned.add_argument("--bound", choices=("obrien-fleming", "pocock"), default="obrien-fleming", help=text)
     planned.add_argument("--output", type=Path, metavar="FILE", help="also write the plan, as JSON, for `check`")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench.rollout import drawn, simulated
+from stages import cli
 from stages.commands import rollout
 from stages.errors import DataError
 from stages.rollout import judging, outcomes, plan, sequential
@@ -261,6 +262,14 @@ def test_plans_that_cannot_be_made_are_refused(room, changes, message):
     with pytest.raises(DataError, match=message):
         write(**changes)
     assert not Path("plan.json").exists()
+
+
+@pytest.mark.parametrize("option", [("--alpha", "1e-13"), ("--alpha", "0.5"), ("--power", "0.9999999"), ("--traffic", "nan")])
+def test_options_out_of_range_are_refused_by_name(capsys, option):
+    given = {"--rate": "0.8", "--margin": "0.1", "--traffic": "10"} | dict([option])
+    with pytest.raises(SystemExit, match="2"):
+        cli.parser().parse_args(["rollout", "plan", *(word for pair in given.items() for word in pair)])
+    assert f"argument {option[0]}: '{option[1]}': must be a number between" in capsys.readouterr().err
 
 
 def test_plan_that_was_changed_by_hand_is_checked(room):
