@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from stages import figures
+from stages.commands.compare.shapes import Item
 from stages.figures.retention import Retained, ScoredChoice
 from stages.statistics import Difference, paired_difference, rate_interval, ratio_difference, rows_needed
 from stages.systems import is_tuned
@@ -267,18 +268,18 @@ def scores(folder: Path, study: dict[str, Any]) -> tuple[list[str], BySeed, np.n
     """Return ids, scores by tuned system, and sources of the items in the study's slice that have the metric."""
     rows = items(folder)
     systems, metric = tuned(rows), study["metric"]
-    rows = [row for row in rows if metric in row["scores"][systems[0]] and study.get("slice", "") in ("", *row["slices"])]
-    values = {system: np.array([row["scores"][system][metric] for row in rows]) for system in systems}
-    return [row["id"] for row in rows], values, np.array([row["source"] for row in rows])
+    rows = [row for row in rows if metric in row.scores[systems[0]] and study.get("slice", "") in ("", *row.slices)]
+    values = {system: np.array([row.scores[system][metric] for row in rows]) for system in systems}
+    return [row.id for row in rows], values, np.array([row.source for row in rows])
 
 
-def items(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()]
+def items(folder: Path) -> list[Item]:
+    return [Item.model_validate_json(line) for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def tuned(rows: list[dict[str, Any]]) -> list[str]:
+def tuned(rows: list[Item]) -> list[str]:
     """Return the names of the tuned systems, one per seed."""
-    return [name for name in rows[0]["scores"] if is_tuned(name)]
+    return [name for name in rows[0].scores if is_tuned(name)]
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:

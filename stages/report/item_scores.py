@@ -145,22 +145,29 @@ def with_declined(table: Table) -> Table:
 
 
 def items(table: Table) -> list[dict[str, Any]]:
-    """Return one row per item, without texts, for comparing two commits."""
+    """Return one row per item, without texts, for comparing two commits.
+
+    `metrics` names what applies to the item; each system's scores have that order, and take a quarter of the space that they
+    would with a name each.
+    """
     singly = (*table.bases, *(system for of in table.means.values() for system in of.values()), *[VOTE] * table.vote)
     scores = {system: table.values[system].tolist() for system in singly}
+    absent = np.isnan(np.stack([table.values[system] for system in singly])).all(axis=0)
+    columns = [np.flatnonzero(~row).tolist() for row in absent]
     return [
         {
             "id": id,
             "source": str(table.sources[row]),
             "slices": list(table.slices[row]),
-            "scores": {system: _applicable(table.metrics, rows[row]) for system, rows in scores.items()},
+            "metrics": [table.metrics[column] for column in columns[row]],
+            "scores": {system: [_number(rows[row][column]) for column in columns[row]] for system, rows in scores.items()},
         }
         for row, id in enumerate(table.ids)
     ]
 
 
-def _applicable(metrics: Sequence[str], values: Sequence[float]) -> dict[str, float]:
-    return {metric: rounded(value) for metric, value in zip(metrics, values, strict=True) if not math.isnan(value)}
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else rounded(value)
 
 
 def _complete(system: str, scores: dict[str, dict[str, float]], ids: list[str]) -> None:

@@ -134,8 +134,8 @@ def test_a_headline_may_be_a_metric_of_one_slice() -> None:
     assert metrics["difference"][headline] == 0.0
     assert metrics["tuned"]["exact_match"] == 0.5
     assert metrics["slices"]["clean"]["tuned"]["exact_match"] == 0.0
-    assert headline in item_scores.items(sliced)[1]["scores"]["tuned_42"]
-    assert headline not in item_scores.items(sliced)[0]["scores"]["tuned_42"]
+    assert headline in item_scores.items(sliced)[1]["metrics"]
+    assert headline not in item_scores.items(sliced)[0]["metrics"]
     with pytest.raises(DataError, match=r"exact_match@soft: no row is in the slice soft; there are clean, hard"):
         item_scores.with_headline(sliced, "exact_match@soft")
 
@@ -157,12 +157,20 @@ def test_items_hold_scores_of_every_system_and_no_text() -> None:
         "id": EXAMPLES[0].id,
         "source": "document 0",
         "slices": ["clean"],
-        "scores": {
-            "base_0shot": {"exact_match": 0.0, "stop_rate": 1.0},
-            "base_3shot": {"exact_match": 0.0, "stop_rate": 1.0},
-            "tuned_42": {"exact_match": 1.0, "stop_rate": 1.0},
-        },
+        "metrics": ["exact_match", "stop_rate"],
+        "scores": {"base_0shot": [0.0, 1.0], "base_3shot": [0.0, 1.0], "tuned_42": [1.0, 1.0]},
     }
+
+
+def test_items_leave_out_metrics_that_apply_to_no_system() -> None:
+    made = table(*scores("tuned_42", 1, 1, 1, 0))
+    made.values["tuned_42"][0, 0] = np.nan
+    for system in made.bases:
+        made.values[system][1, 1] = np.nan
+    made.values["tuned_42"][1, 1] = np.nan
+    first, second = item_scores.items(made)[:2]
+    assert first["scores"] == {"base_0shot": [0.0, 1.0], "base_3shot": [0.0, 1.0], "tuned_42": [None, 1.0]}
+    assert (second["metrics"], second["scores"]["tuned_42"]) == (["exact_match"], [1.0])
 
 
 def test_scores_of_other_seeds_are_ignored() -> None:

@@ -5,7 +5,7 @@ Only what a comparison uses is named here; all else is ignored, so that reports 
 
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from stages.errors import DataError
 from stages.pages import one_line
@@ -158,7 +158,23 @@ class Item(Shape):
 
     id: str
     source: str
+    slices: list[str] = []
     scores: dict[str, dict[str, Fraction]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, line: Any) -> Any:
+        """Name the scores, which are in the order of `metrics`; older reports name each of them."""
+        match line:
+            case {"metrics": list(names), "scores": dict(systems)}:
+                return line | {"scores": {system: _named(names, scores, system) for system, scores in systems.items()}}
+        return line
+
+
+def _named(names: list[Any], scores: Any, system: str) -> dict[str, Any]:
+    if not isinstance(scores, list) or len(scores) != len(names):
+        raise ValueError(f"scores.{system}: one score or null for each of the {len(names)} metrics is needed")
+    return {str(name): score for name, score in zip(names, scores, strict=True) if score is not None}
 
 
 class Row(Shape):

@@ -109,7 +109,8 @@ class Repository:
                     "id": id,
                     "source": f"layout-{row % CLUSTERS:02}",
                     "slices": ["clean"],
-                    "scores": {system: {"exact": scores[row], "stop_rate": 1.0} for system, scores in systems.items()},
+                    "metrics": ["exact", "stop_rate"],
+                    "scores": {system: [scores[row], 1.0] for system, scores in systems.items()},
                 }
                 for row, id in enumerate(ids)
             ]

@@ -315,7 +315,9 @@ def test_values_of_a_pull_request_cannot_mark_up_the_page(repository, compare, a
     rows = [json.loads(line) for line in items.splitlines()]
     for row in rows:
         row["source"] += attack
-        row["scores"]["tuned_42"][attack] = 1.0
+        row["metrics"].append(attack)
+        for scores in row["scores"].values():
+            scores.append(1.0)
     changed = {**json.loads(cost), attack: {"seconds": 3}, "serving": {"tuned_42": {attack: 2}}}
     lock = repository.read("dvc.lock")
     for name, old, new in (("cost.json", cost, json.dumps(changed)), ("items.jsonl", items, jsonl(rows))):
@@ -386,3 +388,18 @@ def test_aligned_models_are_compared_where_there_are_any(repository, compare):
     assert "Better: exact rose from 50.0 % to 75.0 %" in text
     assert "aligned model against the tuned one, test split" in text
     assert "| bits per byte | 1.1 | 1.3 |" in text and "the model before that step" in text
+
+
+def test_a_base_that_names_every_score_compares(repository, compare):
+    """Older reports have this form."""
+    repository.run(60)
+    new = repository.read("reports/letters/items.jsonl")
+    rows = [json.loads(line) for line in new.splitlines()]
+    for row in rows:
+        names = row.pop("metrics")
+        row["scores"] = {system: dict(zip(names, scores, strict=True)) for system, scores in row["scores"].items()}
+    repository.write("reports/letters/items.jsonl", old := jsonl(rows))
+    repository.write("dvc.lock", repository.read("dvc.lock").replace(md5(new)["md5"], md5(old)["md5"]))
+    base = repository.commit()
+    repository.run(90, {"lora.r": 16})
+    assert "Better: exact rose from 50.0 % to 75.0 %" in compare(repository, "--base", base)

@@ -96,7 +96,7 @@ def test_predictions_that_differ_from_the_lock_are_refused(repository, compare):
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("items.jsonl", '"exact": 1.0', '"exact": 0.0'),
+        ("items.jsonl", "[1.0", "[0.0"),
         ("metrics.json", '"test"', '"valid"'),
         ("details.json", "{}", '{"totals": {}}'),
         ("cost.json", '"tuned_42"', '"tuned_43"'),
@@ -129,7 +129,10 @@ def test_parameters_that_were_never_run_are_refused(repository, compare):
     ("edit", "message"),
     [
         (lambda row: row["scores"].pop("tuned_42"), "items.jsonl:3: tuned_42 is scored on some rows only"),
-        (lambda row: row["scores"]["tuned_42"].update(exact="high"), "items.jsonl:3: scores.tuned_42.exact: "),
+        (lambda row: row["scores"].update(tuned_42=["high", 1.0]), "items.jsonl:3: scores.tuned_42.exact: "),
+        (lambda row: row["scores"].update(tuned_42=[1.0]), "items.jsonl:3: Value error, scores.tuned_42: one score or"),
+        (lambda row: row["scores"].update(tuned_42=1.0), "items.jsonl:3: Value error, scores.tuned_42: one score or"),
+        (lambda row: row.pop("metrics"), "items.jsonl:3: scores.base_0shot: "),
     ],
 )
 def test_a_wrong_row_is_named_by_its_line(repository, compare, edit, message):
