@@ -19,6 +19,8 @@ from stages.text.chat import IGNORE
 from stages.training import kernels, trainer
 from stages.training.run import own_casts
 
+PER_TOKEN = ("input_ids", "attention_mask", "position_ids", "token_type_ids")
+
 
 class Aligning(trainer.TrainedWeights):
     """The first base of a trainer; the second is TRL's. Rows are tokenised already, with what the reference says of them."""
@@ -90,10 +92,19 @@ def _forward(base: PreTrainedModel, precision: str, temperature: float) -> Any:
             own = {name: value for name, value in inputs.items() if name not in ("fused_lm_head", "use_cache")}
             # TRL passes none; padding on the left, as GRPO has it, would shift the positions that answers were sampled at.
             own.setdefault("position_ids", (own["attention_mask"].cumsum(1) - 1).clamp(min=0))
-            logits = trainer.before(wanted, stock, base.get_output_embeddings(), **own).float() / temperature
+            filled = _filled(own["attention_mask"])
+            own = {name: value[:, filled] if name in PER_TOKEN else value for name, value in own.items()}
+            head = base.get_output_embeddings()
+            logits = trainer.before(wanted[:, filled], stock, head, **own).float() / temperature
         return _measured(logits, labels, wanted)
 
     return forward
+
+
+def _filled(attended: Tensor) -> slice:
+    """Return the columns of (rows, tokens) in which any row has a token: TRL pads a micro-batch as widely as the batch."""
+    columns = attended.any(dim=0).nonzero()
+    return slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _measured(logits: Tensor, labels: Tensor, wanted: Tensor) -> FusedCausalLMOutput:

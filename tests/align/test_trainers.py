@@ -75,3 +75,9 @@ def test_logits_of_answers_alone_equal_those_of_the_stock_head(opened, worker) -
     for name in ("log_probs", "entropy", "mean_logits"):
         torch.testing.assert_close(getattr(ours, name), getattr(stock, name), rtol=1e-4, atol=1e-4)
     assert torch.equal(ours.is_top1.bool(), stock.is_top1.bool())
+
+    # As GRPO pads them: prompts on the left and answers on the right, as widely as the longest of another micro-batch.
+    padded = {name: torch.nn.functional.pad(value, (3, 5)) for name, value in inputs.items() if name != "fused_lm_head"}
+    with torch.no_grad(), trainers.opened(lm.model, "fp32"):
+        wide = lm.model(**padded, fused_lm_head=True, labels=torch.nn.functional.pad(labels, (3, 5), value=IGNORE))
+    assert torch.equal(wide.log_probs[:, 3:-5], ours.log_probs)
