@@ -4,6 +4,7 @@ from pathlib import Path
 
 from stages import files, params, records, stage, systems
 from stages.evaluate import choice, metrics, vote
+from stages.kept.names import kept
 from stages.records import Example, Prediction, Score, aligned
 
 FORMATTED, PREDICTIONS = Path("data/formatted"), Path("data/predictions")
@@ -11,11 +12,11 @@ SCORES, TOTALS, VOTES = Path("data/scores.jsonl"), Path("data/totals.json"), Pat
 
 
 def main() -> None:
-    p = params.read("seeds", "align.method", "predict.split", "predict.shots", "predict.passage", "evaluate")
+    p = params.read("seeds", "align.method", "predict.split", "predict.shots", "predict.passage", "predict.kept", "evaluate")
     examples = list(records.read(FORMATTED / f"{p.predict.split}.jsonl", Example))
     bases, tuned = systems.bases(p.predict.shots, p.predict.passage), systems.tuned(p.seeds)
     after = systems.aligned(p.seeds, p.align.method)
-    names = [*bases, *tuned.values(), *systems.with_passage(bases, tuned).values(), *after.values()]
+    names = [*bases, *tuned.values(), *systems.with_passage(bases, tuned).values(), *after.values(), *kept(p.predict.kept)]
     answers = {system: aligned(PREDICTIONS / f"{system}.jsonl", examples) for system in names}
     of_seeds = zip(*(answers[system] for system in tuned.values()), strict=True)
     votes = [vote.vote(e, given) for e, given in zip(examples, of_seeds, strict=True)] if p.evaluate.vote else []

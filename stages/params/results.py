@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from stages.params.base import Count, Positive, Section, Text
+from stages.params.base import Count, Name, Positive, Section, Text
 from stages.params.synthesis import Price
 
 CPU_ROWS = 4  # of a forward pass, as in conf/runtime/cpu.yaml
@@ -14,6 +14,7 @@ class Predict(Section):
     split: Literal["valid", "test"]
     shots: Annotated[list[Count], Field(min_length=1)]
     passage: bool
+    kept: list[Name]
     constrain: Literal["none", "json", "copied"]
     batch_size: Positive
     max_new_tokens: Positive

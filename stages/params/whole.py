@@ -54,6 +54,10 @@ class Params(Section):
             mistakes.append(f"predict.shots needs {max(self.predict.shots)}, but format.shots keeps {self.format.shots}")
         if len(set(self.predict.shots)) < len(self.predict.shots):
             mistakes.append("predict.shots must not repeat")
+        if len(set(self.predict.kept)) < len(self.predict.kept):
+            mistakes.append("predict.kept must not repeat")
+        if NOTHING.name in self.predict.kept:
+            mistakes.append(f"predict.kept: {NOTHING} is an empty start and answers nothing; leave it out")
         complaints = "self_instruct" in self.synthesis.methods and self.synthesis.self_instruct.form == "complaints"
         if self.data.kind != "complaints" and complaints:
             general = "none or synthesis=self_instruct_general"

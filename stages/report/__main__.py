@@ -10,6 +10,7 @@ from typing import Any
 from stages import files, lineage, params, records, stage, systems
 from stages.figures.alignment import AlignmentLook
 from stages.figures.rows import SplitAudit
+from stages.kept import names as kept_names
 from stages.pages import render
 from stages.records import Example, Score
 from stages.report import (
@@ -47,6 +48,7 @@ def main() -> None:
         "predict.split",
         "predict.shots",
         "predict.passage",
+        "predict.kept",
         "predict.constrain",
         "evaluate.vote",
         "report",
@@ -68,13 +70,14 @@ def main() -> None:
         paired=p.preference.wanted,
         align=p.align.method != "none",
         vote=p.evaluate.vote,
+        kept=kept_names.kept(p.predict.kept),
     )
     tuned = wanted.tuned
     found = reading.read(p.name, p.predict.split, wanted)
     found = found if p.report.texts else personal.without_texts(found)
     options = p.report
     scores = records.read(DATA / "scores.jsonl", Score)
-    scored = item_scores.tabulate(scores, found.examples, wanted.bases, tuned, wanted.aligned, wanted.vote)
+    scored = item_scores.tabulate(scores, found.examples, wanted.bases, tuned, wanted.aligned, wanted.vote, wanted.kept)
     scored = item_scores.with_declined(item_scores.with_headline(scored, options.headline))
     summarized = summary.summarize(scored, options.headline, options.resamples, p.seed, p.predict.split, options.margin)
     general = [[found.retention[s] for s in of] for of in (["base"], tuned.values(), wanted.aligned.values())]
@@ -90,7 +93,7 @@ def main() -> None:
     numbers = replace(numbers, alignment=last or None, pairs=made or None)
     first = p.seeds[0]
     others = [systems.BASE_PASSAGE, scored.with_passage[first]] if scored.with_passage else []
-    others += [scored.aligned[first]] if scored.aligned else []
+    others += [*([scored.aligned[first]] if scored.aligned else []), *scored.kept]
     serving = evidence.serving(found.costs, f"base_{max(p.predict.shots)}shot", tuned[first], others, options)
 
     folder = Path("reports") / p.name

@@ -2,7 +2,7 @@
 
 Every system must have scored every item. `tuned` is the mean over the training seeds, item by item, so that it is compared
 with a base system on the same items; `tuned_passage` is the same with a passage in the prompt, `aligned` after alignment.
-`vote` is one system: the vote of the tuned ones.
+`vote` is one system: the vote of the tuned ones; each kept adapter is one too.
 """
 
 import math
@@ -40,6 +40,7 @@ class Table:
     with_passage: dict[int, str] = field(default_factory=dict)
     aligned: dict[int, str] = field(default_factory=dict)
     vote: bool = False
+    kept: tuple[str, ...] = ()
 
     @property
     def means(self) -> dict[str, dict[int, str]]:
@@ -50,7 +51,7 @@ class Table:
     @property
     def systems(self) -> list[str]:
         """Return the columns of a report."""
-        return [*self.bases, *self.means, *[VOTE] * self.vote]
+        return [*self.bases, *self.means, *[VOTE] * self.vote, *self.kept]
 
     def sliced(self, best: str) -> list[str]:
         """Return the columns of a report's slices: best base and tuned; where they exist, both with the passage, aligned."""
@@ -74,12 +75,13 @@ def tabulate(
     seeds: dict[int, str],
     aligned: dict[int, str] | None = None,
     vote: bool = False,
+    kept: Sequence[str] = (),
 ) -> Table:
     """Return scores by system and item; raise DataError where an item is missing, unknown, doubled or has other metrics."""
     if not examples:
         raise DataError("no rows to report on: the split is empty; give it rows (data.rows or data.valid, data.test)")
     with_passage, aligned = systems.with_passage(bases, seeds), aligned or {}
-    names = [*bases, *seeds.values(), *with_passage.values(), *aligned.values(), *[VOTE] * vote]
+    names = [*bases, *seeds.values(), *with_passage.values(), *aligned.values(), *[VOTE] * vote, *kept]
     found: dict[str, dict[str, dict[str, float]]] = {system: {} for system in names}
     rows: dict[str, tuple[str, tuple[str, ...]]] = {}  # source and slices; keeping whole records would take more memory
     for score in scores:
@@ -113,6 +115,7 @@ def tabulate(
         with_passage=with_passage,
         aligned=aligned,
         vote=vote,
+        kept=tuple(kept),
     )
 
 
@@ -150,7 +153,12 @@ def items(table: Table) -> list[dict[str, Any]]:
     `metrics` names what applies to the item; each system's scores have that order, and take a quarter of the space that they
     would with a name each.
     """
-    singly = (*table.bases, *(system for of in table.means.values() for system in of.values()), *[VOTE] * table.vote)
+    singly = (
+        *table.bases,
+        *(system for of in table.means.values() for system in of.values()),
+        *[VOTE] * table.vote,
+        *table.kept,
+    )
     scores = {system: table.values[system].tolist() for system in singly}
     absent = np.isnan(np.stack([table.values[system] for system in singly])).all(axis=0)
     columns = [np.flatnonzero(~row).tolist() for row in absent]

@@ -43,11 +43,12 @@ class Wanted(NamedTuple):
     paired: bool
     align: bool
     vote: bool
+    kept: list[str]
 
     @property
     def systems(self) -> list[str]:
         passage = systems.with_passage(self.bases, self.tuned)
-        return [*self.bases, *self.tuned.values(), *passage.values(), *self.aligned.values()]
+        return [*self.bases, *self.tuned.values(), *passage.values(), *self.aligned.values(), *self.kept]
 
     def steps(self) -> list[str]:
         """Return the steps whose cost is reported, in the order of dvc.yaml."""

@@ -5,13 +5,22 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from stages.formatting import METRICS
+from stages.kept.names import is_kept
 from stages.report.item_scores import rounded
 from stages.report.summary import BALANCED, Change, Group, Summary
 from stages.statistics import Difference, Rate
 from stages.systems import ALIGNED, TUNED, TUNED_PASSAGE, VOTE
 
 MAIN_TOTALS = ("bleu", "chrf", "macro_f1", BALANCED)  # what papers report of a kind of task and no mean over items gives
-AFTER = ("aligned_minus_tuned", "aligned_minus_base", "alignment", "pairs", "vote_minus_tuned", "vote_minus_member")
+AFTER = (
+    "aligned_minus_tuned",
+    "aligned_minus_base",
+    "alignment",
+    "pairs",
+    "vote_minus_tuned",
+    "vote_minus_member",
+    "kept_minus_tuned",
+)
 RETENTION = ("bits_per_byte", "choice_accuracy", "refusal_rate")
 Number = int | float | str | None  # a text is a verdict, the name of a system, or says how another one was computed
 Numbers = dict[str, Number]  # by metric; with `_lo`, `_hi`, `_p`, `_mde` or `_verdict` after it, what belongs to it
@@ -26,7 +35,7 @@ class Results:
     `seeds` by seed. `retention` has `base`, `tuned` and `difference`, after alignment also `aligned` and `aligned_minus_tuned`;
     its other keys are numbers of items, and chance. `alignment` holds the means over seeds of its last look at validation rows,
     `pairs` the counts of pairs. `vote_minus_tuned` and `vote_minus_member` are the vote of the tuned models
-    minus their mean and minus the best of them.
+    minus their mean and minus the best of them, `kept_minus_tuned` each kept adapter, by its system, minus the tuned mean.
     """
 
     systems: Mapping[str, Numbers]
@@ -46,6 +55,7 @@ class Results:
     pairs: Numbers | None = None
     vote_minus_tuned: Numbers | None = None
     vote_minus_member: Numbers | None = None
+    kept_minus_tuned: Mapping[str, Numbers] | None = None
 
     def content(self) -> dict[str, object]:
         """Return the content of details.json: each system under its name, and nothing of what this run has not."""
@@ -94,6 +104,7 @@ def results(
         aligned_minus_base=_flat_changes(found.aligned_minus_base) or None,
         vote_minus_tuned=_flat_changes(found.vote_minus_tuned) or None,
         vote_minus_member={"against": found.member, **_flat_changes(found.vote_minus_member)} if found.member else None,
+        kept_minus_tuned={system: _flat_changes(of) for system, of in found.kept_minus_tuned.items()} or None,
     )
 
 
@@ -111,7 +122,7 @@ def shown(found: Results, headline: str) -> dict[str, object]:
     main = [metric for metric in found.systems[TUNED] if metric in METRICS]
     keys = {system: (headline, *main, f"{headline}_sd", "n") for system in (TUNED, TUNED_PASSAGE) if system in found.systems}
     keys |= {ALIGNED: (headline, f"{headline}_sd", "stop_rate", "n")} if ALIGNED in found.systems else {}
-    keys |= {system: (headline,) for system in found.systems if system.startswith("base_") or system == VOTE}
+    keys |= {system: (headline,) for system in found.systems if system.startswith("base_") or system == VOTE or is_kept(system)}
     totals = {
         system: _chosen(numbers, MAIN_TOTALS) for system, numbers in (found.totals or {}).items() if system.startswith(TUNED)
     }
@@ -124,11 +135,16 @@ def shown(found: Results, headline: str) -> dict[str, object]:
         "vote_minus_tuned": found.vote_minus_tuned,
         "vote_minus_member": found.vote_minus_member,
     }
+    kept = {
+        system: _chosen(numbers, (headline, f"{headline}_verdict"))
+        for system, numbers in (found.kept_minus_tuned or {}).items()
+    }
     return {
         **{system: _chosen(found.systems[system], chosen) for system, chosen in keys.items()},
         "difference": _chosen(found.difference, ("against", headline, f"{headline}_verdict")),
         **({"open_book": _chosen(found.open_book, (headline, f"{headline}_verdict"))} if found.open_book else {}),
         **{name: _chosen(numbers, (headline, f"{headline}_verdict")) for name, numbers in after.items() if numbers},
+        **({"kept_minus_tuned": kept} if kept else {}),
         **({"alignment": found.alignment} if found.alignment else {}),
         **({"totals": totals} if any(totals.values()) else {}),
         "retention": {side: _chosen((found.retention or {}).get(side), chosen) for side, chosen in sides.items()},

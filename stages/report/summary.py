@@ -57,7 +57,7 @@ class Summary:
     `datasets` has the tuned model and the best base on each data set of a mixture, in all metrics that it has.
     `aligned_minus_tuned` and `aligned_minus_base`, against the best base, are empty where nothing was aligned.
     `vote_minus_tuned` compares the vote with the mean of the models that voted, `vote_minus_member` with `member`, the best of
-    them on these rows; both are empty without a vote.
+    them on these rows; both are empty without a vote. `kept_minus_tuned` compares each kept adapter with the tuned mean.
     """
 
     split: str
@@ -76,6 +76,7 @@ class Summary:
     member: str = ""
     vote_minus_tuned: dict[str, Change] = field(default_factory=dict)
     vote_minus_member: dict[str, Change] = field(default_factory=dict)
+    kept_minus_tuned: dict[str, dict[str, Change]] = field(default_factory=dict)
 
     @property
     def tuned(self) -> Group:
@@ -136,6 +137,7 @@ def summarize(table: Table, headline: str, resamples: int, seed: int, split: str
         member=member if table.vote else "",
         vote_minus_tuned=changes(TUNED, table.metrics, VOTE) if table.vote else {},
         vote_minus_member=changes(member, table.metrics, VOTE) if table.vote else {},
+        kept_minus_tuned={system: changes(TUNED, table.metrics, system) for system in table.kept},
     )
 
 

@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from stages import formatting
 from stages.errors import DataError
 from stages.files import read_json
+from stages.kept.names import is_kept
 from stages.report.results import Numbers, Results, merged, parsed
 from stages.report.summary import questions
 from stages.systems import ALIGNED, TUNED, TUNED_PASSAGE, VOTE
@@ -26,6 +27,7 @@ def show(found: Results, folder: Path) -> None:
     """
     systems = [*sorted(name for name in found.systems if name.startswith("base_")), TUNED]
     systems += [name for name in (TUNED_PASSAGE, ALIGNED, VOTE) if name in found.systems]
+    systems += filter(is_kept, found.systems)
     best = formatting.system_name(str(found.difference["against"]))
     differences = {f"tuned - {best}": found.difference}
     differences |= {"aligned - tuned": found.aligned_minus_tuned} if found.aligned_minus_tuned else {}

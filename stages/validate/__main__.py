@@ -20,6 +20,7 @@ def main() -> None:
     _require_sources(checked)
     _require_start(checked.train, whole=checked.adapter.type in params.WHOLE)
     _require_reward_model(checked.align)
+    _require_kept(checked.predict.kept)
     _require_device(checked.runtime)
     for line in checked.advice():
         print(visible(f"advice: {line}"))
@@ -36,6 +37,7 @@ def _require_sources(checked: params.Params) -> None:
     named = {"data.path": checked.data.path, "retention.path": checked.retention.path}
     named["train.start_from"] = checked.train.start_from
     named |= {"preference.sheets": checked.preference.sheets, "preference.file": checked.preference.file}
+    named |= {f"predict.kept[{n}]": str(params.NOTHING.parent / name) for n, name in enumerate(checked.predict.kept)}
     named["align.reward_model"] = checked.align.reward_model
     parts = {"data": checked.data} if checked.data.kind == "rows" else {}
     if checked.data.kind == "mix":
@@ -104,6 +106,14 @@ def _require_reward_model(align: params.Align) -> None:
             f"align.reward_model = {align.reward_model}: has no {REWARD_CARD}, so it is not a reward model; make one with "
             "align=reward, and store it with `tunetrail keep NAME --what aligned`"
         )
+
+
+def _require_kept(names: list[str]) -> None:
+    """Raise DataError if an adapter to evaluate answers nothing; without this it is found out after `train`."""
+    for n, folder in enumerate(params.NOTHING.parent / name for name in names):
+        if not stored.holds(folder) or (folder / REWARD_CARD).is_file():
+            what = "a reward model" if (folder / REWARD_CARD).is_file() else "neither an adapter nor a model"
+            raise DataError(f"predict.kept[{n}] = {folder.name}: {folder} is {what}, so it answers nothing; leave it out")
 
 
 def _summarised(differences: list[str]) -> list[str]:

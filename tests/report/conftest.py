@@ -97,7 +97,7 @@ class Inputs:
             seed=1,
             seeds=list(seeds),
             synthesis=SimpleNamespace(methods=list(methods)),
-            predict=SimpleNamespace(split="test", shots=[0, 3], passage=False, constrain="none"),
+            predict=SimpleNamespace(split="test", shots=[0, 3], passage=False, kept=[], constrain="none"),
             evaluate=SimpleNamespace(vote=False),
             data=MEDICAL.data.model_copy(update={"notice": "Not medical advice."}),
             **{section: getattr(MEDICAL, section) for section in (*report.TRAINED_WITH, "pretrain", "preference", "align")},

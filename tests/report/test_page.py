@@ -210,6 +210,25 @@ def test_vote_is_compared_with_the_best_model_that_voted(inputs: Any, tmp_path: 
     assert json.loads((folder / "items.jsonl").read_text().splitlines()[0])["scores"]["vote"]
 
 
+def test_kept_adapters_are_compared_with_the_tuned_model(inputs: Any, run: Any) -> None:
+    inputs.params.predict.kept = ["mine"]
+    inputs.systems.append("kept_mine")
+    inputs.answers["kept_mine"], inputs.scores["kept_mine"] = inputs.answers["base_3shot"], inputs.scores["base_3shot"]
+    inputs.write()
+    folder = run(inputs)
+    metrics, shown = (json.loads((folder / f"{name}.json").read_text()) for name in ("details", "metrics"))
+    minus = metrics["kept_minus_tuned"]["kept_mine"]
+    assert minus["field_exact"] == pytest.approx(
+        metrics["kept_mine"]["field_exact"] - metrics["tuned"]["field_exact"], abs=2e-6
+    )
+    assert minus["field_exact_hi"] < 0 and list(shown["kept_mine"]) == ["field_exact"]
+    assert shown["kept_minus_tuned"] == {"kept_mine": {k: minus[k] for k in ("field_exact", "field_exact_verdict")}}
+    assert "kept mine − tuned" in html(folder)
+    assert "| kept mine | " in (folder / "report.md").read_text(encoding="utf-8")
+    assert json.loads((folder / "items.jsonl").read_text().splitlines()[0])["scores"]["kept_mine"]
+    assert "kept_mine" in json.loads((folder / "cost.json").read_text())["serving"]
+
+
 def test_failures_are_shown_next_to_fixed_rows(inputs: Any, run: Any) -> None:
     text = html(run(inputs))
     assert text.count("Still wrong") == 2

@@ -34,6 +34,7 @@ def not_estimated(p: params.Params) -> list[str]:
         "the judge's verdicts in pairs (their time is the teacher's)": "judge" in p.preference.sources,
         "align (a second model scores its answers, align.rewards.reward_model)": machine.scores_by_model(p),
         "answers with a passage (predict.passage)": p.predict.passage,
+        "answers of kept adapters (predict.kept), each like tuned": bool(p.predict.kept),
     }
     return [part for part, wanted in parts.items() if wanted]
 
