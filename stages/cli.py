@@ -43,6 +43,13 @@ def between(lowest: float, highest: float) -> Any:
     return number
 
 
+def numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be numbers separated by commas") from None
+
+
 NUMBER, COUNT = at_least(0), at_least(1)
 NAMES: dict[str, Any] = {"type": names, "metavar": "NAMES"}
 FOLDER: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
@@ -68,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
     answering.add_argument("--system", **NAMES, default="tuned", dest="systems", help=text)
     text = "a stored adapter instead of --system; repeat it to get the answers of several side by side"
     answering.add_argument("--adapter", **FOLDER, action="append", default=[], dest="adapters", help=text)
+    text = "a column of the rows: each names the adapter in adapters/users/ that answers it"
+    answering.add_argument("--adapter-column", metavar="COLUMN", dest="column", help=text)
 
     text = "let the model think first, if its chat template writes thoughts; they get a column of their own"
     predict.add_argument("--think", action="store_true", help=text)
@@ -81,10 +90,22 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--adapter", **FOLDER, help=text)
 
     keep = _command(commands, "keep", "keep.keep", "store a trained adapter in adapters/NAME, tracked by DVC, to start from")
-    keep.add_argument("name", metavar="NAME", help="of the folder in adapters/")
+    keep.add_argument("name", metavar="NAME", help="of the folder in adapters/; users/NAME for a user's own adapter")
     keep.add_argument("--seed", type=NUMBER, help="default: the first seed")
     text = "the adapter of train (default), pretrain or align"
     keep.add_argument("--what", choices=("adapter", "pretrained", "aligned"), default="adapter", help=text)
+
+    text = "make one adapter of several kept ones, and store it like them"
+    combined = _command(commands, "combine", "combine.combine", text)
+    combined.add_argument("folders", nargs="+", **FOLDER, help="a kept adapter, e.g. adapters/mine")
+    combined.add_argument("--name", required=True, metavar="NAME", help="of the new folder in adapters/")
+    text = "cat (default): exact, the ranks add up; the others: approximated by the largest rank"
+    combined.add_argument("--method", choices=("cat", "svd", "ties_svd", "dare_ties_svd"), default="cat", help=text)
+    text = "one for each adapter, separated by commas; default: their mean. Write --weights=-0.5,1 if the first is negative"
+    combined.add_argument("--weights", type=numbers, metavar="NUMBERS", help=text)
+    text = "share of values that ties_svd and dare_ties_svd keep, e.g. 0.2"
+    combined.add_argument("--density", type=between(0, 1), help=text)
+    combined.add_argument("--seed", type=NUMBER, help="of dare_ties_svd; default: the seed of params.yaml")
 
     compose = _command(commands, "compose", "compose.compose", "write params.yaml from conf/, as `dvc exp run` does")
     compose.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides, e.g. experiment=smoke lora.r=16")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stages import files
-from stages.commands import clone, keep
+from stages.commands import adapters, clone, keep
 from stages.errors import DataError
 from stages.models.manifest import MANIFEST, File, Manifest
 from stages.params import RandomModel, compose
@@ -44,7 +44,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def untracked(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The repository, where `keep` does not call DVC, which takes seconds."""
-    monkeypatch.setattr(keep, "_track", lambda target, is_new: None)
+    monkeypatch.setattr(adapters, "track", lambda target, is_new: None)
     return repository
 
 
@@ -54,10 +54,10 @@ def test_kept_copy_has_a_card_and_is_tracked(repository: Path, capsys: pytest.Ca
     folder = repository / "adapters/mine"
     assert {name: (folder / name).read_text() for name in FILES} == FILES
     assert (folder / "model_card.md").read_text() == "# A card\n"
-    card = keep.Card(**files.read_json(folder / "card.json"))
+    card = adapters.Card(**files.read_json(folder / "card.json"))
     assert (card.experiment, card.seed, card.what) == ("smoke", 42, "adapter")
     assert card.commit.split()[0] == git("rev-parse", "HEAD").strip()
-    assert card.base == keep.Base(name="tiny", weights={"model.safetensors": "a" * 64})
+    assert card.base == adapters.Base(name="tiny", weights={"model.safetensors": "a" * 64})
     assert card.files == {name: files.file_hash(folder / name) for name in FILES}
     assert git("status", "--porcelain", "--", "adapters") == "?? adapters/\n"
     assert git("ls-files", "--others", "--exclude-standard", "adapters").split() == ["adapters/mine.dvc"]
@@ -74,7 +74,17 @@ def test_same_content_is_kept_once_and_other_content_refused(untracked: Path) ->
     assert {path: path.read_bytes() for path in (untracked / "adapters/mine").iterdir()} == before
 
 
-@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "../x", "x.dvc", "-x", "x y", "x" * 101, "none", "None"])
+def test_adapter_of_a_user_has_a_folder_apart(untracked: Path) -> None:
+    keep.keep("users/ann", 42, "adapter")
+    assert (untracked / "adapters/users/ann/card.json").is_file()
+    files.write_text(Path("adapters/users/ann.dvc"), "outs:\n")
+    assert git("ls-files", "--others", "--exclude-standard", "adapters").split() == ["adapters/users/ann.dvc"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".hidden", "a/b", "../x", "x.dvc", "-x", "x y", "x" * 101, "none", "None", "users", "users/", "users/a/b", "users/.."],
+)
 def test_name_that_could_be_misread_is_refused(untracked: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"^NAME = "):
         keep.keep(name, None, "adapter")

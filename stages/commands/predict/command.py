@@ -7,51 +7,28 @@ an uninterrupted run's. Two calls never write one output at the same time.
 
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, Any
 
 from stages import locks, params
-from stages.commands.predict import answers, texts
+from stages.commands.predict import answers, chosen, opening, texts
+from stages.commands.predict.opening import SCHEMAS, How, System, schema
 from stages.commands.predict.texts import Asked
 from stages.errors import DataError
-from stages.files import file_hash, lines, read_json, unchanged
+from stages.files import file_hash, lines, unchanged
 from stages.models import stored
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import ComplaintsData, Data, Params, RowsData
-from stages.records import Message, Task, content_hash
+from stages.records import content_hash
 from stages.systems import ALIGNED, ANSWERING, TUNED, is_aligned, is_tuned
 from stages.terminal import visible
-from stages.text import chat, thoughts
-from stages.text.copied import origin
-from stages.text.prompts import SHOTS, question, shots_of, with_shots
+from stages.text.prompts import SHOTS
 
-if TYPE_CHECKING:
-    from stages.generation.decoding import Completion
-
-SCHEMAS = Path("data/formatted/schemas.json")
 NAMED = "tuned, aligned, tuned_<seed>, aligned_<seed> or base_<k>shot"
 ALIGNING = "`dvc exp run -S preference=verifier -S align=dpo`"
-
-
-class System(NamedTuple):
-    """`prompts` raises DataError for a line that is too long for the model; `answers` answers one batch of prompts.
-
-    `marks` are those of the thoughts before an answer, None where the model is asked without thoughts.
-    """
-
-    prompts: Callable[[list[Task]], list[list[int]]]
-    answers: Callable[[list[list[int]], list[Task]], "list[Completion]"]
-    marks: thoughts.Marks | None
-
-
-class How(NamedTuple):
-    """How systems answer: with thoughts first, and kept to JSON objects as by `predict.constrain`."""
-
-    think: bool
-    constrain: str
 
 
 def answer(
@@ -61,8 +38,11 @@ def answer(
     adapters: Sequence[Path] = (),
     think: bool = False,
     constrain: str | None = None,
+    column: str | None = None,
 ) -> None:
     """Answer the rows of `source` with every system, or with `adapters` instead; "-" is standard input or output.
+
+    With `column`, each row names its own adapter in adapters/users/ instead.
 
     With `think` their chat template asks for thoughts first, which get a column of their own. `constrain` is json,
     copied, none or the default: where answers are JSON objects, unless thoughts precede them, copied if `predict.constrain` is
@@ -73,32 +53,33 @@ def answer(
             p = params.read(
                 "seeds", "data", "align.method", "predict.batch_size", "predict.max_new_tokens", "predict.constrain"
             )
-            folders = _folders(source, target, systems, adapters, p)
-            made = answers.columns(folders, _of_object(p.data), think)
+            if column is None:
+                folders = _folders(systems, adapters, p)
+            _require_files(source, target)
+            made = answers.columns(folders if column is None else [column], _of_object(p.data), think)
+            if column is not None:
+                folders = _chosen(source, column, p, made)
+            for folder in dict.fromkeys(adapters):
+                if stored.is_whole(folder):
+                    stored.check_whole(folder, f"--adapter {folder}")
             how = How(think, _constrained(constrain, p, think))
-            _print_unread(source, _checkable(source, p, made), p)  # raises before anything is loaded
+            _print_unread(source, _checkable(source, p, made), p, column)  # raises before anything is loaded
             if target != "-":
                 lock.enter_context(locks.exclusive(Path(target)))
             with unchanged(SHOTS, SCHEMAS, *filter(None, folders.values())):
-                fingerprint, answering = _fingerprint(source, folders, p, how), _opened(folders, p, how)
+                fingerprint, answering = _fingerprint(source, folders, p, how, column), opening.opened(folders, p, how)
         for asked in _checkable(source, p, made):  # a text that is too long is refused before the first answer
-            for system in answering.values():
-                system.prompts([asked.task])
+            for name in answering if column is None else [str(chosen.folder_of(asked, column))]:
+                answering[name].prompts([asked.task])
         rows = texts.read(source, p.data, made)
         if target == "-":
-            _write(sys.stdout, rows, answering, p)
+            _write(sys.stdout, rows, answering, p, column)
         else:
-            _write_file(Path(target), fingerprint, rows, answering, p)
+            _write_file(Path(target), fingerprint, rows, answering, p, column)
 
 
-def _folders(source: str, target: str, systems: Sequence[str], adapters: Sequence[Path], p: Params) -> dict[str, Path | None]:
-    """Return the folder of each system, None for a base; raise DataError if something that was named is missing."""
-    if not (systems or adapters):
-        raise DataError(f"--system: names no system; use {NAMED}")
-    if missing := [str(folder) for folder in adapters if not folder.is_dir()]:
-        raise DataError(f"--adapter {missing[0]}: no such folder")
-    means = {name: f"{name}_{p.seeds[0]}" for name in (TUNED, ALIGNED)}  # answered by the first seed's model
-    folders = _named(adapters) or {name: _adapter(means.get(name, name), p) for name in systems}
+def _require_files(source: str, target: str) -> None:
+    """Raise DataError unless there is an input, and the output may be written."""
     if source != "-" and not Path(source).is_file():
         what = "not a regular file; give a pipe as standard input, with --input -" if Path(source).exists() else "no such file"
         raise DataError(f"--input {source}: {what}")
@@ -107,15 +88,28 @@ def _folders(source: str, target: str, systems: Sequence[str], adapters: Sequenc
             raise DataError(f"--output {target}: is the file of --input, which the answers would replace; name another")
         answers.require_form(Path(target))
     read_manifest()  # raises early if there is none
-    for folder in dict.fromkeys(adapters):
-        if stored.is_whole(folder):
-            stored.check_whole(folder, f"--adapter {folder}")
-    return folders
 
 
-def _print_unread(source: str, rows: Iterator[Asked], p: Params) -> None:
+def _folders(systems: Sequence[str], adapters: Sequence[Path], p: Params) -> dict[str, Path | None]:
+    """Return the folder of each system, None for a base; raise DataError if something that was named is missing."""
+    if not (systems or adapters):
+        raise DataError(f"--system: names no system; use {NAMED}")
+    if missing := [str(folder) for folder in adapters if not folder.is_dir()]:
+        raise DataError(f"--adapter {missing[0]}: no such folder")
+    means = {name: f"{name}_{p.seeds[0]}" for name in (TUNED, ALIGNED)}  # answered by the first seed's model
+    return _named(adapters) or {name: _adapter(means.get(name, name), p) for name in systems}
+
+
+def _chosen(source: str, column: str, p: Params, made: Collection[str]) -> dict[str, Path | None]:
+    """Return the adapters that the rows of a file name in a column."""
+    if source == "-":
+        raise DataError("--adapter-column: all adapters are checked before the first answer, so --input must be a file")
+    return {**chosen.folders(_checkable(source, p, made), column)}
+
+
+def _print_unread(source: str, rows: Iterator[Asked], p: Params, column: str | None) -> None:
     passed = dict.fromkeys(name for asked in rows for name in asked.row)
-    if further := [name for name in passed if name not in {"input", *texts.columns(p.data).read.values()}]:
+    if further := [name for name in passed if name not in {"input", column, *texts.columns(p.data).read.values()}]:
         print(visible(f"{source}: columns that are not read, but kept in the output: {', '.join(further)}"), file=sys.stderr)
 
 
@@ -138,21 +132,23 @@ def _constrained(constrain: str | None, p: Params, think: bool) -> str:
     if think or not _of_object(p.data):
         return "none"
     chosen = constrain or ("copied" if p.predict.constrain == "copied" else "json")
-    if chosen == "copied" and "properties" not in _schema():
+    if chosen == "copied" and "properties" not in schema():
         raise DataError(f"--constrain copied: {SCHEMAS} has no schema; run `dvc repro format` first, or use --constrain json")
     return chosen
 
 
-def _write_file(target: Path, fingerprint: str, rows: Iterator[Asked], systems: dict[str, System], p: Params) -> None:
+def _write_file(
+    target: Path, fingerprint: str, rows: Iterator[Asked], systems: dict[str, System], p: Params, column: str | None
+) -> None:
     """Write the answers to a temporary file, continue an interrupted one, and rename it once it has a row per text."""
     part = target.with_name(f".{target.name}.{fingerprint}.part")
     kept = answers.whole_batches(part, p.predict.batch_size)
     try:
         with part.open("a", encoding="utf-8", newline="\n") as file:
-            wanted = kept + _write(file, islice(rows, kept, None), systems, p)
+            wanted = kept + _write(file, islice(rows, kept, None), systems, p, column)
         if (found := sum(1 for _ in lines(part))) != wanted:
             raise DataError(f"{target}: {found} answers to {wanted} texts, so another program wrote to {part}; run again")
-        answers.finish(part, target, systems if len(systems) > 1 else ())
+        answers.finish(part, target, systems if len(systems) > 1 and column is None else ())
     except OSError as error:
         hint = "make room and run again: complete batches of answers are kept"
         raise DataError(f"{target}: cannot write: {error.strerror}; {hint}") from None
@@ -161,82 +157,35 @@ def _write_file(target: Path, fingerprint: str, rows: Iterator[Asked], systems: 
         raise
 
 
-def _write(file: IO[str], rows: Iterator[Asked], systems: dict[str, System], p: Params) -> int:
+def _write(file: IO[str], rows: Iterator[Asked], systems: dict[str, System], p: Params, column: str | None) -> int:
     """Write a row for each text and return their number."""
     written, of_object = 0, _of_object(p.data)
     while batch := list(islice(rows, p.predict.batch_size)):
-        tasks = [asked.task for asked in batch]
-        given = {
-            name: [answers.answer(a.text, of_object, system.marks) for a in system.answers(system.prompts(tasks), tasks)]
-            for name, system in systems.items()
-        }
-        for position, asked in enumerate(batch):
-            by_system = {name: found[position] for name, found in given.items()}
-            file.write(answers.line({**asked.row, **(by_system if len(by_system) > 1 else next(iter(by_system.values())))}))
+        for asked, given in zip(batch, _given(batch, systems, of_object, column), strict=True):
+            file.write(answers.line({**asked.row, **given}))
         file.flush()
         written += len(batch)
     return written
 
 
-def _opened(adapters: dict[str, Path | None], p: Params, how: How) -> dict[str, System]:
-    """Return the systems by the names that the user gave; a base system has no adapter."""
-    from stages.generation.constraint import json_only
-    from stages.generation.decoding import generate, greedy
-    from stages.models.loading import open_base
-    from stages.models.tuned import open_tuned
+def _given(batch: Sequence[Asked], systems: dict[str, System], of_object: bool, column: str | None) -> list[dict[str, Any]]:
+    """Return the columns of the answers to each row; with `column`, rows of one adapter are answered together."""
 
-    runtime, limit = params.runtime(), p.predict.max_new_tokens
+    def by(system: System, rows: Sequence[Asked]) -> list[dict[str, Any]]:
+        tasks = [asked.task for asked in rows]
+        return [answers.answer(a.text, of_object, system.marks) for a in system.answers(system.prompts(tasks), tasks)]
 
-    def opened(name: str, adapter: Path | None) -> System:
-        lm = open_tuned(runtime, adapter) if adapter else open_base(runtime)
-        shots = [] if adapter else _shots(name)
-        marks = thoughts.marks(lm.tokenizer) if how.think else None
-        if marks and not marks.closing:
-            raise DataError(f"--think: the chat template of {lm.tokenizer.name_or_path} writes no thoughts; leave it out")
-        room = getattr(lm.model.config, "max_position_embeddings", sys.maxsize) - limit  # T5 has no such limit
-
-        def prompts(tasks: list[Task]) -> list[list[int]]:
-            asked = [with_shots(question(task), shots) for task in tasks]
-            found = [chat.prompt_ids(lm.tokenizer, _thinking(messages) if how.think else messages) for messages in asked]
-            for task, prompt in zip(tasks, found, strict=True):
-                if len(prompt) > room:
-                    raise DataError(
-                        f"{task.source}: {len(prompt)} tokens for --system {name}, but the model reads {room} "
-                        f"besides predict.max_new_tokens = {limit}; shorten it"
-                    )
-            return found
-
-        if how.constrain == "none":
-            return System(prompts, lambda batch, _: greedy(lm, batch, limit), marks)
-        kept_to = json_only(lm, _schema(), limit, how.constrain == "copied")
-
-        def constrained(batch: list[list[int]], tasks: list[Task]) -> "list[Completion]":
-            return generate(lm, batch, limit, kept_to.choose([origin(question(task)) for task in tasks]))
-
-        return System(prompts, constrained, marks)
-
-    return {name: opened(name, adapter) for name, adapter in adapters.items()}
-
-
-def _schema() -> dict[str, Any]:
-    """Return the schema of the answers in the training rows; of any object if `format` has not run here."""
-    schemas = read_json(SCHEMAS) if SCHEMAS.is_file() else {}
-    return dict(next(iter(schemas.values()), {"type": "object"}))
-
-
-def _thinking(messages: Sequence[Message]) -> list[Message]:
-    return [*messages[:-1], messages[-1].model_copy(update={"thinks": True})]
-
-
-def _shots(system: str) -> list[Message]:
-    """Return the examples that precede a base system's prompts; its name holds their number."""
-    count = int(system[len("base_") : -len("shot")])
-    if count and not SHOTS.is_file():
-        raise DataError(f"--system {system}: {SHOTS}: no such file; run `dvc repro format` first")
-    turns = shots_of(system)
-    if (kept := sum(turn.role == "assistant" for turn in turns)) < count:
-        raise DataError(f"--system {system}: {SHOTS} holds {kept} examples; raise format.shots and run `dvc repro`")
-    return turns
+    if column is None:
+        given = {name: by(system, batch) for name, system in systems.items()}
+        found = [{name: of[place] for name, of in given.items()} for place in range(len(batch))]
+        return found if len(given) > 1 else [next(iter(row.values())) for row in found]
+    groups: dict[str, list[int]] = {}
+    for place, asked in enumerate(batch):
+        groups.setdefault(str(chosen.folder_of(asked, column)), []).append(place)
+    one: dict[int, dict[str, Any]] = {}
+    for name, places in groups.items():
+        one |= zip(places, by(systems[name], [batch[place] for place in places]), strict=True)
+    return [one[place] for place in range(len(batch))]
 
 
 def _named(folders: Sequence[Path]) -> dict[str, Path | None]:
@@ -261,7 +210,7 @@ def _adapter(system: str, p: Params) -> Path | None:
     return adapter
 
 
-def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params, how: How) -> str:
+def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params, how: How, column: str | None) -> str:
     """Return a hash of everything that decides the answers; for standard input, which cannot be hashed yet, the process id."""
     given = str(os.getpid()) if source == "-" else file_hash(Path(source))
     weights = {
@@ -269,5 +218,13 @@ def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params, how: 
         for name, folder in adapters.items()
     }
     fields = file_hash(SCHEMAS) if how.constrain != "none" and SCHEMAS.is_file() else ""
-    options = [texts.columns(p.data).read, p.data.model_dump(), p.predict.batch_size, p.predict.max_new_tokens, *how, fields]
+    options = [
+        texts.columns(p.data).read,
+        p.data.model_dump(),
+        p.predict.batch_size,
+        p.predict.max_new_tokens,
+        *how,
+        fields,
+        column,
+    ]
     return content_hash([given, weights, file_hash(MANIFEST), *options])[:12]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stages import files, locks, params
-from stages.commands.predict import answers
+from stages.commands.predict import answers, opening
 from stages.commands.predict import command as predict
 from stages.errors import DataError
 from stages.generation import decoding
@@ -237,8 +237,8 @@ def test_second_call_with_one_output_stops(tuned, greedy, monkeypatch):
             refused.append(error)
         return opened(*arguments)
 
-    opened = predict._opened
-    monkeypatch.setattr(predict, "_opened", again)
+    opened = opening.opened
+    monkeypatch.setattr(opening, "opened", again)
     answer(source, "out.jsonl", ["tuned"])
     assert len(refused) == 2 and [row["input"] for row in rows_of("out.jsonl")] == TEXTS
     assert [path.name for path in Path().glob(".*")] == []
@@ -270,7 +270,7 @@ def test_model_that_changes_while_it_is_loaded_is_refused(tuned, monkeypatch, pl
         files.write_text(Path(place), Path(place).read_text() + "\n")
         raise RuntimeError("half of one model, half of another")
 
-    monkeypatch.setattr(predict, "_opened", changing)
+    monkeypatch.setattr(opening, "opened", changing)
     with pytest.raises(DataError, match="another process changed it while it was read"):
         answer(lines_to("texts.txt", *TEXTS), "out.jsonl", ["tuned"])
     assert list(Path().glob("*out.jsonl*")) == []
