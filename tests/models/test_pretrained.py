@@ -198,4 +198,4 @@ def test_from_pretrained_is_called_in_one_place():
         for path in (compose.ROOT / "stages").rglob("*.py")
         if ".from_pretrained(" in path.read_text(encoding="utf-8")
     }
-    assert called == {"models/pretrained.py", "models/gguf.py", "models/tuned.py", "align/reward.py"}
+    assert called == {"models/pretrained.py", "models/gguf.py", "models/tuned.py", "models/combining.py", "align/reward.py"}
