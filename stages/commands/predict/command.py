@@ -14,21 +14,19 @@ from pathlib import Path
 from typing import IO, Any
 
 from stages import locks, params
-from stages.commands.predict import answers, chosen, opening, texts
-from stages.commands.predict.opening import SCHEMAS, How, System, schema
+from stages.commands.predict import answers, chosen, named, opening, texts
+from stages.commands.predict.named import NAMED, SCHEMAS
+from stages.commands.predict.opening import How, System
 from stages.commands.predict.texts import Asked
 from stages.errors import DataError
 from stages.files import file_hash, lines, unchanged
 from stages.models import stored
 from stages.models.manifest import MANIFEST, read_manifest
-from stages.params import ComplaintsData, Data, Params, RowsData
+from stages.params import Params
 from stages.records import content_hash
-from stages.systems import ALIGNED, ANSWERING, TUNED, is_aligned, is_tuned
+from stages.systems import ALIGNED, TUNED
 from stages.terminal import visible
 from stages.text.prompts import SHOTS
-
-NAMED = "tuned, aligned, tuned_<seed>, aligned_<seed> or base_<k>shot"
-ALIGNING = "`dvc exp run -S preference=verifier -S align=dpo`"
 
 
 def answer(
@@ -56,13 +54,13 @@ def answer(
             if column is None:
                 folders = _folders(systems, adapters, p)
             _require_files(source, target)
-            made = answers.columns(folders if column is None else [column], _of_object(p.data), think)
+            made = answers.columns(folders if column is None else [column], named.of_object(p.data), think)
             if column is not None:
                 folders = _chosen(source, column, p, made)
             for folder in dict.fromkeys(adapters):
                 if stored.is_whole(folder):
                     stored.check_whole(folder, f"--adapter {folder}")
-            how = How(think, _constrained(constrain, p, think))
+            how = How(think, named.constrained(constrain, p, think))
             _print_unread(source, _checkable(source, p, made), p, column)  # raises before anything is loaded
             if target != "-":
                 lock.enter_context(locks.exclusive(Path(target)))
@@ -97,7 +95,7 @@ def _folders(systems: Sequence[str], adapters: Sequence[Path], p: Params) -> dic
     if missing := [str(folder) for folder in adapters if not folder.is_dir()]:
         raise DataError(f"--adapter {missing[0]}: no such folder")
     means = {name: f"{name}_{p.seeds[0]}" for name in (TUNED, ALIGNED)}  # answered by the first seed's model
-    return _named(adapters) or {name: _adapter(means.get(name, name), p) for name in systems}
+    return _named(adapters) or {name: named.adapter_of(means.get(name, name), p) for name in systems}
 
 
 def _chosen(source: str, column: str, p: Params, made: Collection[str]) -> dict[str, Path | None]:
@@ -116,25 +114,6 @@ def _print_unread(source: str, rows: Iterator[Asked], p: Params, column: str | N
 def _checkable(source: str, p: Params, made: Collection[str]) -> Iterator[Asked]:
     """Yield the rows of a file; nothing for standard input, which can be read only once."""
     return texts.read(source, p.data, made) if source != "-" else iter(())
-
-
-def _of_object(data: Data) -> bool:
-    """Return whether answers should be JSON objects."""
-    return isinstance(data, ComplaintsData) or (isinstance(data, RowsData) and data.task == "extraction")
-
-
-def _constrained(constrain: str | None, p: Params, think: bool) -> str:
-    """Return what answers are kept to: none, json or copied."""
-    if constrain not in (None, "none") and not _of_object(p.data):
-        raise DataError(f"--constrain {constrain}: the answers of this task are not JSON objects; leave it out")
-    if constrain not in (None, "none") and think:
-        raise DataError(f"--constrain {constrain}: thoughts are not JSON; leave out --think or --constrain")
-    if think or not _of_object(p.data):
-        return "none"
-    chosen = constrain or ("copied" if p.predict.constrain == "copied" else "json")
-    if chosen == "copied" and "properties" not in schema():
-        raise DataError(f"--constrain copied: {SCHEMAS} has no schema; run `dvc repro format` first, or use --constrain json")
-    return chosen
 
 
 def _write_file(
@@ -159,7 +138,7 @@ def _write_file(
 
 def _write(file: IO[str], rows: Iterator[Asked], systems: dict[str, System], p: Params, column: str | None) -> int:
     """Write a row for each text and return their number."""
-    written, of_object = 0, _of_object(p.data)
+    written, of_object = 0, named.of_object(p.data)
     while batch := list(islice(rows, p.predict.batch_size)):
         for asked, given in zip(batch, _given(batch, systems, of_object, column), strict=True):
             file.write(answers.line({**asked.row, **given}))
@@ -192,22 +171,6 @@ def _named(folders: Sequence[Path]) -> dict[str, Path | None]:
     """Return the folders by name; a repeated one gets a number after its name, so that it answers again."""
     times = [folders[: place + 1].count(folder) for place, folder in enumerate(folders)]
     return {f"{folder} ({n})" if n > 1 else str(folder): folder for folder, n in zip(folders, times, strict=True)}
-
-
-def _adapter(system: str, p: Params) -> Path | None:
-    """Return the adapter folder of a tuned or aligned system, None for a base system."""
-    if system.startswith("base_") and system.endswith("shot") and system[5:-4].isdecimal():
-        return None
-    if not (is_tuned(system) or is_aligned(system)):
-        raise DataError(f"--system {system}: unknown; use {NAMED}, e.g. base_0shot")
-    if is_aligned(system) and p.align.method not in ANSWERING:
-        raise DataError(
-            f"--system {system}: align.method = {p.align.method} makes no model that answers; align one with {ALIGNING}"
-        )
-    adapter = stored.adapter_of(system)
-    if not adapter.is_dir():
-        raise DataError(f"--system {system}: {adapter} does not exist; train it with `dvc repro` or fetch it with `dvc pull`")
-    return adapter
 
 
 def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params, how: How, column: str | None) -> str:

@@ -4,23 +4,21 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from stages import params
+from stages.commands.predict import named
 from stages.errors import DataError
-from stages.files import read_json
 from stages.models import stored
 from stages.models.plain import unlike
 from stages.params import Params
 from stages.records import Message, Task
 from stages.text import chat, thoughts
 from stages.text.copied import origin
-from stages.text.prompts import SHOTS, question, shots_of, with_shots
+from stages.text.prompts import question, with_shots
 
 if TYPE_CHECKING:
     from stages.generation.decoding import Completion
-
-SCHEMAS = Path("data/formatted/schemas.json")
 
 
 class System(NamedTuple):
@@ -55,14 +53,14 @@ def opened(adapters: Mapping[str, Path | None], p: Params, how: How) -> dict[str
     runtime, limit = params.runtime(), p.predict.max_new_tokens
     sharing = {name for name, adapter in adapters.items() if _adds_to_base(adapter)}
     shared = Exchange(open_base(runtime)) if len(sharing) > 1 else None
-    constraint = cache(lambda: json_only(shared.lm, schema(), limit, how.constrain == "copied")) if shared else None
+    constraint = cache(lambda: json_only(shared.lm, named.schema(), limit, how.constrain == "copied")) if shared else None
 
     def one(name: str, adapter: Path | None) -> System:
         if shared and name in sharing:
             lm = shared.use(adapter)  # once now, to refuse a damaged one before the first answer
         else:
             lm = open_tuned(runtime, adapter) if adapter else open_base(runtime)
-        shots = [] if adapter else _shots(name)
+        shots = [] if adapter else named.shots(name)
         marks = thoughts.marks(lm.tokenizer) if how.think else None
         if marks and not marks.closing:
             raise DataError(f"--think: the chat template of {lm.tokenizer.name_or_path} writes no thoughts; leave it out")
@@ -81,7 +79,7 @@ def opened(adapters: Mapping[str, Path | None], p: Params, how: How) -> dict[str
 
         kept_to = None
         if how.constrain != "none":  # it depends on the tokenizer alone, and takes seconds and memory
-            kept_to = constraint() if constraint else json_only(lm, schema(), limit, how.constrain == "copied")
+            kept_to = constraint() if constraint else json_only(lm, named.schema(), limit, how.constrain == "copied")
 
         def answers(batch: list[list[int]], tasks: list[Task]) -> "list[Completion]":
             if shared and name in sharing:
@@ -105,22 +103,5 @@ def _adds_to_base(adapter: Path | None) -> bool:
     return not unlike(config) and config.get("task_type") != "SEQ_CLS"
 
 
-def schema() -> dict[str, Any]:
-    """Return the schema of the answers in the training rows; of any object if `format` has not run here."""
-    schemas = read_json(SCHEMAS) if SCHEMAS.is_file() else {}
-    return dict(next(iter(schemas.values()), {"type": "object"}))
-
-
 def _thinking(messages: Sequence[Message]) -> list[Message]:
     return [*messages[:-1], messages[-1].model_copy(update={"thinks": True})]
-
-
-def _shots(system: str) -> list[Message]:
-    """Return the examples that precede a base system's prompts; its name holds their number."""
-    count = int(system[len("base_") : -len("shot")])
-    if count and not SHOTS.is_file():
-        raise DataError(f"--system {system}: {SHOTS}: no such file; run `dvc repro format` first")
-    turns = shots_of(system)
-    if (kept := sum(turn.role == "assistant" for turn in turns)) < count:
-        raise DataError(f"--system {system}: {SHOTS} holds {kept} examples; raise format.shots and run `dvc repro`")
-    return turns

@@ -82,17 +82,17 @@ def read(source: str, data: Data, reserved: Collection[str] = ()) -> Iterator[As
 
 
 def _lines(file: Source, data: Data) -> Iterator[Asked]:
-    lacked = _lacked(data)
+    missing = lacked(data)
     for number, line in enumerate(formats.broken(formats.text_lines(file)) if file.first else (), start=1):
         text = line.rstrip("\r\n")
         if text.strip():
-            if lacked:
-                _warn(file.name, lacked)
+            if missing:
+                _warn(file.name, missing)
             task = Task(kind="text", system=data.system, input=text, output="", source=f"{file.name}:{number}")
             yield Asked(task, {"input": text})
 
 
-def _lacked(data: Data) -> str:
+def lacked(data: Data) -> str:
     """Return what prompts in training have and a plain text, one column of them, lacks, with a remedy; "" if nothing."""
     if not isinstance(data, RowsData):
         return ""
