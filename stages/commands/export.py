@@ -1,4 +1,6 @@
-"""`tunetrail export`: the tuned model as one folder of safetensors with tokenizer and model card, checked before it is kept.
+"""`tunetrail export`: the tuned model as one folder with its model card, checked before it is kept.
+
+The folder holds safetensors and a tokenizer, or one GGUF file and a Modelfile (stages/commands/gguf/).
 
 For the check every form of the model reads the reference answers of the evaluated split (`forced`). No form generates text of
 its own, so each difference is one between the models.
@@ -7,25 +9,31 @@ its own, so each difference is one between the models.
 import json
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from stages import locks, params, systems
 from stages.commands import clone, outputs
+from stages.commands.gguf.write import Gguf
+from stages.commands.gguf.write import require as require_gguf
+from stages.commands.gguf.write import write as write_gguf
 from stages.errors import DataError
 from stages.files import unchanged, whole_folder, write_json
 from stages.generation.likelihoods import forced
 from stages.models import stored
 from stages.models.loading import LanguageModel, open_base
-from stages.models.manifest import MANIFEST
+from stages.models.manifest import MANIFEST, read_manifest
 from stages.models.tuned import open_tuned
 from stages.params import Params, Runtime
 from stages.records import Example, read
 from stages.text import chat
 
 ROWS = 32
+QUANT, CONVERTER = "q8_0", Path(".venv-gguf")
 TOLERANCE = 0.1  # largest merge_error that merging may cost by rounding to bf16
 # The values that stages/text/chat.py passes to a template, by the name in the template. A server passes none of them.
 DEFAULTS = {
@@ -52,21 +60,32 @@ class Check:
     logit_difference: dict[str, float]
 
 
-def export(output: Path, adapter: Path | None) -> None:
+def export(
+    output: Path,
+    adapter: Path | None = None,
+    form: str = "folder",
+    quant: str | None = None,
+    converter: Path | None = None,
+) -> None:
     """Merge the adapter (by default the first seed's) into the base, store it in `output` and print the check.
 
     The model card and params.yaml are copied only for an adapter of this run, tuned or aligned: they describe no other.
     """
+    if form == "folder" and (quant or converter):
+        raise DataError(f"--{'quant' if quant else 'converter'}: is for --format gguf alone; leave it out or add that")
     clone.refuse_running()
-    p, runtime = params.read("name", "seeds", "quantization", "align.method", "predict.split"), params.runtime()
+    names = ("name", "seeds", "data", "quantization", "align.method", "predict.split", "predict.max_new_tokens")
+    p, runtime = params.read(*names), params.runtime()
     adapter = adapter or stored.adapter_of(p.seeds[0])
     split, card = Path("data/formatted") / f"{p.predict.split}.jsonl", Path("reports") / p.name / "model_card.md"
     with locks.exclusive(output), unchanged(params.PARAMS, MANIFEST, adapter, split, card):
         outputs.require(MANIFEST, split)
-        _export(p, runtime, adapter, split, card, output)
+        settings = (read_manifest().model.name, p.data.system, p.predict.max_new_tokens)
+        gguf = Gguf(quant or QUANT, converter or CONVERTER, *settings) if form == "gguf" else None
+        _export(p, runtime, adapter, split, card, output, gguf)
 
 
-def _export(p: Params, runtime: Runtime, adapter: Path, split: Path, card: Path, output: Path) -> None:
+def _export(p: Params, runtime: Runtime, adapter: Path, split: Path, card: Path, output: Path, gguf: Gguf | None) -> None:
     if output.exists():
         raise DataError(f"--output {output}: already exists; choose another folder or delete it")
     if stored.is_whole(adapter):
@@ -74,6 +93,7 @@ def _export(p: Params, runtime: Runtime, adapter: Path, split: Path, card: Path,
     merged = open_tuned(runtime, adapter)
     if merged.has_prompt:
         raise DataError(f"{adapter}: a trained prompt cannot be merged; use `tunetrail predict --adapter {adapter}`")
+    gguf = require_gguf(gguf, merged) if gguf else None
     forms = {"base": open_base(runtime), "adapter": open_tuned(runtime, adapter, merge=False)}
     if p.quantization.type != "none":
         forms[p.quantization.type] = open_tuned(runtime, adapter, p.quantization, merge=False)
@@ -89,8 +109,7 @@ def _export(p: Params, runtime: Runtime, adapter: Path, split: Path, card: Path,
     copies = {"README.md": card, "params.yaml": params.PARAMS} if own else {}
     if own:
         outputs.require_of_run(card)
-    _store(merged, copies, check, output)
-    print(json.dumps(asdict(check), indent=2))
+    _store(merged, copies, check, output, partial(write_gguf, gguf, merged, examples) if gguf else None)
 
 
 def compare(forms: dict[str, LanguageModel], examples: Sequence[Example]) -> Check:
@@ -121,10 +140,17 @@ def compare(forms: dict[str, LanguageModel], examples: Sequence[Example]) -> Che
     )
 
 
-def _store(merged: LanguageModel, copies: dict[str, Path], check: Check, output: Path) -> None:
-    """Store the model with its end tokens and chat template, so that a server needs nothing else.
+def _store(
+    merged: LanguageModel,
+    copies: dict[str, Path],
+    check: Check,
+    output: Path,
+    to_gguf: Callable[[Path, Path], dict[str, Any]] | None = None,
+) -> None:
+    """Store the model with its end tokens and chat template, so that a server needs nothing else; print the check.
 
-    `copies`: files to copy, by their new name.
+    `copies`: files to copy, by their new name. `to_gguf` replaces the stored model by files that it writes, and returns what
+    they hold.
     """
     if missing := [path for path in copies.values() if not path.is_file()]:
         raise DataError(f"{missing[0]}: no such file; the report writes the model card, run `dvc repro` first")
@@ -133,9 +159,16 @@ def _store(merged: LanguageModel, copies: dict[str, Path], check: Check, output:
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     template = str(tokenizer.chat_template)
     tokenizer.chat_template = "".join(text for name, text in DEFAULTS.items() if name in template) + template
+    found = asdict(check)
     with whole_folder(output) as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        weights = folder / "merged" if to_gguf else folder
+        weights.mkdir(exist_ok=True)
+        model.save_pretrained(weights)
+        tokenizer.save_pretrained(weights)
+        if to_gguf:
+            found["gguf"] = to_gguf(weights, folder)
+            shutil.rmtree(weights)
         for name, path in copies.items():
             shutil.copyfile(path, folder / name)
-        write_json(folder / "export.json", asdict(check))
+        write_json(folder / "export.json", found)
+    print(json.dumps(found, indent=2))
