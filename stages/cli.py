@@ -84,6 +84,12 @@ def parser() -> argparse.ArgumentParser:
     text += "from the input (default with predict.constrain = copied); none: whatever the model writes"
     predict.add_argument("--constrain", choices=("json", "copied", "none"), help=text)
 
+    chat = _command(commands, "chat", "chat.chat", "ask the untuned and the tuned model side by side, in several turns")
+    text = "as in predict, side by side; default: base_0shot, and tuned if it has been trained"
+    chat.add_argument("--system", **NAMES, default=[], dest="systems", help=text)
+    chat.add_argument("--log", type=Path, metavar="FILE", help="append each answer with its chat, as JSON Lines")
+    chat.add_argument("--constrain", choices=("json", "copied", "none"), help="as in predict, with the same default")
+
     export = _command(commands, "export", "export.export", "write the tuned model as one folder that other programs can load")
     export.add_argument("--output", **FOLDER, required=True, help="must not exist yet")
     text = "default: the first seed's tuned one; models/<seed>/aligned is the aligned one; others get no model card"

@@ -1,0 +1,172 @@
+"""`tunetrail chat`: ask the untuned and the tuned model side by side, in several turns.
+
+Each system keeps a history of its own, with its own answers. Prompts are rendered and answers decoded as `tunetrail predict`
+does both. A line is a question, on a terminal and in a file.
+"""
+
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages import params
+from stages.commands.predict import answers, named, texts
+from stages.errors import DataError
+from stages.files import printable, require_regular, unchanged
+from stages.models import stored
+from stages.models.manifest import MANIFEST, read_manifest
+from stages.params import Params
+from stages.records import Message, content_hash
+from stages.systems import ALIGNED, TUNED
+from stages.terminal import visible
+from stages.text import chat as rendering
+from stages.text.copied import origin
+from stages.text.prompts import SHOTS, with_shots
+
+if TYPE_CHECKING:
+    from stages.generation.decoding import Completion
+
+BASE, QUIT, NEW = "base_0shot", "/quit", "/new"
+HELP = f"A line is a question. {NEW} begins again, {QUIT} ends."
+Answer = Callable[[Sequence[Message]], "Completion"]
+
+
+def chat(systems: Sequence[str], log: Path | None = None, constrain: str | None = None) -> None:
+    """Answer the lines of standard input until they end, `/quit` or Ctrl-C; `log` gets a JSON line per answer.
+
+    Without `systems` these are the untuned model and, if it has been trained, the first seed's.
+    """
+    with unchanged(params.PARAMS, MANIFEST, texts.RECOGNISED):
+        p = params.read("seeds", "data", "align.method", "predict.max_new_tokens", "predict.constrain")
+        folders = _folders(systems, p)
+        kept_to = named.constrained(constrain, p, think=False)
+        read_manifest()  # raises early if there is none
+    if log:
+        _require_log(log)
+    if missing := texts.lacked(p.data):
+        print(visible(f"warning: a line lacks what the prompts in training have: {missing}"), file=sys.stderr)
+    with unchanged(SHOTS, named.SCHEMAS, *filter(None, folders.values())):
+        answering = {name: _opened(name, folder, kept_to, p) for name, folder in folders.items()}
+    opening = [Message(role="system", content=p.data.system)] if p.data.system else []
+    try:
+        _converse(answering, opening, log)
+    except KeyboardInterrupt:
+        print()
+
+
+def _folders(systems: Sequence[str], p: Params) -> dict[str, Path | None]:
+    """Return the folder of each system's adapter, None for the untuned model."""
+    means = {name: f"{name}_{p.seeds[0]}" for name in (TUNED, ALIGNED)}  # answered by the first seed's model
+    if systems:
+        return {name: named.adapter_of(means.get(name, name), p) for name in systems}
+    adapter = stored.adapter_of(p.seeds[0])
+    if stored.holds(adapter):
+        return {BASE: None, TUNED: adapter}
+    print(f"{adapter}: no adapter, so only the untuned model answers; train one with `dvc repro`", file=sys.stderr)
+    return {BASE: None}
+
+
+def _require_log(log: Path) -> None:
+    """Raise DataError unless lines can be appended to the file; a line that a kill cut off gets its end."""
+    require_regular(log)
+    try:
+        with log.open("a+b") as file:
+            if file.tell():
+                file.seek(-1, io.SEEK_END)
+                file.write(b"" if file.read(1) == b"\n" else b"\n")
+    except OSError as error:
+        raise DataError(f"--log {log}: cannot write: {error.strerror}; name another file") from None
+
+
+def _opened(name: str, adapter: Path | None, kept_to: str, p: Params) -> Answer:
+    """Return what answers a chat. It raises DataError if the chat is too long for the model."""
+    from stages.generation.constraint import json_only
+    from stages.generation.decoding import generate, likeliest
+    from stages.models.loading import open_base
+    from stages.models.tuned import open_tuned
+
+    lm = open_tuned(params.runtime(), adapter) if adapter else open_base(params.runtime())
+    limit, shots = p.predict.max_new_tokens, [] if adapter else named.shots(name)
+    room = getattr(lm.model.config, "max_position_embeddings", sys.maxsize) - limit  # T5 has no such limit
+    grammar = None if kept_to == "none" else json_only(lm, named.schema(), limit, kept_to == "copied")
+
+    def answer(messages: Sequence[Message]) -> "Completion":
+        prompt = rendering.prompt_ids(lm.tokenizer, with_shots(messages, shots))
+        if len(prompt) > room:
+            raise DataError(f"{len(prompt)} tokens, but the model reads {room} besides its answer; begin again with {NEW}")
+        choose = grammar.choose([origin(messages)]) if grammar else likeliest
+        return generate(lm, [prompt], limit, choose)[0]
+
+    return answer
+
+
+def _converse(systems: dict[str, Answer], opening: Sequence[Message], log: Path | None) -> None:
+    """Answer every line; a chat that is too long for a system stays as it is, and the others continue."""
+    chats: dict[str, list[Message]] = {}
+    for line in _lines():
+        if line.strip() == QUIT:
+            return
+        if line.strip() == NEW:
+            chats = {}
+            continue
+        found: dict[str, Completion] = {}
+        for name, answer in systems.items():
+            messages = [*chats.get(name, opening), Message(role="user", content=line)]
+            try:
+                found[name] = answer(messages)
+            except DataError as error:
+                print(visible(f"{name}: {error}"), file=sys.stderr)
+                continue
+            chats[name] = [*messages, Message(role="assistant", content=found[name].text)]
+            if log:
+                _append(log, name, messages, found[name].text)
+        _show({name: answer.text + ("" if answer.stopped else " […]") for name, answer in found.items()})
+
+
+def _lines() -> Iterator[str]:
+    """Yield the questions: lines that are not blank, after a prompt on a terminal."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    if sys.stdin.isatty():
+        import readline  # noqa: F401  # lets input() edit a line and repeat earlier ones
+
+        print(HELP)
+    while True:
+        try:
+            line = input("> ") if sys.stdin.isatty() else sys.stdin.readline()
+        except EOFError:
+            print()
+            return
+        if not line and not sys.stdin.isatty():
+            return
+        if line.strip():
+            yield printable(line.rstrip("\r\n"))
+
+
+def _show(shown: dict[str, str]) -> None:
+    """Print the answers, side by side on a terminal and one after the other elsewhere."""
+    if not sys.stdout.isatty():
+        for name, text in shown.items():
+            print(visible(f"{name}: {text}"), flush=True)
+        return
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    table = Table(*(Column(name, ratio=1) for name in shown), box=SIMPLE, expand=True)
+    table.add_row(*(Text(visible(text)) for text in shown.values()))  # no markup: a model may write [bold]
+    Console().print(table)
+
+
+def _append(log: Path, system: str, messages: Sequence[Message], output: str) -> None:
+    row = {
+        "at": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "system": system,
+        "input": [message.model_dump() for message in messages],
+        "output": output,
+    }
+    with log.open("a", encoding="utf-8", newline="\n") as file:
+        file.write(answers.line({"id": f"chat-{content_hash(row)[:16]}", **row}))
