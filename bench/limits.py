@@ -41,7 +41,7 @@ def main(sizes: list[int]) -> None:
             for part in ("data/own", "data/synthetic/none"):
                 Path(part).mkdir(parents=True)
             Path("data/authored").symlink_to(ROOT / "data/authored")
-            for empty in ("data/synthetic/none/tasks.jsonl", "data/replay.jsonl"):
+            for empty in ("data/synthetic/none/tasks.jsonl", "data/replay.jsonl", "data/feedback/tasks.jsonl"):
                 Path(empty).touch()
             write(Path("data/own/rows.jsonl"), rows)
             chosen = ["experiment=smoke", "data=rows", "data.path=data/own/rows.jsonl", "synthesis=none"]

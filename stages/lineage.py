@@ -25,6 +25,7 @@ FOLDERS = (
     "pairs",
     "rounds",
     "formatted",
+    "feedback",
     "synthetic",
     "raw",
 )  # from result to source
@@ -33,6 +34,7 @@ TEXTS = (
     *("subject", "relation", "object"),  # of facts
     *("filter", "reason", "text", "thoughts", "scores"),  # of rejections, documents and answers, calls, scores
     *("chosen", "rejected", "place"),  # of pairs, and of the rows of files and sheets behind them
+    *("vote", "correction", "comment", "user", "at"),  # of feedback
 )
 SHOWN = 160  # characters of a text
 NEAREST = 3  # pairs shown for an answer of an aligned model

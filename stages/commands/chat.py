@@ -6,20 +6,21 @@ does both. A line is a question, on a terminal and in a file.
 
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages import params
-from stages.commands.predict import answers, named, texts
+from stages.commands.predict import identity, named, texts
+from stages.commands.predict import log as logging
 from stages.errors import DataError
+from stages.feedback.records import Answer as Answered
 from stages.files import printable, require_regular, unchanged
 from stages.models import stored
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import Params
-from stages.records import Message, content_hash
-from stages.systems import ALIGNED, TUNED
+from stages.records import Message
+from stages.systems import TUNED
 from stages.terminal import visible
 from stages.text import chat as rendering
 from stages.text.copied import origin
@@ -28,9 +29,28 @@ from stages.text.prompts import SHOTS, with_shots
 if TYPE_CHECKING:
     from stages.generation.decoding import Completion
 
+BEGINNING = b'{"prediction_id": "'  # of every line of a log
 BASE, QUIT, NEW = "base_0shot", "/quit", "/new"
 HELP = f"A line is a question. {NEW} begins again, {QUIT} ends."
 Answer = Callable[[Sequence[Message]], "Completion"]
+
+
+class Log:
+    """The file to which answers are added, in the form that feedback is joined with.
+
+    `systems` are the system and the hash of its weights, by the name that the user gave.
+    """
+
+    def __init__(self, path: Path, systems: Mapping[str, tuple[str, str]]) -> None:
+        self._path, self._systems = path, systems
+
+    def add(self, name: str, messages: Sequence[Message], given: "Completion") -> None:
+        system, weights = self._systems[name]
+        answer = Answered(
+            system=system, weights=weights, messages=tuple(messages), text=printable(given.text), stopped=given.stopped
+        )
+        with self._path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(logging.line(answer, logging.now()))
 
 
 def chat(systems: Sequence[str], log: Path | None = None, constrain: str | None = None) -> None:
@@ -48,19 +68,20 @@ def chat(systems: Sequence[str], log: Path | None = None, constrain: str | None 
     if missing := texts.lacked(p.data):
         print(visible(f"warning: a line lacks what the prompts in training have: {missing}"), file=sys.stderr)
     with unchanged(SHOTS, named.SCHEMAS, *filter(None, folders.values())):
+        weights = {name: identity.short(found) for name, found in identity.weights(folders).items()}
         answering = {name: _opened(name, folder, kept_to, p) for name, folder in folders.items()}
     opening = [Message(role="system", content=p.data.system)] if p.data.system else []
+    logged = Log(log, {name: (named.meant(name, p), weights[name]) for name in folders}) if log else None
     try:
-        _converse(answering, opening, log)
+        _converse(answering, opening, logged)
     except KeyboardInterrupt:
         print()
 
 
 def _folders(systems: Sequence[str], p: Params) -> dict[str, Path | None]:
     """Return the folder of each system's adapter, None for the untuned model."""
-    means = {name: f"{name}_{p.seeds[0]}" for name in (TUNED, ALIGNED)}  # answered by the first seed's model
     if systems:
-        return {name: named.adapter_of(means.get(name, name), p) for name in systems}
+        return {name: named.adapter_of(named.meant(name, p), p) for name in systems}
     adapter = stored.adapter_of(p.seeds[0])
     if stored.holds(adapter):
         return {BASE: None, TUNED: adapter}
@@ -69,13 +90,15 @@ def _folders(systems: Sequence[str], p: Params) -> dict[str, Path | None]:
 
 
 def _require_log(log: Path) -> None:
-    """Raise DataError unless lines can be appended to the file; a line that a kill cut off gets its end."""
+    """Raise DataError unless lines can be appended to the file; a line that a kill cut off is removed."""
     require_regular(log)
     try:
         with log.open("a+b") as file:
-            if file.tell():
-                file.seek(-1, io.SEEK_END)
-                file.write(b"" if file.read(1) == b"\n" else b"\n")
+            file.seek(0)
+            last = next((line for line in file if not line.endswith(b"\n")), b"")
+            if last and not last.startswith(BEGINNING[: len(last)]):
+                raise DataError(f"--log {log}: its last line has no end and is not of a log; name another file")
+            file.truncate(file.tell() - len(last))
     except OSError as error:
         raise DataError(f"--log {log}: cannot write: {error.strerror}; name another file") from None
 
@@ -102,7 +125,7 @@ def _opened(name: str, adapter: Path | None, kept_to: str, p: Params) -> Answer:
     return answer
 
 
-def _converse(systems: dict[str, Answer], opening: Sequence[Message], log: Path | None) -> None:
+def _converse(systems: dict[str, Answer], opening: Sequence[Message], log: Log | None) -> None:
     """Answer every line; a chat that is too long for a system stays as it is, and the others continue."""
     chats: dict[str, list[Message]] = {}
     for line in _lines():
@@ -121,7 +144,7 @@ def _converse(systems: dict[str, Answer], opening: Sequence[Message], log: Path 
                 continue
             chats[name] = [*messages, Message(role="assistant", content=found[name].text)]
             if log:
-                _append(log, name, messages, found[name].text)
+                log.add(name, messages, found[name])
         _show({name: answer.text + ("" if answer.stopped else " […]") for name, answer in found.items()})
 
 
@@ -159,14 +182,3 @@ def _show(shown: dict[str, str]) -> None:
     table = Table(*(Column(name, ratio=1) for name in shown), box=SIMPLE, expand=True)
     table.add_row(*(Text(visible(text)) for text in shown.values()))  # no markup: a model may write [bold]
     Console().print(table)
-
-
-def _append(log: Path, system: str, messages: Sequence[Message], output: str) -> None:
-    row = {
-        "at": datetime.now(UTC).isoformat(timespec="microseconds"),
-        "system": system,
-        "input": [message.model_dump() for message in messages],
-        "output": output,
-    }
-    with log.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(answers.line({"id": f"chat-{content_hash(row)[:16]}", **row}))

@@ -23,6 +23,7 @@ PAGES = {
     "run": ("The run and the machine", ("schema", "name", "seed", "seeds", "runtime")),
     "model": ("The base model", ("model",)),
     "data": ("Data", ("data",)),
+    "feedback": ("Feedback of users", ("feedback",)),
     "synthesis": ("Synthetic data", ("teacher", "synthesis")),
     "training": ("Training", ("format", "replay", "quantization", "adapter", "lora", "train")),
     "pretraining": ("Training on documents", ("pretrain",)),

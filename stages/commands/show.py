@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 RAW, SYNTHETIC, FORMATTED = map(Path, ("data/raw", "data/synthetic", "data/formatted"))
+CORRECTIONS = Path("data/feedback/tasks.jsonl")
 SPLITS = ("train", "valid", "test", "shots")
 LEFT_OUT, TRAINED = "left out of", "bold green"
 INDENT = "    "  # of a row's text, so that none of its lines can be taken for a heading or for the audit
@@ -91,6 +92,7 @@ def _left_out(split: str, run: Run) -> Iterator[Example]:
         return
     paths = [RAW / f"{split}.jsonl"] if split == "valid" or run.limits.authored else []
     paths += [SYNTHETIC / method / "tasks.jsonl" for method in run.methods] if split == "train" else []
+    paths += [CORRECTIONS] if split == "train" and CORRECTIONS.is_file() else []
     outputs.require(*paths)
     written = [FORMATTED / f"{name}.jsonl" for name in (split, "shots")]
     kept = {parent for path in written for row in read(path, Example) for parent in row.parents}

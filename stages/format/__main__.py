@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 RAW, SYNTHETIC, REPLAY, FORMATTED = map(Path, ("data/raw", "data/synthetic", "data/replay.jsonl", "data/formatted"))
+CORRECTIONS = Path("data/feedback/tasks.jsonl")
 
 
 def main() -> None:
@@ -42,6 +43,8 @@ def main() -> None:
     made: dict[str, list[Task]] = {
         method: list(records.read(SYNTHETIC / method / "tasks.jsonl", Task)) for method in p.synthesis.methods
     }
+    if corrected := list(records.read(CORRECTIONS, Task)):
+        made["feedback"] = corrected
     possible = overlap.apart(raw["valid"], raw["test"])
     shots, valid = chats.set_apart(possible, p.format.shots, p.seed)
     kind = params.check_file().data.kind  # only for a message, so dvc.yaml does not list it

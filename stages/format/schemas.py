@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stages.errors import DataError
@@ -79,6 +79,17 @@ def warn(constrain: str, asked: Iterable[Example]) -> None:
             "their prompt word for word, so no system can give them",
             file=sys.stderr,
         )
+
+
+def lacking(example: Example, schema: Mapping[str, Any], copied: bool) -> str:
+    """Return why an answer would change the schema of the training rows' answers, or break `copied`; "" if it would not."""
+    record = json.loads(example.reference)
+    types = schema.get("properties", {})
+    if not set(schema.get("required", ())) <= record.keys() <= types.keys():
+        return "other fields than the training rows have"
+    if any((TYPES[type(value)] if value is not None else "null") not in types[key]["type"] for key, value in record.items()):
+        return "a value of another type than the training rows have"
+    return "a text that is not in the prompt word for word" if copied and _not_copied(example) is not None else ""
 
 
 def _not_copied(example: Example) -> str | None:

@@ -13,7 +13,7 @@ from stages.models.manifest import read_manifest
 from stages.models.tuned import open_tuned
 from stages.params import Budget, Preference, Runtime
 from stages.params import Teacher as TeacherOptions
-from stages.preferences import file, judge, people, sampling, verifier
+from stages.preferences import feedback, file, judge, people, sampling, verifier
 from stages.preferences.made import Made
 from stages.preferences.records import Sample
 from stages.records import Call, Example
@@ -21,6 +21,8 @@ from stages.teachers.answers import incomplete
 from stages.teachers.backends import backend
 from stages.teachers.teacher import Teacher
 from stages.terminal import visible
+
+FEEDBACK = Path("data/feedback")
 
 
 @dataclass
@@ -58,6 +60,8 @@ def find(
     found = Found({name: Made() for name in settings.sources})
     if "file" in found.made:
         found.made["file"] = file.made(Path(settings.file), kept_apart)
+    if "feedback" in found.made:
+        found.made["feedback"] = feedback.made(FEEDBACK)
     if "people" in found.made:
         found.made["people"], found.rated, found.rated_answers = people.made(Path(settings.sheets), examples, settings.margin)
     prompts: list[Example] = []

@@ -19,6 +19,7 @@ from stages.params.after import (
     RewardModel,
     Rewards,
 )
+from stages.params.feedback import Feedback, FeedbackColumns
 from stages.params.models import HubModel, Model, PathModel, RandomModel, WheelModel
 from stages.params.reading import NEVER, PARAMS, RESTORE, check, check_file, flatten, lacks, load, parse, read, runtime
 from stages.params.results import Retention, Runtime, divisor

@@ -59,12 +59,13 @@ class Columns(Section):
         return self
 
 
-def _form(columns: Any) -> str:
-    return "named" if isinstance(columns, dict | Columns) else "auto"
+def form(columns: Any) -> str:
+    """Return the tag of a key that is `auto` or names columns."""
+    return "named" if isinstance(columns, dict | Section) else "auto"
 
 
 NamedColumns = Annotated[
-    Annotated[Literal["auto"], Tag("auto")] | Annotated[Columns, Tag("named")], Discriminator(_form)
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[Columns, Tag("named")], Discriminator(form)
 ]  # auto: recognised by stages/fetch/recognition.py
 
 

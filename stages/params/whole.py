@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from stages.params import aligning, headline
 from stages.params.after import Align, Preference, Pretrain
 from stages.params.base import Name, Section, Seed
+from stages.params.feedback import Feedback
 from stages.params.models import Model
 from stages.params.results import Evaluate, Predict, Report, Retention, Runtime
 from stages.params.rows import RowsData
@@ -27,6 +28,7 @@ class Params(Section):
     data: Data
     teacher: Teacher
     synthesis: Synthesis
+    feedback: Feedback
     format: Format
     replay: Replay
     quantization: Quantization
@@ -77,7 +79,7 @@ class Params(Section):
             )
         if self.data.kind == "rows":
             mistakes += self._empty_splits(self.data)
-        mistakes += self._headline() + self._pairs()
+        mistakes += self._headline() + self._pairs() + self._feedback()
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
@@ -115,6 +117,16 @@ class Params(Section):
             "preference.sources: judge with teacher.kind = replay: a recording holds no verdicts on new samples; use "
             "teacher=local or teacher=openai, or leave judge out"
         ]
+
+    def _feedback(self) -> list[str]:
+        """Return a line where feedback is asked for and there is none, or where no one task answers to it."""
+        if self.feedback.wanted:
+            return [
+                "feedback.path with data.kind = mix: a correction does not tell which data set it belongs to; use one data set"
+            ] * (self.data.kind == "mix")
+        return [
+            "preference.sources: feedback needs feedback.path, the file with what users said; name it or leave feedback out"
+        ] * ("feedback" in self.preference.sources)
 
     def _costs_money(self) -> bool:
         price = getattr(self.teacher, "price", None)

@@ -51,8 +51,8 @@ class Pair(Record):
     rejected: str
     chosen_stopped: bool = True
     rejected_stopped: bool = True
-    source: Literal["verifier", "judge", "people", "file"]
-    chosen_from: Literal["sample", "reference", "answer", "file"]
+    source: Literal["verifier", "judge", "people", "file", "feedback"]
+    chosen_from: Literal["sample", "reference", "answer", "file", "correction"]
     rejected_from: Literal["sample", "reference", "answer", "file"]
     chosen_score: float | None = None
     rejected_score: float | None = None
@@ -71,6 +71,6 @@ class Vote(Record):
     text: str
     stopped: bool = True
     good: bool
-    source: Literal["verifier", "judge", "people", "file"]
+    source: Literal["verifier", "judge", "people", "file", "feedback"]
     held_out: bool = False
     logprob: float = 0.0

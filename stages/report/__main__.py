@@ -17,6 +17,7 @@ from stages.report import (
     alignment,
     evidence,
     examples,
+    feedback,
     item_scores,
     page,
     personal,
@@ -53,6 +54,8 @@ def main() -> None:
         "evaluate.vote",
         "report",
         "data",
+        "feedback.path",
+        "feedback.log",
         "adapter",
         "lora",
         "quantization",
@@ -90,7 +93,8 @@ def main() -> None:
     general_numbers = retention.numbers(kept, kept_aligned)
     numbers = results.results(summarized, totals, general_numbers, evidence.synthesis(found.funnels))
     made, last = alignment.pairs(found.preferences), alignment.numbers(alignment.until_kept(found.alignment))
-    numbers = replace(numbers, alignment=last or None, pairs=made or None)
+    heard = feedback.read(DATA / "feedback")
+    numbers = replace(numbers, alignment=last or None, pairs=made or None, feedback=feedback.numbers(heard))
     first = p.seeds[0]
     others = [systems.BASE_PASSAGE, scored.with_passage[first]] if scored.with_passage else []
     others += [*([scored.aligned[first]] if scored.aligned else []), *scored.kept]
@@ -106,13 +110,16 @@ def main() -> None:
         "totals": totals,
         "chart": page.chart(found.training),
         "aligned_chart": page.aligned_chart(looks),
+        "heard": heard if options.texts else feedback.without_slices(heard),
         "serving": serving,
         "prices": options,
         "texts": options.texts,
     }
     content = content if options.texts else personal.without_rows(content)
     personal.warn(content, folder)
-    personal.warn_of_rows(Path(p.data.path))
+    named = {"data.path": p.data.path, "feedback.path": p.feedback.path, "feedback.log": p.feedback.log}
+    for key, place in named.items():
+        personal.warn_of_rows(Path(place), key)
     markdown, html = (render(page.HERE / name, **content) for name in ("report.md.jinja", "page.html.jinja"))
     items = item_scores.items(scored)
     secret = files.file_hash(DATA / "formatted" / f"{p.predict.split}.jsonl")

@@ -60,13 +60,16 @@ def warn(content: Content, folder: Path) -> None:
         )
 
 
-def warn_of_rows(place: Path) -> None:
-    """Print a warning if a file of rows, or one in a folder, holds what looks like personal data and git does not ignore it."""
+def warn_of_rows(place: Path, key: str) -> None:
+    """Print a warning if a file of rows, or one in a folder, holds what looks like personal data and git does not ignore it.
+
+    `key` is the parameter that names it.
+    """
     for path in _not_ignored([place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())):
         if kinds := _kinds([path.read_text(encoding="utf-8", errors="replace")]):
             _print(
                 f"{path} holds what looks like {kinds}, and git does not ignore it; if they are real, keep the rows in "
-                "data/own/ and set data.path before you commit"
+                f"data/own/ and set {key} before you commit"
             )
 
 

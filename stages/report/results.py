@@ -20,6 +20,7 @@ AFTER = (
     "vote_minus_tuned",
     "vote_minus_member",
     "kept_minus_tuned",
+    "feedback",
 )
 RETENTION = ("bits_per_byte", "choice_accuracy", "refusal_rate")
 Number = int | float | str | None  # a text is a verdict, the name of a system, or says how another one was computed
@@ -36,6 +37,7 @@ class Results:
     its other keys are numbers of items, and chance. `alignment` holds the means over seeds of its last look at validation rows,
     `pairs` the counts of pairs. `vote_minus_tuned` and `vote_minus_member` are the vote of the tuned models
     minus their mean and minus the best of them, `kept_minus_tuned` each kept adapter, by its system, minus the tuned mean.
+    `feedback` is what users said, by system and the hash of its weights.
     """
 
     systems: Mapping[str, Numbers]
@@ -56,6 +58,7 @@ class Results:
     vote_minus_tuned: Numbers | None = None
     vote_minus_member: Numbers | None = None
     kept_minus_tuned: Mapping[str, Numbers] | None = None
+    feedback: Mapping[str, Numbers] | None = None
 
     def content(self) -> dict[str, object]:
         """Return the content of details.json: each system under its name, and nothing of what this run has not."""

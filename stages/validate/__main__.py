@@ -37,6 +37,7 @@ def _require_sources(checked: params.Params) -> None:
     named = {"data.path": checked.data.path, "retention.path": checked.retention.path}
     named["train.start_from"] = checked.train.start_from
     named |= {"preference.sheets": checked.preference.sheets, "preference.file": checked.preference.file}
+    named |= {"feedback.path": checked.feedback.path, "feedback.log": checked.feedback.log}
     named |= {f"predict.kept[{n}]": str(params.NOTHING.parent / name) for n, name in enumerate(checked.predict.kept)}
     named["align.reward_model"] = checked.align.reward_model
     parts = {"data": checked.data} if checked.data.kind == "rows" else {}

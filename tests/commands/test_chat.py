@@ -11,6 +11,7 @@ from stages import files
 from stages.commands import chat
 from stages.commands.predict import command as predict
 from stages.errors import DataError
+from stages.feedback import reading
 from stages.text import chat as rendering
 
 pytestmark = pytest.mark.model
@@ -47,7 +48,10 @@ def test_answers_equal_those_of_predict(repository, asked):
     predict.answer("in.txt", "out.jsonl", ["base_0shot", "tuned"], constrain="none")
     (row,) = logged("out.jsonl")
     rows = logged()
-    assert {name: row[name]["prediction"] for name in ("base_0shot", "tuned")} == {r["system"]: r["output"] for r in rows}
+    assert {name: row[name]["prediction"] for name in ("base_0shot", "tuned")} == dict(
+        zip(("base_0shot", "tuned"), (r["output"] for r in rows), strict=True)
+    )
+    assert [row["system"] for row in rows] == ["base_0shot", "tuned_42"]
     assert [line.partition(":")[0] for line in out.splitlines()] == ["base_0shot", "tuned"]
     assert rows[0]["output"] != rows[1]["output"]
 
@@ -58,15 +62,22 @@ def test_each_system_keeps_its_own_turns_until_new(repository, asked):
     turns = [[message["content"] for message in row["input"] if message["role"] != "system"] for row in rows]
     assert turns[:2] == [["one"], ["one"]] and turns[4:] == [["three"], ["three"]]
     assert turns[2:4] == [["one", row["output"], "two"] for row in rows[:2]]
-    assert len({row["id"] for row in rows}) == 6
-    assert all(list(row) == ["id", "at", "system", "input", "output"] for row in rows)
+    assert len({row["prediction_id"] for row in rows}) == 6
+    assert set(reading.log(Path("log.jsonl"))) == {row["prediction_id"] for row in rows}  # as the stage feedback reads it
 
 
 def test_log_is_continued_after_a_cut_line(repository, asked):
-    Path("log.jsonl").write_text('{"id": "a', encoding="utf-8")
+    Path("log.jsonl").write_text('{"prediction_id": "a', encoding="utf-8")
     asked("one\n", "tuned")
     lines = Path("log.jsonl").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == '{"id": "a' and json.loads(lines[1])["system"] == "tuned"
+    assert [json.loads(line)["system"] for line in lines] == ["tuned_42"]
+
+
+def test_a_file_that_is_no_log_stays_as_it_is(repository, asked):
+    Path("notes.txt").write_text("first\nsecond", encoding="utf-8")
+    with pytest.raises(DataError, match=r"--log notes\.txt: its last line has no end and is not of a log"):
+        asked("one\n", "tuned", log="notes.txt")
+    assert Path("notes.txt").read_text(encoding="utf-8") == "first\nsecond"
 
 
 def test_control_token_in_a_question_stays_text(repository, asked, monkeypatch, tokenizer):
@@ -98,7 +109,7 @@ def test_interruption_ends_the_chat_quietly(repository, asked, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(chat, "_append", interrupted)
+    monkeypatch.setattr(chat.Log, "add", interrupted)
     assert asked("one\ntwo\n", "tuned")[0] == "\n"
 
 

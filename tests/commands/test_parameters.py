@@ -61,7 +61,7 @@ def test_stale_page_is_refused_and_nothing_is_written(monkeypatch: pytest.Monkey
 def test_rows_show_type_value_and_stages(rows: list[parameters.Parameter]) -> None:
     shown = {row.key: (row.type, row.default, row.stages) for row in rows if row.home == "conf/config.yaml"}
     assert shown["train.learning_rate"] == ("number (above 0, below 1)", "`0.0015`", "train, report")
-    assert shown["format.overlap_ngram"] == ("integer (above 0) or null", "`10`", "format")
+    assert shown["format.overlap_ngram"] == ("integer (above 0) or null", "`10`", "feedback, format")
     assert shown["lora.target_modules"][0] == "`all-linear` or list of text"
     assert shown["runtime.device"] == ("`auto`, `cpu`, `cuda`", "`cpu`", "")
     assert "train" in shown["seeds"][2].split(", ")  # by its matrix, not by its params

@@ -52,6 +52,7 @@ WITH = {
     "data=graph": ["synthesis=self_kg", "data.path=mine", "report.headline=stop_rate"],
     "synthesis=self_kg": ["data=medical", "report.headline=stop_rate"],
     "pretrain=documents": ["data=handbook", "synthesis=self_qa", "report.headline=stop_rate"],
+    "preference=feedback": ["feedback.path=data/own/feedback.csv"],
     "align=dpo": ["preference=verifier"],
     "align=kto": ["preference=verifier"],
     "align=reward": ["preference=verifier"],

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from stages.params import Params, ReplayTeacher
+from stages.errors import DataError
+from stages.params import Params, ReplayTeacher, check, compose
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,14 @@ def test_recording_cannot_judge_new_samples(settings) -> None:
     (refused,) = Params.model_construct(preference=settings(sources=["judge"]), teacher=teacher)._pairs()
     assert refused.startswith("preference.sources: judge with teacher.kind = replay: a recording holds no verdicts")
     assert Params.model_construct(preference=settings(), teacher=teacher)._pairs() == []
+
+
+def test_feedback_needs_a_file_and_one_data_set() -> None:
+    def composed(*overrides: str) -> Params:
+        return check(compose.composed(*overrides))
+
+    with pytest.raises(DataError, match=r"preference\.sources: feedback needs feedback\.path"):
+        composed("preference=feedback")
+    with pytest.raises(DataError, match=r"feedback\.path with data\.kind = mix: a correction does not tell which data set"):
+        composed("data=several_tasks", "synthesis=none", "report.headline=stop_rate", "feedback.path=data/own/f.csv")
+    assert composed("preference=feedback", "feedback.path=data/own/f.csv").feedback.wanted

@@ -13,8 +13,8 @@ from stages.errors import DataError
 from stages.models.manifest import MANIFEST
 from stages.pairs.__main__ import main
 from stages.params import Runtime
-from stages.preferences.records import Pair, Sample
-from stages.records import Call, Example
+from stages.preferences.records import Pair, Sample, Vote
+from stages.records import Call, Example, Message
 from tests.fixtures.asking import FREE
 from tests.fixtures.scripted import Scripted
 from tests.fixtures.training import contents
@@ -133,3 +133,19 @@ def test_rows_without_a_prompt_end_the_stage(run) -> None:
     records.write(Path("data/formatted/train.jsonl"), [Example(kind="text", messages=ROWS[0].messages[1:], source="s")])
     with pytest.raises(DataError, match=r"no training row can be sampled \(1 no question\); use other data"):
         run()
+
+
+def test_feedback_gives_pairs_and_votes(run) -> None:
+    prompt = (Message(role="user", content="Where?"),)
+    common = {"prompt": prompt, "source": "feedback"}
+    pair = Pair(chosen="Ulm.", rejected="Rio.", chosen_from="correction", rejected_from="answer", parents=("a",), **common)
+    records.write(Path("data/feedback/pairs.jsonl"), [pair])
+    votes = [Vote(text=text, good=good, **common) for text, good in (("Oslo.", True), ("Rio.", False))]
+    records.write(Path("data/feedback/votes.jsonl"), votes)
+    run(sources=["feedback"])
+    counts = json.loads(Path("data/pairs/42/funnel.json").read_text())
+    assert {key: counts["sources"]["feedback"][key] for key in ("candidates", "kept", "votes")} == {
+        **{"candidates": 3, "kept": 1, "votes": 1},  # the vote on a text of the pair says nothing more
+    }
+    (found,) = records.read(Path("data/pairs/42/pairs.jsonl"), Pair)
+    assert (found.chosen, found.parents, found.chosen_logprob < 0) == ("Ulm.", ("a",), True)

@@ -99,6 +99,7 @@ class Inputs:
             synthesis=SimpleNamespace(methods=list(methods)),
             predict=SimpleNamespace(split="test", shots=[0, 3], passage=False, kept=[], constrain="none"),
             evaluate=SimpleNamespace(vote=False),
+            feedback=MEDICAL.feedback,
             data=MEDICAL.data.model_copy(update={"notice": "Not medical advice."}),
             **{section: getattr(MEDICAL, section) for section in (*report.TRAINED_WITH, "pretrain", "preference", "align")},
             report=SimpleNamespace(
@@ -128,6 +129,7 @@ class Inputs:
             self.json(f"data/cost/predict_{system}.json", self.prediction_cost())
         for split in ("train", "test"):
             records.write(self.root / f"data/formatted/{split}.jsonl", self.examples)
+        self.json("data/feedback/funnel.json", self.no_feedback())
         plots = {"confusion": [], "reliability": []}
         self.json("data/totals.json", {**{system: self.totals() for system in self.systems}, **plots})
         self.write_retention(self.retention(tuned=False), self.retention(tuned=True))
@@ -183,6 +185,10 @@ class Inputs:
             self.json(f"data/alignment/{seed}.json", self.alignment(task, pairs))
             self.json(f"data/cost/pairs_{seed}.json", self.pairs_cost())
             self.json(f"data/cost/align_{seed}.json", self.align_cost())
+
+    @staticmethod
+    def no_feedback() -> Any:
+        return {**dict.fromkeys(("rows", "joined", "answers", "tasks", "pairs", "votes"), 0), "left_out": {}, "dropped": {}}
 
     @staticmethod
     def preferences() -> Any:

@@ -138,11 +138,11 @@ def test_rows_that_git_would_keep_cause_a_warning(
     path = Path("data") / name
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    personal.warn_of_rows(path if path.parent == Path("data") else path.parent)
+    personal.warn_of_rows(path if path.parent == Path("data") else path.parent, "data.path")
     assert capsys.readouterr().err == ""  # no repository
     subprocess.run(["git", "init", "--quiet"], check=True)
     Path(".gitignore").write_text("/data/own/\n")
-    personal.warn_of_rows(path if path.parent == Path("data") else path.parent)
+    personal.warn_of_rows(path if path.parent == Path("data") else path.parent, "data.path")
     warning = capsys.readouterr().err
     assert warning.startswith(f"warning: {path} holds what looks like ") if warns else warning == ""
     assert "clinic" not in warning
@@ -151,7 +151,7 @@ def test_rows_that_git_would_keep_cause_a_warning(
 def test_rows_are_not_searched_where_git_is_missing(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     (tmp_path / "mine.jsonl").write_text("ada@clinic.org")
     monkeypatch.setenv("PATH", "")
-    personal.warn_of_rows(tmp_path / "mine.jsonl")
+    personal.warn_of_rows(tmp_path / "mine.jsonl", "data.path")
     assert capsys.readouterr().err == ""
 
 

@@ -30,7 +30,7 @@ def absent(changes: dict[str, Any]) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("key", ["preference.sheets", "preference.file", "align.reward_model"])
+@pytest.mark.parametrize("key", ["preference.sheets", "preference.file", "align.reward_model", "feedback.path", "feedback.log"])
 def test_missing_sources_of_pairs_and_rewards_are_named(key: str) -> None:
     checked, (section, name) = params.check(with_changes({})), key.split(".")
     values = {section: getattr(checked, section).model_copy(update={name: "adapters/x"})}

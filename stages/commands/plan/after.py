@@ -16,7 +16,7 @@ from stages.generation.sampling import sample
 from stages.models.loading import LanguageModel, load_base, open_model
 from stages.models.manifest import read_manifest
 from stages.params import Params, Preference, Runtime
-from stages.preferences import file, making, people, reference, sampling
+from stages.preferences import feedback, file, making, people, reference, sampling
 from stages.preferences.made import changed
 from stages.preferences.records import Pair, Vote
 from stages.preferences.reference import Answer
@@ -24,7 +24,7 @@ from stages.records import Example
 from stages.text import chat
 from stages.training import adapt
 
-FORMATTED, PAIRS = Path("data/formatted"), Path("data/pairs")
+FORMATTED, PAIRS, FEEDBACK = Path("data/formatted"), Path("data/pairs"), Path("data/feedback")
 R = TypeVar("R", Pair, Vote)
 
 
@@ -41,7 +41,7 @@ def expected(p: Params, seed: int) -> Expected:
     """Return what the stage pairs has made with these settings, else what it is expected to make.
 
     Before it ran, no sample is known: each prompt that is sampled counts as one pair, with the training row's reference as
-    both sides. Pairs of files and sheets are read as they are.
+    both sides. Pairs of files, sheets and feedback are read as they are.
     """
     settings, folder = p.preference, PAIRS / str(seed)
     train, *others = (list(records.read(FORMATTED / f"{split}.jsonl", Example)) for split in ("train", "valid", "test"))
@@ -51,6 +51,7 @@ def expected(p: Params, seed: int) -> Expected:
         return Expected(prompts, rows.read_pairs(folder), rows.read_votes(folder))
     sources = [file.made(Path(settings.file), chain.from_iterable(others))] if "file" in settings.sources else []
     sources += [people.made(Path(settings.sheets), train, settings.margin)[0]] if "people" in settings.sources else []
+    sources += [feedback.made(FEEDBACK)] if "feedback" in settings.sources else []
     pairs, votes = [pair for made in sources for pair in made.pairs], [vote for made in sources for vote in made.votes]
     pairs += map(_of_reference, prompts)
     if not pairs and not votes:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from stages.errors import DataError
 from stages.files import lines, printable, require_regular
@@ -16,8 +16,20 @@ from stages.terminal import inert
 from stages.text.objects import parsed
 from stages.text.thoughts import Marks, separated
 
-PREDICTION, THOUGHTS, OBJECT = "prediction", "thoughts", ("parsed", "valid")  # columns of an answer; OBJECT is for JSON alone
+PREDICTION, THOUGHTS, ID, OBJECT = (
+    "prediction",
+    "thoughts",
+    "prediction_id",
+    ("parsed", "valid"),
+)  # columns of an answer; OBJECT is for JSON alone
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv")
+
+
+class Given(NamedTuple):
+    """An answer: its columns of the output, and whether the model ended it by itself."""
+
+    columns: dict[str, Any]
+    stopped: bool
 
 
 def require_form(target: Path) -> None:
@@ -27,9 +39,9 @@ def require_form(target: Path) -> None:
         raise DataError(f"--output {target}: must end in .jsonl, .json, .csv or .tsv")
 
 
-def columns(systems: Collection[str], of_object: bool, think: bool) -> list[str]:
+def columns(systems: Collection[str], of_object: bool, think: bool, logged: bool = False) -> list[str]:
     """Return the columns of the answers, which rows may not have: those of one system, or one for each of several."""
-    names = [PREDICTION, *([THOUGHTS] if think else []), *(OBJECT if of_object else ())]
+    names = [PREDICTION, *([THOUGHTS] if think else []), *(OBJECT if of_object else ()), *([ID] if logged else [])]
     return names if len(systems) == 1 else [*systems, *(f"{system}.{name}" for system in systems for name in names)]
 
 
@@ -45,14 +57,14 @@ def line(row: Mapping[str, Any]) -> str:
     return inert(printable(json.dumps(row, ensure_ascii=False))) + "\n"
 
 
-def whole_batches(part: Path, batch_size: int) -> int:
-    """Cut the file of an interrupted run after its last complete batch and return the number of rows kept."""
+def whole_batches(part: Path, batch_size: int, most: int | None = None) -> int:
+    """Cut the file of an interrupted run after its last complete batch, or after `most` rows; return the rows kept."""
     if not part.is_file():
         return 0
     rows, size, kept, length = 0, 0, 0, 0
     with part.open("r+b") as file:
         for line in file:
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") or rows == most:
                 break
             rows, size = rows + 1, size + len(line)
             if rows % batch_size == 0:

@@ -5,26 +5,25 @@ call with the same input file, systems and weights continues after the last comp
 an uninterrupted run's. Two calls never write one output at the same time.
 """
 
-import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from stages import locks, params
-from stages.commands.predict import answers, chosen, named, opening, texts
+from stages.commands.predict import answers, chosen, identity, named, opening, texts
+from stages.commands.predict.answers import Given
+from stages.commands.predict.log import Log, require_place
 from stages.commands.predict.named import NAMED, SCHEMAS
 from stages.commands.predict.opening import How, System
 from stages.commands.predict.texts import Asked
 from stages.errors import DataError
-from stages.files import file_hash, lines, unchanged
+from stages.files import lines, unchanged
 from stages.models import stored
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import Params
-from stages.records import content_hash
-from stages.systems import ALIGNED, TUNED
 from stages.terminal import visible
 from stages.text.prompts import SHOTS
 
@@ -37,6 +36,7 @@ def answer(
     think: bool = False,
     constrain: str | None = None,
     column: str | None = None,
+    log: Path | None = None,
 ) -> None:
     """Answer the rows of `source` with every system, or with `adapters` instead; "-" is standard input or output.
 
@@ -44,7 +44,7 @@ def answer(
 
     With `think` their chat template asks for thoughts first, which get a column of their own. `constrain` is json,
     copied, none or the default: where answers are JSON objects, unless thoughts precede them, copied if `predict.constrain` is
-    that, otherwise json.
+    that, otherwise json. With `log` every answer gets a `prediction_id`, and the file holds what that stands for.
     """
     with ExitStack() as lock:
         with unchanged(params.PARAMS, MANIFEST, texts.RECOGNISED):
@@ -54,7 +54,9 @@ def answer(
             if column is None:
                 folders = _folders(systems, adapters, p)
             _require_files(source, target)
-            made = answers.columns(folders if column is None else [column], named.of_object(p.data), think)
+            made = answers.columns(folders if column is None else [column], named.of_object(p.data), think, bool(log))
+            if log:
+                require_place(log, source, target)
             if column is not None:
                 folders = _chosen(source, column, p, made)
             for folder in dict.fromkeys(adapters):
@@ -64,16 +66,26 @@ def answer(
             _print_unread(source, _checkable(source, p, made), p, column)  # raises before anything is loaded
             if target != "-":
                 lock.enter_context(locks.exclusive(Path(target)))
+            if log:
+                lock.enter_context(locks.exclusive(log))
             with unchanged(SHOTS, SCHEMAS, *filter(None, folders.values())):
-                fingerprint, answering = _fingerprint(source, folders, p, how, column), opening.opened(folders, p, how)
+                weights = identity.weights(folders)
+                fingerprint = identity.fingerprint(source, weights, p, how, column, bool(log))
+                answering = opening.opened(folders, p, how)
         for asked in _checkable(source, p, made):  # a text that is too long is refused before the first answer
             for name in answering if column is None else [str(chosen.folder_of(asked, column))]:
                 answering[name].prompts([asked.task])
         rows = texts.read(source, p.data, made)
+        known = {name: (named.meant(name, p), identity.short(found)) for name, found in weights.items()}
+        logged = Log(log, fingerprint, known, len(folders) if column is None else 1) if log else None
         if target == "-":
-            _write(sys.stdout, rows, answering, p, column)
+            if logged:
+                logged.discard()
+            _write(sys.stdout, rows, answering, p, column, logged)
         else:
-            _write_file(Path(target), fingerprint, rows, answering, p, column)
+            _write_file(Path(target), fingerprint, rows, answering, p, column, logged)
+        if logged:
+            logged.finish()
 
 
 def _require_files(source: str, target: str) -> None:
@@ -94,8 +106,7 @@ def _folders(systems: Sequence[str], adapters: Sequence[Path], p: Params) -> dic
         raise DataError(f"--system: names no system; use {NAMED}")
     if missing := [str(folder) for folder in adapters if not folder.is_dir()]:
         raise DataError(f"--adapter {missing[0]}: no such folder")
-    means = {name: f"{name}_{p.seeds[0]}" for name in (TUNED, ALIGNED)}  # answered by the first seed's model
-    return _named(adapters) or {name: named.adapter_of(means.get(name, name), p) for name in systems}
+    return _named(adapters) or {name: named.adapter_of(named.meant(name, p), p) for name in systems}
 
 
 def _chosen(source: str, column: str, p: Params, made: Collection[str]) -> dict[str, Path | None]:
@@ -117,14 +128,24 @@ def _checkable(source: str, p: Params, made: Collection[str]) -> Iterator[Asked]
 
 
 def _write_file(
-    target: Path, fingerprint: str, rows: Iterator[Asked], systems: dict[str, System], p: Params, column: str | None
+    target: Path,
+    fingerprint: str,
+    rows: Iterator[Asked],
+    systems: dict[str, System],
+    p: Params,
+    column: str | None,
+    log: Log | None,
 ) -> None:
     """Write the answers to a temporary file, continue an interrupted one, and rename it once it has a row per text."""
     part = target.with_name(f".{target.name}.{fingerprint}.part")
     kept = answers.whole_batches(part, p.predict.batch_size)
+    if log and not log.keep(kept):  # of a log that was deleted: its answers are given again
+        kept = 0
+        log.discard()
+        part.unlink()
     try:
         with part.open("a", encoding="utf-8", newline="\n") as file:
-            wanted = kept + _write(file, islice(rows, kept, None), systems, p, column)
+            wanted = kept + _write(file, islice(rows, kept, None), systems, p, column, log)
         if (found := sum(1 for _ in lines(part))) != wanted:
             raise DataError(f"{target}: {found} answers to {wanted} texts, so another program wrote to {part}; run again")
         answers.finish(part, target, systems if len(systems) > 1 and column is None else ())
@@ -133,37 +154,49 @@ def _write_file(
         raise DataError(f"{target}: cannot write: {error.strerror}; {hint}") from None
     except DataError:  # a fixed input or system gets a file of another name
         part.unlink(missing_ok=True)
+        if log:
+            log.discard()
         raise
 
 
-def _write(file: IO[str], rows: Iterator[Asked], systems: dict[str, System], p: Params, column: str | None) -> int:
+def _write(
+    file: IO[str], rows: Iterator[Asked], systems: dict[str, System], p: Params, column: str | None, log: Log | None
+) -> int:
     """Write a row for each text and return their number."""
     written, of_object = 0, named.of_object(p.data)
+    several = column is None and len(systems) > 1
     while batch := list(islice(rows, p.predict.batch_size)):
-        for asked, given in zip(batch, _given(batch, systems, of_object, column), strict=True):
-            file.write(answers.line({**asked.row, **given}))
+        found = _given(batch, systems, of_object, column)
+        if log:
+            log.add([(asked.task, given) for asked, given in zip(batch, found, strict=True)])
+        for asked, given in zip(batch, found, strict=True):
+            columns = {name: one.columns for name, one in given.items()}
+            file.write(answers.line({**asked.row, **(columns if several else next(iter(columns.values())))}))
         file.flush()
         written += len(batch)
     return written
 
 
-def _given(batch: Sequence[Asked], systems: dict[str, System], of_object: bool, column: str | None) -> list[dict[str, Any]]:
-    """Return the columns of the answers to each row; with `column`, rows of one adapter are answered together."""
+def _given(
+    batch: Sequence[Asked], systems: dict[str, System], of_object: bool, column: str | None
+) -> list[Mapping[str, Given]]:
+    """Return the answers to each row by system; with `column`, rows of one adapter are answered together."""
 
-    def by(system: System, rows: Sequence[Asked]) -> list[dict[str, Any]]:
+    def by(system: System, rows: Sequence[Asked]) -> list[Given]:
         tasks = [asked.task for asked in rows]
-        return [answers.answer(a.text, of_object, system.marks) for a in system.answers(system.prompts(tasks), tasks)]
+        found = system.answers(system.prompts(tasks), tasks)
+        return [Given(answers.answer(one.text, of_object, system.marks), one.stopped) for one in found]
 
     if column is None:
         given = {name: by(system, batch) for name, system in systems.items()}
-        found = [{name: of[place] for name, of in given.items()} for place in range(len(batch))]
-        return found if len(given) > 1 else [next(iter(row.values())) for row in found]
+        return [{name: of[place] for name, of in given.items()} for place in range(len(batch))]
     groups: dict[str, list[int]] = {}
     for place, asked in enumerate(batch):
         groups.setdefault(str(chosen.folder_of(asked, column)), []).append(place)
-    one: dict[int, dict[str, Any]] = {}
+    one: dict[int, Mapping[str, Given]] = {}
     for name, places in groups.items():
-        one |= zip(places, by(systems[name], [batch[place] for place in places]), strict=True)
+        answered = by(systems[name], [batch[place] for place in places])
+        one |= {place: {name: given} for place, given in zip(places, answered, strict=True)}
     return [one[place] for place in range(len(batch))]
 
 
@@ -171,23 +204,3 @@ def _named(folders: Sequence[Path]) -> dict[str, Path | None]:
     """Return the folders by name; a repeated one gets a number after its name, so that it answers again."""
     times = [folders[: place + 1].count(folder) for place, folder in enumerate(folders)]
     return {f"{folder} ({n})" if n > 1 else str(folder): folder for folder, n in zip(folders, times, strict=True)}
-
-
-def _fingerprint(source: str, adapters: dict[str, Path | None], p: Params, how: How, column: str | None) -> str:
-    """Return a hash of everything that decides the answers; for standard input, which cannot be hashed yet, the process id."""
-    given = str(os.getpid()) if source == "-" else file_hash(Path(source))
-    weights = {
-        name: [file_hash(path) for path in (sorted(folder.iterdir()) if folder else [SHOTS]) if path.is_file()]
-        for name, folder in adapters.items()
-    }
-    fields = file_hash(SCHEMAS) if how.constrain != "none" and SCHEMAS.is_file() else ""
-    options = [
-        texts.columns(p.data).read,
-        p.data.model_dump(),
-        p.predict.batch_size,
-        p.predict.max_new_tokens,
-        *how,
-        fields,
-        column,
-    ]
-    return content_hash([given, weights, file_hash(MANIFEST), *options])[:12]

@@ -11,7 +11,7 @@ from stages.files import read_json
 from stages.models import stored
 from stages.params import ComplaintsData, Data, Params, RowsData
 from stages.records import Message
-from stages.systems import ANSWERING, is_aligned, is_tuned
+from stages.systems import ALIGNED, ANSWERING, TUNED, is_aligned, is_tuned
 from stages.text.prompts import SHOTS, shots_of
 
 SCHEMAS = Path("data/formatted/schemas.json")
@@ -53,6 +53,11 @@ def shots(system: str) -> list[Message]:
     if (kept := sum(turn.role == "assistant" for turn in turns)) < count:
         raise DataError(f"--system {system}: {SHOTS} holds {kept} examples; raise format.shots and run `dvc repro`")
     return turns
+
+
+def meant(system: str, p: Params) -> str:
+    """Return the system that a name stands for: `tuned` and `aligned` are answered by the first seed's model."""
+    return f"{system}_{p.seeds[0]}" if system in (TUNED, ALIGNED) else system
 
 
 def adapter_of(system: str, p: Params) -> Path | None:
