@@ -1,5 +1,6 @@
 """`tunetrail export --format gguf` with a stand-in for the converter: what is written, compared and refused."""
 
+import shutil
 import venv
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def environment(tmp_path_factory):
     def made(dropped: str = "0", shift: str = "0", extra: str = "") -> Path:
         program = CONVERTER.replace("DROPPED", dropped).replace("SHIFT", shift).replace("EXTRA", extra)
         (packages / "convert_hf_to_gguf.py").write_text(program)
+        shutil.rmtree(packages / "__pycache__", ignore_errors=True)  # of a program of the same size and second
         return folder
 
     return made
