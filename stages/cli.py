@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     text += "from the input (default with predict.constrain = copied); none: whatever the model writes"
     predict.add_argument("--constrain", choices=("json", "copied", "none"), help=text)
 
-    text = "also write each answer with its prediction_id to a .jsonl, which the stage feedback joins with what users said"
+    text = "also write each answer with its prediction_id to a .jsonl, which the stage feedback joins with users' votes"
     predict.add_argument("--log", type=Path, metavar="FILE", help=text)
 
     chat = _command(commands, "chat", "chat.chat", "ask the untuned and the tuned model side by side, in several turns")

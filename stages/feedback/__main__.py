@@ -1,4 +1,4 @@
-"""feedback: join what users said with the answers they saw; make training rows, pairs and votes of it."""
+"""feedback: join votes and corrections of users with the answers that they saw; make training rows, pairs and votes of it."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -38,7 +38,7 @@ class Preference(Section):
     """Where pairs of a better and a worse answer come from; only the stage `pairs` reads it.
 
     `verifier` scores samples of the tuned model by the metric of the task, `judge` lets the teacher compare two of them,
-    `people` reads rating sheets, `file` reads pairs that already exist, and `feedback` takes what users said of answers.
+    `people` reads rating sheets, `file` reads pairs that already exist, and `feedback` takes votes and corrections of users.
     """
 
     sources: Annotated[list[Literal["none", "verifier", "judge", "people", "file", "feedback"]], Field(min_length=1)]

@@ -1,4 +1,4 @@
-"""The section of what users said of answers."""
+"""The section of users' feedback on answers."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self

@@ -125,7 +125,7 @@ class Params(Section):
                 "feedback.path with data.kind = mix: a correction does not tell which data set it belongs to; use one data set"
             ] * (self.data.kind == "mix")
         return [
-            "preference.sources: feedback needs feedback.path, the file with what users said; name it or leave feedback out"
+            "preference.sources: feedback needs feedback.path, a file of votes and corrections; name it or leave feedback out"
         ] * ("feedback" in self.preference.sources)
 
     def _costs_money(self) -> bool:

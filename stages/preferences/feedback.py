@@ -1,4 +1,4 @@
-"""Pairs and votes that the stage `feedback` made of what users said: corrections against answers, and single answers."""
+"""Pairs and votes that the stage `feedback` made: corrections against answers, and single answers."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What users said of each system: the share of votes for it with an interval, and how many answers they corrected."""
+"""Users' feedback on each system: the share of votes for it with an interval, and how many answers they corrected."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SHORT = 8  # digits of the hash of weights, which tell two trainings of a system
 
 @dataclass(frozen=True)
 class Opinion:
-    """What users said of a system, or of its answers in a slice; `up` is None without a vote."""
+    """Feedback on a system, or on its answers in a slice; `up` is None without a vote."""
 
     system: str
     slice: str
@@ -34,7 +34,7 @@ class Heard:
 
 
 def read(folder: Path) -> Heard | None:
-    """Return what users said, None where no feedback was asked for."""
+    """Return the feedback on each system, None where none was asked for."""
     funnel = figures.read(folder / "funnel.json", FeedbackFunnel)
     if not funnel.rows:
         return None
@@ -43,7 +43,7 @@ def read(folder: Path) -> Heard | None:
 
 
 def systems(rows: Sequence[Feedback], answers: Mapping[str, Answer]) -> list[Opinion]:
-    """Return what was said of each system, in the order of their names.
+    """Return the feedback on each system, in the order of their names.
 
     All votes count, also where users contradict each other. The votes of one user are one cluster of the interval.
     """

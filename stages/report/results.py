@@ -37,7 +37,7 @@ class Results:
     its other keys are numbers of items, and chance. `alignment` holds the means over seeds of its last look at validation rows,
     `pairs` the counts of pairs. `vote_minus_tuned` and `vote_minus_member` are the vote of the tuned models
     minus their mean and minus the best of them, `kept_minus_tuned` each kept adapter, by its system, minus the tuned mean.
-    `feedback` is what users said, by system and the hash of its weights.
+    `feedback` holds the votes of users, by system and the hash of its weights.
     """
 
     systems: Mapping[str, Numbers]

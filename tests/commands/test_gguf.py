@@ -29,6 +29,7 @@ folder, options = Path(sys.argv[-1]), dict(zip(sys.argv[1:-1:2], sys.argv[2:-1:2
 config, tokenizer = (json.loads((folder / name).read_bytes()) for name in ("tokenizer_config.json", "tokenizer.json"))
 writer = gguf.GGUFWriter(options["--outfile"], "llama")
 writer.add_name(options["--model-name"])
+# Its tokens are those of the folder, unless the test changes them.
 tokens = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
 writer.add_token_list(tokens[DROPPED:])
 writer.add_eos_token_id(tokens.index(config["eos_token"]) + SHIFT)

@@ -22,10 +22,10 @@ def test_correction_is_trained_on_and_traced(tmp_path: Path, monkeypatch: pytest
     with Path("mine.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("input", "output"), *((f"What is item {i}?", f"Thing {i}.") for i in range(60))])
     held_out = "What is item 7?"
-    said = [{"input": question, "output": "No.", "correction": "Yes."} for question in ("What is new?", held_out)]
-    Path("said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said), encoding="utf-8")
+    given = [{"input": question, "output": "No.", "correction": "Yes."} for question in ("What is new?", held_out)]
+    Path("votes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given), encoding="utf-8")
     own = ("data=rows", "data.path=mine.csv", "data.test=0.9", "data.valid=0.05", "synthesis=none", "report.headline=token_f1")
-    formatted(tmp_path, *own, "format.shots=0", "predict.shots=[0]", "feedback.path=said.jsonl")
+    formatted(tmp_path, *own, "format.shots=0", "predict.shots=[0]", "feedback.path=votes.jsonl")
     assert held_out in {task.input for task in records.read(Path("data/raw/test.jsonl"), Task)}
     before = list(records.read(Path("data/formatted/train.jsonl"), Example))
     feedback.main()
@@ -37,7 +37,7 @@ def test_correction_is_trained_on_and_traced(tmp_path: Path, monkeypatch: pytest
     assert json.loads(Path("data/formatted/audit.json").read_text())["origin"]["feedback"] == 1
     capsys.readouterr()
     trace.show(row.id)
-    assert "place: said.jsonl:1" in capsys.readouterr().out
+    assert "place: votes.jsonl:1" in capsys.readouterr().out
 
 
 def test_default_needs_no_raw_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

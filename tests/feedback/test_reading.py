@@ -40,8 +40,8 @@ def as_table(separator: str) -> str:
 )
 def test_all_forms_hold_the_same_rows(run, name: str, text: str) -> None:
     run(text, ULM, name=name)
-    said = read("feedback", Feedback)
-    assert [one.model_dump(include={"vote", "correction", "comment", "user", "at"}) for one in said] == [
+    given = read("feedback", Feedback)
+    assert [one.model_dump(include={"vote", "correction", "comment", "user", "at"}) for one in given] == [
         {key: value for key, value in row.items() if key != "prediction_id"} for row in ROWS
     ]
 
@@ -64,9 +64,9 @@ EXPORTS = {
 def test_columns_of_other_programs_are_mapped(run, capsys, program: str) -> None:
     columns, row = EXPORTS[program]
     assert run([row], ULM, columns=columns)["joined"] == 1
-    (said,) = read("feedback", Feedback)
-    assert said.says == "down"
-    assert said.correction == ("In Germany." if "correction" in columns else "")
+    (given,) = read("feedback", Feedback)
+    assert given.says == "down"
+    assert given.correction == ("In Germany." if "correction" in columns else "")
     read_not = capsys.readouterr().err
     assert "columns that are not read" in read_not
     assert not re.search(r"\b(metadata|feedback_source)\b", read_not)
@@ -92,8 +92,8 @@ def test_program_for_label_studio_makes_rows(run, monkeypatch) -> None:
     ]}  # fmt: skip
     task = {"id": 1, "data": {"prediction_id": ULM.id}, "annotations": [done, done | {"was_cancelled": True}]}
     assert run(flattened("label_studio", json.dumps([task]), monkeypatch), ULM)["joined"] == 1
-    (said,) = read("feedback", Feedback)
-    assert (said.vote, said.correction, said.user, said.at) == ("down", "In Germany.", "3", "T")
+    (given,) = read("feedback", Feedback)
+    assert (given.vote, given.correction, given.user, given.at) == ("down", "In Germany.", "3", "T")
 
 
 def test_program_for_opentelemetry_makes_rows(run, monkeypatch) -> None:
@@ -104,8 +104,8 @@ def test_program_for_opentelemetry_makes_rows(run, monkeypatch) -> None:
     line = json.dumps({"resourceLogs": [{"resource": {}, "scopeLogs": [{"logRecords": [event, {"attributes": []}]}]}]})
     columns = YAML(typ="safe").load(GUIDE.split("```yaml\n")[-1].split("```")[0])["columns"]
     run(flattened("otel", line, monkeypatch), ULM, columns=columns)
-    (said,) = read("feedback", Feedback)
-    assert (said.vote, said.comment, said.at) == ("down", "no", "17")
+    (given,) = read("feedback", Feedback)
+    assert (given.vote, given.comment, given.at) == ("down", "no", "17")
 
 
 @pytest.mark.parametrize(

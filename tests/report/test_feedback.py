@@ -18,14 +18,14 @@ ANSWERS = [
 ]
 
 
-def said(answer: int, number: int, **fields: str) -> Feedback:
+def vote_of(answer: int, number: int, **fields: str) -> Feedback:
     return Feedback.model_validate({"place": f"f:{number}", "parents": (ANSWERS[answer].id,), **fields})
 
 
 ROWS = [
-    *(said(0, i, vote="up" if i % 4 else "down", user=f"u{i // 2}", slice="web" if i < 10 else "") for i in range(40)),
-    said(1, 50, vote="down", user="u1"),
-    said(2, 60, correction="B", slice=HOSTILE),
+    *(vote_of(0, i, vote="up" if i % 4 else "down", user=f"u{i // 2}", slice="web" if i < 10 else "") for i in range(40)),
+    vote_of(1, 50, vote="down", user="u1"),
+    vote_of(2, 60, correction="B", slice=HOSTILE),
 ]
 
 
@@ -51,7 +51,7 @@ def test_trainings_of_one_system_are_counted_apart() -> None:
 
 def test_votes_of_one_user_are_one_cluster() -> None:
     answers = {answer.id: answer for answer in ANSWERS}
-    alike = [said(0, i, vote="up" if i < 20 else "down", user=f"u{i // 10}") for i in range(40)]
+    alike = [vote_of(0, i, vote="up" if i < 20 else "down", user=f"u{i // 10}") for i in range(40)]
     apart = [one.model_copy(update={"user": ""}) for one in alike]
     widths = [one.up.high - one.up.low for rows in (alike, apart) if (one := feedback.systems(rows, answers)[0]).up]
     assert widths[0] > 1.5 * widths[1]
