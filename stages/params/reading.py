@@ -22,6 +22,7 @@ from stages.params.whole import Params
 PARAMS = Path("params.yaml")
 RESTORE = f"`git checkout {PARAMS}` restores the committed one, `tunetrail compose experiment=<name>` writes it again"
 SIGNS, DEEPEST = re.compile(rb"[\[\]{}]"), 100  # of lists and objects on one line, and how many may be in each other
+KINDS = ("kind", "source", "type", "method", "form")  # the keys that choose one of several shapes of a section
 # Keys that users look for and that exist on purpose nowhere, with the reason.
 NEVER = {"align.packing": "no such option: alignment compares whole answers, so no rows are packed; leave it out"}
 MOST_BYTES = 100_000  # of params.yaml, which has some 10,000; the YAML reader takes up to 2 seconds for this many
@@ -174,12 +175,15 @@ def _without_union_tags(loc: tuple[Any, ...], values: Any, is_missing: bool) -> 
 
     Only the path of a missing key ends with a name that neither the values nor the members have.
     """
-    kept = []
+    kept: list[Any] = []
+    is_tag = False
     for position, part in enumerate(loc):
+        # A section can have a key with the name of its kind, as `mix` has: the tag comes first.
+        is_tag = not is_tag and isinstance(values, dict) and part in [values.get(name) for name in KINDS]
         inside = (isinstance(values, dict) and part in values) or (isinstance(values, list) and isinstance(part, int))
-        if inside:
+        if inside and not is_tag:
             values = values[part]
-        elif position < len(loc) - 1 or not is_missing:
+        elif is_tag or position < len(loc) - 1 or not is_missing:
             continue
         kept.append(part)
     return tuple(kept)

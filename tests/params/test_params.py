@@ -98,6 +98,14 @@ def test_hub_model_without_repo_names_the_missing_key() -> None:
     assert mistakes({"model": {key: value for key, value in HUB.items() if key != "repo"}}) == ["model.repo: missing"]
 
 
+def test_keys_of_a_mixture_are_named_where_they_are() -> None:
+    """`mix` is a kind of data and a key of it."""
+    sets = {name: ROWS | {"path": f"mine/{name}", "splits": {"train": "a", "test": "b"}} for name in ("one", "two")}
+    data = {"kind": "mix", "path": "mine", "system": "", "sets": sets, "mix": {"rows": None}}
+    found = mistakes({"data": data})
+    assert found == ["data.sets.one.splits.valid: missing", "data.sets.two.splits.valid: missing", "data.mix.weights: missing"]
+
+
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
