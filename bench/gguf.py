@@ -6,8 +6,9 @@
 
 Sends the first rows of the evaluated split to a server on loopback, one by one. Answers them here too, in one batch, greedily
 and without a grammar, as `tunetrail predict --constrain none` does. Prints for each file its size, how many prompts have as
-many tokens as here, and how many answers equal those here. Then the mean of the task's headline score, and tokens per second of
-the processor's time, so that another busy process matters little.
+many tokens as here, and how many answers equal those here. Then the mean of the task's headline score, its paired difference to
+the answers here by source, as in a report, and tokens per second of the processor's time, so that another busy process matters
+little.
 """
 
 import subprocess
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import openai
 import psutil
 
@@ -28,6 +30,7 @@ from stages.generation import decoding
 from stages.models.stored import adapter_of
 from stages.models.tuned import open_tuned
 from stages.records import Example, Prediction, read
+from stages.statistics import paired_difference
 from stages.text import chat
 
 PORT, STARTS_WITHIN = 8019, 300  # seconds
@@ -74,9 +77,11 @@ def main() -> None:
     here = decoding.greedy(lm, prompts, p.predict.max_new_tokens)
     spent = computed(psutil.Process()) - start
     texts = [answer.text for answer in here]
-    print("| file | MB | same prompt tokens | same answers | headline | tokens per second |\n|---|---|---|---|---|---|")
-    speed, score = sum(answer.new_tokens for answer in here) / spent, _mean(examples, texts, p.report.headline)
-    print(f"| loaded here, bf16, in one batch | | | | {score} | {speed:.1f} |", flush=True)
+    speed, scores = sum(answer.new_tokens for answer in here) / spent, _scores(examples, texts, p.report.headline)
+    sources = np.array([row.source for row in examples])
+    print("| file | MB | same prompt tokens | same answers | headline | difference | tokens per second |")
+    print("|---|---|---|---|---|---|---|")
+    print(f"| loaded here, bf16, in one batch | | | | {100 * scores.mean():.1f} | | {speed:.1f} |", flush=True)
     for file in files:
         with serving(environment / "bin" / "python", file, runtime.threads or 1) as process:
             client = openai.OpenAI(base_url=f"http://127.0.0.1:{PORT}/v1", api_key="none", timeout=600)
@@ -90,17 +95,20 @@ def main() -> None:
                 tokens, alike = tokens + reply.usage.completion_tokens, alike + (reply.usage.prompt_tokens == len(prompt))
             spent = computed(process) - start
         same = sum(one == other for one, other in zip(served, texts, strict=True))
-        score = _mean(examples, served, p.report.headline)
+        found = _scores(examples, served, p.report.headline)
+        gap = paired_difference(found, scores, sources, 10_000, np.random.default_rng(0))
+        score = f"{100 * found.mean():.1f} | {100 * gap.mean:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
         columns = (file.name, f"{file.stat().st_size / 1e6:.1f}", alike, same, score, f"{tokens / spent:.1f}")
         print("|", " | ".join(map(str, columns)), "|", flush=True)
 
 
-def _mean(examples: list[Example], texts: list[str], headline: str) -> str:
+def _scores(examples: list[Example], texts: list[str], headline: str) -> np.ndarray:
+    """Return the headline score of each row."""
     found = []
     for row, text in zip(examples, texts, strict=True):
         given = Prediction(example=row.id, system="x", text=text, stopped=True, prompt_tokens=1, new_tokens=1)
         found.append(metrics.score(row, given)[0][headline])
-    return f"{100 * sum(found) / len(found):.1f}"
+    return np.array(found)
 
 
 if __name__ == "__main__":
