@@ -45,6 +45,7 @@ WITH = {
     "data=samsum": ["synthesis=none", "report.headline=stop_rate"],
     "data=dialogues": ["synthesis=none", "report.headline=stop_rate"],
     "data=complaint_tasks": ["synthesis=none", "report.headline=stop_rate"],
+    "data=complaint_months": ["synthesis=none", "report.headline=stop_rate"],
     "data=several_tasks": ["synthesis=none", "report.headline=stop_rate"],
     "data=mix": ["data=several_tasks", "synthesis=none", "report.headline=stop_rate"],
     "synthesis=self_qa": ["data=handbook", "report.headline=stop_rate"],

@@ -1,0 +1,159 @@
+"""Tune month after month on new rows, in several ways, and see what is forgotten: python bench/monthly.py rows|run|show
+
+    tunetrail compose synthesis=none data.rows.train=900 data.rows.valid=640 data.rows.test=520 && dvc repro format
+    python bench/monthly.py rows
+    python bench/monthly.py run [--seed 42] [-S key=value ...]
+    python bench/monthly.py show
+
+Use a clone: it keeps adapters in adapters/, and the last run stays in the workspace. `rows` writes four batches of complaints
+below data/own/complaint_months/. Each has layouts of other channels than the batches before it, 150 training and 100 test
+rows; conf/data/complaint_months.yaml reads them. `run` tunes the arms in ARMS one month after the other, with equal numbers of
+updates unless an arm's name has its own. It keeps the scores of every month on the test rows of all months in
+.tunetrail/months/, and does not run a month again that is there. `show` prints, by arm, the headline on each month's test rows
+after the last month, and the backward transfer (Lopez-Paz & Ranzato 2017, arXiv:1706.08840): the mean change on the rows of
+earlier months since the month that brought them, with its interval by layout.
+"""
+
+import argparse
+import json
+import subprocess
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from arms import interval, items, keep, read, run, tuned
+from mixture import row
+
+from stages import files, records
+from stages.statistics import paired_difference
+
+MONTHS = {  # by month: the channels of its layouts, and the split of the default task that its test rows come from
+    "month_1": ("test", ("letter", "email")),
+    "month_2": ("test", ("form", "call note")),
+    "month_3": ("test", ("ticket", "chat")),
+    "month_4": ("valid", ("line",)),  # texts in one line; the default's test rows have none
+}
+TRAIN, TEST, REPLAYED, UPDATES = 150, 100, 50, 48
+TARGET, KEPT = Path("data/own/complaint_months"), Path(".tunetrail/months")
+METRIC = "field_exact"
+COMMON = [
+    *("data=complaint_months", "synthesis=none", "name=complaints", f"report.headline={METRIC}"),
+    *("predict.shots=[0]", "predict.agreement_rows=0", "predict.likelihood_rows=0", "train.warmup_steps=5"),
+]
+
+
+def _drawn(earlier: int | None, month: int) -> str:
+    """Return the override that draws all rows of the month, `earlier` of each before (None: all), and none of later ones."""
+    names = list(MONTHS)
+    numbers = {name: earlier for name in names[:month] if earlier is not None} | dict.fromkeys(names[month + 1 :], 0)
+    return f"data.mix.rows={{{', '.join(f'{name}: {number}' for name, number in numbers.items())}}}" if numbers else ""
+
+
+def _continued(earlier: Callable[[int], int]) -> Callable[[int, str], list[str]]:
+    return lambda month, start: [_drawn(earlier(month), month), f"train.start_from={start}", f"train.max_steps={UPDATES}"]
+
+
+ARMS: dict[str, Callable[[int, str], list[str]]] = {  # what a month's run changes, from the second month on
+    "new rows alone": _continued(lambda _: 0),
+    f"new rows, {REPLAYED} earlier ones replayed": _continued(lambda month: REPLAYED // month),
+    "all rows, from the base": lambda month, _: [_drawn(None, month), f"train.max_steps={UPDATES}"],
+    "all rows, from the base, updates of all months": lambda month, _: [
+        _drawn(None, month),
+        f"train.max_steps={UPDATES * (month + 1)}",
+    ],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("rows", "run", "show"))
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("-S", dest="overrides", action="append", default=[], metavar="key=value")
+    options = parser.parse_args()
+    if options.what == "rows":
+        write_rows()
+    elif options.what == "run":
+        for number in range(len(ARMS)):
+            tune(number, options.seed, options.overrides)
+    else:
+        print(table())
+
+
+def write_rows() -> None:
+    for month, (split, channels) in MONTHS.items():
+        for kind, source, count in (("train", "train", TRAIN), ("test", split, TEST)):
+            examples = records.read(Path("data/formatted") / f"{source}.jsonl", records.Example)
+            found = (each for each in map(row, examples) if each["channel"] in channels)
+            rows = [{"text": r["text"], "record": r["record"], "layout": r["layout"]} for r in islice(found, count)]
+            assert len(rows) == count, f"{month}: {len(rows)} of {count} rows for {kind}; raise data.rows.{source}"
+            lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in rows)
+            files.write_text(TARGET / month / f"{kind}.jsonl", lines)
+
+
+def tune(arm: int, seed: int, overrides: list[str]) -> None:
+    """Run the months of an arm that are missing; the first is the same for all."""
+    start = ""
+    for month in range(len(MONTHS)):
+        name = "first" if month == 0 else f"arm{arm}"
+        folder, kept = KEPT / name / str(seed) / str(month), f"{name}-{month + 1}-{seed}"
+        if not folder.is_dir():
+            changed = ARMS[list(ARMS)[arm]](month, start) if month else [_drawn(0, 0), f"train.max_steps={UPDATES}"]
+            run([*COMMON, f"seeds=[{seed}]", *filter(None, changed), *overrides])
+            subprocess.run(["tunetrail", "keep", kept], check=True)
+            keep(Path("reports/complaints"), folder)
+        start = f"adapters/{kept}"
+
+
+def table() -> str:
+    """Return a Markdown table with a row per arm that has all months of a seed."""
+    months = list(MONTHS)
+    lines = [
+        f"| arm | seeds | {' | '.join(name.replace('_', ' ') for name in months)} | all | backward transfer | "
+        "bits per byte of general text | training, s by month |",
+        "|---|" + "---|" * (len(months) + 5),
+    ]
+    for number, arm in enumerate(ARMS):
+        seeds = [
+            path.name for path in sorted((KEPT / "first").glob("*")) if _folder(number, path.name, len(months) - 1).is_dir()
+        ]
+        if not seeds:
+            continue
+        after = np.mean([[_scores(_folder(number, seed, month)) for month in range(len(months))] for seed in seeds], axis=0)
+        rows = items(_folder(number, seeds[0], 0))
+        came = np.array([next(i for i, name in enumerate(months) if name in item.slices) for item in rows])
+        earlier = came < len(months) - 1
+        own = after[came, np.arange(len(rows))]
+        gap = paired_difference(
+            after[-1][earlier],
+            own[earlier],
+            np.array([item.source for item in rows])[earlier],
+            10_000,
+            np.random.default_rng(0),
+        )
+        seconds = np.mean([[_seconds(_folder(number, seed, m), seed) for m in range(len(months))] for seed in seeds], axis=0)
+        general = [read(_folder(number, seed, len(months) - 1), "metrics.json")["retention"]["tuned"] for seed in seeds]
+        means = [f"{100 * after[-1][came == month].mean():.1f}" for month in range(len(months))]
+        lines.append(
+            f"| {arm} | {len(seeds)} | {' | '.join(means)} | {100 * after[-1].mean():.1f} | {interval(gap, 100, 1)} | "
+            f"{np.mean([each['bits_per_byte'] for each in general]):.3f} | {', '.join(f'{each:.0f}' for each in seconds)} |"
+        )
+    return "\n".join(lines)
+
+
+def _folder(arm: int, seed: str, month: int) -> Path:
+    return KEPT / ("first" if month == 0 else f"arm{arm}") / seed / str(month)
+
+
+def _seconds(folder: Path, seed: str) -> float:
+    return float(read(folder, "cost.json")[f"train_{seed}"]["train_seconds"])
+
+
+def _scores(folder: Path) -> list[float]:
+    rows = items(folder)
+    (system,) = tuned(rows)
+    return [row.scores[system][METRIC] for row in rows]
+
+
+if __name__ == "__main__":
+    main()
