@@ -101,6 +101,7 @@ def tune(arm: int, seed: int, overrides: list[str]) -> None:
             changed = ARMS[list(ARMS)[arm]](month, start) if month else [_drawn(0, 0), f"train.max_steps={UPDATES}"]
             run([*COMMON, f"seeds=[{seed}]", *filter(None, changed), *overrides])
             subprocess.run(["tunetrail", "keep", kept], check=True)
+            subprocess.run(["git", "add", f"adapters/{kept}.dvc"], check=True)  # or the next experiment would remove the folder
             keep(Path("reports/complaints"), folder)
         start = f"adapters/{kept}"
 
