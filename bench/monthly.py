@@ -1,4 +1,4 @@
-"""Tune month after month on new rows, in several ways, and see what is forgotten: python bench/monthly.py rows|run|show
+"""Tune month after month on new rows, in several ways, and see what is forgotten.
 
     tunetrail compose synthesis=none data.rows.train=900 data.rows.valid=640 data.rows.test=520 && dvc repro format
     python bench/monthly.py rows
@@ -107,7 +107,7 @@ def tune(arm: int, seed: int, overrides: list[str]) -> None:
 
 
 def table() -> str:
-    """Return a Markdown table with a row per arm that has all months of a seed."""
+    """Return a Markdown table with a row for each arm of which all months are there."""
     months = list(MONTHS)
     lines = [
         f"| arm | seeds | {' | '.join(name.replace('_', ' ') for name in months)} | all | backward transfer | "
