@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemBytecodeCache
 
 from stages import pages
 
-pytest_plugins = [f"tests.fixtures.{name}" for name in ("composing", "hub", "smoke", "tiny_model", "warm")]
+pytest_plugins = [f"tests.fixtures.{name}" for name in ("composing", "hub", "serving", "smoke", "tiny_model", "warm")]
 
 
 PLACES = {"test_smoke": 0, "test_requests": 2, "e2e": 2, "tests": 3}  # of files and folders; of others 1

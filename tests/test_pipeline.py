@@ -126,7 +126,7 @@ def test_no_stage_depends_on_runtime() -> None:
 
 
 def test_only_the_main_module_of_a_stage_reads_parameters() -> None:
-    readers = {f"params.{name}" for name in ("read", "load", "check_file", "runtime")}
+    readers = {f"params.{name}" for name in ("read", "load", "check_file", "runtime", "server")}
     hidden = [
         f"{name}: {path}:{node.lineno}"
         for name in NAMES

@@ -28,7 +28,7 @@ PAGES = {
     "training": ("Training", ("format", "replay", "quantization", "adapter", "lora", "train")),
     "pretraining": ("Training on documents", ("pretrain",)),
     "alignment": ("Preferences and alignment", ("preference", "align")),
-    "results": ("Answers, scores and the report", ("predict", "retention", "evaluate", "report")),
+    "results": ("Answers, scores and the report", ("engine", "predict", "retention", "evaluate", "report")),
 }
 TAGS = ("source", "kind", "type", "form", "method")  # keys that choose a class of the schema
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}

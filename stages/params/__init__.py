@@ -19,9 +19,10 @@ from stages.params.after import (
     RewardModel,
     Rewards,
 )
+from stages.params.engine import Engine, OpenAIEngine, Served
 from stages.params.feedback import Feedback, FeedbackColumns
 from stages.params.models import HubModel, Model, PathModel, RandomModel, WheelModel
-from stages.params.reading import NEVER, PARAMS, RESTORE, check, check_file, flatten, lacks, load, parse, read, runtime
+from stages.params.reading import NEVER, PARAMS, RESTORE, check, check_file, flatten, lacks, load, parse, read, runtime, server
 from stages.params.results import Retention, Runtime, divisor
 from stages.params.rows import SLOT, Columns, HubRows, MixData, PublishedSplits, RowsData, Wording
 from stages.params.sources import (
@@ -39,6 +40,7 @@ from stages.params.sources import (
 from stages.params.synthesis import (
     Budget,
     ComplaintInstruct,
+    Connection,
     GeneralInstruct,
     InstanceFilter,
     LimitField,

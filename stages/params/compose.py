@@ -11,6 +11,7 @@ from typing import Any
 from stages import params
 from stages.errors import DataError
 from stages.files import write_text
+from stages.params.engine import DERIVED
 
 ROOT = Path(__file__).resolve().parents[2]
 UNKNOWN = re.compile(r"Could not override '(.+)'\.\nTo append")  # Hydra's message for a key that conf/ does not have
@@ -109,7 +110,8 @@ def _sides() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _differing(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
-    return sorted(key for key in here.keys() | there.keys() if _shown(here, key) != _shown(there, key))
+    keys = (key for key in here.keys() | there.keys() if not key.startswith(DERIVED))
+    return sorted(key for key in keys if _shown(here, key) != _shown(there, key))
 
 
 def _shown(values: dict[str, Any], key: str) -> str:

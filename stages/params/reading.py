@@ -16,7 +16,9 @@ from stages import locks
 from stages.errors import DataError, shown
 from stages.files import read_yaml
 from stages.params.base import unescaped
+from stages.params.engine import DERIVED
 from stages.params.results import Runtime
+from stages.params.synthesis import Connection
 from stages.params.whole import Params
 
 PARAMS = Path("params.yaml")
@@ -45,17 +47,18 @@ def check(values: Any) -> Params:
     except ValidationError as error:
         mistakes = [line for item in error.errors() for line in _explain(dict(item), values)]
         others = [line for line in mistakes if re.split(" = |: ", line, maxsplit=1)[0] not in unset]
-        raise DataError("\n".join([*unset.values(), *others])) from None
+        lines = [*unset.values(), *others]
+        raise DataError("\n".join([line for line in lines if not line.startswith(DERIVED)] or lines)) from None
     if unset:
         raise DataError("\n".join(unset.values()))
     return parsed
 
 
 def _holds_password(key: str, value: Any) -> bool:
-    """Return whether a text, or one in a list, holds an address with a password; that of a teacher is checked elsewhere."""
+    """Return whether a text, or one in a list, holds an address with a password; that of a server is checked elsewhere."""
     if isinstance(value, list):
         return any(_holds_password(f"{key}.{inner}", text) for part in value for inner, text in flatten(part))
-    if key == "teacher.base_url" or not isinstance(value, str):
+    if key in ("teacher.base_url", "engine.server.base_url") or not isinstance(value, str):
         return False
     return bool(PASSWORD.search(unescaped(value)) or PASSWORD.search(unescaped(key)))
 
@@ -96,6 +99,14 @@ def read(*sections: str) -> Params:
 def runtime() -> Runtime:
     """Return device, threads and micro-batch size; stages read them, but dvc.yaml lists them for none."""
     return check_file().runtime
+
+
+def server() -> Connection:
+    """Return how the engine's server is reached; it decides no answer, so dvc.yaml lists it for no stage."""
+    engine = check_file().engine
+    if engine.kind != "openai":
+        raise DataError(f"engine.kind = {engine.kind}: no server answers; set engine=openai")
+    return engine.server
 
 
 def check_file() -> Params:

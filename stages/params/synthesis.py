@@ -43,7 +43,7 @@ def _without_secrets(url: str) -> str:
     if not known or not url.isprintable() or SECRET_PART.search(unescaped(url)):
         raise ValueError(
             "must be scheme, host, port and path, without user, password or query, which git would keep; "
-            "put the key into an environment variable and its name into teacher.api_key_env"
+            "put the key into an environment variable and its name into api_key_env"
         )
     return url
 
@@ -71,23 +71,28 @@ LimitField = Literal["max_tokens", "max_completion_tokens"]
 OptionalField = Literal["seed", "temperature", "top_p", "presence_penalty"]
 
 
-class OpenAITeacher(Section):
+class Connection(Section):
     """A server with OpenAI's chat completions; `api_key_env` names the variable with the key, null if none is needed.
 
     `limit_field` names the field of a request that holds max_new_tokens. The fields in `omit` are not sent.
     """
 
-    kind: Literal["openai"]
     base_url: Annotated[
         str, StringConstraints(pattern=r"^https?://"), AfterValidator(_without_secrets), AfterValidator(_without_request)
     ]
-    model: Text
     api_key_env: Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]*$")] | None
     concurrency: Positive
     timeout_seconds: Annotated[float, Field(gt=0)]
     max_retries: Count
     limit_field: LimitField
     omit: list[OptionalField]
+
+
+class OpenAITeacher(Connection):
+    """A teacher behind such a server."""
+
+    kind: Literal["openai"]
+    model: Text
     price: Price
 
 

@@ -5,9 +5,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.params import aligning, headline
+from stages.params import aligning, engine, headline
 from stages.params.after import Align, Preference, Pretrain
 from stages.params.base import Name, Section, Seed
+from stages.params.engine import Engine
 from stages.params.feedback import Feedback
 from stages.params.models import Model
 from stages.params.results import Evaluate, Predict, Report, Retention, Runtime
@@ -38,6 +39,7 @@ class Params(Section):
     train: Train
     preference: Preference
     align: Align
+    engine: Engine
     predict: Predict
     retention: Retention
     evaluate: Evaluate
@@ -79,7 +81,7 @@ class Params(Section):
             )
         if self.data.kind == "rows":
             mistakes += self._empty_splits(self.data)
-        mistakes += self._headline() + self._pairs() + self._feedback()
+        mistakes += self._headline() + self._pairs() + self._feedback() + engine.mistakes(self)
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
@@ -298,4 +300,4 @@ class Params(Section):
                 f"train.num_train_epochs = {train.num_train_epochs:g}: the range usually advised is 3 to 10 (fewer learn the "
                 "rows incompletely, more memorise them; varied rows need fewer epochs)"
             )
-        return advice
+        return advice + engine.advice(self)

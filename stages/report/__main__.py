@@ -51,6 +51,7 @@ def main() -> None:
         "predict.passage",
         "predict.kept",
         "predict.constrain",
+        "engine.kind",
         "evaluate.vote",
         "report",
         "data",
@@ -74,6 +75,7 @@ def main() -> None:
         align=p.align.method != "none",
         vote=p.evaluate.vote,
         kept=kept_names.kept(p.predict.kept),
+        served=p.engine.kind != "transformers",
     )
     tuned = wanted.tuned
     found = reading.read(p.name, p.predict.split, wanted)

@@ -9,6 +9,7 @@ from stages.figures import Figures
 from stages.figures.alignment import Alignment, AlignmentCost
 from stages.figures.answers import Agreement, PredictionCost
 from stages.figures.cost import Machine
+from stages.figures.engine import Engine
 from stages.figures.preferences import Preferences, PreferencesCost
 from stages.figures.retention import Retained
 from stages.figures.rows import Audit, Recognised
@@ -67,7 +68,8 @@ class Evidence:
     aligned_<seed>, `training` and `agreement` by seed, `costs` by step, e.g. train_42. `funnels` is empty where nothing was
     synthesised. `judged` is None where nobody judged synthetic rows; `columns`, keyed by data set in a mixture, is empty where
     the data are not the user's.
-    `pretraining`, `preferences` and `alignment`, by seed, are empty where they were not asked for.
+    `pretraining`, `preferences` and `alignment`, by seed, are empty where they were not asked for. `engine` is None where
+    transformers answered; else `served`, by system, is how far transformers agrees with it.
     """
 
     examples: list[Example]
@@ -89,6 +91,8 @@ class Evidence:
     pretraining: dict[int, Training] = field(default_factory=dict)
     preferences: dict[int, Preferences] = field(default_factory=dict)
     alignment: dict[int, Alignment] = field(default_factory=dict)
+    engine: Engine | None = None
+    served: dict[str, Agreement] = field(default_factory=dict)
 
     @property
     def machine(self) -> Machine:
@@ -131,7 +135,8 @@ def cost(found: Evidence) -> dict[str, dict[str, object]]:
         step: cost.model_dump(exclude_unset=True, exclude={"machine"} if cost.machine == found.machine else None)
         for step, cost in found.costs.items()
     }
-    return {"machine": found.machine.model_dump(), **steps}
+    engine = {"engine": found.engine.model_dump(exclude={"model"})} if found.engine else {}
+    return {"machine": found.machine.model_dump(), **engine, **steps}
 
 
 class Serving(Figures):

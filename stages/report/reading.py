@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stages import figures, files, records, systems
+from stages.errors import DataError
 from stages.figures.alignment import Alignment, AlignmentCost
 from stages.figures.answers import Agreement, PredictionCost
+from stages.figures.engine import Engine, ServedCost
 from stages.figures.preferences import Preferences, PreferencesCost
 from stages.figures.retention import Retained
 from stages.figures.rows import Audit, recognised
@@ -44,6 +46,7 @@ class Wanted(NamedTuple):
     align: bool
     vote: bool
     kept: list[str]
+    served: bool = False
 
     @property
     def systems(self) -> list[str]:
@@ -63,19 +66,22 @@ def read(name: str, split: str, wanted: Wanted) -> Evidence:
     predictions = {system: DATA / "predictions" / f"{system}.jsonl" for system in names}
     measured = ("base", *wanted.tuned.values(), *wanted.aligned.values())
     kept = {system: DATA / "retention" / f"{system}.json" for system in measured}
-    agreement = {seed: DATA / "agreement" / f"{system}.json" for seed, system in wanted.tuned.items()}
+    agreement = {seed: DATA / "agreement" / f"{system}.json" for seed, system in wanted.tuned.items() if not wanted.served}
+    of_engine = {system: DATA / "agreement" / f"{system}.json" for system in names if wanted.served}
     funnels = {method: DATA / "synthetic" / method / "funnel.json" for method in wanted.methods}
     training = {seed: DATA / "training" / f"{seed}.json" for seed in seeds}
     pretraining = {seed: DATA / "pretraining" / f"{seed}.json" for seed in seeds if wanted.pretrained}
     preferences = {seed: DATA / "pairs" / str(seed) / "funnel.json" for seed in seeds if wanted.paired}
     alignment = {seed: DATA / "alignment" / f"{seed}.json" for seed in seeds if wanted.align}
     costs = {step: DATA / "cost" / f"{step}.json" for step in wanted.steps()}
-    files_read = [*predictions.values(), *kept.values(), *agreement.values(), *training.values(), *costs.values()]
-    files_read += [*pretraining.values(), *alignment.values()]
+    files_read = [*predictions.values(), *kept.values(), *agreement.values(), *of_engine.values()]
+    files_read += [*training.values(), *costs.values(), *pretraining.values(), *alignment.values()]
     warn_of_leftovers(files_read, seeds)
     warn_of_leftovers([path.parent for path in (*funnels.values(), *preferences.values())], seeds)
     rows = list(records.read(DATA / "formatted" / f"{split}.jsonl", Example))
     totals = figures.read(DATA / "totals.json", evidence.Totals)
+    kinds = COSTS | ({"predict": ServedCost} if wanted.served else {})
+    spent = {step: figures.read(path, kinds[step.partition("_")[0]]) for step, path in costs.items()}
     return Evidence(
         examples=rows,
         predictions={system: {row.example: row for row in records.aligned(path, rows)} for system, path in predictions.items()},
@@ -93,13 +99,29 @@ def read(name: str, split: str, wanted: Wanted) -> Evidence:
         judged=figures.read(judged, evidence.Judged) if (judged := AUDITS / f"{name}.json").is_file() else None,
         training={seed: figures.read(path, Training) for seed, path in training.items()},
         agreement={seed: figures.read(path, Agreement) for seed, path in agreement.items()},
-        costs={step: figures.read(path, COSTS[step.partition("_")[0]]) for step, path in costs.items()},
+        costs=spent,
         base=figures.read(MANIFEST, Manifest),
         columns=recognised(COLUMNS) if COLUMNS.is_file() else {},
         pretraining={seed: figures.read(path, Training) for seed, path in pretraining.items()},
         preferences={seed: figures.read(path, Preferences) for seed, path in preferences.items()},
         alignment={seed: figures.read(path, Alignment) for seed, path in alignment.items()},
+        engine=_only_engine({step: cost.engine for step, cost in spent.items() if isinstance(cost, ServedCost)}),
+        served={system: figures.read(path, Agreement) for system, path in of_engine.items()},
     )
+
+
+def _only_engine(engines: dict[str, Engine]) -> Engine | None:
+    """Return who answered in all these steps, None for transformers; raise DataError for two, since answers are paired."""
+    if not engines:
+        return None
+    (first, engine), *others = engines.items()
+    if different := [(system, other) for system, other in others if other.name != engine.name]:
+        step, other = different[0]
+        raise DataError(
+            f"engine: {engine.name} answered in {first}, {other.name} in {step}; answers of two engines are not paired. Run "
+            "`dvc repro -f predict_served_base predict_served_tuned` with one of them"
+        )
+    return engine
 
 
 def warn_of_leftovers(read: list[Path], seeds: list[int]) -> None:

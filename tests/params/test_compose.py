@@ -31,6 +31,7 @@ DEFAULTS = {
 # What an option needs besides: values that only the user can know, or another option.
 WITH = {
     "teacher=openai": ["teacher.model=m"],
+    "engine=openai": ["engine.models.base=m", "predict.constrain=none"],
     "teacher=replay": ["teacher.path=calls.jsonl", f"teacher.sha256={'0' * 64}"],
     "model=hub": ["model.repo=owner/model"],
     "model=path": ["model.path=/models/mine"],

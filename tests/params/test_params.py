@@ -176,7 +176,7 @@ def test_file_without_sections_is_reported_as_perhaps_cut(tmp_path: Path, monkey
         params.check_file()
     first, *others = str(raised.value).splitlines()
     assert first.startswith(
-        "params.yaml: lacks 22 of 23 sections (schema, name, seeds, …); it may have been cut short; `git che"
+        "params.yaml: lacks 23 of 24 sections (schema, name, seeds, …); it may have been cut short; `git che"
     )
     assert "params.yaml: lora: missing" in others and any(line.startswith("params.yaml: seed = 'x': ") for line in others)
 

@@ -98,6 +98,7 @@ class Inputs:
             seeds=list(seeds),
             synthesis=SimpleNamespace(methods=list(methods)),
             predict=SimpleNamespace(split="test", shots=[0, 3], passage=False, kept=[], constrain="none"),
+            engine=SimpleNamespace(kind="transformers"),
             evaluate=SimpleNamespace(vote=False),
             feedback=MEDICAL.feedback,
             data=MEDICAL.data.model_copy(update={"notice": "Not medical advice."}),

@@ -128,6 +128,7 @@ def _machine(base: Side, head: Side) -> Iterable[Variable]:
     """Yield changed versions of libraries and a changed device: devices round differently, so greedy texts differ."""
     before, after = base.cost.machine, head.cost.machine
     yield from _differing("library", before.versions, after.versions)
+    yield from _differing("library", *({side.cost.engine.server: side.cost.engine.version} for side in (base, head)))
     yield from _differing("machine", *(machine.model_dump(include=DEVICE, exclude_none=True) for machine in (before, after)))
 
 

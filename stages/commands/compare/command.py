@@ -10,7 +10,7 @@ from stages.commands.compare import changes, outcome, sides
 from stages.commands.compare.shapes import Answer, Chat, Row, S, Yardstick, checked
 from stages.commands.compare.sides import Side
 from stages.errors import DataError
-from stages.pages import Content
+from stages.pages import Content, one_line
 from stages.report.results import RETENTION
 from stages.report.summary import questions
 from stages.statistics import rows_needed
@@ -30,6 +30,12 @@ def compare(base: str, head: str | None, output: str | None, gate: bool) -> None
     Headline, margin, resamples and seed are those of base: a change cannot relax the criterion that judges it.
     """
     before, after = sides.read(base), sides.read(head)
+    engines = [one_line(side.cost.engine.server) for side in (before, after)]
+    if engines[0] != engines[1]:
+        raise DataError(
+            f"{before.name}: answered by {engines[0]}, {after.name} by {engines[1]}; answers of two engines are not compared. "
+            "Run both with the same `engine`, or name a commit with a run of this engine as --base"
+        )
     named = {key: side.params[key] for side in (after, before) for key in YARDSTICK if key in side.params}
     if unknown := [key for key in YARDSTICK if key not in named and key != "report.margin"]:
         raise DataError(f"params.yaml: {unknown[0]} is on neither side; run `tunetrail compose` and `dvc repro`")

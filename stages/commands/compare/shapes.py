@@ -138,6 +138,13 @@ class Step(Shape):
         return self.memory_peak_gib or self.memory_peak_mb * 1e6 / 2**30
 
 
+class Engine(Shape):
+    """Who answered, as a server states it."""
+
+    server: str = ""
+    version: str = ""
+
+
 class Cost(Shape):
     """cost.json; keys besides these are the steps."""
 
@@ -145,6 +152,7 @@ class Cost(Shape):
     __pydantic_extra__: dict[str, Step] = Field(init=False)
 
     machine: Machine = Machine()
+    engine: Engine = Engine(server="transformers")
     serving: dict[str, dict[str, float]] = {}
     predictions_md5: dict[str, str] = {}
 

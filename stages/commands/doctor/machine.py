@@ -113,14 +113,12 @@ def _short(what: str, free: float, needed: float) -> str:
 
 def _optional(p: Params) -> Iterator[Finding]:
     """Yield what params.yaml needs and this machine lacks, and in one line the missing parts that other commands need."""
-    key, tracker = getattr(p.teacher, "api_key_env", None), p.train.report_to
-    if key and not os.environ.get(key):
-        yield Finding(
-            "warning",
-            f"teacher.api_key_env = {key}",
-            "this environment variable is not set",
-            "set it, or choose another teacher",
-        )
+    tracker, asked = p.train.report_to, {"teacher": p.teacher, "engine.server": getattr(p.engine, "server", None)}
+    keys = {name: key for name, server in asked.items() if (key := getattr(server, "api_key_env", None))}
+    for name, key in keys.items():
+        if not os.environ.get(key):
+            remedy = f"set it, or choose another {name.partition('.')[0]}"
+            yield Finding("warning", f"{name}.api_key_env = {key}", "this environment variable is not set", remedy)
     if p.runtime.device == "cuda" and not any(map(shutil.which, ("nvidia-smi", "rocm-smi"))):
         yield Finding("warning", "runtime.device = cuda", "no driver of a GPU found", "install it or set runtime=cpu")
     if tracker in TRACKERS and not _installed(tracker):

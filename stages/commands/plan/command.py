@@ -35,6 +35,7 @@ def not_estimated(p: params.Params) -> list[str]:
         "align (a second model scores its answers, align.rewards.reward_model)": machine.scores_by_model(p),
         "answers with a passage (predict.passage)": p.predict.passage,
         "answers of kept adapters (predict.kept), each like tuned": bool(p.predict.kept),
+        "answers by a server (engine.kind = openai); predictions are estimated as if made here": p.engine.kind == "openai",
     }
     return [part for part, wanted in parts.items() if wanted]
 

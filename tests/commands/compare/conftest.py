@@ -89,6 +89,7 @@ class Repository:
         text: str = "<b>Who?</b>\n\n# Really? {}",
         passage: int | None = None,
         aligned: int | None = None,
+        engine: dict[str, str] | None = None,
     ) -> None:
         """Write a run whose tuned models have `count` of the rows right that `questions` names; `changed` are parameters.
 
@@ -132,6 +133,7 @@ class Repository:
         machine = {"device_name": device, "versions": versions or {"torch": "2.0"}}
         predictions = {system: md5(files[f"data/predictions/{system}.jsonl"])["md5"] for system in systems}
         cost = {"machine": machine, "train_42": {"seconds": 9.0 + len(train), **(memory or {})}, "predictions_md5": predictions}
+        cost |= {"engine": engine} if engine else {}
 
         report = {
             f"{folder}/items.jsonl": items,

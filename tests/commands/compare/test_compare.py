@@ -403,3 +403,14 @@ def test_a_base_that_names_every_score_compares(repository, compare):
     base = repository.commit()
     repository.run(90, {"lora.r": 16})
     assert "Better: exact rose from 50.0 % to 75.0 %" in compare(repository, "--base", base)
+
+
+def test_runs_of_two_engines_are_not_compared(repository, compare):
+    repository.run(60)
+    base = repository.commit()
+    repository.run(90, engine={"kind": "openai", "server": "vllm", "version": "0.11.0"})
+    served = repository.commit()
+    line = refusal(compare, repository, "--base", base)
+    assert "answered by transformers" in line and "by vllm; answers of two engines are not compared" in line
+    repository.run(60, engine={"kind": "openai", "server": "vllm", "version": "0.12.0"})
+    assert "library `vllm` 0.11.0 → 0.12.0" in compare(repository, "--base", served)
