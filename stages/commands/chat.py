@@ -92,6 +92,8 @@ def _folders(systems: Sequence[str], p: Params) -> dict[str, Path | None]:
 def _require_log(log: Path) -> None:
     """Raise DataError unless lines can be appended to the file; a line that a kill cut off is removed."""
     require_regular(log)
+    if log.suffix.lower() != ".jsonl":
+        raise DataError(f"--log {log}: must end in .jsonl")
     try:
         with log.open("a+b") as file:
             file.seek(0)

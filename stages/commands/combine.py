@@ -67,8 +67,11 @@ def combine(
 
 def _card(folder: Path, base: Base) -> Card:
     """Return the card of a kept adapter; raise DataError unless its files are those of the card, of this base, combinable."""
+    if not folder.is_dir():
+        how = files.how_to_pull(folder) or "`tunetrail keep NAME` stores an adapter in adapters/NAME"
+        raise DataError(f"{folder}: no such folder; {how}")
     if not (folder / CARD).is_file():
-        how = files.how_to_pull(folder) or "`tunetrail keep NAME` stores an adapter in adapters/NAME with one"
+        how = "`tunetrail keep NAME` stores an adapter in adapters/NAME with one"
         raise DataError(f"{folder}: has no {CARD}, so it is not a kept adapter; {how}")
     try:
         card = Card.model_validate(files.read_json(folder / CARD))

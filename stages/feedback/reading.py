@@ -33,15 +33,18 @@ def rows(settings: Feedback) -> Iterator[Given]:
 
     Columns that are not read are printed at the end.
     """
-    path, further, seen = Path(settings.path), dict[str, None](), set[str]()
+    path, further, seen, is_empty = Path(settings.path), dict[str, None](), set[str](), True
     with formats.opened(path) as source:
         for place, row in _rows(path, source, settings) if source.first else ():
+            is_empty = False
             names = _names(settings, row)
             further |= dict.fromkeys(name for name in row if name not in names.values() and not _leads(name, names))
             seen |= names.keys()
             yield _given(place, {field: (name, row.get(name)) for field, name in names.items()}, settings)
-    if source.first:
+    if not is_empty:
         _require_fields(path, seen)
+    elif settings.wanted:
+        print(visible(f"{path}: has no rows, so nothing is joined"), file=sys.stderr)
     if further:
         print(visible(f"{path}: columns that are not read: {', '.join(further)}"), file=sys.stderr)
 

@@ -7,6 +7,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from stages.errors import DataError
 from stages.models.plain import Way
 from stages.models.tuned import with_adapter
 
@@ -29,6 +30,8 @@ def combined(base: PreTrainedModel, folders: Sequence[Path], way: Way) -> PeftMo
             names, list(way.weights), "default", way.method, density=way.density, svd_full_matrices=False
         )
     model.set_adapter("default")
+    if not all(weight.isfinite().all() for name, weight in model.named_parameters() if ".default." in name):
+        raise DataError("--weights: the combined adapter would hold infinite numbers; give smaller weights")
     for name in names:
         model.delete_adapter(name)
     return model

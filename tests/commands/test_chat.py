@@ -74,10 +74,12 @@ def test_log_is_continued_after_a_cut_line(repository, asked):
 
 
 def test_a_file_that_is_no_log_stays_as_it_is(repository, asked):
-    Path("notes.txt").write_text("first\nsecond", encoding="utf-8")
-    with pytest.raises(DataError, match=r"--log notes\.txt: its last line has no end and is not of a log"):
+    Path("notes.jsonl").write_text("first\nsecond", encoding="utf-8")
+    with pytest.raises(DataError, match=r"--log notes\.jsonl: its last line has no end and is not of a log"):
+        asked("one\n", "tuned", log="notes.jsonl")
+    with pytest.raises(DataError, match=r"--log notes\.txt: must end in \.jsonl"):
         asked("one\n", "tuned", log="notes.txt")
-    assert Path("notes.txt").read_text(encoding="utf-8") == "first\nsecond"
+    assert Path("notes.jsonl").read_text(encoding="utf-8") == "first\nsecond"
 
 
 def test_control_token_in_a_question_stays_text(repository, asked, monkeypatch, tokenizer):

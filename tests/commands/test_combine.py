@@ -132,6 +132,7 @@ WRONG = [
     ({"weights": [1.0]}, "--weights: 1 for 2 adapters; give one for each"),
     ({"weights": [1.0, 0.0]}, "--weights: 0; give finite numbers"),
     ({"weights": [1.0, float("nan")]}, "--weights: nan; give finite numbers"),
+    ({"weights": [1.0, 1e300]}, "--weights: the combined adapter would hold infinite numbers; give smaller weights"),
     ({"method": "ties_svd"}, "--method ties_svd: needs --density"),
     ({"density": 0.5}, "--method cat: keeps all values; leave out --density"),
     ({"name": "one"}, "adapters/one: exists; choose another name"),
@@ -159,6 +160,8 @@ def test_folders_that_are_no_kept_adapters_of_one_base_are_refused(kept, adapter
         make(kept[:1], method="svd")
     with pytest.raises(DataError, match=r"has no card\.json, so it is not a kept adapter; `tunetrail keep NAME`"):
         make([adapter])
+    with pytest.raises(DataError, match=r"^adapters/three: no such folder; `tunetrail keep NAME`"):
+        make([kept[0], Path("adapters/three")])
     card = files.read_json(kept[0] / "card.json")
     files.write_text(kept[0] / "card.json", json.dumps(card | {"base": {"name": "b", "weights": {}}}))
     with pytest.raises(DataError, match=r"^adapters/one: belongs to another base than models/base\.json, b; choose"):

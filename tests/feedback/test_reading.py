@@ -133,6 +133,12 @@ def test_unclear_file_is_refused_by_its_place(run, name: str, text: str, fields:
         run(text, ULM, name=name, **fields)
 
 
+@pytest.mark.parametrize("text", ["", "prediction_id,vote\n"], ids=["empty", "header"])
+def test_file_without_rows_is_a_warning(run, capsys, text: str) -> None:
+    run(text, ULM, name="f.csv")
+    assert "f.csv: has no rows, so nothing is joined" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [

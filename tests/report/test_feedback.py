@@ -62,7 +62,7 @@ def test_pages_show_feedback_by_system_and_slice(inputs: Any, run: Any) -> None:
     folder: Path = run(inputs)
     report, page = (folder / "report.md").read_text(encoding="utf-8"), html(folder)
     assert "Of 44 rows, 42 belong to 3 known answers; left out: 2 unknown id." in report
-    assert "They gave 1 training rows, 1 pairs and 1 votes; dropped: 1 conflicting." in report
+    assert "Made of them: training rows 1, pairs 1, votes 1; dropped: 1 conflicting." in report
     assert "| tuned aaaaaaaa | all | 75.0" in report and "| tuned aaaaaaaa | web |" in report
     assert '<section id="feedback"' in page and '<th scope="row">tuned aaaaaaaa</th><td>web</td>' in page
     assert "<script>document.title" not in page and "<script>" not in report

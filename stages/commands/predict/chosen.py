@@ -11,7 +11,10 @@ from stages.files import how_to_pull
 
 def folder_of(asked: Asked, column: str) -> Path:
     """Return the folder that a row names; raise DataError unless its value is a plain name, which no path is."""
-    name = asked.row.get(column)
+    if column not in asked.row:
+        there = ", ".join(asked.row)
+        raise DataError(f"{asked.task.source}: --adapter-column {column}: no such column; there are {there}")
+    name = asked.row[column]
     if name is None or name == "":
         raise DataError(f"{asked.task.source}: --adapter-column {column}: names no adapter; fill it in")
     if not isinstance(name, str) or not NAME.fullmatch(name) or len(name) > LONGEST:

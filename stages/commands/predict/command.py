@@ -118,6 +118,8 @@ def _chosen(source: str, column: str, p: Params, made: Collection[str]) -> dict[
 
 def _print_unread(source: str, rows: Iterator[Asked], p: Params, column: str | None) -> None:
     passed = dict.fromkeys(name for asked in rows for name in asked.row)
+    if source != "-" and not passed:  # every text has a column
+        print(visible(f"{source}: holds no text, so there is nothing to answer"), file=sys.stderr)
     if further := [name for name in passed if name not in {"input", column, *texts.columns(p.data).read.values()}]:
         print(visible(f"{source}: columns that are not read, but kept in the output: {', '.join(further)}"), file=sys.stderr)
 

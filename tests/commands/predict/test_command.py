@@ -292,9 +292,10 @@ def test_two_systems_answer_in_one_file(tuned):
     assert alone["base_0shot"] != alone["tuned"]
 
 
-def test_file_without_texts_gives_an_empty_file(tuned):
+def test_file_without_texts_gives_an_empty_file(tuned, capsys):
     answer(lines_to("texts.txt", "", " "), "out.jsonl", ["tuned"])
     assert Path("out.jsonl").read_bytes() == b""
+    assert "holds no text, so there is nothing to answer" in capsys.readouterr().err
 
 
 def test_missing_adapter_is_one_line_with_a_remedy(tuned, python):

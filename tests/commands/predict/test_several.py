@@ -95,6 +95,8 @@ def test_row_that_names_no_adapter_is_refused(users):
     for user, message in UNNAMED:
         with pytest.raises(DataError, match=f"^in.jsonl:2: --adapter-column user: .*{message}"):
             answer(write(("a", "ann"), ("b", user)), "out.jsonl", column="user")
+    with pytest.raises(DataError, match=r"^in\.jsonl:1: --adapter-column wrong: no such column; there are .*user"):
+        answer(write(("a", "ann")), "out.jsonl", column="wrong")
     assert not Path("out.jsonl").exists()
 
 
