@@ -11,18 +11,13 @@ the answers here by source, as in a report, and tokens per second of the process
 little.
 """
 
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import openai
 import psutil
+from serve import serving
 
 from stages import params
 from stages.evaluate import metrics
@@ -33,7 +28,7 @@ from stages.records import Example, Prediction, read
 from stages.statistics import paired_difference
 from stages.text import chat
 
-PORT, STARTS_WITHIN = 8019, 300  # seconds
+PORT = 8019
 SERVER = """
 import signal, sys, xllamacpp
 options = xllamacpp.CommonParams()
@@ -42,24 +37,6 @@ options.cpuparams.n_threads = options.cpuparams_batch.n_threads = int(sys.argv[3
 server = xllamacpp.Server(options)
 signal.pause()
 """
-
-
-@contextmanager
-def serving(python: Path, file: Path, threads: int) -> Iterator[psutil.Process]:
-    server = subprocess.Popen([str(python), "-I", "-c", SERVER, str(file), str(PORT), str(threads)])
-    try:
-        for _ in range(STARTS_WITHIN):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health").close()
-                break
-            except urllib.error.URLError:
-                if server.poll() is not None:
-                    sys.exit(f"error: the server ended with exit status {server.returncode}")
-                time.sleep(1)
-        yield psutil.Process(server.pid)
-    finally:
-        server.terminate()
-        server.wait()
 
 
 def computed(process: psutil.Process) -> float:
@@ -83,7 +60,9 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     print(f"| loaded here, bf16, in one batch | | | | {100 * scores.mean():.1f} | | {speed:.1f} |", flush=True)
     for file in files:
-        with serving(environment / "bin" / "python", file, runtime.threads or 1) as process:
+        command = [str(environment / "bin" / "python"), "-I", "-c", SERVER, str(file), str(PORT), str(runtime.threads or 1)]
+        with serving(command, PORT) as server:
+            process = psutil.Process(server.pid)
             client = openai.OpenAI(base_url=f"http://127.0.0.1:{PORT}/v1", api_key="none", timeout=600)
             start, served, tokens, alike = computed(process), [], 0, 0
             for row, prompt in zip(examples, prompts, strict=True):

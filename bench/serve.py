@@ -32,19 +32,19 @@ STARTS_WITHIN = 300  # seconds
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    command = ["transformers", "serve", str(folder), "--port", str(PORT), "--device", "cpu", "--dtype", "bfloat16"]
+def serving(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server while the block runs, which begins when it answers."""
     server = subprocess.Popen(command)
     try:
         for _ in range(STARTS_WITHIN):
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health").close()
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
                 break
             except urllib.error.URLError:
                 if server.poll() is not None:
-                    sys.exit(f"error: {' '.join(command)} ended with exit status {server.returncode}")
+                    sys.exit(f"error: {command[0]} ended with exit status {server.returncode}")
                 time.sleep(1)
-        yield f"http://127.0.0.1:{PORT}/v1"
+        yield server
     finally:
         server.terminate()
         server.wait()
@@ -55,10 +55,11 @@ def main() -> None:
     p, runtime = params.read("seed", "seeds", "predict.split", "predict.max_new_tokens"), params.runtime()
     examples = list(read(Path("data/formatted") / f"{p.predict.split}.jsonl", Example))[:count]
     greedy = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=p.predict.max_new_tokens)
-    with serving(folder) as url:
+    command = ["transformers", "serve", str(folder), "--port", str(PORT), "--device", "cpu", "--dtype", "bfloat16"]
+    with serving(command, PORT):
         options = OpenAITeacher(
             kind="openai",
-            base_url=url,
+            base_url=f"http://127.0.0.1:{PORT}/v1",
             model=str(folder),
             api_key_env=None,
             concurrency=1,

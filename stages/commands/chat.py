@@ -6,25 +6,24 @@ does both. A line is a question, on a terminal and in a file.
 
 import io
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages import params
 from stages.commands.predict import identity, named, texts
 from stages.commands.predict import log as logging
+from stages.commands.predict.opening import How, System, opened
 from stages.errors import DataError
 from stages.feedback.records import Answer as Answered
 from stages.files import printable, require_regular, unchanged
 from stages.models import stored
 from stages.models.manifest import MANIFEST, read_manifest
 from stages.params import Params
-from stages.records import Message
+from stages.records import Message, Task
 from stages.systems import TUNED
 from stages.terminal import visible
-from stages.text import chat as rendering
-from stages.text.copied import origin
-from stages.text.prompts import SHOTS, with_shots
+from stages.text.prompts import SHOTS, question
 
 if TYPE_CHECKING:
     from stages.generation.decoding import Completion
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 BEGINNING = b'{"prediction_id": "'  # of every line of a log
 BASE, QUIT, NEW = "base_0shot", "/quit", "/new"
 HELP = f"A line is a question. {NEW} begins again, {QUIT} ends."
-Answer = Callable[[Sequence[Message]], "Completion"]
 
 
 class Log:
@@ -69,11 +67,10 @@ def chat(systems: Sequence[str], log: Path | None = None, constrain: str | None 
         print(visible(f"warning: a line lacks what the prompts in training have: {missing}"), file=sys.stderr)
     with unchanged(SHOTS, named.SCHEMAS, *filter(None, folders.values())):
         weights = {name: identity.short(found) for name, found in identity.weights(folders).items()}
-        answering = {name: _opened(name, folder, kept_to, p) for name, folder in folders.items()}
-    opening = [Message(role="system", content=p.data.system)] if p.data.system else []
+        answering = opened(folders, p, How(think=False, constrain=kept_to))
     logged = Log(log, {name: (named.meant(name, p), weights[name]) for name in folders}) if log else None
     try:
-        _converse(answering, opening, logged)
+        _converse(answering, p.data.system, logged)
     except KeyboardInterrupt:
         print()
 
@@ -105,31 +102,9 @@ def _require_log(log: Path) -> None:
         raise DataError(f"--log {log}: cannot write: {error.strerror}; name another file") from None
 
 
-def _opened(name: str, adapter: Path | None, kept_to: str, p: Params) -> Answer:
-    """Return what answers a chat. It raises DataError if the chat is too long for the model."""
-    from stages.generation.constraint import json_only
-    from stages.generation.decoding import generate, likeliest
-    from stages.models.loading import open_base
-    from stages.models.tuned import open_tuned
-
-    lm = open_tuned(params.runtime(), adapter) if adapter else open_base(params.runtime())
-    limit, shots = p.predict.max_new_tokens, [] if adapter else named.shots(name)
-    room = getattr(lm.model.config, "max_position_embeddings", sys.maxsize) - limit  # T5 has no such limit
-    grammar = None if kept_to == "none" else json_only(lm, named.schema(), limit, kept_to == "copied")
-
-    def answer(messages: Sequence[Message]) -> "Completion":
-        prompt = rendering.prompt_ids(lm.tokenizer, with_shots(messages, shots))
-        if len(prompt) > room:
-            raise DataError(f"{len(prompt)} tokens, but the model reads {room} besides its answer; begin again with {NEW}")
-        choose = grammar.choose([origin(messages)]) if grammar else likeliest
-        return generate(lm, [prompt], limit, choose)[0]
-
-    return answer
-
-
-def _converse(systems: dict[str, Answer], opening: Sequence[Message], log: Log | None) -> None:
+def _converse(systems: Mapping[str, System], system_prompt: str, log: Log | None) -> None:
     """Answer every line; a chat that is too long for a system stays as it is, and the others continue."""
-    chats: dict[str, list[Message]] = {}
+    chats: dict[str, tuple[Message, ...]] = {}
     for line in _lines():
         if line.strip() == QUIT:
             return
@@ -137,16 +112,18 @@ def _converse(systems: dict[str, Answer], opening: Sequence[Message], log: Log |
             chats = {}
             continue
         found: dict[str, Completion] = {}
-        for name, answer in systems.items():
-            messages = [*chats.get(name, opening), Message(role="user", content=line)]
+        for name, system in systems.items():
+            history = chats.get(name, ())
+            task = Task(kind="text", system=system_prompt, history=history, input=line, output="", source="the chat")
             try:
-                found[name] = answer(messages)
+                (found[name],) = system.answers(system.prompts([task]), [task])
             except DataError as error:
-                print(visible(f"{name}: {error}"), file=sys.stderr)
+                print(visible(f"{name}: {error}, or begin again with {NEW}"), file=sys.stderr)
                 continue
-            chats[name] = [*messages, Message(role="assistant", content=found[name].text)]
+            turns = Message(role="user", content=line), Message(role="assistant", content=found[name].text)
+            chats[name] = (*history, *turns)
             if log:
-                log.add(name, messages, found[name])
+                log.add(name, question(task), found[name])
         _show({name: answer.text + ("" if answer.stopped else " […]") for name, answer in found.items()})
 
 

@@ -11,6 +11,7 @@ from stages.figures.feedback import FeedbackFunnel
 from stages.format import chats, overlap, schemas
 from stages.records import Record, Task
 from stages.spool import Again
+from stages.terminal import visible
 
 RAW, FEEDBACK = Path("data/raw"), Path("data/feedback")
 
@@ -41,6 +42,8 @@ def main() -> None:
             records.write(part / f"{name}.jsonl", rows)
         figures.write(part / "funnel.json", funnel)
     print(f"{funnel.joined} of {funnel.rows} rows joined{_listed(funnel.left_out)}")
+    for reason, place in found.first.items():
+        print(visible(f"{place}: {reason}, the first of {found.left_out[reason]}"))
     print(f"{funnel.answers} answers: {funnel.tasks} training rows, {funnel.votes} votes{_listed(funnel.dropped)}")
 
 

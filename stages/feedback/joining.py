@@ -12,12 +12,20 @@ from stages.text.prompts import OPENING
 
 @dataclass
 class Joined:
-    """The feedback on each answer, in the order of the file, and the rows that were left out, by reason."""
+    """The feedback on each answer, in the order of the file, and the rows that were left out, by reason.
+
+    `first` is the place of the first row that was left out for a reason.
+    """
 
     rows: int = 0
     answers: dict[str, Answer] = field(default_factory=dict)
     remarks: dict[str, list[Feedback]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+
+    def leave_out(self, given: Given, reason: str) -> None:
+        self.left_out[reason] += 1
+        self.first.setdefault(reason, given.place)
 
     @property
     def feedback(self) -> list[Feedback]:
@@ -35,18 +43,18 @@ def joined(rows: Iterable[Given], log: Mapping[str, Answer], system_prompt: str)
         found.rows += 1
         texts = given.texts
         if not texts.get("vote") and not texts.get("correction"):
-            found.left_out["empty"] += 1
+            found.leave_out(given, "empty")
             continue
         answer = log.get(texts.get("prediction_id", "")) or _own(given, by_text, system_prompt)
         if not answer:
-            found.left_out["unknown id" if "prediction_id" in texts else "names no answer"] += 1
+            found.leave_out(given, "unknown id" if "prediction_id" in texts else "names no answer")
             continue
         remark = _remark(given, answer)
         if not remark.says:
-            found.left_out["correction equal to the answer"] += 1
+            found.leave_out(given, "correction equal to the answer")
             continue
         if (key := _key(answer, remark)) in seen:
-            found.left_out["duplicate"] += 1
+            found.leave_out(given, "duplicate")
             continue
         seen.add(key)
         found.answers.setdefault(answer.id, answer)

@@ -54,7 +54,7 @@ def test_trace_leads_to_the_production_answer(run) -> None:
         assert all(line in traced for line in ("place: feedback.jsonl:1", "comment: No!", "system: tuned_42", "text: In Rio."))
 
 
-def test_every_row_is_counted_once(run) -> None:
+def test_every_row_is_counted_once(run, capsys) -> None:
     funnel = run(
         [
             {"prediction_id": ULM.id, "vote": "up", "user": "ann"},
@@ -71,6 +71,7 @@ def test_every_row_is_counted_once(run) -> None:
     assert funnel["left_out"] == {
         **{"duplicate": 1, "unknown id": 1, "empty": 1, "correction equal to the answer": 1, "names no answer": 1},
     }
+    assert "feedback.jsonl:4: unknown id, the first of 1\n" in capsys.readouterr().out
 
 
 def test_equal_votes_without_users_are_of_several_people(run) -> None:

@@ -23,7 +23,7 @@ def probe(architecture: str) -> None:
 def _converts(architecture: str) -> bool:
     try:
         import_module("conversion").get_model_class(architecture)
-    except NotImplementedError:
+    except NotImplementedError:  # what the converter raises for a class that it does not know
         return False
     return True
 

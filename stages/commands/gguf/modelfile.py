@@ -59,7 +59,10 @@ def modelfile(lm: LanguageModel, name: str, system: str, most: int, prompts: Seq
     if frame is None or any(frame.written(prompt) != chat.render(lm.tokenizer, prompt, answer_next=True) for prompt in prompts):
         return None
     literals = [*frame.before.values(), *frame.after.values(), frame.default, frame.waiting]
-    if '"""' in frame.go + system or any("{{" in text for text in literals):
+    quoted = (frame.go, system)  # between three quotes, so none may stand at an end either
+    if any('"""' in text or text.startswith('"') or text.endswith('"') for text in quoted):
+        return None
+    if any("{{" in text for text in literals):
         return None
     stops = [str(lm.tokenizer.convert_ids_to_tokens(token)) for token in lm.stop_ids]
     lines = [f"FROM ./{name}", f'TEMPLATE """{frame.go}"""', *([f'SYSTEM """{system}"""'] if system else [])]
