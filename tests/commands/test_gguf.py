@@ -183,3 +183,10 @@ def test_template_that_counts_turns_gets_no_modelfile(template, weights):
     assert modelfile._frame(template(NUMBERED)) is None
     lm = LanguageModel(load_base(weights, "cpu"), template(NUMBERED))
     assert modelfile.modelfile(lm, "model.gguf", "", 8, []) is None
+
+
+@pytest.mark.parametrize("system", ['Answer with "yes"', '"Yes" or no', 'Say """'])
+def test_text_that_its_quotes_would_end_gets_no_modelfile(template, weights, system):
+    lm = LanguageModel(load_base(weights, "cpu"), template(DEFAULT))
+    assert modelfile.modelfile(lm, "model.gguf", 'A "quoted" word.', 8, [])
+    assert modelfile.modelfile(lm, "model.gguf", system, 8, []) is None
