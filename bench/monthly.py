@@ -45,9 +45,13 @@ COMMON = [
 
 def _drawn(earlier: int | None, month: int) -> str:
     """Return the override that draws all rows of the month, `earlier` of each before (None: all), and none of later ones."""
-    names = list(MONTHS)
-    numbers = {name: earlier for name in names[:month] if earlier is not None} | dict.fromkeys(names[month + 1 :], 0)
-    return f"data.mix.rows={{{', '.join(f'{name}: {number}' for name, number in numbers.items())}}}" if numbers else ""
+    before = {} if earlier is None else dict.fromkeys(list(MONTHS)[:month], earlier)
+    numbers = before | dict.fromkeys(list(MONTHS)[month + 1 :], 0)
+    return f"data.mix.rows={_written(numbers)}" if numbers else ""
+
+
+def _written(numbers: dict[str, int]) -> str:
+    return f"{{{', '.join(f'{name}: {number}' for name, number in numbers.items())}}}"
 
 
 def _continued(earlier: Callable[[int], int]) -> Callable[[int, str], list[str]]:
@@ -57,6 +61,10 @@ def _continued(earlier: Callable[[int], int]) -> Callable[[int, str], list[str]]
 ARMS: dict[str, Callable[[int, str], list[str]]] = {  # what a month's run changes, from the second month on
     "new rows alone": _continued(lambda _: 0),
     f"new rows, {REPLAYED} earlier ones replayed": _continued(lambda month: REPLAYED // month),
+    f"new rows, EWC that protects {REPLAYED} earlier ones": lambda month, start: [
+        *_continued(lambda _: 0)(month, start),
+        *("replay.ewc_lambda=1", f"data.mix.protect={_written(dict.fromkeys(list(MONTHS)[:month], REPLAYED // month))}"),
+    ],
     "all rows, from the base": lambda month, _: [_drawn(None, month), f"train.max_steps={UPDATES}"],
     "all rows, from the base, updates of all months": lambda month, _: [
         _drawn(None, month),

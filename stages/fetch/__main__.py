@@ -45,6 +45,7 @@ def main() -> None:
             if part.hub and snapshot:
                 pinned[each] = {**part.hub.model_dump(), "revision": snapshot.name}
         splits = mixing.tasks(p.data, p.seed, tables) if p.data.kind == "mix" else rows.tasks(p.data, p.seed, tables[""])
+    protected = list(mixing.protected(p.data, p.seed, tables)) if p.data.kind == "mix" else []
     headline.require(run.report.headline, run.predict.split, splits[run.predict.split])
     held_out = [record for kind in (texts, facts) for split in ("valid", "test") for record in kind.get(split, [])]
     pool, kept = seeds.seed_tasks(SEEDS), general.tasks(p.retention)
@@ -56,6 +57,7 @@ def main() -> None:
 
     for split, tasks in splits.items():
         records.write(RAW / f"{split}.jsonl", tasks)
+    records.write(RAW / "protected.jsonl", protected)
     records.write(RAW / "seeds.jsonl", texts.get("train", []))
     records.write(RAW / "held_out.jsonl", held_out)  # only for tunetrail trace
     records.write(RAW / "pool.jsonl", pool)

@@ -33,6 +33,18 @@ def tasks(data: MixData, seed: int, tables: Mapping[str, Opened]) -> dict[str, S
     return mixed
 
 
+def protected(data: MixData, seed: int, tables: Mapping[str, Opened]) -> Iterator[Task]:
+    """Yield the training rows that EWC protects, by data set; mix.rows draws the same ones for the same number.
+
+    Raise DataError for a number that a data set has not.
+    """
+    for name, count in (data.mix.protect or {}).items():
+        found = rows.tasks(data.sets[name], seed, tables[name])["train"]
+        if count > len(found):
+            raise DataError(f"data.mix.protect.{name} = {count}: it has {len(found)} training rows; lower it")
+        yield from (task for _, task in _placed(name, _drawn(found, count, f"{seed} {name}"), count))
+
+
 def _counts(data: MixData, there: dict[str, int]) -> dict[str, int]:
     """Return how many training rows of each data set are drawn."""
     if numbers := data.mix.rows:

@@ -50,7 +50,8 @@ def main() -> None:
     kind = params.check_file().data.kind  # only for a message, so dvc.yaml does not list it
     chats.require_shots(max(p.predict.shots), shots, possible, kind)
     rows = Again(lambda: chain(raw["train"] if p.format.authored else (), *made.values()))
-    reasons = list(overlap.reasons(rows, Again(lambda: chain(raw["valid"], raw["test"])), p.format.overlap_ngram))
+    held_out = Again(lambda: chain(raw["valid"], raw["test"]))
+    reasons = list(overlap.reasons(rows, held_out, p.format.overlap_ngram))
     removed = {reason: reasons.count(reason) for reason in ("equal", "ngram")}
     origin = {method: len(tasks) for method, tasks in made.items()}
     origin = {"authored": len(reasons) - sum(origin.values()), **origin}
@@ -64,6 +65,7 @@ def main() -> None:
         print(f"warning: {left_out} validation rows repeat the prompt of a test row and were left out", file=sys.stderr)
     if warned := overlap.warning(removed, len(reasons), p.format.overlap_ngram):
         print(warned, file=sys.stderr)
+    protected = to_protect(rows, len(reasons), held_out, p.format.overlap_ngram)
     replayed = chats.replayed(list(records.read(REPLAY, Example)), kept, p.replay.fraction, p.seed)
     if p.replay.fraction:
         origin["replayed"] = len(replayed)
@@ -91,9 +93,11 @@ def main() -> None:
         records.write(FORMATTED / f"{split}.jsonl", examples)
     records.write(FORMATTED / "shots.jsonl", chats.examples(shots))
     records.write(FORMATTED / "general.jsonl", chats.examples(records.read(RAW / "general.jsonl", Task)))
+    records.write(FORMATTED / "protected.jsonl", chats.examples(protected))
     records.write(FORMATTED / "passages.jsonl", with_passages)
     rendering = rendering_hash(tokenizer)
-    figures.write(FORMATTED / "audit.json", Audit(splits=audits, rendering=rendering, overlap=removed, origin=origin))
+    found = Audit(splits=audits, rendering=rendering, overlap=removed, origin=origin, protected=len(protected))
+    figures.write(FORMATTED / "audit.json", found)
     files.write_json(FORMATTED / "schemas.json", fields)
     files.write_text(FORMATTED / "trained_on.txt", audit.trained_on(islice(fitted["train"], 5), tokenizer))
     print(f"{len(fitted['train'])} training rows from {_listed(origin)}; removed as overlapping: {_listed(removed)}")
@@ -108,6 +112,22 @@ def require_decoder(tokenizer: "PreTrainedTokenizerBase", align: params.Align) -
             f"align.method = {align.method} with an encoder-decoder model: TRL's trainers align decoders only; use align=none "
             "or another model"
         )
+
+
+def to_protect(rows: Again[Task], count: int, held_out: Again[Task], ngram: int | None) -> list[Task]:
+    """Return the rows for EWC that repeat no validation or test row; `rows`, `count` of them, are those trained on."""
+    given = list(records.read(RAW / "protected.jsonl", Task))
+    if not given:
+        return []
+    together = Again(lambda: chain(rows, given))
+    judged = zip(together, overlap.reasons(together, held_out, ngram), strict=True)
+    kept = [task for task, reason in islice(judged, count, None) if reason is None]
+    if not kept:
+        raise DataError(
+            f"data.mix.protect: each of the {len(given)} rows repeats a validation or test row; raise its numbers, or raise "
+            "format.overlap_ngram or set it to null"
+        )
+    return kept
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
-from stages.params.base import Count, Fraction, Name, Section, Text
+from stages.params.base import Count, Fraction, Name, Positive, Section, Text
 
 
 class HubRows(Section):
@@ -173,11 +173,13 @@ class RowsData(Section):
 class Mix(Section):
     """How many training rows of each data set are drawn: numbers, or weights; null: all. A set without a number gives all.
 
-    A set with the number 0 is only tested.
+    A set with the number 0 is only tested. `protect` are numbers of training rows, drawn in the same order, from which EWC
+    learns what to protect.
     """
 
     rows: dict[Name, Count] | None
     weights: dict[Name, Annotated[float, Field(ge=1e-6, le=1e6)]] | None
+    protect: dict[Name, Positive] | None
 
 
 class MixData(Section):
@@ -197,7 +199,7 @@ class MixData(Section):
         if self.mix.rows and self.mix.weights:
             raise ValueError("mix.rows and mix.weights both say how many rows are drawn; set one to null")
         names = ", ".join(self.sets)
-        for key, given in (("rows", self.mix.rows), ("weights", self.mix.weights)):
+        for key, given in (("rows", self.mix.rows), ("weights", self.mix.weights), ("protect", self.mix.protect)):
             if unknown := [name for name in given or () if name not in self.sets]:
                 raise ValueError(f"mix.{key}.{unknown[0]}: no such data set; there are {names}")
         if self.mix.rows and len(self.mix.rows) == len(self.sets) and not any(self.mix.rows.values()):

@@ -207,9 +207,9 @@ class Params(Section):
                 f"replay.ewc_lambda with lora.bias = {self.lora.bias}: the penalty does not cover biases; use lora.bias=none",
             ),
             (
-                self.replay.ewc_lambda and train.start,
-                "replay.ewc_lambda with train.start_from: the penalty protects the base's weights, not those that training "
-                "starts from; switch one of them off",
+                self.data.kind == "mix" and self.data.mix.protect and not self.replay.ewc_lambda,
+                "data.mix.protect with replay.ewc_lambda = 0: only EWC protects rows; set replay.ewc_lambda, e.g. to 1, or "
+                "data.mix.protect to null",
             ),
         ]
         return [reason for refused, reason in checks if refused]
@@ -265,11 +265,6 @@ class Params(Section):
                 kind in (*PROMPTS, "adalora", "llama_pro") or init != "default",
                 f"{wanted} with adapter.type = {kind} and lora.init = {init}: training can continue only from ia3, full, "
                 "selective, and lora with lora.init=default",
-            ),
-            (
-                self.replay.ewc_lambda,
-                f"{wanted} with replay.ewc_lambda: the penalty protects the base's weights, not those that training starts "
-                "from; switch one of them off",
             ),
             (
                 self.train.start,

@@ -15,7 +15,7 @@ from stages.records import Example
 from stages.training import adapt, dataset, micro_batches, penalties, rows, run
 from stages.training.run import Rows
 
-REPLAY = Path("data/replay.jsonl")
+PROTECTED = [Path("data/replay.jsonl"), Path("data/formatted/protected.jsonl")]  # by EWC
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def open_training(p: Params, runtime: Runtime, manifest: Manifest, seed: int, st
     penalty = _penalty(p, lm)
     runtime = micro_batches.resolved(runtime, p.train, lm.model, chats.train)
     begun = [path for path in sorted(start.iterdir()) if path.is_file()] if start else []
-    return Opened(lm, chats, p.train, runtime, seed, manifest, [*rows.CHATS, REPLAY, MANIFEST, *begun], penalty)
+    return Opened(lm, chats, p.train, runtime, seed, manifest, [*rows.CHATS, *PROTECTED, MANIFEST, *begun], penalty)
 
 
 def _base(p: Params, options: Fit, runtime: Runtime, manifest: Manifest, start: Path | None = None) -> LanguageModel:
@@ -76,6 +76,11 @@ def _penalty(p: Params, lm: LanguageModel) -> Callable[[], Tensor] | None:
     if p.adapter.type == "adalora":
         return penalties.orthogonality(lm.model, p.adapter.orth_reg_weight)
     if p.replay.ewc_lambda:
-        general = dataset.tokenised(records.read(REPLAY, Example), lm.tokenizer, p.format.max_length)
-        return penalties.ewc(lm.model, general, p.replay.ewc_lambda, p.train.precision)
+        protected = [row for path in PROTECTED for row in records.read(path, Example)]
+        return penalties.ewc(
+            lm.model,
+            dataset.tokenised(protected, lm.tokenizer, p.format.max_length),
+            p.replay.ewc_lambda,
+            p.train.precision,
+        )
     return None

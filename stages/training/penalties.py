@@ -1,4 +1,4 @@
-"""Penalties added to the loss: EWC protects the weights that general answers depend on; AdaLoRA's orthogonality."""
+"""Penalties added to the loss: EWC protects the weights that given answers depend on; AdaLoRA's orthogonality."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,27 +13,31 @@ from stages.errors import DataError
 from stages.text.chat import IGNORE
 
 
-def ewc(model: PreTrainedModel, general: Dataset, strength: float, precision: str) -> Callable[[], Tensor]:
+def ewc(model: PreTrainedModel, protected: Dataset, strength: float, precision: str) -> Callable[[], Tensor]:
     """Return the penalty of elastic weight consolidation: λ/2 · Σ F_i (θ_i - θ*_i)².
 
     The formula is equation 3 of Kirkpatrick et al. 2017 (arXiv:1612.00796).
 
-    θ* are the base's weights. F is the diagonal of the Fisher information there: the mean over the general rows of the
-    squared gradient of log p(answer | prompt). The rows hold the base's own answers, one per prompt.
+    θ* are the weights that training starts from. F is the diagonal of the Fisher information there: the mean over the
+    protected rows of the squared gradient of log p(answer | prompt).
 
-    For LoRA θ are the adapted matrices themselves, so that θ - θ* is the effective update alpha/r · B·A. The penalty does
-    not depend on how that product is split, and it works for a 4-bit base. F takes as much memory as those matrices in fp32.
+    For LoRA θ are the adapted matrices themselves, so that θ - θ* is the effective update alpha/r · B·A, less that of the
+    adapter that training starts from. The penalty does not depend on how that product is split, and it works for a 4-bit base.
+    F takes as much memory as those matrices in fp32, and so does the update of such an adapter.
     """
-    if not len(general):
+    if not len(protected):
         raise DataError("replay.ewc_lambda: the base finished no answer to a general prompt; raise replay.max_new_tokens")
     layers = {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
     weights = {} if layers else {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     starts = {name: weight.detach().clone() for name, weight in weights.items()}
-    fisher = _fisher(model, layers, weights, general, precision)
+    for name, layer in layers.items():
+        if (update := layer.get_delta_weight("default").detach()).any():  # a new adapter has none
+            starts[name] = update
+    fisher = _fisher(model, layers, weights, protected, precision)
 
     def penalty() -> Tensor:
-        updates = {name: layer.get_delta_weight("default") for name, layer in layers.items()}
-        updates |= {name: weight - starts[name] for name, weight in weights.items()}
+        updates = {name: layer.get_delta_weight("default") for name, layer in layers.items()} | weights
+        updates = {name: update - starts[name] if name in starts else update for name, update in updates.items()}
         return strength / 2 * sum((fisher[name] * update.square()).sum() for name, update in updates.items())
 
     return penalty

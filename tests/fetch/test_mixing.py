@@ -14,7 +14,7 @@ from stages.params import MixData
 from stages.records import Task
 from tests.fixtures.own_rows import ASKED, read, save, settings
 
-NOTHING: dict[str, Any] = {"rows": None, "weights": None}
+NOTHING: dict[str, Any] = {"rows": None, "weights": None, "protect": None}
 NLI = {"input": "premise", "output": "label"}
 WORDINGS = [
     {"text": "{{ premise }}\nDoes it follow that {{ hypothesis }}?", "share": 3},
@@ -38,8 +38,15 @@ def mixture(folder: Path, mix: dict[str, Any] | None = None, **sizes: int) -> Mi
 
 
 def mixed(data: MixData, seed: int = 1) -> dict[str, list[Task]]:
-    tables = {name: recognition.opened(each) for name, each in data.sets.items()}
-    return {split: list(tasks) for split, tasks in mixing.tasks(data, seed, tables).items()}
+    return {split: list(tasks) for split, tasks in mixing.tasks(data, seed, opened(data)).items()}
+
+
+def protected(data: MixData) -> list[Task]:
+    return list(mixing.protected(data, 1, opened(data)))
+
+
+def opened(data: MixData) -> dict[str, recognition.Opened]:
+    return {name: recognition.opened(each) for name, each in data.sets.items()}
 
 
 def counts(found: dict[str, list[Task]]) -> dict[str, Counter[str]]:
@@ -71,6 +78,17 @@ def test_weights_take_as_many_rows_as_there_are(tmp_path: Path) -> None:
     assert (found["valid"], found["test"]) == (everything["valid"], everything["test"])
 
 
+def test_protected_rows_are_those_that_the_number_draws(tmp_path: Path) -> None:
+    sizes = {"one": 100, "two": 50}
+    drawn = mixed(mixture(tmp_path, {"rows": {"one": 30}}, **sizes))["train"]
+    data = mixture(tmp_path, {"rows": {"one": 0}, "protect": {"one": 30}}, **sizes)
+    assert protected(data) == [task for task in drawn if task.dataset == "one"]
+    assert {task.dataset for task in mixed(data)["train"]} == {"two"}
+    assert protected(mixture(tmp_path, **sizes)) == []
+    with pytest.raises(DataError, match=r"^data\.mix\.protect\.two = 40: it has 30 training rows; lower it$"):
+        protected(mixture(tmp_path, {"protect": {"two": 40}}, **sizes))
+
+
 def test_numbers_are_drawn_without_repetition(tmp_path: Path) -> None:
     data = mixture(tmp_path, {"rows": {"one": 30}}, one=100, two=50)
     found = mixed(data)
@@ -97,6 +115,8 @@ def test_number_that_a_data_set_has_not_is_named(tmp_path: Path) -> None:
     ("mix", "message"),
     [
         ({"rows": {"one": 1}, "weights": {"one": 1, "two": 1}}, r"mix\.rows and mix\.weights both"),
+        ({"protect": {"onne": 1}}, r"mix\.protect\.onne: no such data set; there are one, two"),
+        ({"protect": {"one": 0}}, "greater than 0"),
         ({"rows": {"onne": 1}}, r"mix\.rows\.onne: no such data set; there are one, two"),
         ({"weights": {"one": 1}}, r"mix\.weights: two is missing"),
         ({"weights": {"one": 1, "two": 0}}, "greater than or equal to 0.000001"),

@@ -1,13 +1,17 @@
 """Chats of tasks, few-shot examples set apart, and train rows removed because they repeat a test row."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stages import records
 from stages.errors import DataError
 from stages.format import chats
+from stages.format.__main__ import RAW, to_protect
 from stages.records import Message, Task
+from stages.spool import Again
 
 
 def task(input: str = "", output: str = "right", **more: Any) -> Task:
@@ -39,6 +43,20 @@ def test_a_chat_is_system_earlier_turns_question_and_reference(given: dict[str, 
     assert [(message.role, message.content) for message in example.messages] == chat
     assert example.reference == "right"
     assert [(message.role, message.content) for message in example.prompt] == chat[:-1]
+
+
+def test_protected_rows_repeat_no_held_out_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained, given, held_out = ([task(f"{kind} {i}") for i in range(3)] for kind in ("new", "earlier", "asked"))
+
+    def kept(rows: list[Task]) -> list[Task]:
+        records.write(RAW / "protected.jsonl", rows)
+        return to_protect(Again(lambda: iter(trained)), len(trained), Again(lambda: iter(held_out)), 13)
+
+    assert kept([]) == []
+    assert kept([*given, held_out[0]]) == given
+    with pytest.raises(DataError, match=r"^data\.mix\.protect: each of the 3 rows repeats"):
+        kept(held_out)
 
 
 def test_example_keeps_fields_for_scores_and_lineage() -> None:

@@ -56,7 +56,6 @@ NONE = {"synthesis.methods": ["none"]}
         ),
         ({"pretrain": TEXTS, **OF_TEXTS, "adapter": PREFIX}, ["pretrain.type = documents with adapter.type = prefix_tuning"]),
         ({"pretrain": TEXTS, **OF_TEXTS, "lora.init": "loftq"}, ["pretrain.type = documents", "lora.init = loftq"]),
-        ({"pretrain": TEXTS, **OF_TEXTS, "replay.ewc_lambda": 1.0}, ["pretrain.type = documents with replay.ewc_lambda"]),
         (
             {"pretrain": TEXTS, **OF_TEXTS, "train.start_from": "adapters/x"},
             ["with train.start_from = adapters/x", "set train.start_from=adapters/none or pretrain=none"],
@@ -74,7 +73,6 @@ NONE = {"synthesis.methods": ["none"]}
         ({"train.start_from": "models/42/adapter"}, ["train.start_from = models/42/adapter", "copy", "`tunetrail keep NAME`"]),
         ({"train.start_from": "./x/../models/42/adapter"}, ["train.start_from", "store a copy"]),
         ({"replay.ewc_lambda": 1.0, "lora.bias": "all"}, ["replay.ewc_lambda with lora.bias = all", "lora.bias=none"]),
-        ({"replay.ewc_lambda": 1.0, "train.start_from": "adapters/x"}, ["replay.ewc_lambda with train.start_from"]),
         ({"adapter": ADALORA | {"target_r": 9}}, ["target_r = 9 is not below init_r = 8"]),
         ({"adapter": ADALORA | {"tinit": 0.8}}, ["tinit + tfinal leave no step"]),
         ({"format.shots": 2, "predict.shots": [0, 3]}, ["predict.shots needs 3", "format.shots keeps 2"]),
@@ -199,7 +197,8 @@ def test_refused_combinations_are_reported_together() -> None:
         {"train.start_from": "adapters/pretrained"},
         {"pretrain": TEXTS, **OF_TEXTS},
         {"pretrain": TEXTS, **OF_TEXTS, "adapter": {"type": "selective", "trainable": ["*"]}, "quantization.type": "none"},
-        {"train.start_from": "./adapters/none/", "replay.ewc_lambda": 1.0},
+        {"train.start_from": "adapters/x", "replay.ewc_lambda": 1.0},
+        {"pretrain": TEXTS, **OF_TEXTS, "replay.ewc_lambda": 1.0},
         {"replay.ewc_lambda": 1.0},
     ],
 )

@@ -101,9 +101,18 @@ def test_hub_model_without_repo_names_the_missing_key() -> None:
 def test_keys_of_a_mixture_are_named_where_they_are() -> None:
     """`mix` is a kind of data and a key of it."""
     sets = {name: ROWS | {"path": f"mine/{name}", "splits": {"train": "a", "test": "b"}} for name in ("one", "two")}
-    data = {"kind": "mix", "path": "mine", "system": "", "sets": sets, "mix": {"rows": None}}
+    data = {"kind": "mix", "path": "mine", "system": "", "sets": sets, "mix": {"rows": None, "weights": None}}
     found = mistakes({"data": data})
-    assert found == ["data.sets.one.splits.valid: missing", "data.sets.two.splits.valid: missing", "data.mix.weights: missing"]
+    assert found == ["data.sets.one.splits.valid: missing", "data.sets.two.splits.valid: missing", "data.mix.protect: missing"]
+
+
+def test_rows_are_protected_by_ewc_alone() -> None:
+    sets = {name: ROWS | {"path": f"mine/{name}"} for name in ("one", "two")}
+    mix = {"rows": None, "weights": None, "protect": {"one": 9}}
+    changes = {"data": {"kind": "mix", "path": "mine", "system": "", "sets": sets, "mix": mix}, "synthesis.methods": ["none"]}
+    (found,) = mistakes(changes)
+    assert found.startswith("data.mix.protect with replay.ewc_lambda = 0: only EWC protects rows; set replay.ewc_lambda")
+    params.check(with_changes(changes | {"replay.ewc_lambda": 1.0}))
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,26 @@ def test_ewc_weighs_the_update_by_squared_gradients(exact, weights, tokenizer):
     torch.testing.assert_close(float(penalty()), expected, rtol=1e-4, atol=1e-8)
 
 
+def test_ewc_is_anchored_at_the_adapter_that_training_starts_from(exact, tokenizer):
+    """Penalty and Fisher information are those of full weights into which the adapter is merged."""
+    import torch
+
+    protected = dataset.tokenised(GENERAL, tokenizer, 2048)
+    _, model = exact({})
+    penalty = penalties.ewc(model, protected, 3.0, "fp32")
+    assert penalty() == 0
+    _, other = exact({})
+    merged = other.merge_and_unload().requires_grad_(True)
+    whole = penalties.ewc(merged, protected, 3.0, "fp32")
+    for name, layer in [(name, module) for name, module in model.named_modules() if hasattr(module, "lora_A")]:
+        before = layer.get_delta_weight("default")
+        layer.lora_B["default"].weight.data.add_(0.01)
+        weight = merged.get_submodule(name.removeprefix("base_model.model.")).weight
+        weight.data.add_((layer.get_delta_weight("default") - before).detach())
+    assert float(penalty()) > 0
+    torch.testing.assert_close(float(penalty()), float(whole()), rtol=1e-3, atol=1e-8)
+
+
 def test_penalty_counts_once_in_an_incomplete_last_update(chosen, trained, weights, tmp_path):
     """Twelve rows make an update of eight and one of four; the penalty is zero in the first."""
 
