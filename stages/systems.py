@@ -2,7 +2,8 @@
 
 `base_<k>shot` is the untuned model with k examples in its prompt, `tuned_<seed>` a tuned one. With the best passage of the
 documents in the prompt they are `base_passage` and `tuned_<seed>_passage`. `aligned_<seed>` is the tuned model after `align`.
-`tuned`, `tuned_passage` and `aligned` are means over seeds; `vote` is the vote of the tuned models of all seeds.
+`tuned`, `tuned_passage` and `aligned` are means over seeds; `vote` is the vote of the tuned models of
+all seeds and of kept adapters.
 """
 
 from collections.abc import Mapping, Sequence

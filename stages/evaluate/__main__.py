@@ -16,10 +16,11 @@ def main() -> None:
     examples = list(records.read(FORMATTED / f"{p.predict.split}.jsonl", Example))
     bases, tuned = systems.bases(p.predict.shots, p.predict.passage), systems.tuned(p.seeds)
     after = systems.aligned(p.seeds, p.align.method)
-    names = [*bases, *tuned.values(), *systems.with_passage(bases, tuned).values(), *after.values(), *kept(p.predict.kept)]
+    further = kept(p.predict.kept)
+    names = [*bases, *tuned.values(), *systems.with_passage(bases, tuned).values(), *after.values(), *further]
     answers = {system: aligned(PREDICTIONS / f"{system}.jsonl", examples) for system in names}
-    of_seeds = zip(*(answers[system] for system in tuned.values()), strict=True)
-    votes = [vote.vote(e, given) for e, given in zip(examples, of_seeds, strict=True)] if p.evaluate.vote else []
+    of_voters = zip(*(answers[system] for system in (*tuned.values(), *further)), strict=True)
+    votes = [vote.vote(e, given) for e, given in zip(examples, of_voters, strict=True)] if p.evaluate.vote else []
     records.write(VOTES, votes)
     if votes:
         names, answers = [*names, systems.VOTE], answers | {systems.VOTE: votes}

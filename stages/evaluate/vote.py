@@ -1,8 +1,8 @@
-"""An ensemble without a model: the tuned models of all seeds put each answer to a vote.
+"""An ensemble without a model: the tuned models of all seeds and kept adapters put each answer to a vote.
 
 Extraction: each field has the value that most objects give it. Choices: the option that most answers name, of equally many the
 likelier one. Other texts: the answer that resembles the others most, by the F1 of ROUGE-L, which is minimum Bayes risk over
-the answers (Kumar and Byrne 2004). Otherwise ties go to the first seed.
+the answers (Kumar and Byrne 2004). Otherwise ties go to the first model; seeds come before kept adapters.
 """
 
 import json
@@ -21,7 +21,7 @@ MISSING: Any = object()
 
 
 def vote(example: Example, answers: Sequence[Prediction]) -> Prediction:
-    """Return one answer to the example of those in the order of the seeds.
+    """Return one answer to the example of those in the order of the models.
 
     Its likelihoods are those of the mixture of the models, in which each has the same weight. It ended by itself if the answers
     that it was made of did, and it costs what all of them cost.

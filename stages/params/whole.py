@@ -52,8 +52,11 @@ class Params(Section):
         mistakes += aligning.mistakes(self, self._extracts())
         if len(set(self.seeds)) < len(self.seeds):
             mistakes.append("seeds must not repeat")
-        if self.evaluate.vote and len(self.seeds) < VOTERS:
-            mistakes.append(f"evaluate.vote needs at least {VOTERS} seeds, so that most can agree; set e.g. seeds=[42,43,44]")
+        if self.evaluate.vote and len(self.seeds) + len(self.predict.kept) < VOTERS:
+            mistakes.append(
+                f"evaluate.vote needs at least {VOTERS} models, so that most can agree; set e.g. seeds=[42,43,44], or "
+                "name kept adapters in predict.kept"
+            )
         if max(self.predict.shots) > self.format.shots:
             mistakes.append(f"predict.shots needs {max(self.predict.shots)}, but format.shots keeps {self.format.shots}")
         if len(set(self.predict.shots)) < len(self.predict.shots):

@@ -35,8 +35,8 @@ class Results:
     read it. `slices`, and `datasets` of a mixture, are keyed by name and system, `totals` by system, `synthesis` by method,
     `seeds` by seed. `retention` has `base`, `tuned` and `difference`, after alignment also `aligned` and `aligned_minus_tuned`;
     its other keys are numbers of items, and chance. `alignment` holds the means over seeds of its last look at validation rows,
-    `pairs` the counts of pairs. `vote_minus_tuned` and `vote_minus_member` are the vote of the tuned models
-    minus their mean and minus the best of them, `kept_minus_tuned` each kept adapter, by its system, minus the tuned mean.
+    `pairs` the counts of pairs. `vote_minus_tuned` and `vote_minus_member` are the vote minus the tuned mean
+    and minus the best of the models that voted, `kept_minus_tuned` each kept adapter, by its system, minus the tuned mean.
     `feedback` holds the votes of users, by system and the hash of its weights.
     """
 

@@ -56,8 +56,8 @@ class Summary:
     (means by metric) and `spread` (their standard deviation by system and metric) are empty where there is one seed.
     `datasets` has the tuned model and the best base on each data set of a mixture, in all metrics that it has.
     `aligned_minus_tuned` and `aligned_minus_base`, against the best base, are empty where nothing was aligned.
-    `vote_minus_tuned` compares the vote with the mean of the models that voted, `vote_minus_member` with `member`, the best of
-    them on these rows; both are empty without a vote. `kept_minus_tuned` compares each kept adapter with the tuned mean.
+    `vote_minus_tuned` compares the vote with the tuned mean, `vote_minus_member` with `member`, the best model on these rows of
+    those that voted; both are empty without a vote. `kept_minus_tuned` compares each kept adapter with the tuned mean.
     """
 
     split: str
@@ -96,7 +96,7 @@ def _best(table: Table, systems: Iterable[str], headline: str) -> str:
 
 def summarize(table: Table, headline: str, resamples: int, seed: int, split: str, margin: float) -> Summary:
     """Compare the tuned mean with the best base system on every metric, and the headline on every slice."""
-    best, member = best_base(table, headline), _best(table, table.seeds.values(), headline)
+    best, member = best_base(table, headline), _best(table, [*table.seeds.values(), *table.kept], headline)
     everywhere = np.full(len(table.ids), True)
     inside = {
         name: np.array([name in slices for slices in table.slices]) for name in sorted({n for s in table.slices for n in s})

@@ -24,7 +24,7 @@ CAPABILITY = (8, 0)  # Ampere: older GPUs have no FlashAttention
 def serves(model: PreTrainedModel, options: Fit) -> bool:
     """Return whether the model is trained so: a decoder with usual attention, in bf16, on a GPU that has the kernel.
 
-    Joined rows are one row: only the first would have a trained prompt, and NEFTune would scale its noise by their joint length.
+    Joined rows are one row: only the first would have a trained prompt, and NEFTune would scale its noise by their length.
     """
     if options.attn_implementation != "auto" or options.precision != "bf16" or options.neftune_noise_alpha:
         return False

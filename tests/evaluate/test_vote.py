@@ -88,15 +88,23 @@ def test_vote_costs_what_all_answers_cost_and_names_them():
     assert vote(example("text", "r"), answers("a", "b", reference_logprob=[-1.0, None])).reference_logprob is None
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_vote_is_scored_and_leads_to_its_answers(tmp_path, monkeypatch, asked):
+@pytest.mark.parametrize(
+    ("asked", "voters", "named"),
+    [
+        (True, ["tuned_1", "tuned_2", "tuned_3"], "seeds=[1,2,3]"),
+        (False, ["tuned_1", "tuned_2", "tuned_3"], "seeds=[1,2,3]"),
+        (True, ["tuned_1", "kept_june", "kept_july"], "seeds=[1]"),
+    ],
+)
+def test_vote_is_scored_and_leads_to_its_answers(tmp_path, monkeypatch, asked, voters, named):
     monkeypatch.chdir(tmp_path)
-    settings = [f"evaluate.vote={str(asked).lower()}", "seeds=[1,2,3]", "predict.shots=[0]"]
+    kept = ",".join(name.removeprefix("kept_") for name in voters if name.startswith("kept_"))
+    settings = [f"evaluate.vote={str(asked).lower()}", named, "predict.shots=[0]", f"predict.kept=[{kept}]"]
     params.PARAMS.write_text(compose.text(settings), encoding="utf-8")
     asked_of = example("extraction", '{"a": 2, "b": "x"}')
     given = answers('{"a": 1, "b": "x"}', '{"a": 2, "b": "y"}', '{"a": 2, "b": "x"}')
     records.write(Path("data/formatted/test.jsonl"), [asked_of])
-    for system, answer in zip(("tuned_1", "tuned_2", "tuned_3", "base_0shot"), [*given, given[0]], strict=True):
+    for system, answer in zip((*voters, "base_0shot"), [*given, given[0]], strict=True):
         row = answer.model_dump(exclude={"id"}) | {"example": asked_of.id, "system": system, "parents": (asked_of.id,)}
         records.write(Path(f"data/predictions/{system}.jsonl"), [Prediction.model_validate(row)])
     stage.main()

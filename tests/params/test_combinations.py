@@ -82,7 +82,7 @@ NONE = {"synthesis.methods": ["none"]}
             ["train.batch_size = 9", "multiple", "runtime.micro_batch_size = 2"],
         ),
         ({"seeds": [42, 42]}, ["seeds must not repeat"]),
-        ({"seeds": [42, 43], "evaluate.vote": True}, ["evaluate.vote needs at least 3 seeds"]),
+        ({"seeds": [42, 43], "evaluate.vote": True}, ["evaluate.vote needs at least 3 models", "predict.kept"]),
         ({"data": ROWS, "synthesis.methods": ["self_instruct"]}, ["synthesis.methods", "data.kind = rows", "synthesis=none"]),
         ({"synthesis.methods": ["none", "self_instruct"]}, ["synthesis", "none cannot be combined"]),
         ({"synthesis.methods": ["self_instruct", "self_instruct"]}, ["synthesis", "must not repeat"]),
@@ -200,6 +200,7 @@ def test_refused_combinations_are_reported_together() -> None:
         {"train.start_from": "adapters/x", "replay.ewc_lambda": 1.0},
         {"pretrain": TEXTS, **OF_TEXTS, "replay.ewc_lambda": 1.0},
         {"replay.ewc_lambda": 1.0},
+        {"seeds": [42], "predict.kept": ["one", "two"], "evaluate.vote": True},
     ],
 )
 def test_every_offered_choice_is_accepted(changes: dict[str, Any]) -> None:
