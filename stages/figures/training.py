@@ -33,7 +33,8 @@ class Training(Figures):
 class TrainingCost(Figures):
     """Time and memory of one run; after a resume, of its last part. A CPU has only the first two numbers of memory.
 
-    Earlier reports lack `micro_batch_size`.
+    Memory is that of the first of the `processes`, and tokens are those of all. Earlier reports lack `micro_batch_size` and
+    `processes`.
     """
 
     seconds: float
@@ -41,6 +42,7 @@ class TrainingCost(Figures):
     tokens_per_second: float
     resumed_at_step: int
     micro_batch_size: int | None = None
+    processes: int | None = None
     memory_before_gib: float
     memory_peak_gib: float
     memory_reserved_gib: float | None = None

@@ -66,6 +66,8 @@ class Runtime(Section):
     device: Literal["auto", "cpu", "cuda"]
     threads: Positive
     micro_batch_size: Positive | Literal["auto"]
+    launcher: Literal["none", "ddp", "deepspeed"]
+    processes: Positive
 
     @field_validator("micro_batch_size", mode="before")
     @classmethod
@@ -74,6 +76,13 @@ class Runtime(Section):
         if value == "auto" or (type(value) is int and value > 0):
             return value
         raise ValueError(f"{value!r} should be an integer greater than 0, or auto")
+
+    @model_validator(mode="after")
+    def _several_are_launched(self) -> Self:
+        if (self.launcher == "none") != (self.processes == 1):
+            other = "none, or processes=2" if self.processes == 1 else "ddp, or processes=1"
+            raise ValueError(f"launcher = {self.launcher} with processes = {self.processes}: use launcher={other}")
+        return self
 
     def rows(self, batch_size: int) -> int:
         """Return micro_batch_size; for auto that of a CPU, the largest divisor of `batch_size` up to CPU_ROWS."""

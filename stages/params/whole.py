@@ -225,11 +225,18 @@ class Params(Section):
     def _fit(self, fit: Fit) -> list[str]:
         """Return the refused combinations of options of a fit, each with its reason."""
         name, runtime = fit.section, self.runtime
+        rows = runtime.processes * runtime.rows(fit.batch_size // runtime.processes)
+        several = f" x runtime.processes = {runtime.processes}" if runtime.processes > 1 else ""
         checks = [
             (
-                fit.batch_size % runtime.rows(fit.batch_size),
+                not rows or fit.batch_size % rows,
                 f"{name}.batch_size = {fit.batch_size} is not a multiple of runtime.micro_batch_size = "
-                f"{runtime.micro_batch_size}",
+                f"{runtime.micro_batch_size}{several}",
+            ),
+            (
+                runtime.launcher == "deepspeed" and self.adapter.type == "adalora",
+                "runtime.launcher = deepspeed with adapter.type = adalora: it needs all gradients in each process; use "
+                "launcher=ddp",
             ),
             (
                 fit.lr_scheduler_type == "constant" and fit.warmup_steps,

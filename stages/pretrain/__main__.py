@@ -22,10 +22,16 @@ def main() -> None:
             files.write_json(path, {})
         return
 
-    from stages.training import checkpoints, opening
+    from stages.training import checkpoints, opening, processes
     from stages.training.fit import fit
 
-    opened = opening.open_pretraining(p, p.pretrain, params.runtime(), read_manifest(), seed)
+    runtime = params.runtime()
+    if runtime.processes > 1 and not processes.launched():
+        from stages.training import launch
+
+        launch.start("stages.pretrain", runtime)
+        return
+    opened = opening.open_pretraining(p, p.pretrain, runtime, read_manifest(), seed)
     with checkpoints.kept(checkpoints.folder(seed, p, opened.runtime, opened.inputs)) as unfinished:
         for path, result in zip(written, fit(opened, unfinished, folder, started), strict=True):
             figures.write(path, result)

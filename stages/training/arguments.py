@@ -10,6 +10,7 @@ from trl import SFTConfig
 from stages import device
 from stages.errors import DataError
 from stages.params import Alignment, Fit, Optimization, Runtime
+from stages.training import processes
 
 # Batches of few widths: with hundreds of sizes of tensors, malloc searches its lists for up to a fifth of a run's time.
 WIDTHS = 32  # tokens
@@ -35,7 +36,8 @@ def arguments(options: Fit, runtime: Runtime, seed: int, unfinished: Path, valid
 
 def shared(options: Optimization, runtime: Runtime, seed: int, unfinished: Path) -> dict[str, Any]:
     """Return the arguments that all of TRL's trainers take."""
-    on_cpu, rows = device.kind(runtime) == "cpu", runtime.rows(options.batch_size)
+    on_cpu, share = device.kind(runtime) == "cpu", options.batch_size // processes.count()
+    rows = runtime.rows(share)
     return {
         "output_dir": str(unfinished),
         "seed": seed,
@@ -43,7 +45,7 @@ def shared(options: Optimization, runtime: Runtime, seed: int, unfinished: Path)
         "bf16": False,  # the trainers here open autocast; accelerate's would convert the logits, the largest tensor, to fp32
         "per_device_train_batch_size": rows,
         "per_device_eval_batch_size": rows,
-        "gradient_accumulation_steps": options.batch_size // rows,
+        "gradient_accumulation_steps": share // rows,
         "learning_rate": options.learning_rate,
         "num_train_epochs": options.num_train_epochs,
         "max_steps": options.max_steps or -1,

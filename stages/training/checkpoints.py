@@ -14,6 +14,7 @@ from stages import locks
 from stages.files import file_hash
 from stages.params import Params, Runtime
 from stages.records import content_hash
+from stages.training import processes
 
 ROOMS = ("training", "models", "text")
 
@@ -33,8 +34,12 @@ def folder(seed: int, p: Params, runtime: Runtime, files: list[Path], rooms: tup
 def kept(unfinished: Path) -> Iterator[Path]:
     """Hold the lock of the folder while a run works in it, and remove it when the run has stored its result.
 
-    An experiment elsewhere with the same parameters would write the same checkpoints.
+    An experiment elsewhere with the same parameters would write the same checkpoints. Of several processes of a run, the first
+    one does so for all.
     """
+    if not processes.is_first():
+        yield unfinished
+        return
     with locks.exclusive(unfinished):
         yield unfinished
         clear(unfinished)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages import provenance
 from stages.figures.training import Training, TrainingCost
-from stages.training import adapt, dataset, run
+from stages.training import adapt, dataset, processes, run
 from stages.training.opening import Opened
 
 
@@ -18,6 +18,7 @@ def fit(opened: Opened, unfinished: Path, folder: Path, started: float) -> tuple
     result = run.train(
         opened.lm, opened.rows, options, runtime, seed=opened.seed, unfinished=unfinished, penalty=opened.penalty
     )
+    processes.leave_the_rest_to_the_first()
     saved = adapt.save(opened.lm, folder, manifest)
     training = Training(
         model_bytes=manifest.weight_bytes,
@@ -33,6 +34,7 @@ def fit(opened: Opened, unfinished: Path, folder: Path, started: float) -> tuple
         tokens_per_second=result.tokens_per_second,
         resumed_at_step=result.resumed_at_step,
         micro_batch_size=runtime.rows(options.batch_size),
+        processes=processes.count(),
         **result.memory,
         machine=provenance.machine(runtime),
     )

@@ -6,6 +6,7 @@ from transformers import PreTrainedModel
 from stages import device
 from stages.models import memory
 from stages.params import Alignment, Fit, Runtime, divisor
+from stages.training import group, processes
 
 SHARE = 0.8  # of the free memory; the rest is for fragments and for weights that one layer dequantizes
 OPTIMIZER = 12  # bytes per trained weight: its gradient and Adam's two moments in fp32
@@ -15,12 +16,14 @@ def resolved(runtime: Runtime, options: Fit | Alignment, model: PreTrainedModel,
     """Return the settings with a number as micro_batch_size, and print it if they leave the choice.
 
     A CPU gets `Runtime.rows`. A GPU gets the largest divisor of the batch whose rows fit, all as long as the longest one.
+    Several processes share the batch and use the same number.
     """
     if runtime.micro_batch_size != "auto":
         return runtime
     kind = device.kind(runtime)
-    most = runtime.rows(options.batch_size) if kind == "cpu" else fitting(options, model, rows, device.free_memory(kind))
-    size = divisor(options.batch_size, most)
+    share = options.batch_size // processes.count()
+    most = runtime.rows(share) if kind == "cpu" else fitting(options, model, rows, device.free_memory(kind))
+    size = group.least(divisor(share, most), runtime)
     print(
         f"runtime.micro_batch_size = auto: {size} of {options.section}.batch_size = {options.batch_size} rows per forward pass"
     )

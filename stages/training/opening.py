@@ -12,7 +12,7 @@ from stages.models.loading import LanguageModel, load_base, open_model
 from stages.models.manifest import MANIFEST, Manifest
 from stages.params import WHOLE, Fit, Params, Runtime
 from stages.records import Example
-from stages.training import adapt, dataset, micro_batches, penalties, rows, run
+from stages.training import adapt, dataset, group, micro_batches, penalties, rows, run
 from stages.training.run import Rows
 
 PROTECTED = [Path("data/replay.jsonl"), Path("data/formatted/protected.jsonl")]  # by EWC
@@ -57,14 +57,18 @@ def open_training(p: Params, runtime: Runtime, manifest: Manifest, seed: int, st
 
 def _base(p: Params, options: Fit, runtime: Runtime, manifest: Manifest, start: Path | None = None) -> LanguageModel:
     """Return the base model, or the whole model to start from where its own weights are trained."""
+    group.join(runtime)
     whole = start if p.adapter.type in WHOLE else None
 
     def load(folder: Path, device: str) -> PreTrainedModel:
         if whole:
             adapt.check_start(whole, folder)
-        return load_base(whole or folder, device, p.quantization, options.precision, options.attn_implementation)
+        place = group.own_device(device)
+        return load_base(whole or folder, place, p.quantization, options.precision, options.attn_implementation)
 
-    return open_model(runtime, load, manifest)
+    opened = open_model(runtime, load, manifest)
+    group.share_threads(runtime)
+    return opened
 
 
 def _adapted(base: LanguageModel, p: Params, options: Fit, rows: Rows, seed: int, start: Path | None = None) -> LanguageModel:

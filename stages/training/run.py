@@ -18,7 +18,7 @@ from stages.figures.training import Loss, TrainingLoss
 from stages.models.loading import LanguageModel
 from stages.params import Fit, Runtime
 from stages.text.chat import IGNORE
-from stages.training import checkpoints, padding_free
+from stages.training import checkpoints, padding_free, processes
 from stages.training.arguments import arguments, prepare_tracker
 from stages.training.trainer import DecoderTrainer, EncoderDecoderTrainer, Penalty, callbacks, peft_type
 
@@ -60,7 +60,8 @@ def train(
     """Train the model in place, resuming from the newest checkpoint in `unfinished`; `penalty` is added to the loss."""
     prepare_tracker(options, unfinished.name)
     worker = trainer(lm, rows, options, arguments(options, runtime, seed, unfinished, bool(len(rows.valid))), penalty)
-    checkpoint = checkpoints.newest(unfinished)
+    with worker.accelerator.main_process_first():  # it removes damaged ones
+        checkpoint = checkpoints.newest(unfinished)
     already = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else TrainerState()
     memory = device.Memory(device.kind(runtime))
     started = time.monotonic()
@@ -71,6 +72,7 @@ def train(
             worker._load_from_checkpoint(best or checkpoint)
         else:
             worker.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    worker.accelerator.wait_for_everyone()  # the first process will remove the checkpoints, which others may still read
     seconds = time.monotonic() - started
     entries = worker.state.log_history  # transformers' own `train_loss` is wrong after a resume
     return Run(
@@ -114,6 +116,8 @@ def trainer(
     )
     if peft_type(model) == "ADALORA":  # checkpoints lack its importance scores, so a killed run starts again
         worker.args.save_strategy = "no"
+    if processes.count() > 1 and not worker.model_accepts_loss_kwargs:  # then each micro-batch would count alike
+        raise DataError("runtime.processes: this model does not count the tokens of a whole batch; set processes=1")
     for name, weight in model.named_parameters():  # TRL casts the adapter of a 4-bit base to bf16; undo that
         weight.data = weight.data.to(dtypes[name])
     return worker

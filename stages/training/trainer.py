@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils.data import SequentialSampler
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTTrainer
@@ -19,7 +21,7 @@ from trl import SFTTrainer
 from stages.device import strictly_deterministic
 from stages.params import Fit
 from stages.text.chat import IGNORE
-from stages.training import kernels, padding_free
+from stages.training import kernels, padding_free, sharing
 
 Penalty = Callable[[], Tensor]
 TRAINED = "trained.safetensors"  # in a checkpoint: the trained weights of any kind of adapter
@@ -31,6 +33,7 @@ class TrainedWeights:
     args: Any
     state: Any
     model: Any
+    accelerator: Any
 
     def _save(self, output_dir=None, state_dict=None):  # type: ignore[no-untyped-def]
         """Store all trained weights; for some adapters PEFT would store only what prediction needs."""
@@ -47,6 +50,11 @@ class TrainedWeights:
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+    def _save_rng_state(self, output_dir):  # type: ignore[no-untyped-def]
+        """Wait for all processes, so that trainer_state.json, which is written next, completes the checkpoint."""
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()
 
 
 class ResponseLoss(TrainedWeights):
@@ -76,6 +84,11 @@ class ResponseLoss(TrainedWeights):
             loss, of_prompts = self.sums(model, inputs, labels, prompts, wanted)
         if prompts is not None:
             loss = loss + weight * of_prompts
+        if self.args.world_size > 1:
+            if not model.training:
+                num_items_in_batch = None  # each process returns the mean of its own rows, and all are gathered
+            elif num_items_in_batch is not None:
+                loss = loss * self.args.world_size  # it counts the tokens of all processes, whose gradients are averaged
         loss = loss / ((labels[wanted] != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch)
         if self.penalty and model.training:  # once per update, however many micro-batches it has
             loss = loss + self.penalty() / (1 if num_items_in_batch is None else self.current_gradient_accumulation_steps)
@@ -87,10 +100,28 @@ class ResponseLoss(TrainedWeights):
         return _summed(logits, labels[wanted]), None if prompts is None else _summed(logits, prompts[wanted])
 
     def _get_train_sampler(self, train_dataset=None):  # type: ignore[no-untyped-def]
-        if self.args.train_sampling_strategy != "group_by_length":
+        processes, rows = self.args.world_size, train_dataset or self.train_dataset
+        together = self.args.train_batch_size * processes
+        if self.args.train_sampling_strategy == "group_by_length":
+            rows = rows.rows if isinstance(rows, sharing.Rows) else rows
+            sampler = ByLength(rows, together * self.args.gradient_accumulation_steps, self.args.seed)
+        elif processes > 1:
+            sampler = SeedableRandomSampler(rows)  # as accelerate replaces it for one process
+        else:
             return super()._get_train_sampler(train_dataset)
-        size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return ByLength(train_dataset or self.train_dataset, size, self.args.seed)
+        return sharing.Evened(sampler, together) if processes > 1 else sampler
+
+    def _get_eval_sampler(self, eval_dataset):  # type: ignore[no-untyped-def]
+        sampler = super()._get_eval_sampler(eval_dataset)
+        if self.args.world_size == 1:
+            return sampler
+        sampler = SequentialSampler(eval_dataset) if sampler is None else sampler
+        return sharing.Evened(sampler, self.args.eval_batch_size * self.args.world_size)
+
+    def _get_dataloader(self, dataset, *args, **how):  # type: ignore[no-untyped-def]
+        if self.args.world_size == 1:
+            return super()._get_dataloader(dataset, *args, **how)
+        return sharing.let_epochs_through(super()._get_dataloader(sharing.Rows(dataset), *args, **how))
 
 
 class DecoderTrainer(ResponseLoss, SFTTrainer):
@@ -116,7 +147,7 @@ class DecoderTrainer(ResponseLoss, SFTTrainer):
 
     def logits(self, model, inputs, labels, wanted):  # type: ignore[no-untyped-def]
         """Return logits (wanted labels, vocabulary)."""
-        return before(wanted, model, model.get_output_embeddings(), _in_front(model), **inputs)
+        return before(wanted, model, self.model.get_output_embeddings(), _in_front(self.model), **inputs)
 
 
 def before(wanted: Tensor, model: Callable[..., Any], head: torch.nn.Module, in_front: int = 0, **inputs: Any) -> Tensor:
@@ -138,7 +169,7 @@ class EncoderDecoderTrainer(ResponseLoss, Trainer):
 
     def logits(self, model, inputs, labels, wanted):  # type: ignore[no-untyped-def]
         """Return logits (wanted labels, vocabulary)."""
-        decoder_ids = model.prepare_decoder_input_ids_from_labels(labels)
+        decoder_ids = self.model.prepare_decoder_input_ids_from_labels(labels)
         return model(**inputs, decoder_input_ids=decoder_ids, use_cache=False).logits[wanted]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stages.models.loading import LanguageModel
 
 CONF = compose.ROOT / "conf/align/grpo.yaml"
-RUNTIME = Runtime(device="cpu", threads=1, micro_batch_size=2)
+RUNTIME = Runtime(device="cpu", threads=1, micro_batch_size=2, launcher="none", processes=1)
 ROWS = [row(number) for number in range(3)]
 REWARDS = {"task": 1.0, "json_valid": 0.0, "length": 0.5, "reward_model": 0.0}
 GRPO = ["align=grpo", "align.max_steps=2", "align.save_steps=1", "align.num_generations=2", "align.max_completion_length=16"]

@@ -15,7 +15,7 @@ from tests.fixtures.training import contents
 
 pytestmark = pytest.mark.model
 
-RUNTIME = Runtime(device="cpu", threads=1, micro_batch_size=2)
+RUNTIME = Runtime(device="cpu", threads=1, micro_batch_size=2, launcher="none", processes=1)
 PLAIN = Quantization(type="none", double_quant=False)
 
 

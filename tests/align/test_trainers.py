@@ -46,7 +46,7 @@ def test_a_resumed_run_keeps_its_micro_batches(opened, worker, monkeypatch, tmp_
     from stages.align import opening
     from stages.training import micro_batches
 
-    runtime = Runtime(device="cpu", threads=1, micro_batch_size="auto")
+    runtime = Runtime(device="cpu", threads=1, micro_batch_size="auto", launcher="none", processes=1)
     options, lm = worker(opened("none", "bf16")).options, opened("none", "bf16")
     found = []
     for free in (10**12, 0):  # bytes of memory, at the first start and after a kill

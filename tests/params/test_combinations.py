@@ -23,6 +23,10 @@ from tests.fixtures.schema import (
 NONE = {"synthesis.methods": ["none"]}
 
 
+def processes(number: int) -> dict[str, Any]:
+    return {"runtime.launcher": "ddp", "runtime.processes": number}
+
+
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
@@ -81,6 +85,18 @@ NONE = {"synthesis.methods": ["none"]}
             {"train.batch_size": 9, "runtime.micro_batch_size": 2},
             ["train.batch_size = 9", "multiple", "runtime.micro_batch_size = 2"],
         ),
+        (
+            {"train.batch_size": 8, "runtime.micro_batch_size": 4, **processes(3)},
+            ["train.batch_size = 8", "multiple of runtime.micro_batch_size = 4 x runtime.processes = 3"],
+        ),
+        ({"train.batch_size": 9, "runtime.micro_batch_size": "auto", **processes(2)}, ["= auto x runtime.processes = 2"]),
+        ({"train.batch_size": 1, "runtime.micro_batch_size": "auto", **processes(2)}, ["= auto x runtime.processes = 2"]),
+        (
+            {"adapter": ADALORA, "runtime.micro_batch_size": 2, **processes(2), "runtime.launcher": "deepspeed"},
+            ["runtime.launcher = deepspeed with adapter.type = adalora"],
+        ),
+        ({"runtime.processes": 2}, ["runtime: launcher = none with processes = 2: use launcher=ddp, or processes=1"]),
+        ({"runtime.launcher": "ddp"}, ["runtime: launcher = ddp with processes = 1: use launcher=none, or processes=2"]),
         ({"seeds": [42, 42]}, ["seeds must not repeat"]),
         ({"seeds": [42, 43], "evaluate.vote": True}, ["evaluate.vote needs at least 3 models", "predict.kept"]),
         ({"data": ROWS, "synthesis.methods": ["self_instruct"]}, ["synthesis.methods", "data.kind = rows", "synthesis=none"]),
@@ -194,6 +210,7 @@ def test_refused_combinations_are_reported_together() -> None:
         {"lora.dropout": 0},
         {"train.max_steps": 10},
         {"train.batch_size": 9, "runtime.micro_batch_size": "auto"},
+        {"train.batch_size": 9, "runtime.micro_batch_size": "auto", **processes(3)},
         {"train.start_from": "adapters/pretrained"},
         {"pretrain": TEXTS, **OF_TEXTS},
         {"pretrain": TEXTS, **OF_TEXTS, "adapter": {"type": "selective", "trainable": ["*"]}, "quantization.type": "none"},

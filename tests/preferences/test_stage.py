@@ -38,7 +38,9 @@ def run(tmp_path, monkeypatch, settings, manifest, lm):
     Path("models/42/adapter").mkdir(parents=True)
     for module in (tuned, sources):
         monkeypatch.setattr(module, "open_tuned", lambda *options, **named: lm)
-    monkeypatch.setattr(params, "runtime", lambda: Runtime(device="cpu", threads=1, micro_batch_size=4))
+    monkeypatch.setattr(
+        params, "runtime", lambda: Runtime(device="cpu", threads=1, micro_batch_size=4, launcher="none", processes=1)
+    )
 
     def make(**fields: object) -> None:
         values = settings(**{"samples": 2, "sampling": SHORT, "held_out": 0.0, "reference": 1.0, **fields})

@@ -36,7 +36,7 @@ def test_totals_and_what_a_million_answers_cost(inputs: Any, run: Any) -> None:
 def test_gpu_memory_is_shown_in_gib_with_its_shares(inputs: Any, run: Any) -> None:
     memory = {"before": 0.5, "peak": 4.0, "reserved": 4.252, "total": 14.741}
     card = {f"memory_{name}_gib": gib for name, gib in memory.items()}
-    inputs.json("data/cost/train_42.json", {**inputs.training_cost(), **card, "train_seconds": 259.4})
+    inputs.json("data/cost/train_42.json", {**inputs.training_cost(), **card, "train_seconds": 259.4, "processes": 2})
     folder = run(inputs)
     sentence = (
         "14.741 GiB of GPU memory; reserved before training 0.500 GiB, at the peak 4.252 GiB (28.8 %), of which for training "
@@ -44,3 +44,4 @@ def test_gpu_memory_is_shown_in_gib_with_its_shares(inputs: Any, run: Any) -> No
     )
     for text in (html(folder), (folder / "report.md").read_text()):
         assert sentence in text.replace("\u202f", " ")
+        assert ", 2 processes" in text

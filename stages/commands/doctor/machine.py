@@ -100,8 +100,8 @@ def _room(root: Path, p: Params, model: Model, size: int) -> Iterator[Finding]:
         if (free := shutil.disk_usage(place).free) < disk:
             yield Finding("warning", str(place), _short("disk", free, disk), "make room")
     if p.runtime.device != "cuda":
-        activations = (BYTES_PER_PARAMETER - WEIGHTS) * p.runtime.rows(p.train.batch_size) / 4
-        memory = size * (WEIGHTS + activations + whole * OPTIMISER)
+        activations = (BYTES_PER_PARAMETER - WEIGHTS) * p.runtime.rows(p.train.batch_size // p.runtime.processes) / 4
+        memory = p.runtime.processes * size * (WEIGHTS + activations + whole * OPTIMISER)
         if (available := psutil.virtual_memory().available) < memory:
             remedy = "lower runtime.micro_batch_size or set train.gradient_checkpointing=true"
             yield Finding("warning", "memory", _short("memory", available, memory), remedy)
