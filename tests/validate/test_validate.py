@@ -128,7 +128,7 @@ def test_missing_files_of_a_mixture_are_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own").mkdir()
     sets = {"one": ROWS | {"path": "own/one.csv"}, "two": ROWS | {"path": "own/two.csv", "hub": HUB}}
-    mix = {"kind": "mix", "path": "own", "system": "", "sets": sets, "mix": {"rows": None, "weights": None}}
+    mix = {"kind": "mix", "path": "own", "system": "", "sets": sets, "mix": {"rows": None, "weights": None, "protect": None}}
     assert absent({"data": mix}) == ["data.sets.one.path: own/one.csv: no such file or folder; set data.sets.one.path"]
 
 
