@@ -28,6 +28,7 @@ def main() -> None:
     texts: dict[str, list[Document]] = {}
     facts: dict[str, list[Fact]] = {}
     whole: list[Document] = []
+    protected: list[Task] = []
     splits: Mapping[str, Collection[Task]]
     pinned: dict[str, dict[str, str | None]] = {}  # data sets of the hub, with their commits
     tables: dict[str, recognition.Opened] = {}
@@ -44,8 +45,10 @@ def main() -> None:
             tables[each] = recognition.opened(part, snapshot)
             if part.hub and snapshot:
                 pinned[each] = {**part.hub.model_dump(), "revision": snapshot.name}
-        splits = mixing.tasks(p.data, p.seed, tables) if p.data.kind == "mix" else rows.tasks(p.data, p.seed, tables[""])
-    protected = list(mixing.protected(p.data, p.seed, tables)) if p.data.kind == "mix" else []
+        if p.data.kind == "mix":
+            splits, protected = mixing.tasks(p.data, p.seed, tables)
+        else:
+            splits = rows.tasks(p.data, p.seed, tables[""])
     headline.require(run.report.headline, run.predict.split, splits[run.predict.split])
     held_out = [record for kind in (texts, facts) for split in ("valid", "test") for record in kind.get(split, [])]
     pool, kept = seeds.seed_tasks(SEEDS), general.tasks(p.retention)

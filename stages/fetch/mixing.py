@@ -14,12 +14,12 @@ from stages.records import Task
 from stages.spool import Spool
 
 
-def tasks(data: MixData, seed: int, tables: Mapping[str, Opened]) -> dict[str, Spool[Task]]:
-    """Return the tasks of all data sets by split, each with the name of its data set.
+def tasks(data: MixData, seed: int, tables: Mapping[str, Opened]) -> tuple[dict[str, Spool[Task]], list[Task]]:
+    """Return the tasks of all data sets by split, each with the name of its data set, and the training rows that EWC protects.
 
     They are interleaved in proportion, so that the first rows, which some measurements take, are a sample of all. Training
-    rows are drawn without repetition, by numbers or by weights; validation and test rows are all kept. Raise DataError for
-    a number that a data set has not.
+    rows are drawn without repetition, by numbers or by weights; validation and test rows are all kept. The rows to protect
+    are those that mix.rows draws for the same number. Raise DataError for a number that a data set has not.
     """
     found = {name: rows.tasks(part, seed, tables[name]) for name, part in data.sets.items()}
     counts = _counts(data, {name: len(splits["train"]) for name, splits in found.items()})
@@ -30,27 +30,21 @@ def tasks(data: MixData, seed: int, tables: Mapping[str, Opened]) -> dict[str, S
             count = counts[name] if split == "train" else len(splits[split])
             parts.append(_placed(name, _drawn(splits[split], count, f"{seed} {name}"), count))
         mixed[split] = Spool(Task, (task for _, task in merge(*parts, key=itemgetter(0))))
-    return mixed
-
-
-def protected(data: MixData, seed: int, tables: Mapping[str, Opened]) -> Iterator[Task]:
-    """Yield the training rows that EWC protects, by data set; mix.rows draws the same ones for the same number.
-
-    Raise DataError for a number that a data set has not.
-    """
-    for name, count in (data.mix.protect or {}).items():
-        found = rows.tasks(data.sets[name], seed, tables[name])["train"]
-        if count > len(found):
-            raise DataError(f"data.mix.protect.{name} = {count}: it has {len(found)} training rows; lower it")
-        yield from (task for _, task in _placed(name, _drawn(found, count, f"{seed} {name}"), count))
+    protected = [
+        task
+        for name, count in (data.mix.protect or {}).items()
+        for _, task in _placed(name, _drawn(found[name]["train"], count, f"{seed} {name}"), count)
+    ]
+    return mixed, protected
 
 
 def _counts(data: MixData, there: dict[str, int]) -> dict[str, int]:
     """Return how many training rows of each data set are drawn."""
-    if numbers := data.mix.rows:
-        for name, number in numbers.items():
+    for key, given in (("rows", data.mix.rows), ("protect", data.mix.protect)):
+        for name, number in (given or {}).items():
             if number > there[name]:
-                raise DataError(f"data.mix.rows.{name} = {number}: it has {there[name]} training rows; lower it")
+                raise DataError(f"data.mix.{key}.{name} = {number}: it has {there[name]} training rows; lower it")
+    if numbers := data.mix.rows:
         return there | numbers
     if weights := data.mix.weights:
         largest = min(there[name] / weight for name, weight in weights.items())  # so that no data set runs out

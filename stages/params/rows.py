@@ -173,8 +173,8 @@ class RowsData(Section):
 class Mix(Section):
     """How many training rows of each data set are drawn: numbers, or weights; null: all. A set without a number gives all.
 
-    A set with the number 0 is only tested. `protect` are numbers of training rows, drawn in the same order, from which EWC
-    learns what to protect.
+    A set with the number 0 is only tested. `protect` are numbers of training rows, drawn in the same way, whose answers EWC
+    protects.
     """
 
     rows: dict[Name, Count] | None

@@ -12,6 +12,7 @@ from stages.errors import DataError
 from stages.fetch import mixing, recognition
 from stages.params import MixData
 from stages.records import Task
+from stages.spool import Spool
 from tests.fixtures.own_rows import ASKED, read, save, settings
 
 NOTHING: dict[str, Any] = {"rows": None, "weights": None, "protect": None}
@@ -38,15 +39,15 @@ def mixture(folder: Path, mix: dict[str, Any] | None = None, **sizes: int) -> Mi
 
 
 def mixed(data: MixData, seed: int = 1) -> dict[str, list[Task]]:
-    return {split: list(tasks) for split, tasks in mixing.tasks(data, seed, opened(data)).items()}
+    return {split: list(tasks) for split, tasks in read_all(data, seed)[0].items()}
 
 
 def protected(data: MixData) -> list[Task]:
-    return list(mixing.protected(data, 1, opened(data)))
+    return read_all(data)[1]
 
 
-def opened(data: MixData) -> dict[str, recognition.Opened]:
-    return {name: recognition.opened(each) for name, each in data.sets.items()}
+def read_all(data: MixData, seed: int = 1) -> tuple[dict[str, Spool[Task]], list[Task]]:
+    return mixing.tasks(data, seed, {name: recognition.opened(each) for name, each in data.sets.items()})
 
 
 def counts(found: dict[str, list[Task]]) -> dict[str, Counter[str]]:
