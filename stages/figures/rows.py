@@ -62,11 +62,10 @@ class SplitAudit(Figures):
 class Audit(Figures):
     """The splits, the hash of their rendering, training rows removed as overlapping, and training rows by origin.
 
-    `protected`: rows of other training data that EWC protects.
+    Where EWC protects rows of other training data, they are the split `protected`.
     """
 
     splits: dict[str, SplitAudit]
     rendering: str
     overlap: dict[str, int]
     origin: dict[str, int]
-    protected: int = 0  # earlier runs lack it

@@ -72,6 +72,8 @@ def main() -> None:
     train = (task for task, reason in zip(rows, reasons, strict=True) if reason is None)
     splits = {name: chats.examples(tasks) for name, tasks in (("train", train), ("valid", valid), ("test", raw["test"]))}
     splits["train"] = chain(splits["train"], replayed)
+    if protected:
+        splits["protected"] = chats.examples(protected)
     tokenizer = load_tokenizer(sources.ensure(read_manifest()))
     require_decoder(tokenizer, p.align)
     fitted, audits = audit.fit(splits, tokenizer, p.format)
@@ -89,15 +91,13 @@ def main() -> None:
     ]
     with_passages = retrieval.with_passages(asked, passages)
 
-    for split, examples in fitted.items():
-        records.write(FORMATTED / f"{split}.jsonl", examples)
+    for split in ("train", "valid", "test", "protected"):
+        records.write(FORMATTED / f"{split}.jsonl", fitted.get(split, ()))
     records.write(FORMATTED / "shots.jsonl", chats.examples(shots))
     records.write(FORMATTED / "general.jsonl", chats.examples(records.read(RAW / "general.jsonl", Task)))
-    records.write(FORMATTED / "protected.jsonl", chats.examples(protected))
     records.write(FORMATTED / "passages.jsonl", with_passages)
     rendering = rendering_hash(tokenizer)
-    found = Audit(splits=audits, rendering=rendering, overlap=removed, origin=origin, protected=len(protected))
-    figures.write(FORMATTED / "audit.json", found)
+    figures.write(FORMATTED / "audit.json", Audit(splits=audits, rendering=rendering, overlap=removed, origin=origin))
     files.write_json(FORMATTED / "schemas.json", fields)
     files.write_text(FORMATTED / "trained_on.txt", audit.trained_on(islice(fitted["train"], 5), tokenizer))
     print(f"{len(fitted['train'])} training rows from {_listed(origin)}; removed as overlapping: {_listed(removed)}")
@@ -122,6 +122,7 @@ def to_protect(rows: Again[Task], count: int, held_out: Again[Task], ngram: int 
     together = Again(lambda: chain(rows, given))
     judged = zip(together, overlap.reasons(together, held_out, ngram), strict=True)
     kept = [task for task, reason in islice(judged, count, None) if reason is None]
+    print(f"{len(kept)} rows for EWC to protect; removed as overlapping: {len(given) - len(kept)}")
     if not kept:
         raise DataError(
             f"data.mix.protect: each of the {len(given)} rows repeats a validation or test row; raise its numbers, or raise "

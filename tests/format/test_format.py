@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from stages import records
+from stages import figures, records
 from stages.errors import DataError
+from stages.figures.rows import Audit
 from stages.format import chats
 from stages.format.__main__ import RAW, to_protect
-from stages.records import Message, Task
+from stages.records import Example, Message, Task
 from stages.spool import Again
+from tests.fixtures.formatting import formatted
 
 
 def task(input: str = "", output: str = "right", **more: Any) -> Task:
@@ -57,6 +59,18 @@ def test_protected_rows_repeat_no_held_out_row(tmp_path: Path, monkeypatch: pyte
     assert kept([*given, held_out[0]]) == given
     with pytest.raises(DataError, match=r"^data\.mix\.protect: each of the 3 rows repeats"):
         kept(held_out)
+
+
+@pytest.mark.model
+def test_protected_rows_of_files_are_formatted_as_training_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mixture = ["data=several_tasks", "synthesis=none", "report.headline=stop_rate", "replay.ewc_lambda=1"]
+    formatted(tmp_path, *mixture, "data.mix.protect={questions: 4}", "data.mix.rows={questions: 0}", "data.mix.weights=null")
+    splits = {name: list(records.read(Path(f"data/formatted/{name}.jsonl"), Example)) for name in ("train", "protected")}
+    assert {row.dataset for row in splits["protected"]} == {"questions"} != {row.dataset for row in splits["train"]}
+    counted = figures.read(Path("data/formatted/audit.json"), Audit).splits
+    assert counted["protected"].rows == len(splits["protected"]) == 4
+    assert counted["protected"].end_supervised == 1.0
 
 
 def test_example_keeps_fields_for_scores_and_lineage() -> None:
