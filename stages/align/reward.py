@@ -5,6 +5,7 @@ It continues from train's adapter, as in Ouyang et al. 2022 (arXiv:2203.02155). 
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -52,9 +53,10 @@ def align(job: Job) -> Aligned:
     fitted = run.fit(worker, watch, job.unfinished)
     card = reward_model.card(job.manifest, lm.model.config, lm.tokenizer)
     lm.model.get_base_model().set_attn_implementation("sdpa")  # as open_reward_model loads it: the same bits as after reload
-    right = looks.preferred(margins(lm, held_out))
+    gaps = margins(lm, held_out)
+    stored = [look | (numbers(gaps) if look["step"] == fitted.kept_step else {}) for look in fitted.looks]
     further = reward_model.stored_card(card) | quantized.stored(job.quantization)
-    return Aligned(lm, fitted, len(pairs), right, held_out, further=further)
+    return Aligned(lm, replace(fitted, looks=stored), len(pairs), looks.preferred(gaps), held_out, further=further)
 
 
 def open_scorer(job: Job) -> LanguageModel:
@@ -116,8 +118,11 @@ def trainer(
 
 
 def at_pairs(lm: LanguageModel, pairs: Sequence[Pair]) -> dict[str, float]:
+    return numbers(margins(lm, pairs))
+
+
+def numbers(gaps: Sequence[float]) -> dict[str, float]:
     """Return the share of pairs whose chosen answer gets the higher reward, equal ones half, and by how much on average."""
-    gaps = margins(lm, pairs)
     right = looks.preferred(gaps)
     return {"pair_accuracy": round(sum(right) / len(right), 6), "margin": round(sum(gaps) / len(gaps), 6)}
 

@@ -58,8 +58,8 @@ class AlignmentRound(Figures):
 class Alignment(Figures):
     """What one seed's alignment learned from, and its curves. `kept_step` is the step whose weights are stored.
 
-    `pairs` counts what is trained on: pairs, votes or prompts. `interval` is that of the last look's `pair_accuracy` (Wilson,
-    95 %) over `held_out` pairs.
+    `pairs` counts what is trained on: pairs, votes or prompts. `interval` is that of the kept look's `pair_accuracy` (Wilson,
+    95 %) over `held_out` pairs. The kept look of a reward model is taken after training, of the model as it is stored.
     """
 
     steps: int
