@@ -4,10 +4,12 @@ A row gets one token at a time, so two more products with small matrices cost a 
 took 31, 36 and 33 s instead of 39, 42 and 50.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
@@ -21,12 +23,12 @@ from stages.training import kernels
 def merged(model: PreTrainedModel) -> Iterator[int]:
     """Let a model in bf16 compute with the sums of frozen weights and adapter in the block; yield the number of such layers.
 
-    Weights must not change in the block. Nothing changes in another precision, if the sums take more than half of the free
-    memory, or for layers such as DoRA's.
+    Weights must not change in the block. Nothing changes in another precision, if the sums take more than a quarter of all
+    memory, or for layers such as DoRA's. What is free at the moment must not decide: rounding would change with it.
     """
     layers = kernels.plain_lora(model) if model.dtype == torch.bfloat16 else []
     needed = sum(layer.in_features * layer.out_features for layer in layers) * torch.bfloat16.itemsize
-    if 2 * needed > device.free_memory(model.device.type):
+    if 4 * needed > _memory(model.device.type):
         layers = []
     with ExitStack() as stack, torch.no_grad():
         for layer in layers:
@@ -34,6 +36,17 @@ def merged(model: PreTrainedModel) -> Iterator[int]:
             whole = (whole.float() + layer.get_delta_weight(kernels.ADAPTER).float()).to(whole.dtype)
             kernels.change(stack, layer, Merged, whole=whole)
         yield len(layers)
+
+
+def _memory(kind: str) -> int:
+    """Return all bytes of the GPU, or of the machine or its container."""
+    if kind == "cuda":
+        return torch.cuda.mem_get_info()[1]
+    try:
+        limit = int((device.CGROUP / "memory.max").read_text())
+    except (OSError, ValueError):  # no container, or no limit: `max`
+        limit = sys.maxsize
+    return min(psutil.virtual_memory().total, limit)
 
 
 class Merged:

@@ -41,12 +41,22 @@ def test_merged_weights_predict_the_same_up_to_bf16(model, quantization):
 
 
 @pytest.mark.parametrize(
-    ("override", "free"), [("lora.use_dora=true", 10**12), ("train.precision=fp32", 10**12), ("quantization=none", 1000)]
+    ("override", "memory"), [("lora.use_dora=true", 10**12), ("train.precision=fp32", 10**12), ("quantization=none", 1000)]
 )
-def test_what_cannot_be_merged_is_left_alone(model, monkeypatch, override, free):
+def test_what_cannot_be_merged_is_left_alone(model, monkeypatch, tmp_path, override, memory):
     from stages import device
     from stages.align.merged import merged
 
-    monkeypatch.setattr(device, "free_memory", lambda _: free)
+    monkeypatch.setattr(device, "CGROUP", tmp_path)
+    (tmp_path / "memory.max").write_text(str(memory))
     with merged(model(override)) as layers:
         assert layers == 0
+
+
+def test_free_memory_decides_nothing(model, monkeypatch):
+    from stages import device
+    from stages.align.merged import merged
+
+    monkeypatch.setattr(device, "free_memory", lambda _: 0)
+    with merged(model("quantization=none")) as layers:
+        assert layers == 14
