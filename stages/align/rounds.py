@@ -95,7 +95,8 @@ def more_pairs(job: Job, lm: LanguageModel, tuned: weights.Weights, number: int)
     prompts, _ = sampling.drawn(list(records.read(job.train, Example)), settings.prompts, seed)
     with trainers.opened(lm.model, job.options.precision), looks.answering(lm.model):
         with merged(lm.model):
-            samples = verifier.scored(prompts, sampling.sampled(lm, prompts, settings, seed, identity))
+            answers, _ = sampling.sampled(lm, prompts, settings, seed, identity)
+        samples = verifier.scored(prompts, answers)
         made = verifier.made(prompts, samples, settings.margin, settings.reference)
         joint = making.joined({"verifier": reference.fitting(lm.tokenizer, made)}, settings.held_out)
         with weights.using(lm.model, tuned):
@@ -131,5 +132,6 @@ def _joined(done: Sequence[tuple[Fitted, AlignmentRound]]) -> Rounds:
             log=[*whole.log, *later],
             looks=[*earlier, *seen],
             seconds=round(whole.seconds + fitted.seconds, 1),
+            memory=max(whole.memory, fitted.memory, key=lambda used: used["memory_peak_gib"]),
         )
     return Rounds(whole, sum(each.pairs for each in counted), counted)

@@ -81,9 +81,9 @@ class Preferences(Figures):
 
 
 class PreferencesCost(Figures):
-    """Time and memory of one run; answers that an earlier, killed run had stored cost nothing.
+    """Time and memory of one run. Samples that an earlier run had stored count with the seconds that they took it.
 
-    `new_tokens` are those of all samples.
+    Answers of a teacher that were stored cost nothing. `new_tokens` are those of all samples.
     """
 
     seconds: float

@@ -54,7 +54,7 @@ def main() -> None:
         files.write_json(part / "settings.json", {"seed": seed, "preference": p.preference.model_dump()})
     ended = time.monotonic()
     cost = PreferencesCost(
-        seconds=round(ended - started, 1),
+        seconds=round(found.earlier_seconds + ended - started, 1),
         sampling_seconds=round(found.sampling_seconds, 1),
         reference_seconds=round(ended - opened, 1),
         memory_peak_gib=memory.figures()["memory_peak_gib"],

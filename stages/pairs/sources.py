@@ -29,13 +29,15 @@ FEEDBACK = Path("data/feedback")
 class Found:
     """What each source made, in the order of preference.sources, and what the files and figures of the stage need besides.
 
-    `rated_answers` are the samples that people rated; an earlier model may have written them.
+    `rated_answers` are the samples that people rated; an earlier model may have written them. `earlier_seconds` of the
+    `sampling_seconds` are those of earlier runs, whose samples were stored.
     """
 
     made: dict[str, Made]
     samples: list[Sample] = field(default_factory=list)
     no_prompts: dict[str, int] = field(default_factory=dict)
     sampling_seconds: float = 0.0
+    earlier_seconds: float = 0.0
     calls: list[Call] = field(default_factory=list)
     judged: Judged | None = None
     teacher_cost: TeacherCost | None = None
@@ -73,8 +75,9 @@ def find(
         prompts = prompts[: settings.sampled]
         started = time.monotonic()
         lm, identity = open_tuned(runtime, adapter), sampling.identity(adapter, read_manifest(), runtime)
-        found.samples = verifier.scored(prompts, sampling.sampled(lm, prompts, settings, seed, identity))
-        found.sampling_seconds = time.monotonic() - started
+        answers, found.earlier_seconds = sampling.sampled(lm, prompts, settings, seed, identity)
+        found.samples = verifier.scored(prompts, answers)
+        found.sampling_seconds = found.earlier_seconds + time.monotonic() - started
         del lm  # a local teacher loads a model of its own
     if "verifier" in found.made:
         found.made["verifier"] = verifier.made(prompts, found.samples, settings.margin, settings.reference)

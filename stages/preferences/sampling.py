@@ -6,12 +6,13 @@ another source of pairs therefore samples nothing again.
 
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 from rich.progress import track
 
 from stages import locks
@@ -27,7 +28,13 @@ from stages.records import Example, content_hash
 from stages.text import chat
 
 CODE = ("generation", "models", "text", "preferences/sampling.py")  # whose code decides a sample
-BATCH = TypeAdapter(list[Completion])
+
+
+class Batch(BaseModel):
+    """Stored answers, and how many seconds they took."""
+
+    seconds: float
+    answers: list[Completion]
 
 
 def no_prompt(example: Example) -> str:
@@ -71,8 +78,12 @@ def identity(adapter: Path, manifest: Manifest, runtime: Runtime) -> str:
     return content_hash([manifest.model_dump(), runtime.model_dump(), hashes])
 
 
-def sampled(lm: LanguageModel, examples: Sequence[Example], settings: Preference, seed: int, identity: str) -> list[Sample]:
+def sampled(
+    lm: LanguageModel, examples: Sequence[Example], settings: Preference, seed: int, identity: str
+) -> tuple[list[Sample], float]:
     """Return `settings.samples` answers to the prompt of each example, without scores, in the order of the examples.
+
+    The second value is the time in seconds that earlier runs spent on those of them that were stored.
 
     Answers are sampled in batches of prompts of similar length. A batch has its own seed, drawn from its content and `seed`.
     `identity` names the model and is part of the key of stored batches.
@@ -82,16 +93,19 @@ def sampled(lm: LanguageModel, examples: Sequence[Example], settings: Preference
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), examples[i].id))
     rows = [(i, number) for i in order for number in range(settings.samples)]
     found: dict[tuple[int, int], Completion] = {}
+    earlier = 0.0
     for batch in track([rows[at : at + settings.batch_size] for at in range(0, len(rows), settings.batch_size)], "samples"):
         asked = [(prompts[i], number) for i, number in batch]
         content = content_hash([settings.sampling.model_dump(), seed, asked])
-        answers = _stored(lm, [prompt for prompt, _ in asked], settings, content, content_hash([identity, content]))
+        answers, seconds = _stored(lm, [prompt for prompt, _ in asked], settings, content, content_hash([identity, content]))
         found.update(zip(batch, answers, strict=True))
-    return [
+        earlier += seconds
+    samples = [
         Sample(example=example.id, number=number, parents=(example.id,), **asdict(found[i, number]))
         for i, example in enumerate(examples)
         for number in range(settings.samples)
     ]
+    return samples, earlier
 
 
 def _require_room(lm: LanguageModel, examples: Sequence[Example], prompts: Sequence[list[int]], limit: int) -> None:
@@ -106,19 +120,24 @@ def _require_room(lm: LanguageModel, examples: Sequence[Example], prompts: Seque
             )
 
 
-def _stored(lm: LanguageModel, prompts: Sequence[list[int]], settings: Preference, content: str, key: str) -> list[Completion]:
-    """Return the answers to these prompts, from the store if an earlier run has finished them.
+def _stored(
+    lm: LanguageModel, prompts: Sequence[list[int]], settings: Preference, content: str, key: str
+) -> tuple[list[Completion], float]:
+    """Return the answers to these prompts; if an earlier run has stored them, also the seconds that they took it, else 0.
 
     The hash `content` is their seed. It does not depend on code, so that an edit elsewhere does not change the samples.
     """
     path = Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "samples" / f"{key}.json"
+    spent_now = 0.0
     if not path.is_file():
         with locks.exclusive(path, wait=True):
             if not path.is_file():
+                started = time.monotonic()
                 answers = sample(lm, prompts, settings.sampling, int(content[:8], 16))
-                write_text(path, BATCH.dump_json(answers).decode())
+                spent_now = time.monotonic() - started
+                write_text(path, Batch(seconds=spent_now, answers=answers).model_dump_json())
     try:
-        answers = BATCH.validate_json(path.read_bytes())
-        return [answer for _, answer in zip(prompts, answers, strict=True)]
+        batch = Batch.model_validate_json(path.read_bytes())
+        return [answer for _, answer in zip(prompts, batch.answers, strict=True)], batch.seconds - spent_now
     except ValueError:  # not JSON, or not one answer to each prompt
         raise DataError(f"{path}: damaged samples; delete this file and run again") from None

@@ -1,5 +1,7 @@
 """Samples of a model: which rows are prompts, and the same samples after a kill."""
 
+import json
+
 import pytest
 
 from stages.errors import DataError
@@ -58,12 +60,15 @@ def test_killed_sampling_continues_with_the_same_samples(settings, lm, tmp_path,
     with pytest.raises(KeyboardInterrupt):
         sampling.sampled(lm, ROWS, options, 1, "model")
     asked.append(0)  # the next run asks only for the batch that is missing
-    resumed = sampling.sampled(lm, ROWS, options, 1, "model")
+    resumed, earlier = sampling.sampled(lm, ROWS, options, 1, "model")
     assert asked == [2, 2, 0, 2]
+    batches = [json.loads(path.read_text())["seconds"] for path in (tmp_path / ".tunetrail/samples").glob("*.json")]
+    assert 0 < earlier < sum(batches)  # without that of the batch that was missing
+    assert sampling.sampled(lm, ROWS, options, 1, "model") == (resumed, pytest.approx(sum(batches)))
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "other"))
-    assert sampling.sampled(lm, ROWS, options, 1, "model") == resumed
+    assert sampling.sampled(lm, ROWS, options, 1, "model") == (resumed, 0)
     assert [(sample.example, sample.number) for sample in resumed] == [(row.id, n) for row in ROWS for n in range(2)]
-    assert sampling.sampled(lm, ROWS, options, 2, "model") != resumed
+    assert sampling.sampled(lm, ROWS, options, 2, "model")[0] != resumed
 
 
 def test_prompt_without_room_for_an_answer_is_named(settings, lm) -> None:
@@ -88,5 +93,5 @@ def test_encoder_decoder_is_sampled(settings, seq2seq) -> None:
 
     folder = sources.ensure(seq2seq)
     t5 = LanguageModel(load_base(folder, "cpu"), load_tokenizer(folder))
-    found = sampling.sampled(t5, ROWS[:1], settings(samples=2, sampling=SHORT), 1, "model")
+    found, _ = sampling.sampled(t5, ROWS[:1], settings(samples=2, sampling=SHORT), 1, "model")
     assert [type(sample) for sample in found] == [Sample, Sample]
