@@ -132,6 +132,8 @@ class Dpo(Answering):
     def _weighted(self) -> Self:
         if len(self.loss_type) != len(self.loss_weights):
             raise ValueError(f"loss_weights needs one weight for each of loss_type = {self.loss_type}")
+        if twice := [name for name in self.loss_type if self.loss_type.count(name) > 1]:
+            raise ValueError(f"loss_type names {twice[0]} twice; name it once, with the sum of its weights")
         weighed = zip(self.loss_type, self.loss_weights, strict=True)
         if not any(weight for name, weight in weighed if name != "sft"):
             raise ValueError(f"loss_type = {self.loss_type} with these weights compares no answers; weigh sigmoid or another")

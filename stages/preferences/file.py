@@ -1,7 +1,7 @@
 """Pairs from a file with the columns chosen and rejected, in the forms that TRL's trainers read.
 
 Text: `prompt`, `chosen`, `rejected`, and `system` where there is a system prompt. Conversations (JSON and JSON Lines): lists of
-messages with role and content, with the prompt in a column of its own or as the beginning of both answers.
+messages with role and content, with the prompt in a column of its own, as the beginning of both answers, or both.
 """
 
 from collections.abc import Iterable, Iterator
@@ -139,9 +139,7 @@ def _parts(place: str, row: dict[str, Any]) -> tuple[tuple[Message, ...], str, s
         *other, worse = _turns(place, "rejected", rejected)
         if turns != other:
             raise DataError(f"{place}: chosen and rejected differ before their last message; both must answer the same prompt")
-        if (prompt is None) != bool(turns):
-            raise DataError(f"{place}: give the prompt once: in the column prompt, or as the beginning of chosen and rejected")
-        turns = turns or _turns(place, "prompt", prompt)
+        turns = _prompt(place, prompt, turns)
         if better["role"] != "assistant" or worse["role"] != "assistant":
             raise DataError(f"{place}: the last message of chosen and rejected must have the role assistant")
         chosen, rejected = better["content"], worse["content"]
@@ -157,6 +155,17 @@ def _parts(place: str, row: dict[str, Any]) -> tuple[tuple[Message, ...], str, s
         return tuple(map(Message.model_validate, turns)), chosen, rejected
     except ValidationError as error:
         raise DataError(f"{place}: the prompt: {first_problem(error)}") from None
+
+
+def _prompt(place: str, prompt: Any, turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the prompt of conversations; `turns` is their beginning, which public data sets also repeat in a column."""
+    if not turns and prompt is None:
+        raise DataError(f"{place}: give the prompt in the column prompt, or as the beginning of chosen and rejected")
+    if not turns:
+        return _turns(place, "prompt", prompt)
+    if prompt is not None and prompt != turns[-1]["content"] and (isinstance(prompt, str) or prompt != turns):
+        raise DataError(f"{place}: prompt is not what chosen and rejected begin with; delete one of the two")
+    return turns
 
 
 def _turns(place: str, column: str, value: Any) -> list[dict[str, Any]]:

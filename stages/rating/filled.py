@@ -36,7 +36,7 @@ def ratings(path: Path, known: Container[str], whole: bool = False) -> dict[str,
         if wrong := [criterion for criterion, value in given.items() if value not in SCALE]:
             raise DataError(
                 f"{where}: row {number}: {wrong[0]} = {given[wrong[0]]!r}: must be a whole number from {SCALE[0]} to "
-                f"{SCALE[-1]}, or empty"
+                f"{SCALE[-1]}{'' if whole else ', or empty'}"
             )
         if whole and (missing := [criterion for criterion in CRITERIA if criterion not in given]):
             raise DataError(

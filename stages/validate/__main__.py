@@ -20,6 +20,7 @@ def main() -> None:
     _require_sources(checked)
     _require_start(checked.train, whole=checked.adapter.type in params.WHOLE)
     _require_reward_model(checked.align)
+    _require_pairs(checked.preference)
     _require_kept(checked.predict.kept)
     _require_device(checked.runtime)
     for line in checked.advice():
@@ -107,6 +108,14 @@ def _require_reward_model(align: params.Align) -> None:
             f"align.reward_model = {align.reward_model}: has no {REWARD_CARD}, so it is not a reward model; make one with "
             "align=reward, and store it with `tunetrail keep NAME --what aligned`"
         )
+
+
+def _require_pairs(preference: params.Preference) -> None:
+    """Raise DataError for a row of preference.file that holds no pair; without this it is found out after `train`."""
+    if "file" in preference.sources:
+        from stages.preferences import file  # slow, and only needed here
+
+        file.made(Path(preference.file), [])
 
 
 def _require_kept(names: list[str]) -> None:

@@ -30,6 +30,8 @@ def written(folder: Path, *rows: Any, name: str = "pairs.jsonl") -> Path:
         {"question": "Where?", "Preferred": "Ulm.", "dispreferred": "Rio."},
         {"prompt": [ASK], "chosen": [GOOD], "rejected": [BAD]},
         {"chosen": [ASK, GOOD], "rejected": [ASK, BAD]},
+        {"prompt": "Where?", "chosen": [ASK, GOOD], "rejected": [ASK, BAD]},
+        {"prompt": [ASK], "chosen": [ASK, GOOD], "rejected": [ASK, BAD]},
     ],
 )
 def test_every_form_gives_the_same_pair(tmp_path, row) -> None:
@@ -58,7 +60,8 @@ def test_table_is_read_by_its_header(tmp_path) -> None:
         ({"chosen": "a", "rejected": "b"}, "no text in prompt, which answers as text need"),
         (ROW | {"chosen": [GOOD]}, "chosen and rejected are a list and text; both must be texts, or lists of messages"),
         ({"chosen": [ASK, GOOD], "rejected": [GOOD, BAD]}, "chosen and rejected differ before their last message"),
-        ({"chosen": [GOOD], "rejected": [BAD]}, "give the prompt once"),
+        ({"chosen": [GOOD], "rejected": [BAD]}, "give the prompt in the column prompt, or as the beginning"),
+        ({"prompt": "x", "chosen": [ASK, GOOD], "rejected": [ASK, BAD]}, "prompt is not what chosen and rejected begin with"),
         (
             {"chosen": [ASK, ASK], "rejected": [ASK, BAD]},
             "the last message of chosen and rejected must have the role assistant",

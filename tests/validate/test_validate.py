@@ -13,6 +13,7 @@ from stages.params import compose
 from stages.validate.__main__ import (
     MOST,
     _lacking,
+    _require_pairs,
     _require_reward_model,
     _require_sources,
     _require_start,
@@ -47,6 +48,14 @@ def test_folder_without_a_reward_model_is_refused(tmp_path: Path) -> None:
         _require_reward_model(checked)
     (tmp_path / "reward_model.json").touch()
     _require_reward_model(checked)
+
+
+def test_row_that_is_no_pair_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"prompt": "a", "rejected": "b"}\n', encoding="utf-8")
+    named = ["experiment=smoke", "preference=file", f"preference.file={path}", "align=dpo"]
+    with pytest.raises(DataError, match=rf"{path}:1: no column chosen"):
+        _require_pairs(params.check(compose.composed(*named)).preference)
 
 
 def starting(folder: Path) -> params.Train:
