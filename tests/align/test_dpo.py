@@ -13,7 +13,7 @@ from stages import files, records
 from stages.errors import DataError
 from stages.models.manifest import MANIFEST
 from stages.preferences.records import Pair, Sample
-from tests.fixtures.aligning import Killed, align, cost, figures
+from tests.fixtures.aligning import Killed, align, align_killed, cost, figures
 from tests.fixtures.training import contents, saved
 
 pytestmark = pytest.mark.model
@@ -60,20 +60,8 @@ def test_no_later_round_leaves_an_empty_folder(finished, furnish, tmp_path) -> N
         assert list((root / "data/rounds/42").iterdir()) == []
 
 
-def test_resumed_run_equals_uninterrupted(finished, prepared, monkeypatch, tmp_path) -> None:
-    killed, step = prepared(tmp_path / "killed", *DPO), Trainer.training_step
-
-    def last_step(self, *arguments, **named):
-        if self.state.global_step == 3:  # step 3 is complete, and checkpoint-2 is the newest
-            raise Killed
-        return step(self, *arguments, **named)
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Trainer, "training_step", last_step)
-        align(killed)
-    assert not (killed / "models/42/aligned").exists()
-    align(killed)
-    assert cost(killed)["resumed_at_step"] == 2
+def test_resumed_run_equals_uninterrupted(finished, prepared, tmp_path) -> None:
+    killed = align_killed(prepared(tmp_path / "killed", *DPO))
     assert contents(killed / "models/42/aligned") == contents(finished / "models/42/aligned")
     assert figures(killed) == figures(finished)
 

@@ -1,5 +1,6 @@
 """KTO: learns from both sides of pairs and from single votes, starting at the reference."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -7,14 +8,25 @@ import pytest
 from stages import params, records
 from stages.errors import DataError
 from stages.params import compose
-from tests.fixtures.aligning import Killed, align, cost, figures
+from tests.fixtures.aligning import Killed, align, align_killed, cost, figures
 from tests.fixtures.training import contents
 
 pytestmark = pytest.mark.model
 
 
-def test_votes_and_pairs_are_learned(prepared, tmp_path) -> None:
-    root = align(prepared(tmp_path / "kto", "align=kto"))
+@pytest.fixture(scope="module")
+def finished(prepared, tmp_path_factory) -> Path:
+    return align(prepared(tmp_path_factory.mktemp("kto") / "root", "align=kto"))
+
+
+def test_resumed_run_equals_uninterrupted(finished, prepared, tmp_path) -> None:
+    killed = align_killed(prepared(tmp_path / "killed", "align=kto"))
+    assert contents(killed / "models/42/aligned") == contents(finished / "models/42/aligned")
+    assert figures(killed) == figures(finished)
+
+
+def test_votes_and_pairs_are_learned(finished) -> None:
+    root = finished
     found = figures(root)
     assert found["pairs"] == 2 * 8 + 2
     assert found["log"][0]["loss"] == pytest.approx(0.5, abs=0.01)  # 1 - sigmoid(0)

@@ -10,7 +10,7 @@ import pytest
 from stages import records
 from stages.errors import DataError
 from stages.params import Quantization, Runtime
-from tests.fixtures.aligning import align, figures
+from tests.fixtures.aligning import align, align_killed, figures
 from tests.fixtures.training import contents
 
 pytestmark = pytest.mark.model
@@ -55,6 +55,12 @@ def opened(folder: Path, manifest):
     from stages.models.reward_model import open_reward_model
 
     return open_reward_model(folder, RUNTIME, PLAIN, manifest)
+
+
+def test_resumed_run_equals_uninterrupted(finished, prepared, tmp_path) -> None:
+    killed = align_killed(prepared(tmp_path / "killed", "align=reward", "align.learning_rate=1e-2"))
+    assert contents(killed / "models/42/aligned") == contents(finished / "models/42/aligned")
+    assert figures(killed) == figures(finished)
 
 
 def test_stage_stores_a_reward_model(finished) -> None:
