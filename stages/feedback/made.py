@@ -1,7 +1,7 @@
 """Make training rows, pairs and votes of feedback; what contradicts itself or touches a held-out question makes none."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from stages.records import Task, TaskKind
 from stages.text.objects import parsed
 from stages.text.prompts import question
 
+Asked = tuple[Any, ...]  # the prompt of an answer and its options, also followed by its text
 HeldOut = Callable[[Sequence[Task]], Iterable[str | None]]  # for each task why it must not be trained on, None if it may
 
 
@@ -53,28 +54,38 @@ def kind_of(data: Data) -> TaskKind:
 def made(found: Joined, target: Target, held_out: HeldOut) -> Made:
     """Return the rows, pairs and votes of answers with feedback.
 
-    An answer is left out if users contradict each other about it, or if its question is held out. Its correction is a training
-    row, and the better answer of a pair. Without a correction that fits the task, the answer is a vote.
+    An answer is left out if users contradict each other about its text or correct its question differently, also in answers of
+    other systems, or if its question is held out. Its correction is a training row, and the better answer of a pair. Without a
+    correction that fits the task, the answer is a vote.
     """
-    result, clear = Made(), list[tuple[Answer, list[Feedback]]]()
+    result, votes, corrections = Made(), defaultdict[Asked, set[str]](set), defaultdict[Asked, set[str]](set)
     for id, remarks in found.remarks.items():
-        if len({one.says for one in remarks}) > 1 or len({one.correction for one in remarks if one.correction}) > 1:
+        answer = found.answers[id]
+        votes[(*_asked(answer), answer.text)] |= {one.says for one in remarks}
+        corrections[_asked(answer)] |= {one.correction for one in remarks if one.correction}
+    clear: list[tuple[Answer, list[Feedback], str]] = []
+    for id, remarks in found.remarks.items():
+        answer, corrected = found.answers[id], next((one.correction for one in remarks if one.correction), "")
+        if len(votes[(*_asked(answer), answer.text)]) > 1 or (corrected and len(corrections[_asked(answer)]) > 1):
             result.dropped["conflicting"] += 1
         else:
-            clear.append((found.answers[id], remarks))
-    asked = [task(answer, remarks[0].correction or answer.text, target.kind, ()) for answer, remarks in clear]
-    for (answer, remarks), reason in zip(clear, held_out(asked), strict=True):
+            clear.append((answer, remarks, corrected))
+    asked = [task(answer, corrected or answer.text, target.kind, ()) for answer, _, corrected in clear]
+    for (answer, remarks, corrected), reason in zip(clear, held_out(asked), strict=True):
         if reason:
             result.dropped["question of a validation or test row"] += 1
             continue
-        _learn(result, answer, remarks, target)
+        _learn(result, answer, remarks, corrected, target)
     return result
 
 
-def _learn(result: Made, answer: Answer, remarks: Sequence[Feedback], target: Target) -> None:
-    """Add the training row and the pair of a correction, or a vote."""
+def _asked(answer: Answer) -> Asked:
+    return answer.messages, answer.choices
+
+
+def _learn(result: Made, answer: Answer, remarks: Sequence[Feedback], corrected: str, target: Target) -> None:
+    """Add the training row and the pair of a correction, or a vote where `corrected` is empty."""
     ids = tuple(one.id for one in remarks)
-    corrected = next((one.correction for one in remarks if one.correction), "")
     if corrected:
         output, reason = fitted(answer, corrected, target)
         if not reason and output != answer.text:

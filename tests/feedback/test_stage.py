@@ -95,6 +95,21 @@ def test_two_corrections_of_one_answer_conflict(run) -> None:
     assert run(rows, ULM)["dropped"] == {"conflicting": 1}
 
 
+def test_answers_of_two_systems_to_one_question_conflict(run) -> None:
+    other = answer(text="In Peru.", system="base_0shot")
+    same = answer(system="tuned_43")
+    corrected = [
+        {"prediction_id": ULM.id, "correction": "In Germany."},
+        {"prediction_id": other.id, "correction": "In Bavaria."},
+    ]
+    assert run(corrected, ULM, other)["dropped"] == {"conflicting": 2}
+    run([corrected[0], corrected[1] | {"correction": "In Germany."}], ULM, other)
+    assert [pair.rejected for pair in read("pairs", Pair)] == ["In Rio.", "In Peru."]
+    run([corrected[0], {"prediction_id": other.id, "vote": "up"}], ULM, other)  # says nothing of the corrected answer
+    assert (len(read("tasks", Task)), len(read("votes", Vote))) == (1, 1)
+    assert run([corrected[0], {"prediction_id": same.id, "vote": "up"}], ULM, same)["dropped"] == {"conflicting": 2}
+
+
 LONG = "my parcel with the blue lamp has not come since the third of May"
 
 
@@ -107,6 +122,15 @@ def test_questions_of_test_rows_are_kept_out(run) -> None:
     assert [row.input for row in read("tasks", Task)] == ["Where is Rio?"]
     assert len(read("pairs", Pair)) == 1
     assert read("votes", Vote) == []
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_correction_with_a_test_text_is_kept_out_in_any_order(run, order: int) -> None:
+    rows = [{"prediction_id": ULM.id, "vote": "down", "user": "ann"}]
+    rows.append({"prediction_id": ULM.id, "correction": f"In Germany. As you know {LONG}.", "user": "ben"})
+    funnel = run(rows[::order], ULM, test=[task(f"Hello, {LONG}!")])
+    assert funnel["dropped"] == {"question of a validation or test row": 1}
+    assert read("tasks", Task) == read("pairs", Pair) == read("votes", Vote) == []
 
 
 def test_own_input_and_output_need_no_log(run) -> None:
