@@ -51,8 +51,13 @@ def write(
 
 def check(source: Path, plan_path: Path, output: Path | None) -> None:
     """Judge the outcomes so far; exit with 3 unless the roll-out may continue."""
+    if output and (same := [path for path in (source, plan_path) if path.resolve() == output.resolve()]):
+        raise DataError(f"--output {output}: would replace {same[0]}, which is read; choose another file")
     given = plan.read(plan_path)
     rows = outcomes.read(source, given)
+    if rows.later:
+        left = f"{rows.later:,} rows of the phase of 100 % are left out: all users have the new model there"
+        print(f"{source}: {left}", file=sys.stderr)
     try:
         judged = judging.judge(given, rows)
     except DataError as error:

@@ -25,12 +25,16 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Rows in columns: number of the user, whether the model is the new one, number of the phase, and a value per metric."""
+    """Rows in columns: number of the user, whether the model is the new one, number of the phase, and a value per metric.
+
+    `later` rows of the file are left out, those of the phase of 100 %, in which nobody has the old model.
+    """
 
     units: Array
     new: Array
     phases: Array
     values: dict[str, Array]
+    later: int = 0
 
     def where(self, kept: Array) -> "Outcomes":
         values = {name: column[kept] for name, column in self.values.items()}
@@ -98,6 +102,7 @@ def read(path: Path, plan: Plan) -> Outcomes:
     arms: dict[tuple[int, int], str] = {}
     rows: list[tuple[int, bool, int]] = []
     values: list[list[float]] = []
+    later = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file, strict=True)
@@ -105,13 +110,17 @@ def read(path: Path, plan: Plan) -> Outcomes:
             for row in table:
                 where = f"{path}:{table.line_num}"
                 unit, arm, phase = _row(where, row, shares)
+                measured = [_number(where, row, metric) for metric in plan.metrics]
+                if phase is None:
+                    later += 1
+                    continue
                 number = units.setdefault(unit, len(units))
                 if arms.setdefault((number, phase), arm) != arm:
                     raise DataError(
                         f"{where}: unit {unit} has both models in the phase of {row['phase']} %; assign each user to one"
                     )
                 rows.append((number, arm == "new", phase))
-                values.append([_number(where, row, metric) for metric in plan.metrics])
+                values.append(measured)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not in UTF-8: {error.reason} at byte {error.start}") from None
     except csv.Error as error:
@@ -120,7 +129,7 @@ def read(path: Path, plan: Plan) -> Outcomes:
         raise DataError(f"{path}: has no rows")
     columns = np.array(values).T
     found = np.array([row[0] for row in rows]), np.array([row[1] for row in rows]), np.array([row[2] for row in rows])
-    return Outcomes(*found, dict(zip(names, columns, strict=True)))
+    return Outcomes(*found, dict(zip(names, columns, strict=True)), later)
 
 
 def _require_columns(path: Path, given: Sequence[str] | None, metrics: Sequence[str]) -> None:
@@ -133,7 +142,8 @@ def _require_columns(path: Path, given: Sequence[str] | None, metrics: Sequence[
         raise DataError(f"{path}: a column occurs twice; columns are {', '.join(given)}")
 
 
-def _row(where: str, row: dict[str, str], shares: dict[float, int]) -> tuple[str, str, int]:
+def _row(where: str, row: dict[str, str], shares: dict[float, int]) -> tuple[str, str, int | None]:
+    """Return the user, the model and the number of the phase, which is None for that of 100 %."""
     if None in row or None in row.values():
         raise DataError(f"{where}: more or fewer cells than columns")
     if not row["unit"].strip():
@@ -141,10 +151,12 @@ def _row(where: str, row: dict[str, str], shares: dict[float, int]) -> tuple[str
     if row["arm"] not in ARMS:
         raise DataError(f"{where}: arm {row['arm']!r}: use old or new")
     phase = row["phase"].strip().removesuffix("%").strip()
-    if not NUMBER.fullmatch(phase) or float(phase) not in shares:
+    if not NUMBER.fullmatch(phase) or float(phase) not in {*shares, 100.0}:
         known = ", ".join(f"{share:g}" for share in shares)
         raise DataError(f"{where}: phase {row['phase']!r}: is not in the plan, which has {known}")
-    return row["unit"], row["arm"], shares[float(phase)]
+    if float(phase) == 100 and row["arm"] == "old":
+        raise DataError(f"{where}: arm old in the phase of 100 %, in which all users have the new model")
+    return row["unit"], row["arm"], shares.get(float(phase))
 
 
 def _number(where: str, row: dict[str, str], metric: Metric) -> float:

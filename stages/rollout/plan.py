@@ -158,7 +158,7 @@ def guardrail(text: str) -> Metric:
     except (AttributeError, ValueError):
         raise DataError(
             f"--guardrail {text}: use NAME:BASELINE:MARGIN, e.g. complained:0.02:+0.01, or NAME:BASELINE:MARGIN:DEVIATION, "
-            "e.g. seconds:2.1:+0.5:1.4; the sign of the margin says which change is harm"
+            "e.g. seconds:2.1:+0.5:1.4; a name has ASCII letters, digits and _; the sign of the margin says what is harm"
         ) from None
     if name in (OUTCOME, *COLUMNS):
         raise DataError(f"--guardrail {text}: {name} is a column of its own; give the guardrail another name")

@@ -225,6 +225,26 @@ def test_outcomes_that_cannot_be_judged_are_refused(room, header, row, message):
         rollout.check(source, Path("plan.json"), None)
 
 
+def test_rows_of_the_last_phase_are_left_out(room, capsys):
+    page, code = check(capsys, rows(3))
+    log = [*rows(3), ("a", "new", "100", 1), ("b", "new", "100%", 0)]
+    assert check(capsys, log) == (page, code)
+    rollout.check(table(log), Path("plan.json"), None)
+    assert "2 rows of the phase of 100 % are left out" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r":2: arm old in the phase of 100 %"):
+        rollout.check(table([("a", "old", "100", 1)]), Path("plan.json"), None)
+
+
+def test_page_replaces_nothing_that_is_read(room):
+    write()
+    source = table(rows(1))
+    before = source.read_bytes(), Path("plan.json").read_bytes()
+    for name in ("outcomes.csv", "plan.json"):
+        with pytest.raises(DataError, match=f"^--output {room / name}: would replace {name}, which is read"):
+            rollout.check(source, Path("plan.json"), room / name)
+    assert (source.read_bytes(), Path("plan.json").read_bytes()) == before
+
+
 def test_user_with_both_models_and_equal_outcomes_are_refused(room):
     write()
     with pytest.raises(DataError, match=r"^outcomes\.csv:3: unit a has both models in the phase of 5 %"):
@@ -252,6 +272,7 @@ def test_user_with_both_models_and_equal_outcomes_are_refused(room):
         ({"phases": ["5", "nan"]}, "^--phases 5,nan: shares have at most two decimals"),
         ({"phases": []}, "^--phases : name a share below 100 %"),
         ({"guardrails": ["complained"]}, "^--guardrail complained: use NAME:BASELINE:MARGIN"),
+        ({"guardrails": ["thumbs-up:0.1:+0.1"]}, "a name has ASCII letters, digits and _"),
         ({"guardrails": ["complained:1.2:+0.1"]}, "^complained: a rate of 1.2"),
         ({"guardrails": ["seconds:2:+0:1"]}, "must be at least 0.000001"),
         ({"guardrails": ["unit:0.1:+0.1"]}, "^--guardrail unit:0.1:.0.1: unit is a column of its own"),
