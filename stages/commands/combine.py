@@ -37,6 +37,7 @@ def combine(
     p, target = params.read("name", "seed"), adapters.target_of(name)
     if target.exists() or files.how_to_pull(target):
         raise DataError(f"{target}: exists; choose another name")
+    folders = [_in_clone(folder) for folder in folders]
     if twice := [folder for folder in folders if list(folders).count(folder) > 1]:
         raise DataError(f"{twice[0]}: named twice; give it a larger weight")
     way = _way(method, len(folders), weights, density, p.seed if seed is None else seed)
@@ -63,6 +64,12 @@ def combine(
         use = f"`tunetrail predict --adapter {target}` answers with it"
     rank, size = adapter_config(target)["r"], trained["adapter_bytes"]
     print(f"{target}: rank {rank}, {size:,} bytes, of {len(folders)} by {method}; `git add {target}.dvc` and commit; {use}")
+
+
+def _in_clone(folder: Path) -> Path:
+    """Return a folder of the clone relative to it: the card must not depend on how it was named, or where the clone is."""
+    whole, root = folder.resolve(), Path().resolve()
+    return whole.relative_to(root) if whole.is_relative_to(root) else folder
 
 
 def _card(folder: Path, base: Base) -> Card:

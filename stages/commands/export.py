@@ -18,6 +18,7 @@ from typing import Any
 
 from stages import locks, params, systems
 from stages.commands import clone, outputs
+from stages.commands.gguf.convert import require_environment
 from stages.commands.gguf.write import Gguf
 from stages.commands.gguf.write import require as require_gguf
 from stages.commands.gguf.write import write as write_gguf
@@ -88,6 +89,8 @@ def export(
 def _export(p: Params, runtime: Runtime, adapter: Path, split: Path, card: Path, output: Path, gguf: Gguf | None) -> None:
     if output.exists():
         raise DataError(f"--output {output}: already exists; choose another folder or delete it")
+    if gguf:
+        require_environment(gguf.converter)
     if stored.is_whole(adapter):
         stored.check_whole(adapter, f"--adapter {adapter}")
     merged = open_tuned(runtime, adapter)

@@ -156,6 +156,8 @@ def test_options_that_do_not_fit_are_refused(kept):
 def test_folders_that_are_no_kept_adapters_of_one_base_are_refused(kept, adapter):
     with pytest.raises(DataError, match=r"adapters/one: named twice; give it a larger weight"):
         make([kept[0], kept[0]])
+    with pytest.raises(DataError, match=r"^adapters/one: named twice"):
+        make([kept[0], kept[0].resolve()])
     with pytest.raises(DataError, match=r"--method svd: needs at least 2 adapters"):
         make(kept[:1], method="svd")
     with pytest.raises(DataError, match=r"has no card\.json, so it is not a kept adapter; `tunetrail keep NAME`"):

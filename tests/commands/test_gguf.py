@@ -130,6 +130,12 @@ def test_conversion_that_fails_leaves_no_file(repository, adapter, environment):
     assert not list(repository.glob("*out*"))
 
 
+def test_missing_converter_is_refused_before_a_model_opens(repository, adapter, monkeypatch):
+    monkeypatch.setattr(export, "open_tuned", None)
+    with pytest.raises(DataError, match=r"^--converter none: no virtual environment"):
+        gguf(repository, adapter, Path("none"))
+
+
 def test_missing_converter_or_quantizer_is_refused(repository, adapter, environment):
     with pytest.raises(DataError, match=r"^--converter none: no virtual environment; make it with `python3 -m venv none`"):
         gguf(repository, adapter, Path("none"))

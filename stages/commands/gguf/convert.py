@@ -30,13 +30,8 @@ class Probe(BaseModel):
 
 def require(environment: Path, quant: str, architecture: str) -> dict[str, str]:
     """Return the versions of the converter's packages; raise DataError unless they can write such a file."""
-    python = environment / "bin" / "python"
-    install = f"`{python.parent}/pip install"
-    if not python.is_file():
-        raise DataError(
-            f"--converter {environment}: no virtual environment; make it with `python3 -m venv {environment}` and "
-            f"{install} {CONVERTER}`"
-        )
+    require_environment(environment)
+    install = _install(environment)
     printed = _run(environment, str(INSIDE), "probe", architecture).splitlines()
     try:
         found = Probe.model_validate_json(printed[-1] if printed else "")
@@ -51,6 +46,19 @@ def require(environment: Path, quant: str, architecture: str) -> dict[str, str]:
             "or a newer converter"
         )
     return {package: found.versions[package] for package in wanted}
+
+
+def require_environment(environment: Path) -> None:
+    """Raise DataError unless there is one; this needs no model."""
+    if not (environment / "bin" / "python").is_file():
+        raise DataError(
+            f"--converter {environment}: no virtual environment; make it with `python3 -m venv {environment}` and "
+            f"{_install(environment)} {CONVERTER}`"
+        )
+
+
+def _install(environment: Path) -> str:
+    return f"`{environment}/bin/pip install"
 
 
 def convert(environment: Path, quant: str, folder: Path, target: Path, name: str) -> None:
