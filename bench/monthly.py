@@ -6,9 +6,9 @@
     python bench/monthly.py show
 
 Use a clone: it keeps adapters in adapters/, and the last run stays in the workspace. `rows` writes four batches of complaints
-below data/own/complaint_months/. Each has layouts of other channels than the batches before it, 150 training and 100 test
-rows; conf/data/complaint_months.yaml reads them. `run` tunes the arms in ARMS one month after the other, with equal numbers of
-updates unless an arm's name has its own. It keeps the scores of every month on the test rows of all months in
+below data/own/complaint_months/. Each has layouts of other channels than the batches before it, 150 training, 20 validation
+and 100 test rows; conf/data/complaint_months.yaml reads them. `run` tunes the arms in ARMS one month after the other, with
+equal numbers of updates unless an arm's name has its own. It keeps the scores of every month on the test rows of all months in
 .tunetrail/months/, and does not run a month again that is there. `show` prints, by arm, the headline on each month's test rows
 after the last month, and the backward transfer (Lopez-Paz & Ranzato 2017, arXiv:1706.08840): the mean change on the rows of
 earlier months since the month that brought them, with its interval by layout.
@@ -34,7 +34,7 @@ MONTHS = {  # by month: the channels of its layouts, and the split of the defaul
     "month_3": ("test", ("ticket", "chat")),
     "month_4": ("valid", ("line",)),  # texts in one line; the default's test rows have none
 }
-TRAIN, TEST, REPLAYED, UPDATES = 150, 100, 50, 48
+TRAIN, VALID, TEST, REPLAYED, UPDATES = 150, 20, 100, 50, 48
 TARGET, KEPT = Path("data/own/complaint_months"), Path(".tunetrail/months")
 METRIC = "field_exact"
 COMMON = [
@@ -90,10 +90,16 @@ def main() -> None:
 
 def write_rows() -> None:
     for month, (split, channels) in MONTHS.items():
-        for kind, source, count in (("train", "train", TRAIN), ("test", split, TEST)):
+        after = TEST if split == "valid" else 0  # validation rows are others than the test rows
+        for kind, source, skipped, count in (
+            ("train", "train", 0, TRAIN),
+            ("valid", "valid", after, VALID),
+            ("test", split, 0, TEST),
+        ):
             examples = records.read(Path("data/formatted") / f"{source}.jsonl", records.Example)
             found = (each for each in map(row, examples) if each["channel"] in channels)
-            rows = [{"text": r["text"], "record": r["record"], "layout": r["layout"]} for r in islice(found, count)]
+            wanted = islice(found, skipped, skipped + count)
+            rows = [{"text": r["text"], "record": r["record"], "layout": r["layout"]} for r in wanted]
             assert len(rows) == count, f"{month}: {len(rows)} of {count} rows for {kind}; raise data.rows.{source}"
             lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in rows)
             files.write_text(TARGET / month / f"{kind}.jsonl", lines)
@@ -108,6 +114,8 @@ def tune(arm: int, seed: int, overrides: list[str]) -> None:
         if not folder.is_dir():
             changed = ARMS[list(ARMS)[arm]](month, start) if month else [_drawn(0, 0), f"train.max_steps={UPDATES}"]
             run([*COMMON, f"seeds=[{seed}]", *filter(None, changed), *overrides])
+            trained = sum(1 for _ in records.read(Path("data/formatted/train.jsonl"), records.Example))
+            assert trained >= TRAIN, f"{kept}: {trained} training rows are left of {TRAIN}"
             subprocess.run(["tunetrail", "keep", kept], check=True)
             subprocess.run(["git", "add", f"adapters/{kept}.dvc"], check=True)  # or the next experiment would remove the folder
             keep(Path("reports/complaints"), folder)
