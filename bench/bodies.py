@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import drawing
 import numpy as np
 from arms import difference
 from plans import run
@@ -162,33 +163,10 @@ def measured(lines: list[dict[str, Any]]) -> dict[tuple[int, str], Rate]:
 
 
 def figure(lines: list[dict[str, Any]]) -> str:
-    """Return an SVG image: the metric of each cell in percent, from 0 to 100, with its interval, by number of bodies."""
-    rates, height = measured(lines), 200.0
-    sizes, width = list(dict.fromkeys(bodies for bodies, _ in rates)), 120.0
-    shapes = []
-    for percent in range(0, 101, 20):
-        y = height * (1 - percent / 100)
-        shapes.append(f'<path d="M0 {y:.1f}H{width * len(sizes):.0f}" stroke="#ccc"/>')
-        shapes.append(f'<text x="-6" y="{y + 4:.1f}" text-anchor="end">{percent} %</text>')
-    for place, bodies in enumerate(sizes):
-        shapes.append(
-            f'<text x="{width * (place + 0.5):.0f}" y="{height + 18:.0f}" text-anchor="middle">{bodies} bodies</text>'
-        )
-    for number, (arm, color) in enumerate(COLORS.items()):
-        for place, bodies in enumerate(sizes):
-            if (bodies, arm) not in rates:  # no body of the teacher was kept
-                continue
-            rate, x = rates[bodies, arm], width * (place + 0.5) + 26 * (number - 1)
-            low, mean, high = (height * (1 - value) for value in (rate.low, rate.mean, rate.high))
-            shapes.append(f'<path d="M{x:.0f} {low:.1f}V{high:.1f}" stroke="{color}" stroke-width="2"/>')
-            shapes.append(f'<circle cx="{x:.0f}" cy="{mean:.1f}" r="4" fill="{color}"/>')
-        shapes.append(f'<text x="{90 * number}" y="{height + 42:.0f}" fill="{color}">● {arm}</text>')
-    box = f"-44 -12 {max(width * len(sizes), 270) + 56:.0f} {height + 64:.0f}"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" font-family="sans-serif" font-size="12">\n'
-        "<title>Fields exact by authored bodies and arm, with 95 % intervals</title>\n"
-        '<rect x="-44" y="-12" width="100%" height="100%" fill="white"/>\n' + "\n".join(shapes) + "\n</svg>\n"
-    )
+    """Return an SVG image: the metric of each cell in percent, with its interval, by number of bodies."""
+    rates = measured(lines)
+    sizes = {bodies: f"{bodies} bodies" for bodies, _ in rates}
+    return drawing.intervals(rates, sizes, COLORS, "Fields exact by authored bodies and arm, with 95 % intervals")
 
 
 if __name__ == "__main__":

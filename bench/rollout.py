@@ -1,19 +1,27 @@
-"""Simulate roll-outs: how often is a new model rolled back? python bench/rollout.py [runs, 10,000 by default]
+"""Simulate roll-outs: how often is a new model rolled back, and how many rows has it answered by then?
+
+    python bench/rollout.py [runs, 10,000 by default] [--figure docs/studies/rollout.svg]
 
 The rate of both models differs from phase to phase by more than the margin. The new model is as good as the old one (each
-alarm is false) or worse by the margin (each one is right). Prints the shares with their 95 % intervals, for both bounds.
+alarm is false) or worse by the margin (each one is right); for a figure, by other changes too. Prints the shares with their
+95 % intervals, for both bounds.
 """
 
-import sys
+import argparse
+from pathlib import Path
 
+import drawing
 import numpy as np
 
+from stages import files
 from stages.rollout import judging, plan
 from stages.rollout.outcomes import Outcomes
 from stages.rollout.plan import Plan
 from stages.statistics import rate_interval
 
 BASELINE, MARGIN = 0.8, 0.05
+CHANGES = tuple(-points / 100 for points in range(-2, 9))
+COLORS = {"obrien-fleming": "#1f77b4", "pocock": "#d62728"}
 DRIFT = (0.12, -0.12, 0.0)  # of both models' rate, from phase to phase
 
 
@@ -25,21 +33,43 @@ def drawn(made: Plan, change: float, generator: np.random.Generator) -> Outcomes
     return Outcomes(np.arange(len(phases)), new, phases, {made.metrics[0].name: (generator.random(len(phases)) < rates) * 1.0})
 
 
-def simulated(made: Plan, change: float, runs: int, generator: np.random.Generator) -> float:
-    """Return the share of runs in which the new model is rolled back."""
-    judged = (judging.judge(made, drawn(made, change, generator)).verdict for _ in range(runs))
-    return sum(verdict == "roll back" for verdict in judged) / runs
+def simulated(made: Plan, change: float, runs: int, generator: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Return for each run 1 if the new model is rolled back, and the mean number of rows that it answered until then."""
+    found = np.zeros(runs)
+    exposed = [0.0] * runs
+    for run in range(runs):
+        whole = drawn(made, change, generator)
+        for phase in range(len(made.phases)):
+            rows = whole.where(whole.phases <= phase)
+            exposed[run] = float(rows.new.sum())
+            if judging.judge(made, rows).verdict == "roll back":
+                found[run] = 1.0
+                break
+    return found, float(np.mean(exposed))
 
 
 def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    for bound in ("obrien-fleming", "pocock"):
-        made = plan.made([plan.rate(plan.OUTCOME, BASELINE, -MARGIN)], [5, 20, 50], 1000, 0.05, 0.8, bound)
-        for change, what in ((0.0, "false alarms"), (-MARGIN, "noticed")):
-            share = simulated(made, change, runs, np.random.default_rng(42))
-            rate = rate_interval((np.arange(runs) < round(share * runs)).astype(float), np.arange(runs))
-            found = f"{100 * rate.mean:6.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
-            print(f"{bound:15}{made.phases[0].rows:6} rows a phase  {what:13}{found}", flush=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=int, nargs="?", default=10_000)
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE.svg", help="draw how often the model is rolled back, by its change"
+    )
+    options = parser.parse_args()
+    rates = {}
+    print("| change, points | " + " | ".join(f"rolled back, {bound} | rows with the new model" for bound in COLORS) + " |")
+    print("|---|" + "---|---|" * len(COLORS))
+    for change in CHANGES if options.figure else (0.0, -MARGIN):
+        cells = []
+        for bound in COLORS:
+            made = plan.made([plan.rate(plan.OUTCOME, BASELINE, -MARGIN)], [5, 20, 50], 1000, 0.05, 0.8, bound)
+            found, exposed = simulated(made, change, options.runs, np.random.default_rng(42))
+            rate = rates[change, bound] = rate_interval(found, np.arange(options.runs))
+            cells.append(f"{100 * rate.mean:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {exposed:,.0f}")
+        print(f"| {100 * change:+g} | {' | '.join(cells)} |", flush=True)
+    if options.figure:
+        labels = {change: f"{100 * change:+g}" for change in CHANGES}
+        title = "Share of roll-outs that are rolled back, by the change of the rate in points, with 95 % intervals"
+        files.write_text(options.figure, drawing.intervals(rates, labels, COLORS, title, width=60))
 
 
 if __name__ == "__main__":
