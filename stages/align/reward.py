@@ -118,6 +118,7 @@ def trainer(
 
 
 def at_pairs(lm: LanguageModel, pairs: Sequence[Pair]) -> dict[str, float]:
+    """Return the numbers of a look."""
     return numbers(margins(lm, pairs))
 
 
