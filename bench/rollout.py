@@ -10,7 +10,6 @@ alarm is false) or worse by the margin (each one is right); for a figure, by oth
 import argparse
 from pathlib import Path
 
-import drawing
 import numpy as np
 
 from stages import files
@@ -35,17 +34,15 @@ def drawn(made: Plan, change: float, generator: np.random.Generator) -> Outcomes
 
 def simulated(made: Plan, change: float, runs: int, generator: np.random.Generator) -> tuple[np.ndarray, float]:
     """Return for each run 1 if the new model is rolled back, and the mean number of rows that it answered until then."""
-    found = np.zeros(runs)
-    exposed = [0.0] * runs
+    found, exposed = np.zeros(runs), np.zeros(runs)
     for run in range(runs):
-        whole = drawn(made, change, generator)
-        for phase in range(len(made.phases)):
-            rows = whole.where(whole.phases <= phase)
-            exposed[run] = float(rows.new.sum())
-            if judging.judge(made, rows).verdict == "roll back":
-                found[run] = 1.0
-                break
-    return found, float(np.mean(exposed))
+        rows = drawn(made, change, generator)
+        found[run] = judging.judge(made, rows).verdict == "roll back"
+        phases = range(len(made.phases)) if found[run] else ()
+        until = (rows.where(rows.phases <= phase) for phase in phases)
+        stopped = next((part for part in until if judging.judge(made, part).verdict == "roll back"), rows)
+        exposed[run] = stopped.new.sum()
+    return found, float(exposed.mean())
 
 
 def main() -> None:
@@ -67,6 +64,8 @@ def main() -> None:
             cells.append(f"{100 * rate.mean:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {exposed:,.0f}")
         print(f"| {100 * change:+g} | {' | '.join(cells)} |", flush=True)
     if options.figure:
+        import drawing  # of this folder, which tests do not import from
+
         labels = {change: f"{100 * change:+g}" for change in CHANGES}
         title = "Share of roll-outs that are rolled back, by the change of the rate in points, with 95 % intervals"
         files.write_text(options.figure, drawing.intervals(rates, labels, COLORS, title, width=60))
