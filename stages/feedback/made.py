@@ -4,7 +4,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from stages.feedback.joining import Joined
 from stages.feedback.records import Answer, Feedback
@@ -17,6 +17,7 @@ from stages.records import Task, TaskKind
 from stages.text.objects import parsed
 from stages.text.prompts import question
 
+R = TypeVar("R", Task, Pair)
 Asked = tuple[Any, ...]  # the prompt of an answer and its options, also followed by its text
 HeldOut = Callable[[Sequence[Task]], Iterable[str | None]]  # for each task why it must not be trained on, None if it may
 
@@ -55,8 +56,8 @@ def made(found: Joined, target: Target, held_out: HeldOut) -> Made:
     """Return the rows, pairs and votes of answers with feedback.
 
     An answer is left out if users contradict each other about its text or correct its question differently, also in answers of
-    other systems, or if its question is held out. Its correction is a training row, and the better answer of a pair. Without a
-    correction that fits the task, the answer is a vote.
+    other systems, or if its question is held out. Its correction is a training row, and the better answer of a pair; answers
+    that were corrected alike share them. Without a correction that fits the task, the answer is a vote.
     """
     result, votes, corrections = Made(), defaultdict[Asked, set[str]](set), defaultdict[Asked, set[str]](set)
     for id, remarks in found.remarks.items():
@@ -76,7 +77,17 @@ def made(found: Joined, target: Target, held_out: HeldOut) -> Made:
             result.dropped["question of a validation or test row"] += 1
             continue
         _learn(result, answer, remarks, corrected, target)
+    result.tasks, result.pairs = _once(result.tasks), _once(result.pairs)
     return result
+
+
+def _once(rows: Sequence[R]) -> list[R]:
+    """Return rows that differ in their parents alone as one row, with the parents of all."""
+    equal = defaultdict[str, list[R]](list)
+    for row in rows:
+        equal[row.model_dump_json(exclude={"id", "parents"})].append(row)
+    parents = ((same, {"parents": tuple(id for row in same for id in row.parents)}) for same in equal.values())
+    return [type(same[0]).model_validate(same[0].model_dump(exclude={"id"}) | united) for same, united in parents]
 
 
 def _asked(answer: Answer) -> Asked:

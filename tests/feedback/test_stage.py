@@ -105,6 +105,8 @@ def test_answers_of_two_systems_to_one_question_conflict(run) -> None:
     assert run(corrected, ULM, other)["dropped"] == {"conflicting": 2}
     run([corrected[0], corrected[1] | {"correction": "In Germany."}], ULM, other)
     assert [pair.rejected for pair in read("pairs", Pair)] == ["In Rio.", "In Peru."]
+    (row,) = read("tasks", Task)
+    assert {ULM.id, other.id} < {*row.parents, *(id for pair in read("pairs", Pair) for id in pair.parents)}
     run([corrected[0], {"prediction_id": other.id, "vote": "up"}], ULM, other)  # says nothing of the corrected answer
     assert (len(read("tasks", Task)), len(read("votes", Vote))) == (1, 1)
     assert run([corrected[0], {"prediction_id": same.id, "vote": "up"}], ULM, same)["dropped"] == {"conflicting": 2}
