@@ -10,6 +10,7 @@ alarm is false) or worse by the margin (each one is right); for a figure, by oth
 import argparse
 from pathlib import Path
 
+import drawing
 import numpy as np
 
 from stages import files
@@ -64,8 +65,6 @@ def main() -> None:
             cells.append(f"{100 * rate.mean:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {exposed:,.0f}")
         print(f"| {100 * change:+g} | {' | '.join(cells)} |", flush=True)
     if options.figure:
-        import drawing  # of this folder, which tests do not import from
-
         labels = {change: f"{100 * change:+g}" for change in CHANGES}
         title = "Share of roll-outs that are rolled back, by the change of the rate in points, with 95 % intervals"
         files.write_text(options.figure, drawing.intervals(rates, labels, COLORS, title, width=60))

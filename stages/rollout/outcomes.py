@@ -93,7 +93,10 @@ def sample_ratio(rows: Outcomes, phase: int, share: float) -> float:
 
 
 def read(path: Path, plan: Plan) -> Outcomes:
-    """Return the rows of a CSV file; raise DataError with file and line where one is not as planned."""
+    """Return the rows of a CSV file; raise DataError with file and line where one is not as planned.
+
+    Rows of the phase of 100 %, which has no arm to compare with, are counted and left out.
+    """
     names = [metric.name for metric in plan.metrics]
     shares = {phase.share: number for number, phase in enumerate(plan.phases)}
     if not path.is_file():

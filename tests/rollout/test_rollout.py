@@ -4,23 +4,32 @@ import csv
 import json
 import re
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bench.rollout import drawn, simulated
 from stages import cli
 from stages.commands import rollout
 from stages.errors import DataError
 from stages.rollout import judging, outcomes, plan, sequential
 from stages.rollout.plan import Metric
 
+ROOT = Path(__file__).parents[2]
 PLAN = plan.made([plan.rate("outcome", 0.8, -0.1)], [5, 20, 50], 200, 0.05, 0.8, "pocock")
 write = partial(
     rollout.write, rate=0.8, margin=0.1, traffic=200, phases=["5", "20", "50", "100"], guardrails=(), alpha=0.05, power=0.8,
     bound="pocock", output=Path("plan.json"),
 )  # fmt: skip
+
+
+@pytest.fixture
+def simulation(monkeypatch) -> Any:
+    """The module of bench/rollout.py."""
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    return import_module("rollout")
 
 
 @pytest.fixture
@@ -140,16 +149,16 @@ def test_rows_of_one_user_count_as_one():
 
 
 @pytest.mark.parametrize("bound", ["obrien-fleming", "pocock"])
-def test_simulated_false_alarms_and_power_are_as_planned(bound):
+def test_simulated_false_alarms_and_power_are_as_planned(simulation, bound):
     made = plan.made([plan.rate("outcome", 0.8, -0.1)], [5, 20, 50], 200, 0.05, 0.8, bound)
     runs, generator = 400, np.random.default_rng(0)
-    alarms, noticed = (simulated(made, change, runs, generator)[0].mean() for change in (0.0, -0.1))
+    alarms, noticed = (simulation.simulated(made, change, runs, generator)[0].mean() for change in (0.0, -0.1))
     assert alarms <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
     assert noticed >= 0.8 - 3 * (0.8 * 0.2 / runs) ** 0.5
 
 
-def test_rows_after_the_end_of_a_phase_change_nothing():
-    whole = drawn(PLAN, 0.0, np.random.default_rng(3))
+def test_rows_after_the_end_of_a_phase_change_nothing(simulation):
+    whole = simulation.drawn(PLAN, 0.0, np.random.default_rng(3))
     sizes = [phase.rows for phase in PLAN.phases]
     first = judging.judge(PLAN, whole.first(sizes[:1])).looks
     assert judging.judge(PLAN, whole.first([sizes[0], 9])).looks == first  # the next phase has begun
@@ -160,8 +169,8 @@ def test_rows_after_the_end_of_a_phase_change_nothing():
     assert judging.judge(PLAN, twice).looks == judging.judge(PLAN, whole).looks
 
 
-def test_a_phase_that_is_short_of_rows_ends_when_the_next_begins():
-    whole = drawn(PLAN, 0.0, np.random.default_rng(3))
+def test_a_phase_that_is_short_of_rows_ends_when_the_next_begins(simulation):
+    whole = simulation.drawn(PLAN, 0.0, np.random.default_rng(3))
     sizes = [PLAN.phases[0].rows - 1, 9]
     assert [look.phase for look in judging.judge(PLAN, whole.first(sizes)).looks] == [0]
 
