@@ -177,6 +177,8 @@ def parser() -> argparse.ArgumentParser:
     sheets.add_argument("--raters", **NAMES, required=True, help="e.g. ann,ben,cho")
     text = "rows of the split, each answered by every system (default 20)"
     sheets.add_argument("--rows", type=COUNT, default=20, dest="count", metavar="ROWS", help=text)
+    text = "random (default); disagreement, errors: rows whose headline scores differ between systems, or are low, are likelier"
+    sheets.add_argument("--pick", choices=("random", "disagreement", "errors"), default="random", help=text)
     sheets.add_argument("--output", **FOLDER, required=True, dest="folder", help="where the sheets go")
     filled = _command(rate, "import", "rate.read_back", "show means per system and the raters' agreement from filled sheets")
     filled.add_argument("folder", type=Path, help="with the filled sheets")

@@ -1,27 +1,27 @@
 """`tunetrail rate`: people rate answers without knowing which system wrote them.
 
 `export` writes a sheet per rater: the same rows in different orders. Only the key maps rows to systems. `import` computes
-means per system and the agreement of the raters.
+means per system, weighted if edge cases were picked, and the agreement of the raters.
 """
 
 import json
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
+from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 from stages import files, locks, params, records
-from stages.commands import clone, outputs
+from stages.commands import clone, outputs, picking
 from stages.errors import DataError
 from stages.preferences.records import Sample
 from stages.rating import filled, sheet
 from stages.rating.criteria import CRITERIA
 from stages.rating.filled import KEY, key_of
 from stages.records import Example, Prediction
-from stages.statistics import Array
+from stages.statistics import SIGNIFICANT, TIE, Array, _wilson
 from stages.terminal import visible
 
 DATA = Path("data")
@@ -29,48 +29,77 @@ COLUMNS = ("row", "question", "reference", "answer", *CRITERIA, "comment")
 
 
 class RatingSummary(TypedDict):
-    """By system and criterion: mean, standard deviation and number of ratings. By criterion: Krippendorff's alpha."""
+    """By system and criterion: mean, its 95 % interval, standard deviation and number of ratings. By criterion: Krippendorff's
+    alpha. `pick` is how rows were picked; `notes` explain it, and which rows the numbers are about."""
 
+    pick: str
+    notes: list[str]
     raters: list[str]
     systems: dict[str, dict[str, dict[str, float]]]
     krippendorff_alpha: dict[str, float | None]
 
 
-def export(systems: Sequence[str], raters: Sequence[str], count: int, folder: Path, samples: int | None = None) -> None:
+def export(
+    systems: Sequence[str],
+    raters: Sequence[str],
+    count: int,
+    folder: Path,
+    samples: int | None = None,
+    pick: str = "random",
+) -> None:
     """Write <folder>/<rater>.csv for each rater, and the key next to the folder; raise DataError if one of them exists.
 
+    With another `pick` than random, rows that have it are likelier, and the key has the probability of each row.
     With `samples`, the seed of a tuned model, its samples of training prompts are rated instead of the systems' answers. They
     are stored next to the key, since the next run may replace them.
     """
     if wrong := [rater for rater in raters if Path(rater).name != rater or rater in ("", "..")]:
         raise DataError(f"--raters: {wrong[0]!r} names no file; use a name without slashes for each rater")
+    if pick != "random" and samples is not None:
+        raise DataError(f"--pick {pick}: samples of training prompts have no scores; use --systems, or --pick random")
+    if pick == "disagreement" and len(set(systems)) < 2:
+        raise DataError("--pick disagreement: one system cannot disagree; name two or more in --systems, or use --pick errors")
     clone.refuse_running()
-    with files.unchanged(params.PARAMS, DATA / "formatted", DATA / "predictions", DATA / "pairs"):
-        p = params.read("seed", "predict.split")
+    with files.unchanged(params.PARAMS, DATA / "formatted", DATA / "predictions", DATA / "pairs", picking.SCORES):
+        p = params.read("seed", "predict.split", "report.headline")
         split = p.predict.split if samples is None else "train"
         outputs.require(DATA / "formatted" / f"{split}.jsonl")
         examples = list(records.read(DATA / "formatted" / f"{split}.jsonl", Example))
         sampled = {} if samples is None else _two_of_each(DATA / "pairs" / str(samples) / "samples.jsonl")
-        answers = {
-            (system, answer.example): answer.text
+        answers: dict[tuple[str, str], Prediction | Sample] = {
+            (system, answer.example): answer
             for system in systems
             for answer in records.read(outputs.answers_of(system), Prediction)
-        } | {(sample.id, sample.example): sample.text for two in sampled.values() for sample in two}
-    names = {example.id: systems or [sample.id for sample in sampled.get(example.id, ())] for example in examples}
-    examples = [example for example in examples if names[example.id]]
+        }
+        answers |= {(sample.id, sample.example): sample for two in sampled.values() for sample in two}
+        names = {example.id: systems or [sample.id for sample in sampled.get(example.id, ())] for example in examples}
+        examples = [example for example in examples if names[example.id]]
+        if lacking := [(system, e.id) for e in examples for system in names[e.id] if (system, e.id) not in answers]:
+            raise DataError("data/predictions/{}.jsonl: no answer to {}; run `dvc repro`".format(*lacking[0]))
+        scores = None if pick == "random" else picking.headline_scores(p.report.headline, systems, examples, answers)
     generator = np.random.default_rng(p.seed)
-    chosen = [examples[i] for i in generator.permutation(len(examples))[:count]]
+    chances: dict[str, tuple[str, ...]] = {}  # cells of the key, by example
+    if scores is None:
+        places = generator.permutation(len(examples))[:count]
+    else:
+        values = picking.values(pick, scores)
+        if np.ptp(values) == 0:
+            why = f"all rows are equal by {p.report.headline}, so all are equally likely"
+            print(visible(f"warning: --pick {pick}: {why}"), file=sys.stderr)
+        found = picking.probabilities(values, count)
+        places = picking.draw(found, generator)
+        chances = {examples[i].id: picking.cells(pick, examples[i].id, f"{found[i]:.6g}") for i in places}
+    chosen = [examples[i] for i in places]
     pairs = [(example, system) for example in chosen for system in names[example.id]]
     rows = {number: pairs[i] for number, i in enumerate(generator.permutation(len(pairs)), start=1)}
-    if lacking := [(system, example.id) for example, system in pairs if (system, example.id) not in answers]:
-        raise DataError("data/predictions/{}.jsonl: no answer to {}; run `dvc repro`".format(*lacking[0]))
-    texts = {n: (e.prompt[-1].content, e.reference, answers[system, e.id]) for n, (e, system) in rows.items()}
+    texts = {n: (e.prompt[-1].content, e.reference, answers[system, e.id].text) for n, (e, system) in rows.items()}
     key = key_of(folder)
     with locks.exclusive(key):
         for rater in raters:
             order = [int(number) for number in generator.permutation(list(rows))]
             sheet.write(folder / f"{rater}.csv", COLUMNS, ([n, *texts[n], *[""] * len(CRITERIA), ""] for n in order))
-        sheet.write(key, KEY, ([n, example.id, system] for n, (example, system) in rows.items()))
+        columns = (*KEY, *(picking.COLUMNS if chances else ()))
+        sheet.write(key, columns, ([n, e.id, system, *chances.get(e.id, ())] for n, (e, system) in rows.items()))
         if sampled:
             records.write(filled.samples_of(key), [sample for example in chosen for sample in sampled[example.id]])
     if len(chosen) < count:
@@ -99,7 +128,9 @@ def read_back(folder: Path, output: Path | None) -> None:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name the one that `tunetrail rate export` wrote")
-    systems = {row["row"]: row["system"] for _, row in sheet.read(key_of(folder), KEY)}
+    keyed = list(sheet.read(key_of(folder), KEY))
+    systems = {row["row"]: row["system"] for _, row in keyed}
+    pick, weights = picking.weights(keyed)
     if links := files.links_out(folder):
         raise DataError(f"{links[0]}: a link that leads out of {folder} or nowhere; put a copy of the sheet there")
     sheets = sorted(folder.glob("*.csv"))
@@ -112,28 +143,57 @@ def read_back(folder: Path, output: Path | None) -> None:
             print(
                 visible(f"{rater}: of {len(systems)} rows {missing} are missing and {unfilled} have no rating"), file=sys.stderr
             )
-    summary = summarize(ratings, systems)
+    summary = summarize(ratings, systems, pick, weights)
     if output:
         with locks.exclusive(output):
             files.write_json(output, summary)
     print(visible(json.dumps(summary, ensure_ascii=False, indent=2)))
 
 
-def summarize(ratings: dict[str, dict[str, dict[str, int]]], systems: dict[str, str]) -> RatingSummary:
-    """Summarise ratings[rater][row][criterion]; alpha is that of all rows."""
-    summary: RatingSummary = {"raters": list(ratings), "systems": {}, "krippendorff_alpha": {}}
+def summarize(
+    ratings: dict[str, dict[str, dict[str, int]]], systems: dict[str, str], pick: str, weights: dict[str, float]
+) -> RatingSummary:
+    """Summarise ratings[rater][row][criterion], with the system and the weight of each row; alpha is that of all rows."""
+    notes = [f"rows: {picking.PICKS[pick]}"]
+    if pick != "random":
+        notes.append("mean, interval and sd: of the whole split, each row weighs 1 / its probability")
+    notes.append("krippendorff_alpha: of the rated rows, which count equally")
+    summary: RatingSummary = {"pick": pick, "notes": notes, "raters": list(ratings), "systems": {}, "krippendorff_alpha": {}}
+    names, by_row = np.array(list(systems.values())), np.array([weights[row] for row in systems])
     for criterion in CRITERIA:
         table = np.array([[rows.get(row, {}).get(criterion, np.nan) for row in systems] for rows in ratings.values()])
         alpha = krippendorff_alpha(table)
         summary["krippendorff_alpha"][criterion] = None if alpha is None else round(alpha, 4)
-        by_system: dict[str, list[float]] = defaultdict(list)
-        for column, system in enumerate(systems.values()):
-            by_system[system] += [value for value in table[:, column] if not np.isnan(value)]
-        for system in sorted(by_system):
-            given = by_system[system]
-            numbers = {"mean": round(float(np.mean(given)), 4), "sd": round(float(np.std(given)), 4)} if given else {}
-            summary["systems"].setdefault(system, {})[criterion] = {**numbers, "n": len(given)}
+        for system in np.unique(names):
+            of_system = names == system
+            summary["systems"].setdefault(str(system), {})[criterion] = estimate(table[:, of_system], by_row[of_system])
     return summary
+
+
+def estimate(ratings: Array, weights: Array) -> dict[str, float]:
+    """Return mean, its 95 % interval, standard deviation and number of ratings, shape (raters, rows), with a weight per row.
+
+    The interval is that of a rate in a survey, as in `stages.statistics.rate_interval`, with the scale's ends as 0 and 1. Rows
+    were drawn, so all ratings of a row are one cluster. The variance of the mean is linearised (Särndal, Swensson & Wretman
+    1992, "Model Assisted Survey Sampling", section 5.6): v = G/(G-1) * sum_g (w_g * sum_{i in g} (x_i - mean))^2 / W^2, where
+    W is the sum of all ratings' weights. It takes rows as drawn with replacement, which is cautious. The interval is left out
+    if fewer than two rows are rated, or if all have the same mean.
+    """
+    given = ~np.isnan(ratings)
+    n = given.sum(axis=0)
+    if not n.any():
+        return {"n": 0}
+    total, rows = float((weights * n).sum()), int(np.count_nonzero(n))
+    mean = float((weights * np.nansum(ratings, axis=0)).sum()) / total
+    errors = np.where(given, ratings - mean, 0)
+    numbers = {"mean": mean, "sd": float(np.sqrt((weights * errors**2).sum() / total))}
+    of_rows = weights * errors.sum(axis=0)
+    if rows > 1 and np.abs(of_rows).max() > TIE * total:
+        lowest, width = float(filled.SCALE[0]), float(filled.SCALE[-1]) - float(filled.SCALE[0])
+        share, variance = (mean - lowest) / width, rows / (rows - 1) * float((of_rows**2).sum()) / (total * width) ** 2
+        low, high = _wilson(share, share * (1 - share) / variance, float(stdtrit(rows - 1, 1 - SIGNIFICANT / 2)))
+        numbers |= {"mean_lo": lowest + width * low, "mean_hi": lowest + width * high}
+    return {**{name: round(number, 4) for name, number in numbers.items()}, "n": int(n.sum())}
 
 
 def krippendorff_alpha(ratings: Array) -> float | None:
@@ -145,7 +205,7 @@ def krippendorff_alpha(ratings: Array) -> float | None:
     Return None if no unit has two ratings or if all ratings are equal: alpha is undefined then.
     """
     values = np.unique(ratings[~np.isnan(ratings)])
-    counts = np.array([[np.sum(unit == value) for value in values] for unit in ratings.T], dtype=float)  # (units, values)
+    counts = np.sum(ratings.T[:, :, None] == values, axis=1).astype(float)  # (units, values)
     counts = counts[counts.sum(axis=1) > 1]
     weights = 1 / (counts.sum(axis=1) - 1)
     coincidences = np.einsum("u,uc,uk->ck", weights, counts, counts) - np.diag(weights @ counts)
