@@ -43,7 +43,7 @@ def main() -> None:
         print(f"| {metric} | {' | '.join(cells)} |")
         if options.against:
             gaps = [
-                "" if name == options.against else interval(_gap(scores[options.against], scores[name], sources), 100, 1)
+                "" if name == options.against else interval(gap(scores[options.against], scores[name], sources), 100, 1)
                 for name in options.systems
             ]
             print(f"| {metric}, {options.against} − it | {' | '.join(gaps)} |")
@@ -54,7 +54,7 @@ def main() -> None:
         files.write_text(options.figure, drawing.intervals(rates, labels, colors, title, width=90))
 
 
-def _gap(one: np.ndarray, other: np.ndarray, sources: np.ndarray) -> Difference:
+def gap(one: np.ndarray, other: np.ndarray, sources: np.ndarray) -> Difference:
     return paired_difference(one, other, sources, 10_000, np.random.default_rng(0))
 
 
