@@ -71,10 +71,10 @@ def load(path: Path = PARAMS) -> dict[str, Any]:
         raise DataError(f"{path}: no such file; run from the repository's root") from None
 
 
-def parse(content: bytes, where: str) -> dict[str, Any]:
+def parse(content: bytes, where: str, most: int = MOST_BYTES) -> dict[str, Any]:
     """Return a mapping read as YAML 1.2, as DVC does (1e-3 is a number); a DataError names file and line."""
-    if len(content) > MOST_BYTES:
-        raise DataError(f"{where}: has {len(content):,} bytes, more than the {MOST_BYTES:,} that are read; write less")
+    if len(content) > most:
+        raise DataError(f"{where}: has {len(content):,} bytes, more than the {most:,} that are read; write less")
     if max(accumulate(SIGNS.findall(content), _level, initial=0)) > DEEPEST:  # the YAML reader takes seconds to give up
         raise DataError(f"{where}: nested too deeply, more than {DEEPEST} lists or objects in each other; write fewer levels")
     values = read_yaml(content, where)

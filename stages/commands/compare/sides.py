@@ -24,6 +24,7 @@ from stages.report.results import merged
 from stages.systems import ALIGNED, TUNED, is_aligned, is_tuned
 
 WORKING_TREE = "working tree"
+MOST_LOCKED = 1_000_000  # bytes of a lock file, which has some 100,000 and grows with each seed; they take some 10 seconds
 SHOWN_ONLY = ("validate", "report")  # stages that only check or show: their inputs decide no answer and no score
 
 
@@ -94,7 +95,7 @@ def read(revision: str | None) -> Side:
         return read[path]
 
     def yaml(shape: type[S], path: str) -> S:
-        return checked(shape, params.parse(content(path), f"{name}: {path}"), f"{name}: {path}")
+        return checked(shape, params.parse(content(path), f"{name}: {path}", MOST_LOCKED), f"{name}: {path}")
 
     values, lock, pipeline = yaml(Parameters, "params.yaml"), yaml(Lock, "dvc.lock"), yaml(Pipeline, "dvc.yaml")
     flat = dict(params.flatten(values.model_dump(exclude_unset=True)))

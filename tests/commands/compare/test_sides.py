@@ -27,6 +27,16 @@ def test_stages_of_earlier_runs_in_the_lock_are_ignored(repository, compare):
     assert "**Exactly one variable changed**: parameter `lora.r` 4 → 16." in page and "train@43" not in page
 
 
+def test_a_lock_of_many_stages_is_read(repository, compare):
+    repository.run(60)
+    base = repository.commit()
+    locked = repository.read("dvc.lock")
+    repository.write("dvc.lock", locked + "#" * 150_000)
+    assert "No difference" in compare(repository, "--base", base)
+    repository.write("dvc.lock", locked + "#" * 1_000_000)
+    assert "more than the 1,000,000 that are read" in refusal(compare, repository, "--base", base)
+
+
 def test_an_experiment_is_found_by_its_dvc_name(repository, compare):
     repository.run(60)
     base = repository.commit()
