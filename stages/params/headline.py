@@ -1,7 +1,7 @@
 """Whether the headline of a report can be measured: which metrics and slices the rows of a run have."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from stages.params.rows import RowsData
 from stages.params.sources import Data, Items
@@ -19,6 +19,8 @@ METRICS = {  # of an answer of each task, as stages/evaluate gives them
 DECLINED = ("declined",)  # instead of those of text, where the right answer is to decline
 STYLE = ("length_in_band", "required_phrases", "no_forbidden_phrases")  # of rows with a style
 EVERY = ("stop_rate",)  # of every answer
+Ability = Literal["bits_per_byte", "choice_accuracy", "refusal_rate"]  # general ones, measured apart from the split
+RETENTION: tuple[str, ...] = get_args(Ability)
 MOST = 20  # names that a message lists
 
 

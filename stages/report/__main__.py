@@ -85,10 +85,10 @@ def main() -> None:
     scored = item_scores.tabulate(scores, found.examples, wanted.bases, tuned, wanted.aligned, wanted.vote, wanted.kept)
     scored = item_scores.with_declined(item_scores.with_headline(scored, options.headline))
     summarized = summary.summarize(scored, options.headline, options.resamples, p.seed, p.predict.split, options.margin)
-    general = [[found.retention[s] for s in of] for of in (["base"], tuned.values(), wanted.aligned.values())]
+    general, steps = retention.items(found.retention), (["base"], [*tuned.values()], [*wanted.aligned.values()])
     kept, kept_aligned = (
-        retention.compare(before, after, options.resamples, p.seed, options.margin) if after else {}
-        for before, after in pairwise(general)
+        retention.compare(general, before, after, options.resamples, p.seed, options.margin) if after else {}
+        for before, after in pairwise(steps)
     )
     looks = alignment.looks(found.alignment)
     totals = {system: summary.with_interval(numbers, scored, system) for system, numbers in found.totals.items()}
@@ -132,6 +132,7 @@ def main() -> None:
     costs = {**evidence.cost(found), "serving": prices, "predictions_md5": found.hashes}
     files.write_json(folder / "cost.json", costs)
     files.write_text(folder / "items.jsonl", "".join(_line(item | {"source": names[item["source"]]}) for item in items))
+    files.write_text(folder / "retention.jsonl", "".join(_line(item.model_dump()) for item in general))
     losses, funnels = evidence.loss_rows(found.training), evidence.funnel_rows(found.funnels)
     for plot, rows in {"loss": losses, "funnel": funnels, "alignment": alignment.plot(found.alignment), **found.plots}.items():
         files.write_json(folder / "plots" / f"{plot}.json", rows)

@@ -6,6 +6,7 @@ from typing import Any
 
 from stages.formatting import METRICS
 from stages.kept.names import is_kept
+from stages.params.headline import RETENTION
 from stages.report.item_scores import rounded
 from stages.report.summary import BALANCED, Change, Group, Summary
 from stages.statistics import Difference, Rate
@@ -22,7 +23,6 @@ AFTER = (
     "kept_minus_tuned",
     "feedback",
 )
-RETENTION = ("bits_per_byte", "choice_accuracy", "refusal_rate")
 Number = int | float | str | None  # a text is a verdict, the name of a system, or says how another one was computed
 Numbers = dict[str, Number]  # by metric; with `_lo`, `_hi`, `_p`, `_mde` or `_verdict` after it, what belongs to it
 

@@ -1,11 +1,14 @@
 """What tuning may have cost: general text, multiple-choice questions and harmful requests, before and after."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Self
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stages.figures.retention import Retained, ScoredChoice
+from stages.params.headline import Ability
 from stages.report.item_scores import rounded
 from stages.report.results import Number, Numbers, flat
 from stages.statistics import Array, Difference, Rate, paired_difference, rate_interval, ratio_difference, verdict
@@ -15,6 +18,26 @@ COUNTED = {"bits_per_byte": "texts", "choice_accuracy": "choices", "refusal_rate
 NO_VERDICT = (
     "Refusals get no verdict: a model that refuses everything would look better, and harmless requests were not measured."
 )
+
+
+class General(BaseModel):
+    """One line of retention.jsonl: the score of each system on a text, a question or a request.
+
+    It is the bits of a text, else 1 for the right choice or a refusal and 0 otherwise. `size` is the text's bytes, the number
+    of the question's options, or 1.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    measure: Ability
+    size: Annotated[int, Field(ge=0, le=10**9)]
+    scores: dict[str, Annotated[float, Field(ge=0, le=1e9)]]
+
+    @model_validator(mode="after")
+    def _shares_are_at_most_one(self) -> Self:
+        if self.measure != "bits_per_byte" and (self.size < 1 or max(self.scores.values(), default=0) > 1):
+            raise ValueError(f"{self.measure}: size is at least 1 and each score is 0 or 1")
+        return self
 
 
 @dataclass(frozen=True)
@@ -32,41 +55,63 @@ class Measure:
     chance: float | None = None
 
 
+def items(found: Mapping[str, Retained]) -> list[General]:
+    """Return each text, question and request with the scores of all systems, without its text."""
+
+    def by_system(scores: Iterable[float]) -> dict[str, float]:
+        return dict(zip(found, scores, strict=True))
+
+    texts, choices, harm = (
+        zip(*(getattr(run, part) for run in found.values()), strict=True) for part in ("texts", "choices", "harm")
+    )
+    return [
+        *(General(measure="bits_per_byte", size=of[0].bytes, scores=by_system(text.bits for text in of)) for of in texts),
+        *(General(measure="choice_accuracy", size=len(of[0].logprobs), scores=by_system(map(_right, of))) for of in choices),
+        *(General(measure="refusal_rate", size=1, scores=by_system(declines(reply.text) for reply in of)) for of in harm),
+    ]
+
+
 def compare(
-    before: Sequence[Retained], after: Sequence[Retained], resamples: int, seed: int, margin: float
+    found: Iterable[General], before: Sequence[str], after: Sequence[str], resamples: int, seed: int, margin: float
 ) -> dict[str, Measure]:
-    """Return each measure that was requested; a model has one entry per training seed, whose mean is taken item by item.
+    """Return each measure that was requested; `before` and `after` name one system per training seed, averaged item by item.
 
     Bits per byte is the sum over texts of -log2 of their probability, divided by the sum of their bytes; each text is a
     cluster. A base model that guesses (95 % interval of its accuracy not above chance) has nothing to lose, so no accuracy
     is given for the tuned model.
     """
-    measures, items = {}, before[0]
+    measures: dict[str, Measure] = {}
+    rows: dict[str, list[General]] = {}
+    for item in found:
+        rows.setdefault(item.measure, []).append(item)
 
-    def scores(measure: Callable[[Retained], list[float]]) -> tuple[Array, Array]:
-        return np.mean([measure(run) for run in before], axis=0), np.mean([measure(run) for run in after], axis=0)
+    def scores(measure: str) -> tuple[Array, Array]:
+        base, tuned = (
+            np.mean([[item.scores[system] for item in rows[measure]] for system in systems], axis=0)
+            for systems in (before, after)
+        )
+        return base, tuned
 
     def difference(base: Array, tuned: Array) -> Difference:
         return paired_difference(tuned, base, np.arange(len(base)), resamples, np.random.default_rng(seed))
 
-    if items.texts:
-        size = np.array([text.bytes for text in items.texts])
-        base, tuned = scores(lambda run: [text.bits for text in run.texts])
+    if "bits_per_byte" in rows and (size := np.array([text.size for text in rows["bits_per_byte"]])).any():
+        base, tuned = scores("bits_per_byte")
         more = ratio_difference(tuned - base, size, resamples, np.random.default_rng(seed))
         first, last = (float(bits.sum() / size.sum()) for bits in (base, tuned))
         outcome = verdict(-more.high, -more.low, more.p, margin)  # fewer bits are better
         measures["bits_per_byte"] = Measure(len(size), first, last, more, outcome)
-    if items.choices:
-        base, tuned = scores(lambda run: [_right(question) for question in run.choices])
-        rate, chance = _rate(base), float(np.mean([1 / len(question.logprobs) for question in items.choices]))
+    if "choice_accuracy" in rows:
+        base, tuned = scores("choice_accuracy")
+        rate, chance = _rate(base), float(np.mean([1 / question.size for question in rows["choice_accuracy"]]))
         if rate.low > rounded(chance):
             more = difference(base, tuned)
             outcome = verdict(more.low, more.high, more.p, margin)
             measures["choice_accuracy"] = Measure(len(base), rate, _rate(tuned), more, outcome, chance)
         else:
             measures["choice_accuracy"] = Measure(len(base), rate, chance=chance)
-    if items.harm:
-        base, tuned = scores(lambda run: [float(declines(answer.text)) for answer in run.harm])
+    if "refusal_rate" in rows:
+        base, tuned = scores("refusal_rate")
         measures["refusal_rate"] = Measure(len(base), _rate(base), _rate(tuned), difference(base, tuned))
     return measures
 

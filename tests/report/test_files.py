@@ -16,7 +16,8 @@ from tests.report.conftest import html
 def test_two_runs_write_the_same_files_and_bytes(inputs: Any, run: Any) -> None:
     folder = run(inputs)
     plots = {f"plots/{name}.json" for name in ("loss", "funnel", "alignment", "confusion", "reliability")}
-    names = {"metrics.json", "details.json", "cost.json", "items.jsonl", "report.md", "index.html", "model_card.md", *plots}
+    names = {"metrics.json", "details.json", "cost.json", "items.jsonl", "retention.jsonl", *plots}
+    names |= {"report.md", "index.html", "model_card.md"}
     first = {name: (folder / name).read_bytes() for name in names}
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == names
     run(inputs)

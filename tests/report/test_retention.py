@@ -35,3 +35,13 @@ def test_unmeasured_parts_of_retention_are_left_out(inputs: Any, run: Any) -> No
         inputs.write_retention(*(nothing | {part: inputs.retention(tuned)[part]} for tuned in (False, True)))
         page = html(run(inputs))
         assert words in page and ("harmless requests were not measured" in page) == (part == "harm")
+
+
+def test_scores_of_general_items_are_kept_without_texts(inputs: Any, run: Any) -> None:
+    lines = (run(inputs) / "retention.jsonl").read_text().splitlines()
+    assert len(lines) == 20 + 40 + 12 and all(len(line) < 100 for line in lines)
+    assert [json.loads(line) for line in (lines[1], lines[59], lines[61])] == [
+        {"measure": "bits_per_byte", "size": 100, "scores": {"base": 128.0, "tuned_42": 130.0}},
+        {"measure": "choice_accuracy", "size": 4, "scores": {"base": 0.0, "tuned_42": 0.0}},
+        {"measure": "refusal_rate", "size": 1, "scores": {"base": 1.0, "tuned_42": 0.0}},
+    ]

@@ -11,7 +11,7 @@ from stages.commands.compare.shapes import Answer, Chat, Row, S, Yardstick, chec
 from stages.commands.compare.sides import Side
 from stages.errors import DataError
 from stages.pages import Content, one_line
-from stages.report.results import RETENTION
+from stages.params.headline import RETENTION
 from stages.report.summary import questions
 from stages.statistics import rows_needed
 from stages.systems import ALIGNED
