@@ -166,7 +166,7 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("--base", required=True, metavar="REV", help="revision to compare with, e.g. main")
     compare.add_argument("--head", metavar="REV", help="revision to judge; default: the working tree")
     compare.add_argument("--output", metavar="FILE", help="write Markdown; default: print it")
-    compare.add_argument("--gate", action="store_true", help="exit with 1 if the loss is significant and beyond report.margin")
+    compare.add_argument("--gate", action="store_true", help="exit with 1 on a loss beyond report.margin or report.gate")
 
     rate = _group(commands, "rate", "let people rate answers without knowing which system wrote them")
     sheets = _command(rate, "export", "rate.export", "write one sheet per rater, and a key next to the folder")

@@ -1,4 +1,4 @@
-"""Whether the headline of a report can be measured: which metrics and slices the rows of a run have."""
+"""Whether a metric that the section `report` names can be measured: which metrics and slices the rows of a run have."""
 
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple, get_args
@@ -21,6 +21,7 @@ STYLE = ("length_in_band", "required_phrases", "no_forbidden_phrases")  # of row
 EVERY = ("stop_rate",)  # of every answer
 Ability = Literal["bits_per_byte", "choice_accuracy", "refusal_rate"]  # general ones, measured apart from the split
 RETENTION: tuple[str, ...] = get_args(Ability)
+FEWEST = 6  # texts of which a sign-flip test can be significant: with five, p is at least 2 / 2**5
 MOST = 20  # names that a message lists
 
 
@@ -31,9 +32,9 @@ class Kind(NamedTuple):
     slices: tuple[str, ...] = ()
 
 
-def mistake(headline: str, kinds: Iterable[Kind], what: str) -> str:
-    """Return why none of these rows has the headline, empty if one has; `what` names the rows."""
-    metric, _, only = headline.partition("@")
+def mistake(named: str, kinds: Iterable[Kind], what: str) -> str:
+    """Return why none of these rows has a metric or metric@slice, empty if one has; `what` names the rows."""
+    metric, _, only = named.partition("@")
     kinds = list(kinds)
     inside = [kind for kind in kinds if not only or only in kind.slices]
     if not _named(kinds, metric):

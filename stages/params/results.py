@@ -7,6 +7,8 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from stages.params.base import Count, Name, Positive, Section, Text
 from stages.params.synthesis import Price
 
+Metric = Annotated[str, StringConstraints(pattern=r"^[\w.-]+(@[\w.-]+)?$")]
+Margin = Annotated[float, Field(gt=0, le=1)]
 CPU_ROWS = 4  # of a forward pass, as in conf/runtime/cpu.yaml
 
 
@@ -48,11 +50,12 @@ class Evaluate(Section):
 
 
 class Report(Section):
-    """`headline` is a metric, or metric@slice for only the rows of one slice."""
+    """`headline` is a metric, or metric@slice for only the rows of one slice; `gate` has the margins of further metrics."""
 
-    headline: Annotated[str, StringConstraints(pattern=r"^[\w.-]+(@[\w.-]+)?$")]
+    headline: Metric
     resamples: Annotated[int, Field(ge=100)]
-    margin: Annotated[float, Field(gt=0, le=1)]
+    margin: Margin
+    gate: dict[Metric, Margin] | None
     examples: Count
     errors: Count
     texts: bool

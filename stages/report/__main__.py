@@ -18,6 +18,7 @@ from stages.report import (
     evidence,
     examples,
     feedback,
+    gate,
     item_scores,
     page,
     personal,
@@ -83,13 +84,14 @@ def main() -> None:
     options = p.report
     scores = records.read(DATA / "scores.jsonl", Score)
     scored = item_scores.tabulate(scores, found.examples, wanted.bases, tuned, wanted.aligned, wanted.vote, wanted.kept)
-    scored = item_scores.with_declined(item_scores.with_headline(scored, options.headline))
+    scored = item_scores.with_declined(item_scores.with_slice(scored, options.headline))
     summarized = summary.summarize(scored, options.headline, options.resamples, p.seed, p.predict.split, options.margin)
     general, steps = retention.items(found.retention), (["base"], [*tuned.values()], [*wanted.aligned.values()])
     kept, kept_aligned = (
         retention.compare(general, before, after, options.resamples, p.seed, options.margin) if after else {}
         for before, after in pairwise(steps)
     )
+    gate.require(options.gate or {}, scored, general)
     looks = alignment.looks(found.alignment)
     totals = {system: summary.with_interval(numbers, scored, system) for system, numbers in found.totals.items()}
     general_numbers = retention.numbers(kept, kept_aligned)

@@ -119,18 +119,26 @@ def tabulate(
     )
 
 
-def with_headline(table: Table, headline: str) -> Table:
-    """Return the table with a headline metric@slice as its first metric, which only the items of that slice have."""
-    metric, _, only = headline.partition("@")
-    if not only or metric not in table.metrics:
+def lacking(table: Table, metric: str) -> str:
+    """Return why no item has a metric or metric@slice, empty if one has."""
+    plain, _, only = metric.partition("@")
+    if metric in table.metrics:
+        return ""
+    if plain not in table.metrics:
+        return f"not among the metrics; there are {', '.join(table.metrics)}"
+    known = sorted({name for slices in table.slices for name in slices})
+    return "" if only in known else f"no row is in the slice {only}; there are {', '.join(known) or 'none'}"
+
+
+def with_slice(table: Table, metric: str) -> Table:
+    """Return the table with a metric@slice, which only the items of that slice have, as its first metric."""
+    if metric in table.metrics or lacking(table, metric):
         return table
+    plain, _, only = metric.partition("@")
     inside = np.array([only in slices for slices in table.slices])
-    if not inside.any():
-        known = ", ".join(sorted({name for slices in table.slices for name in slices})) or "none"
-        raise DataError(f"report.headline = {headline}: no row is in the slice {only}; there are {known}")
-    columns = {system: np.where(inside, table.column(system, metric), np.nan) for system in table.values}
+    columns = {system: np.where(inside, table.column(system, plain), np.nan) for system in table.values}
     values = {system: np.column_stack([columns[system], values]) for system, values in table.values.items()}
-    return replace(table, metrics=(headline, *table.metrics), values=values)
+    return replace(table, metrics=(metric, *table.metrics), values=values)
 
 
 def with_declined(table: Table) -> Table:

@@ -7,7 +7,7 @@ import numpy as np
 
 from stages.errors import DataError
 from stages.report.evidence import Number
-from stages.report.item_scores import Table, rounded
+from stages.report.item_scores import Table, lacking, rounded
 from stages.statistics import (
     Array,
     Difference,
@@ -85,8 +85,8 @@ class Summary:
 
 def best_base(table: Table, headline: str) -> str:
     """Return the base system with the highest headline metric; the first listed of equal ones."""
-    if headline not in table.metrics:
-        raise DataError(f"report.headline = {headline}: not among the metrics; there are {', '.join(table.metrics)}")
+    if found := lacking(table, headline):
+        raise DataError(f"report.headline = {headline}: {found}")
     return _best(table, table.bases, headline)
 
 

@@ -1,4 +1,4 @@
-"""Which headlines the parameters alone rule out, where rows differ by slice or data set."""
+"""Which headlines, and metrics of the gate, the parameters alone rule out, where rows differ by slice or data set."""
 
 import pytest
 
@@ -54,3 +54,41 @@ def test_headline_of_a_slice_that_cannot_be_is_refused(overrides: tuple[str, ...
     with pytest.raises(DataError) as refused:
         params.check(compose.composed(*overrides, f"report.headline={headline}"))
     assert str(refused.value).startswith(f"report.headline = {headline}: ") and message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "gate"),
+    [
+        ((), "{record_exact: 0.02, bits_per_byte: 0.01, choice_accuracy: 0.05, refusal_rate: 1}"),
+        (("retention.texts=0",), "{field_exact@noise: 0.02, stop_rate: 0.1}"),
+        ((*MIX, "report.headline=accuracy@questions"), "{accuracy: 0.02}"),
+        ((), "{}"),
+        ((), "null"),
+    ],
+)
+def test_gate_of_metrics_that_can_be_is_accepted(overrides: tuple[str, ...], gate: str) -> None:
+    params.check(compose.composed(*overrides, f"report.gate={gate}"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "gate", "message"),
+    [
+        (
+            (),
+            "record: 0.02",
+            "report.gate.record: data.kind = complaints has no such metric; there are field_exact, record_exact",
+        ),
+        ((), "recall: 0.02", "general abilities have bits_per_byte, choice_accuracy, refusal_rate"),
+        ((), "name_exact@accents: 0.02", "report.gate.name_exact@accents: data.kind = complaints has no slice accents"),
+        ((), "bits_per_byte@clean: 0.02", "report.gate.bits_per_byte@clean: data.kind = complaints has no such metric"),
+        ((), "field_exact: 0.02", "report.gate.field_exact: it is report.headline, which report.margin judges; leave it out"),
+        (("retention.texts=5",), "bits_per_byte: 0.02", "retention.texts = 5: of fewer than 6 texts no loss is significant"),
+        ((), "record_exact: 0", "report.gate.record_exact = 0: input should be greater than 0"),
+        ((), "record_exact: 2", "report.gate.record_exact = 2: input should be less than or equal to 1"),
+        ((), "record_exact: high", "report.gate.record_exact = 'high': input should be a valid number"),
+    ],
+)
+def test_gate_of_metrics_that_cannot_be_is_refused(overrides: tuple[str, ...], gate: str, message: str) -> None:
+    with pytest.raises(DataError) as refused:
+        compose.composed(*overrides, f"report.gate={{{gate}}}")
+    assert str(refused.value).startswith("report.gate.") and message in str(refused.value)

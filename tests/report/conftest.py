@@ -107,6 +107,7 @@ class Inputs:
                 headline="field_exact",
                 resamples=300,
                 margin=0.05,
+                gate=None,
                 examples=5,
                 errors=200,
                 texts=True,

@@ -3,6 +3,9 @@
 import json
 from typing import Any
 
+import pytest
+
+from stages.errors import DataError
 from tests.report.conftest import html
 
 
@@ -45,3 +48,19 @@ def test_scores_of_general_items_are_kept_without_texts(inputs: Any, run: Any) -
         {"measure": "choice_accuracy", "size": 4, "scores": {"base": 0.0, "tuned_42": 0.0}},
         {"measure": "refusal_rate", "size": 1, "scores": {"base": 1.0, "tuned_42": 0.0}},
     ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("recrod_exact", "not among the metrics; there are json_valid, field_exact, record_exact, name_exact"),
+        ("field_exact@noise", "no row is in the slice noise; there are clean, missing, second_email"),
+        ("choice_accuracy", "no choices were measured; see retention.path and retention.texts"),
+    ],
+)
+def test_a_metric_of_the_gate_that_was_not_measured_is_refused(inputs: Any, run: Any, metric: str, message: str) -> None:
+    inputs.write_retention(*[inputs.retention(tuned=False) | {"choices": []}] * 2)
+    inputs.params.report.gate = {"record_exact": 0.02, "field_exact@missing": 0.02, "bits_per_byte": 0.01, metric: 0.05}
+    with pytest.raises(DataError) as refused:
+        run(inputs)
+    assert str(refused.value).startswith(f"report.gate.{metric}: {message}")

@@ -82,7 +82,7 @@ def test_data_sets_of_a_mixture_have_their_own_metrics() -> None:
     assert "accuracy" not in one["tuned"] and found["slices"].keys() == {"hard", "clean"}
     assert "datasets" not in summarize(table(*scores("tuned_42", 1, 1, 1, 0)))
     for headline in ("exact_match@one", "stop@hard"):  # the metrics of a data set, none of them twice
-        assert summarize(item_scores.with_headline(mixture, headline), headline)["datasets"] == found["datasets"]
+        assert summarize(item_scores.with_slice(mixture, headline), headline)["datasets"] == found["datasets"]
 
 
 def test_seeds_are_averaged_by_item_with_their_spread() -> None:
@@ -127,7 +127,7 @@ def test_the_p_value_of_the_headline_is_not_adjusted() -> None:
 
 def test_a_headline_may_be_a_metric_of_one_slice() -> None:
     headline = "exact_match@hard"
-    sliced = item_scores.with_headline(table(*scores("tuned_42", 0, 1, 0, 1)), headline)
+    sliced = item_scores.with_slice(table(*scores("tuned_42", 0, 1, 0, 1)), headline)
     metrics = summarize(sliced, headline)
     assert metrics["difference"]["against"] == "base_3shot"  # right on both hard rows, as base_0shot on neither
     assert (metrics["tuned"][headline], metrics["tuned"][f"{headline}_n"]) == (1.0, 2)
@@ -137,7 +137,7 @@ def test_a_headline_may_be_a_metric_of_one_slice() -> None:
     assert headline in item_scores.items(sliced)[1]["metrics"]
     assert headline not in item_scores.items(sliced)[0]["metrics"]
     with pytest.raises(DataError, match=r"exact_match@soft: no row is in the slice soft; there are clean, hard"):
-        item_scores.with_headline(sliced, "exact_match@soft")
+        summarize(item_scores.with_slice(sliced, "exact_match@soft"), "exact_match@soft")
 
 
 def test_a_metric_averages_the_items_it_applies_to() -> None:
@@ -238,7 +238,7 @@ def test_questions_to_decline_are_shown_by_slice() -> None:
     assert made.metrics == ("declined", "declined@unanswerable", "declined@out_of_domain")
     assert (tuned["declined@unanswerable"], tuned["declined@unanswerable_n"]) == (0.5, 2)
     assert (tuned["declined@out_of_domain"], tuned["declined@out_of_domain_n"]) == (1.0, 1)
-    first = item_scores.with_headline(declining("unanswerable", "unanswerable", "out_of_domain"), "declined@out_of_domain")
+    first = item_scores.with_slice(declining("unanswerable", "unanswerable", "out_of_domain"), "declined@out_of_domain")
     assert sorted(item_scores.with_declined(first).metrics) == sorted(made.metrics)
     plain = declining("unanswerable", "unanswerable", "unanswerable")
     assert item_scores.with_declined(plain) is plain

@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import JsonValue
+
 from stages import files, formatting, locks, pages
 from stages.commands.compare import changes, outcome, sides
+from stages.commands.compare.gate import Judged, judge
 from stages.commands.compare.shapes import Answer, Chat, Row, S, Yardstick, checked
 from stages.commands.compare.sides import Side
 from stages.errors import DataError
@@ -21,13 +24,15 @@ CACHE = Path(".dvc/cache/files/md5")
 FORMATTED, PREDICTIONS = "data/formatted", "data/predictions"
 SHOWN = 5  # fixed and broken rows on the page, each
 YARDSTICK = ("report.headline", "report.margin", "report.resamples", "seed")
+GATE = "report.gate."
 V = TypeVar("V")
 
 
 def compare(base: str, head: str | None, output: str | None, gate: bool) -> None:
-    """Write the comparison to `output` or print it; with `gate`, raise DataError on a significant loss beyond report.margin.
+    """Write the comparison to `output` or print it; with `gate`, raise DataError on a significant loss beyond its margin.
 
-    Headline, margin, resamples and seed are those of base: a change cannot relax the criterion that judges it.
+    The gate looks at the headline and at the metrics of report.gate. Where these name one, a metric that cannot be judged
+    fails too. All settings are those of base: a change cannot relax the criterion that judges it.
     """
     before, after = sides.read(base), sides.read(head)
     engines = [one_line(side.cost.engine.server) for side in (before, after)]
@@ -39,21 +44,20 @@ def compare(base: str, head: str | None, output: str | None, gate: bool) -> None
     named = {key: side.params[key] for side in (after, before) for key in YARDSTICK if key in side.params}
     if unknown := [key for key in YARDSTICK if key not in named and key != "report.margin"]:
         raise DataError(f"params.yaml: {unknown[0]} is on neither side; run `tunetrail compose` and `dvc repro`")
-    by = Yardstick.model_validate({key.removeprefix("report."): value for key, value in named.items()})
-    rows = outcome.rows(before, after, by.headline, by.resamples, by.margin, by.seed)
-    text = pages.render(HERE / "compare.md.jinja", **content(before, after, rows, by.margin))
+    settings = {key.removeprefix("report."): value for key, value in named.items()}
+    by = Yardstick.model_validate(settings | {"gate": _gate(before)})
+    rows, judged = outcome.rows(before, after, by.headline, by.resamples, by.margin, by.seed), judge(before, after, by)
+    text = pages.render(HERE / "compare.md.jinja", **content(before, after, rows, judged, by.margin))
     if output:
         with locks.exclusive(Path(output)):
             files.write_text(Path(output), text)
     print(text.splitlines()[0].lstrip("# ") if output else text)
-    if gate and outcome.fails_gate(rows[0], by.margin):
-        raise DataError(
-            f"--gate: {formatting.metric_name(by.headline)} fell by {formatting.signed(-rows[0].high).lstrip('+')} points or "
-            f"more (95 % interval), which is beyond report.margin = {by.margin:g}"
-        )
+    failing = ("fails", "undecided") if by.gate else ("fails",)
+    if gate and (failed := [one.sentence for one in judged if one.outcome in failing]):
+        raise DataError(f"--gate: {'; '.join(failed)}")
 
 
-def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> Content:
+def content(base: Side, head: Side, rows: list[outcome.Row], judged: list[Judged], margin: float) -> Content:
     """Return the content of the template."""
     headline, paired = rows[0], outcome.same_rows(base, head)
     fixed, broken = outcome.moved(base, head, headline.metric) if paired else ([], [])
@@ -63,11 +67,8 @@ def content(base: Side, head: Side, rows: list[outcome.Row], margin: float) -> C
         "rows": rows,
         "paired": paired,
         "margin": margin,
-        "yardstick": [
-            (key, base.params[key], head.params[key])
-            for key in YARDSTICK
-            if key in base.params and key in head.params and base.params[key] != head.params[key]
-        ],
+        "yardstick": _yardstick(base, head),
+        "judged": judged,
         "counted": [_counted(base, headline.metric, headline.base.n), _counted(head, headline.metric, headline.head.n)],
         "needed": rows_needed(headline.head.n, headline.low, headline.high, margin),
         "spread": [_spread([outcome.overall(side, system, headline.metric) for system in side.tuned]) for side in (base, head)],
@@ -125,6 +126,19 @@ def texts(base: Side, head: Side, ids: list[str]) -> list[Content]:
         }
         for id in ids
     ]
+
+
+def _gate(side: Side) -> dict[str, JsonValue]:
+    """Return the margins of the metrics that report.gate names; parameters that are older than it name none."""
+    return {key.removeprefix(GATE): value for key, value in side.params.items() if key.startswith(GATE)}
+
+
+def _yardstick(base: Side, head: Side) -> list[tuple[str, JsonValue, JsonValue]]:
+    """Return the settings that judge and of which the two sides have other values; only metrics of the gate may be absent."""
+    both = [key for key in YARDSTICK if key in base.params and key in head.params]
+    gated = sorted({f"{GATE}{metric}" for side in (base, head) for metric in _gate(side)})
+    old, new = ({key: side.params.get(key, changes.ABSENT) for key in (*both, *gated)} for side in (base, head))
+    return [(key, old[key], new[key]) for key in old if old[key] != new[key]]
 
 
 def _counted(side: Side, metric: str, rows: int) -> str:

@@ -55,12 +55,12 @@ def rows(base: Side, head: Side, headline: str, resamples: int, margin: float, s
     shared = [headline, *(metric for metric in after if metric in before and metric != headline)]
     if not same_rows(base, head):
         return [_unpaired(metric, base.table.rate(TUNED, metric), head.table.rate(TUNED, metric)) for metric in shared]
-    both = _paired(base.table, head.table, shared)
+    both = paired(base.table, head.table, shared)
     changes = changed(both, BASE, headline, resamples, seed, margin, shared)
     return [_row(both, metric, change) for metric, change in changes.items()]
 
 
-def _paired(base: Table, head: Table, metrics: list[str]) -> Table:
+def paired(base: Table, head: Table, metrics: list[str]) -> Table:
     """Return the tuned means of both runs as one table, where a metric applies to a row only if it does on both sides."""
     scores = [np.column_stack([side.column(TUNED, metric) for metric in metrics]) for side in (base, head)]
     before, after = (np.where(np.isnan(scores[0] + scores[1]), np.nan, found) for found in scores)
@@ -107,11 +107,6 @@ def moved(base: Side, head: Side, metric: str) -> tuple[list[str], list[str]]:
 def overall(side: Side, system: str, metric: str) -> float:
     """Return the mean of one system over the rows to which the metric applies."""
     return float(np.nanmean(side.table.column(system, metric)))
-
-
-def fails_gate(headline: Row, margin: float) -> bool:
-    """Return whether the loss is significant and its whole interval is beyond `margin`."""
-    return headline.outcome == "worse" and headline.high < -margin
 
 
 def _unpaired(metric: str, base: Rate, head: Rate) -> Row:

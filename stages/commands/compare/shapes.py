@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from stages.errors import DataError
 from stages.pages import one_line
 from stages.params.base import Fraction, Name, Seed
+from stages.params.results import Margin, Metric
 
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
 MOST_RESAMPLES = 1_000_000  # take seconds
@@ -43,16 +44,18 @@ class ReportSection(Shape):
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
 
     headline: str = ""
-    margin: Annotated[float, Field(gt=0, le=1)] = 1
+    margin: Margin = 1
+    gate: dict[Metric, Margin] | None = None
     resamples: Annotated[int, Field(gt=0, le=MOST_RESAMPLES)] = 1
     texts: bool = True
 
 
 class Yardstick(Shape):
-    """The settings by which a comparison judges; the margin is for runs older than report.margin."""
+    """The settings by which a comparison judges; the margin is for runs older than report.margin, `gate` may be empty."""
 
     headline: str
     margin: float = 0.05
+    gate: dict[str, float]
     resamples: int
     seed: int
 

@@ -21,9 +21,11 @@ from stages.commands.compare.shapes import Cost, File, Item, Lock, Parameters, P
 from stages.errors import DataError
 from stages.report.item_scores import Table
 from stages.report.results import merged
+from stages.report.retention import General
 from stages.systems import ALIGNED, TUNED, is_aligned, is_tuned
 
 WORKING_TREE = "working tree"
+RETENTION = "retention.jsonl"
 MOST_LOCKED = 1_000_000  # bytes of a lock file, which has some 100,000 and grows with each seed; they take some 10 seconds
 SHOWN_ONLY = ("validate", "report")  # stages that only check or show: their inputs decide no answer and no score
 
@@ -34,6 +36,7 @@ class Side:
 
     `commit` is a full hash, that of HEAD for the working tree; `params` are flattened to dotted keys; `lock` holds the
     run's stages of dvc.lock, `results` the numbers of metrics.json and details.json, `items` the rows by id and in its order.
+    `general` are the texts, questions and requests of retention.jsonl, None where an older report lacks it.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Side:
     results: Results
     cost: Cost
     items: dict[str, Item]
+    general: list[General] | None
 
     @property
     def step(self) -> str:
@@ -67,7 +71,7 @@ class Side:
         return Table(
             ids=tuple(self.items),
             sources=np.array([item.source for item in items]),
-            slices=(),
+            slices=tuple(tuple(item.slices) for item in items),
             metrics=metrics,
             bases=tuple(system for system in values if system.startswith("base_")),
             seeds={},
@@ -101,6 +105,9 @@ def read(revision: str | None) -> Side:
     flat = dict(params.flatten(values.model_dump(exclude_unset=True)))
     folder = f"reports/{values.name}"
     items = content(f"{folder}/items.jsonl")
+    general = None
+    with suppress(DataError):
+        general = content(f"{folder}/{RETENTION}")
     side = Side(
         name=name,
         commit=commit,
@@ -109,6 +116,7 @@ def read(revision: str | None) -> Side:
         results=_results(content, folder, name),
         cost=checked(Cost, content(f"{folder}/cost.json"), f"{name}: {folder}/cost.json"),
         items={item.id: item for item in sorted(_items(items, f"{name}: {folder}/items.jsonl"), key=lambda item: item.id)},
+        general=None if general is None else list(_lines(General, general, f"{name}: {folder}/{RETENTION}")),
     )
     _check_consistency(side, folder, read)
     return side
@@ -202,11 +210,7 @@ def _results(content: Callable[[str], bytes], folder: str, name: str) -> Results
 def _items(content: bytes, where: str) -> Iterator[Item]:
     """Yield the rows of items.jsonl; raise DataError where a line is not a row or lacks a system of the first."""
     systems: set[str] = set()
-    for number, line in enumerate(content.splitlines(), start=1):
-        try:
-            item = Item.model_validate_json(line)
-        except ValidationError as error:
-            raise DataError(f"{where}:{number}: {mistake(error)}") from None
+    for number, item in enumerate(_lines(Item, content, where), start=1):
         systems = systems or set(item.scores)
         if uneven := sorted(systems ^ set(item.scores)):
             raise DataError(f"{where}:{number}: {uneven[0]} is scored on some rows only; run `dvc repro -f report`")
@@ -215,13 +219,23 @@ def _items(content: bytes, where: str) -> Iterator[Item]:
         raise DataError(f"{where}: no scores of a tuned system; run `dvc repro`")
 
 
+def _lines(shape: type[S], content: bytes, where: str) -> Iterator[S]:
+    """Yield the lines of a file; raise DataError where one is not of this shape."""
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            yield shape.model_validate_json(line)
+        except ValidationError as error:
+            raise DataError(f"{where}:{number}: {mistake(error)}") from None
+
+
 def _check_consistency(side: Side, folder: str, read: dict[str, bytes]) -> None:
     """Raise DataError unless the report, its predictions and its parameters are those of dvc.lock.
 
-    `read` holds the files that were read, by path. An old lock file may not list all files of the report, but always its items.
+    `read` holds the files that were read, by path. An old lock file may not list all files of the report, but always those
+    with scores of items.
     """
     outputs, items = side.outputs(), f"{folder}/items.jsonl"
-    for path in [path for path in read if path == items or path in outputs]:
+    for path in [path for path in read if path in (items, f"{folder}/{RETENTION}") or path in outputs]:
         if path not in outputs or outputs[path].md5 != hashlib.md5(read[path], usedforsecurity=False).hexdigest():
             raise DataError(f"{side.name}: {path} differs from the one in dvc.lock; run `dvc repro` and commit both")
     for system, md5 in side.cost.predictions_md5.items():
@@ -230,6 +244,8 @@ def _check_consistency(side: Side, folder: str, read: dict[str, bytes]) -> None:
             raise DataError(
                 f"{side.name}: {items} was not made from the {predictions} in dvc.lock; run `dvc repro` and commit both"
             )
+    if lacking := [system for item in side.general or () for system in side.tuned if system not in item.scores]:
+        raise DataError(f"{side.name}: {folder}/{RETENTION} lacks scores of {lacking[0]}; run `dvc repro -f report`")
     for key, value in (locked_params(side) | locked_params(side, shown=True)).items():
         if key in side.params and side.params[key] != value:
             raise DataError(

@@ -90,10 +90,13 @@ class Repository:
         passage: int | None = None,
         aligned: int | None = None,
         engine: dict[str, str] | None = None,
+        general: Sequence[dict] | None = None,
+        asked: str = "general items",
     ) -> None:
         """Write a run whose tuned models have `count` of the rows right that `questions` names; `changed` are parameters.
 
-        With a passage in the prompt, they have `passage` of the rows right; after alignment, `aligned` of them.
+        With a passage in the prompt, they have `passage` of the rows right; after alignment, `aligned` of them. `general` are
+        the lines of retention.jsonl, None as in older reports, and `asked` stands for the items themselves.
         """
         exact = right(count, shift)
         values = json.loads(json.dumps(PARAMS))
@@ -122,6 +125,7 @@ class Repository:
             "data/formatted/test.jsonl": jsonl(
                 [{"id": id, "messages": [{"role": r, "content": t.format(id)} for r, t in turns]} for id in ids]
             ),
+            "data/formatted/general.jsonl": jsonl([{"id": asked}]),
             **{
                 f"data/predictions/{system}.jsonl": jsonl(
                     [{"example": id, "text": "right" if score else "wrong"} for id, score in zip(ids, scores, strict=True)]
@@ -141,6 +145,8 @@ class Repository:
             f"{folder}/details.json": json.dumps(details or {}),
             f"{folder}/cost.json": json.dumps(cost),
         }
+        (self.root / folder / "retention.jsonl").unlink(missing_ok=True)
+        report |= {} if general is None else {f"{folder}/retention.jsonl": jsonl(general)}
 
         def stage(deps: list[str], outs: list[str], keys: list[str]) -> dict[str, Any]:
             known = {**files, "adapter": adapter + json.dumps(values["lora"])}
@@ -153,7 +159,7 @@ class Repository:
                 "outs": [{"path": path, **md5(known[path])} for path in outs],
             }
 
-        formatted = ["data/formatted/train.jsonl", "data/formatted/test.jsonl"]
+        formatted = [path for path in files if path.startswith("data/formatted")]
         answers = [path for path in files if path.startswith("data/predictions")]
         lock = {
             "format": stage(["data/authored", "stages/synthesize"], formatted, ["seed", "model"]),
