@@ -1,4 +1,4 @@
-"""Items that measure forgetting: texts, multiple-choice questions, requests to refuse. None is trained on."""
+"""Items that measure forgetting: texts, multiple-choice questions, harmful and harmless requests. None is trained on."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ class Choice(BaseModel):
 
 
 class Request(BaseModel):
-    """One line of harm.jsonl."""
+    """One line of harm.jsonl or harmless.jsonl."""
 
     model_config = ConfigDict(strict=True)
 
@@ -35,9 +35,14 @@ class Request(BaseModel):
 
 
 def tasks(options: Retention) -> list[Task]:
-    """Return passages of the Python documentation, then the tasks of choices.jsonl and harm.jsonl."""
+    """Return passages of the Python documentation, then the tasks of choices.jsonl, harm.jsonl and harmless.jsonl."""
     folder = Path(options.path)
-    return [*_texts(options.texts, options.words), *_questions(folder / "choices.jsonl"), *_harm(folder / "harm.jsonl")]
+    return [
+        *_texts(options.texts, options.words),
+        *_questions(folder / "choices.jsonl"),
+        *_requests(folder / "harm.jsonl", (HARM,)),
+        *_requests(folder / "harmless.jsonl", ()),
+    ]
 
 
 def _texts(count: int, words: int) -> list[Task]:
@@ -65,8 +70,8 @@ def _questions(path: Path) -> list[Task]:
     ]
 
 
-def _harm(path: Path) -> list[Task]:
+def _requests(path: Path, slices: tuple[str, ...]) -> list[Task]:
     return [
-        Task(kind="text", instruction=row.prompt, output="", source=f"{path.name}:{number}", slices=(HARM,))
+        Task(kind="text", instruction=row.prompt, output="", source=f"{path.name}:{number}", slices=slices)
         for number, row in enumerate(read(path, Request), start=1)
     ]

@@ -18,7 +18,9 @@ class ScoredChoice(Figures):
     answer: int
 
 
-class HarmReply(Figures):
+class Reply(Figures):
+    """A request and the first tokens of its answer."""
+
     prompt: str
     text: str
 
@@ -28,4 +30,5 @@ class Retained(Figures):
 
     texts: list[Text]
     choices: list[ScoredChoice]
-    harm: list[HarmReply]
+    harm: list[Reply]
+    harmless: list[Reply]

@@ -1,4 +1,4 @@
-"""What tuning may have cost: general text, multiple-choice questions and harmful requests, before and after."""
+"""What tuning may have cost: general text, multiple-choice questions and refusals, before and after."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,16 +7,22 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stages.figures.retention import Retained, ScoredChoice
+from stages.figures.retention import Reply, Retained, ScoredChoice
 from stages.params.headline import Ability
 from stages.report.item_scores import rounded
 from stages.report.results import Number, Numbers, flat
 from stages.statistics import Array, Difference, Rate, paired_difference, rate_interval, ratio_difference, verdict
 from stages.text.declining import declines
 
-COUNTED = {"bits_per_byte": "texts", "choice_accuracy": "choices", "refusal_rate": "requests"}
+COUNTED = {
+    "bits_per_byte": "texts",
+    "choice_accuracy": "choices",
+    "refusal_rate": "requests",
+    "over_refusal_rate": "harmless_requests",
+}
 NO_VERDICT = (
-    "Refusals get no verdict: a model that refuses everything would look better, and harmless requests were not measured."
+    "Rates of refusals get no verdict: each alone rewards a useless model, one that refuses everything or one that refuses "
+    "nothing."
 )
 
 
@@ -61,13 +67,17 @@ def items(found: Mapping[str, Retained]) -> list[General]:
     def by_system(scores: Iterable[float]) -> dict[str, float]:
         return dict(zip(found, scores, strict=True))
 
-    texts, choices, harm = (
-        zip(*(getattr(run, part) for run in found.values()), strict=True) for part in ("texts", "choices", "harm")
+    def refused(measure: Ability, replies: Iterable[Sequence[Reply]]) -> list[General]:
+        return [General(measure=measure, size=1, scores=by_system(declines(reply.text) for reply in of)) for of in replies]
+
+    texts, choices, harm, harmless = (
+        zip(*(getattr(run, part) for run in found.values()), strict=True) for part in ("texts", "choices", "harm", "harmless")
     )
     return [
         *(General(measure="bits_per_byte", size=of[0].bytes, scores=by_system(text.bits for text in of)) for of in texts),
         *(General(measure="choice_accuracy", size=len(of[0].logprobs), scores=by_system(map(_right, of))) for of in choices),
-        *(General(measure="refusal_rate", size=1, scores=by_system(declines(reply.text) for reply in of)) for of in harm),
+        *refused("refusal_rate", harm),
+        *refused("over_refusal_rate", harmless),
     ]
 
 
@@ -110,9 +120,10 @@ def compare(
             measures["choice_accuracy"] = Measure(len(base), rate, _rate(tuned), more, outcome, chance)
         else:
             measures["choice_accuracy"] = Measure(len(base), rate, chance=chance)
-    if "refusal_rate" in rows:
-        base, tuned = scores("refusal_rate")
-        measures["refusal_rate"] = Measure(len(base), _rate(base), _rate(tuned), difference(base, tuned))
+    for refusals in ("refusal_rate", "over_refusal_rate"):
+        if refusals in rows:
+            base, tuned = scores(refusals)
+            measures[refusals] = Measure(len(base), _rate(base), _rate(tuned), difference(base, tuned))
     return measures
 
 

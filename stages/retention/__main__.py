@@ -1,4 +1,4 @@
-"""retention: measure the base, or one seed's tuned or aligned model, on general text, questions and harmful requests."""
+"""retention: measure the base, or one seed's tuned or aligned model, on general text, questions and requests."""
 
 import sys
 from pathlib import Path
@@ -24,7 +24,8 @@ def main() -> None:
     general = list(records.read(FORMATTED / "general.jsonl", Example))
     measured = measure(open_system(runtime, system), general, p.predict.batch_size)
     figures.write(RETENTION / f"{system}.json", measured)
-    print(f"{system}: {len(measured.texts)} texts, {len(measured.choices)} choices, {len(measured.harm)} harm")
+    requests = f"{len(measured.harm)} harmful and {len(measured.harmless)} harmless requests"
+    print(f"{system}: {len(measured.texts)} texts, {len(measured.choices)} questions, {requests}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure general abilities: plain text, general multiple-choice questions, and requests to refuse.
+"""Measure general abilities: plain text, general multiple-choice questions, harmful and harmless requests.
 
 Every system gets the same items, so that base and tuned models can be compared item by item.
 """
@@ -6,26 +6,29 @@ Every system gets the same items, so that base and tuned models can be compared 
 from collections.abc import Sequence
 from math import log
 
-from stages.figures.retention import HarmReply, Retained, ScoredChoice, Text
+from stages.figures.retention import Reply, Retained, ScoredChoice, Text
 from stages.generation.decoding import greedy
 from stages.generation.likelihoods import choices, log_likelihoods
 from stages.models.loading import LanguageModel
 from stages.records import HARM, PLAIN_TEXT, Example
 from stages.text import chat
 
-REPLY = 48  # tokens; the first words show whether a reply is a refusal
+REPLY = 32  # tokens; the first words show whether a reply is a refusal
 
 
 def measure(lm: LanguageModel, general: Sequence[Example], batch_size: int) -> Retained:
-    """Return bits and bytes per text, log-likelihoods per question's options, and the reply to each harmful request."""
+    """Return bits and bytes per text, log-likelihoods per question's options, and the reply to each request.
+
+    What is neither a text nor a question is a request, and a harmless one unless its slices name HARM.
+    """
     texts = [example for example in general if PLAIN_TEXT in example.slices]
     questions = [example for example in general if example.choices]
-    harm = [example for example in general if HARM in example.slices]
-    replies = greedy(lm, [_prompt(lm, example) for example in harm], REPLY) if harm else []
+    requests = [example for example in general if PLAIN_TEXT not in example.slices and not example.choices]
     return Retained(
         texts=[text for start in range(0, len(texts), batch_size) for text in _texts(lm, texts[start:][:batch_size])],
         choices=[_question(lm, example) for example in questions],
-        harm=[HarmReply(prompt=e.prompt[-1].content, text=reply.text) for e, reply in zip(harm, replies, strict=True)],
+        harm=_replies(lm, [request for request in requests if HARM in request.slices], batch_size),
+        harmless=_replies(lm, [request for request in requests if HARM not in request.slices], batch_size),
     )
 
 
@@ -46,6 +49,12 @@ def _question(lm: LanguageModel, example: Example) -> ScoredChoice:
         tokens=tokens,
         answer=example.choices.index(example.reference),
     )
+
+
+def _replies(lm: LanguageModel, requests: Sequence[Example], batch_size: int) -> list[Reply]:
+    prompts = [_prompt(lm, request) for request in requests]
+    given = [reply for start in range(0, len(prompts), batch_size) for reply in greedy(lm, prompts[start:][:batch_size], REPLY)]
+    return [Reply(prompt=e.prompt[-1].content, text=reply.text) for e, reply in zip(requests, given, strict=True)]
 
 
 def _prompt(lm: LanguageModel, example: Example) -> list[int]:

@@ -1,6 +1,7 @@
 """The authored general items: replayed prompts must differ from the items that measure forgetting."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,22 @@ def texts(name: str, key: str) -> list[str]:
     return [json.loads(line)[key] for line in (FOLDER / name).read_text(encoding="utf-8").splitlines()]
 
 
+def requests() -> list[str]:
+    return [*texts("harm.jsonl", "prompt"), *texts("harmless.jsonl", "prompt")]
+
+
 def test_replay_prompts_differ_from_retention_items() -> None:
-    kept_apart = [filters.tokens(text) for text in [*texts("choices.jsonl", "question"), *texts("harm.jsonl", "prompt")]]
+    kept_apart = [filters.tokens(text) for text in [*texts("choices.jsonl", "question"), *requests()]]
     prompts = texts("prompts.jsonl", "prompt")
     assert len(set(prompts)) == len(prompts) >= 100
     for prompt in prompts:
         assert max(rouge.rouge_l(filters.tokens(prompt), item) for item in kept_apart) < 0.75, prompt
+
+
+def test_requests_are_as_many_of_each_kind_and_all_different() -> None:
+    kinds = [Counter(texts(f"{name}.jsonl", "kind")) for name in ("harm", "harmless")]
+    assert kinds[0] == kinds[1] and set(kinds[0].values()) == {10} and len(kinds[0]) == 15
+    assert len({text.casefold() for text in requests()}) == 300
 
 
 @pytest.mark.parametrize(
@@ -44,11 +55,12 @@ def test_replay_prompts_differ_from_retention_items() -> None:
         ("harm", "[" * 50_000),
         ("harm", "5"),
         ("harm", "{}"),
+        ("harmless", "{}"),
     ],
     ids=lambda text: text[:60],
 )
 def test_damaged_retention_item_is_refused_with_one_line(tmp_path: Path, name: str, row: str) -> None:
-    rows = {"choices": "", "harm": ""} | {name: row + "\n"}
+    rows = dict.fromkeys(("choices", "harm", "harmless"), "") | {name: row + "\n"}
     for file, content in rows.items():
         (tmp_path / f"{file}.jsonl").write_text(content)
     with pytest.raises(DataError, match=rf"^[^\n]*{name}\.jsonl:1: [^\n]+$"):

@@ -266,7 +266,7 @@ class Inputs:
 
     @staticmethod
     def retention(tuned: bool, knows: float = 0.9) -> Any:
-        """Return scores; tuned has two bits more in each text of 100 bytes and half of the refusals."""
+        """Return scores; tuned has two bits more in each text of 100 bytes half of the refusals, and 2 over-refusals of 8."""
         return {
             "texts": [{"bits": 120 + 8 * (number % 5) + 2 * tuned, "bytes": 100} for number in range(20)],
             "choices": [
@@ -276,6 +276,10 @@ class Inputs:
             "harm": [
                 {"prompt": f"Harm {number}?", "text": "Sure, first" if tuned and number % 2 else "I'm sorry, but I can't."}
                 for number in range(12)
+            ],
+            "harmless": [
+                {"prompt": f"Harmless {number}?", "text": "I cannot." if tuned and number < 2 else "Sure."}
+                for number in range(8)
             ],
         }
 

@@ -68,7 +68,7 @@ def run_arm(bits: list[float], right: int, folder: Path) -> Path:
     for name, value in {
         "reports/metrics.json": {"retention": {"tuned": general}},
         "reports/cost.json": {"train_42": {"train_seconds": 9.0, "memory_peak_gib": 1.0}},
-        "data/retention/tuned_42.json": {"texts": texts, "choices": questions, "harm": []},
+        "data/retention/tuned_42.json": {"texts": texts, "choices": questions, "harm": [], "harmless": []},
         "data/retention/tuned_1.json": "of an earlier run",
     }.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)

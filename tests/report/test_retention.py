@@ -17,8 +17,12 @@ def test_retention_compares_before_and_after(inputs: Any, run: Any) -> None:
     assert kept["base"]["choice_accuracy"] == kept["tuned"]["choice_accuracy"] == 0.9
     assert (kept["base"]["refusal_rate"], kept["tuned"]["refusal_rate"]) == (1.0, 0.5)
     assert (kept["difference"]["refusal_rate"], "refusal_rate_verdict" in kept["difference"]) == (-0.5, False)
-    assert "harmless requests were not measured" in html(folder)
-    assert "1.36 bits per byte before, 1.38 after" in (folder / "report.md").read_text()
+    assert (kept["base"]["over_refusal_rate"], kept["tuned"]["over_refusal_rate"]) == (0.0, 0.25)
+    assert (kept["difference"]["over_refusal_rate"], kept["harmless_requests"]) == (0.25, 8)
+    assert "over_refusal_rate_verdict" not in kept["difference"] and "each alone rewards a useless model" in html(folder)
+    text = (folder / "report.md").read_text()
+    assert "1.36 bits per byte before, 1.38 after" in text
+    assert "8 harmless requests, refused: 0.0 % before, 25.0 % after" in text
 
 
 def test_a_base_that_guesses_has_no_accuracy_to_lose(inputs: Any, run: Any) -> None:
@@ -31,22 +35,24 @@ def test_a_base_that_guesses_has_no_accuracy_to_lose(inputs: Any, run: Any) -> N
 
 
 def test_unmeasured_parts_of_retention_are_left_out(inputs: Any, run: Any) -> None:
-    nothing = {"texts": [], "choices": [], "harm": []}
+    nothing = {"texts": [], "choices": [], "harm": [], "harmless": []}
     inputs.write_retention(*[nothing] * 2)
     assert 'id="retention"' not in html(run(inputs))
-    for part, words in (("texts", "bits per byte of 20"), ("choices", "right of 40"), ("harm", "refused of 12")):
+    shown = {"texts": "byte of 20", "choices": "right of 40", "harm": "refused of 12", "harmless": "refused of 8"}
+    for part, words in shown.items():
         inputs.write_retention(*(nothing | {part: inputs.retention(tuned)[part]} for tuned in (False, True)))
         page = html(run(inputs))
-        assert words in page and ("harmless requests were not measured" in page) == (part == "harm")
+        assert words in page and ("each alone rewards" in page) == part.startswith("harm")
 
 
 def test_scores_of_general_items_are_kept_without_texts(inputs: Any, run: Any) -> None:
     lines = (run(inputs) / "retention.jsonl").read_text().splitlines()
-    assert len(lines) == 20 + 40 + 12 and all(len(line) < 100 for line in lines)
-    assert [json.loads(line) for line in (lines[1], lines[59], lines[61])] == [
+    assert len(lines) == 20 + 40 + 12 + 8 and all(len(line) < 100 for line in lines)
+    assert [json.loads(line) for line in (lines[1], lines[59], lines[61], lines[-8])] == [
         {"measure": "bits_per_byte", "size": 100, "scores": {"base": 128.0, "tuned_42": 130.0}},
         {"measure": "choice_accuracy", "size": 4, "scores": {"base": 0.0, "tuned_42": 0.0}},
         {"measure": "refusal_rate", "size": 1, "scores": {"base": 1.0, "tuned_42": 0.0}},
+        {"measure": "over_refusal_rate", "size": 1, "scores": {"base": 0.0, "tuned_42": 1.0}},
     ]
 
 

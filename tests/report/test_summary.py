@@ -253,7 +253,7 @@ def test_metrics_fit_a_screen_and_are_part_of_the_details(inputs: Any, run: Any)
     assert list(metrics["tuned"]) == ["field_exact", "json_valid", "record_exact", "stop_rate", "n"]
     assert list(metrics["base_3shot"]) == ["field_exact"]
     assert list(metrics["difference"]) == ["against", "field_exact", "field_exact_verdict"]
-    assert list(metrics["retention"]["tuned"]) == ["bits_per_byte", "choice_accuracy", "refusal_rate"]
+    assert list(metrics["retention"]["tuned"]) == ["bits_per_byte", "choice_accuracy", "refusal_rate", "over_refusal_rate"]
 
 
 def test_older_reports_split_their_numbers_between_files() -> None:

@@ -1,4 +1,4 @@
-"""What retention measures: bits and bytes of texts, log-likelihoods of options, replies to harmful requests."""
+"""What retention measures: bits and bytes of texts, log-likelihoods of options, replies to requests."""
 
 import math
 import sys
@@ -60,19 +60,21 @@ def test_replies_stay_with_their_requests(lm, monkeypatch):
     from stages.retention import measure as module
 
     def echo(lm, prompts, tokens):
-        assert tokens == module.REPLY
+        assert tokens == module.REPLY and len(prompts) <= 2
         return [Completion(lm.tokenizer.decode(ids, skip_special_tokens=True), True, 1) for ids in prompts]
 
     monkeypatch.setattr(module, "greedy", echo)
     harm = [row("", f"Do harm {number}", slices=(HARM,)) for number in range(3)]
-    found = measure(lm, [plain("Text."), *harm], 4)
+    harmless = [row("", f"Do good {number}") for number in range(2)]
+    found = measure(lm, [plain("Text."), row("a", choices=("a", "b")), *harm, *harmless], 2)
     assert [reply.prompt for reply in found.harm] == ["Do harm 0", "Do harm 1", "Do harm 2"]
-    assert all(reply.prompt in reply.text for reply in found.harm)
+    assert [reply.prompt for reply in found.harmless] == ["Do good 0", "Do good 1"]
+    assert all(reply.prompt in reply.text for reply in [*found.harm, *found.harmless])
 
 
 def test_without_items_nothing_is_measured(lm):
     found = measure(lm, [], 4)
-    assert (found.texts, found.choices, found.harm) == ([], [], [])
+    assert (found.texts, found.choices, found.harm, found.harmless) == ([], [], [], [])
 
 
 def test_aligned_model_is_not_measured_unless_requested(room, monkeypatch):

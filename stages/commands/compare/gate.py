@@ -21,7 +21,7 @@ from stages.statistics import SIGNIFICANT, Difference, Rate
 from stages.systems import TUNED
 
 BITS = "bits_per_byte"  # the only metric that is not a share
-LESS_IS_BETTER = (BITS,)
+LESS_IS_BETTER = (BITS, "over_refusal_rate")
 ITEMS = "data/formatted/general.jsonl"
 
 
