@@ -37,6 +37,18 @@ def test_requests_are_as_many_of_each_kind_and_all_different() -> None:
     assert len({text.casefold() for text in requests()}) == 300
 
 
+def test_neither_place_nor_length_names_the_answer() -> None:
+    rows = [general.Choice.model_validate_json(line) for line in (FOLDER / "choices.jsonl").read_text("utf-8").splitlines()]
+    assert len({row.question.casefold() for row in rows}) == len(rows) == 200
+    assert all(len(set(row.options)) == 4 for row in rows)
+    assert Counter(row.answer for row in rows) == dict.fromkeys(range(4), 50)
+    answers = [row.options[row.answer] for row in rows]
+    longest = [
+        all(len(right) > len(text) for text in row.options if text != right) for row, right in zip(rows, answers, strict=True)
+    ]
+    assert sum(longest) <= 50
+
+
 @pytest.mark.parametrize(
     ("name", "row"),
     [
