@@ -11,12 +11,20 @@ FILE = "reports/letters/retention.jsonl"
 
 
 def general(
-    bits: float = 900, right: int = 30, refused: int = 18, systems: tuple[str, ...] = ("tuned_42",), size: int = 1000
+    bits: float = 900,
+    right: int = 30,
+    refused: int = 18,
+    over: int = 2,
+    systems: tuple[str, ...] = ("tuned_42",),
+    size: int = 1000,
+    questions: int = 40,
+    requests: int = 20,
 ) -> list[dict[str, Any]]:
-    """Return retention.jsonl: 16 texts with these bits and some more, 40 questions and 20 requests with that many ones."""
+    """Return retention.jsonl: 16 texts with these bits and some more, questions and requests with that many ones."""
     scored = [("bits_per_byte", size, bits + 10 * (text % 4)) for text in range(16)]
-    scored += [("choice_accuracy", 4, float(question < right)) for question in range(40)]
-    scored += [("refusal_rate", 1, float(request < refused)) for request in range(20)]
+    scored += [("choice_accuracy", 4, float(question < right)) for question in range(questions)]
+    scored += [("refusal_rate", 1, float(request < refused)) for request in range(requests)]
+    scored += [("over_refusal_rate", 1, float(request < over)) for request in range(requests)]
     names = ("base", *systems)
     return [{"measure": measure, "size": size, "scores": dict.fromkeys(names, score)} for measure, size, score in scored]
 
@@ -76,6 +84,13 @@ def test_a_loss_of_a_second_metric_passes_within_its_margin(repository, compare)
             "refusal rate fell by 70.0 points (95 % interval 39.5 to 87.7), beyond report.gate.refusal_rate = 0.05",
             "| refusal rate | 5.0 | 90.0 (",
         ),
+        (
+            "over_refusal_rate",
+            0.05,
+            {"over": 16},
+            "over refusal rate rose by 70.0 points (95 % interval 39.5 to 87.7), beyond report.gate.over_refusal_rate = 0.05",
+            "| over refusal rate | 5.0 | 10.0 (",
+        ),
     ],
 )
 def test_a_loss_of_general_abilities_fails(repository, compare, metric, margin, worse, sentence, cells):
@@ -87,12 +102,12 @@ def test_a_loss_of_general_abilities_fails(repository, compare, metric, margin, 
 
 
 def test_a_gain_of_general_abilities_passes(repository, compare):
-    margins = gated(bits_per_byte=0.01, choice_accuracy=0.05, refusal_rate=0.05)
-    repository.run(60, margins, general=general(920, 20, 4))
+    margins = gated(bits_per_byte=0.01, choice_accuracy=0.05, refusal_rate=0.05, over_refusal_rate=0.05)
+    repository.run(60, margins, general=general(920, 20, 4, 9))
     base = repository.commit()
-    repository.run(60, margins, general=general(900, 40, 20))
+    repository.run(60, margins, general=general(900, 40, 20, 0))
     page = compare(repository, "--base", base, "--gate")
-    assert page.partition("## Gate")[2].partition("## Scores")[0].count("| passes |") == 4
+    assert page.partition("## Gate")[2].partition("## Scores")[0].count("| passes |") == 5
 
 
 def test_a_loss_that_the_items_cannot_exclude_is_open(repository, compare):
@@ -102,15 +117,15 @@ def test_a_loss_that_the_items_cannot_exclude_is_open(repository, compare):
     assert row(compare(repository, "--base", base, "--gate"), "refusal rate").endswith("| p = 1.000 | open |")
 
 
-@pytest.mark.parametrize(("metric", "kept", "fewest"), [("choice_accuracy", "right", 9), ("refusal_rate", "refused", 7)])
+@pytest.mark.parametrize(("metric", "kept", "fewest"), [("choice_accuracy", "right", 19), ("refusal_rate", "refused", 16)])
 def test_so_many_items_must_be_lost_before_it_fails(repository, compare, metric, kept, fewest):
     """The numbers stand in the guide to reviewing a change."""
-    had = 18
-    repository.run(60, gated(**{metric: 0.05}), general=general(**{kept: had}))
+    had, items = 120, {"questions": 200, "requests": 150}
+    repository.run(60, gated(**{metric: 0.05}), general=general(**{kept: had}, **items))
     base = repository.commit()
-    repository.run(60, gated(**{metric: 0.05}), general=general(**{kept: had - fewest + 1}))
+    repository.run(60, gated(**{metric: 0.05}), general=general(**{kept: had - fewest + 1}, **items))
     assert row(compare(repository, "--base", base, "--gate"), metric.replace("_", " ")).endswith("| open |")
-    repository.run(60, gated(**{metric: 0.05}), general=general(**{kept: had - fewest}))
+    repository.run(60, gated(**{metric: 0.05}), general=general(**{kept: had - fewest}, **items))
     assert "points (95 % interval " in refusal(compare, repository, "--base", base, "--gate")
 
 
