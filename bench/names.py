@@ -52,7 +52,8 @@ def main() -> None:
     parser.add_argument("--split", choices=("valid", "test"), default="test")
     asked = parser.parse_args()
     path = FORMATTED / f"{asked.split}.jsonl"
-    rows = [row for row in records.read(path, Example) if json.loads(row.reference).get("name")]
+    extracted = (row for row in records.read(path, Example) if row.kind == "extraction")
+    rows = [row for row in extracted if json.loads(row.reference).get("name")]
     if not rows:
         sys.exit(f"error: {path}: no answer has a name, but names are what changes; run the complaints experiment")
     given = {origin: [renamed(row, name) for row, name in zip(rows, dealt(origin, len(rows)), strict=True)] for origin in NAMES}

@@ -69,7 +69,8 @@ def test_text_without_the_name_is_refused(names: Any) -> None:
 def test_rows_without_names_are_refused(names: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["names.py"])
-    records.write(names.FORMATTED / "test.jsonl", [complaint(name=None)])
+    question = Example(kind="text", messages=complaint().prompt, source="s")
+    records.write(names.FORMATTED / "test.jsonl", [complaint(name=None), question])
     with pytest.raises(SystemExit, match=r"^error: data/formatted/test\.jsonl: no answer has a name[^\n]+$"):
         names.main()
 
