@@ -8,7 +8,7 @@ from math import log
 
 from stages.figures.retention import Reply, Retained, ScoredChoice, Text
 from stages.generation.decoding import greedy
-from stages.generation.likelihoods import choices, log_likelihoods
+from stages.generation.likelihoods import log_likelihoods
 from stages.models.loading import LanguageModel
 from stages.records import HARM, PLAIN_TEXT, Example
 from stages.text import chat
@@ -26,7 +26,7 @@ def measure(lm: LanguageModel, general: Sequence[Example], batch_size: int) -> R
     requests = [example for example in general if PLAIN_TEXT not in example.slices and not example.choices]
     return Retained(
         texts=[text for start in range(0, len(texts), batch_size) for text in _texts(lm, texts[start:][:batch_size])],
-        choices=[_question(lm, example) for example in questions],
+        choices=_questions(lm, questions, batch_size),
         harm=_replies(lm, [request for request in requests if HARM in request.slices], batch_size),
         harmless=_replies(lm, [request for request in requests if HARM not in request.slices], batch_size),
     )
@@ -42,13 +42,21 @@ def _texts(lm: LanguageModel, texts: Sequence[Example]) -> list[Text]:
     return [Text(bits=round(-value / log(2), 3), bytes=size) for value, size in zip(likely, sizes, strict=True)]
 
 
-def _question(lm: LanguageModel, example: Example) -> ScoredChoice:
-    logprobs, tokens = choices(lm, _prompt(lm, example), example.choices)
-    return ScoredChoice(
-        logprobs=[round(value, 4) for value in logprobs],
-        tokens=tokens,
-        answer=example.choices.index(example.reference),
-    )
+def _questions(lm: LanguageModel, questions: Sequence[Example], batch_size: int) -> list[ScoredChoice]:
+    """Return log-likelihoods (nats) and tokens of the options of each question; a batch has options of several questions."""
+    options = [[chat.text_ids(lm.tokenizer, option) for option in example.choices] for example in questions]
+    prompts = [_prompt(lm, example) for example, of in zip(questions, options, strict=True) for _ in of]
+    ids = [option for of in options for option in of]
+    batches = (slice(start, start + batch_size) for start in range(0, len(ids), batch_size))
+    likely = iter([value for batch in batches for value in log_likelihoods(lm, prompts[batch], ids[batch])])
+    return [
+        ScoredChoice(
+            logprobs=[round(next(likely), 4) for _ in of],
+            tokens=[len(option) for option in of],
+            answer=example.choices.index(example.reference),
+        )
+        for example, of in zip(questions, options, strict=True)
+    ]
 
 
 def _replies(lm: LanguageModel, requests: Sequence[Example], batch_size: int) -> list[Reply]:

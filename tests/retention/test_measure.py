@@ -44,15 +44,19 @@ def test_bits_of_a_text_are_those_of_a_forward_pass(lm, batch_size):
         assert measured.bytes == len(text.encode()) - 1  # the first token is one byte and conditions the rest
 
 
-def test_options_are_scored_and_the_right_one_is_named(lm):
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_options_are_scored_and_the_right_one_is_named(lm, batch_size):
     from stages.generation.likelihoods import choices
     from stages.text import chat
 
-    asked = row("blue", "Which colour?", choices=("red", "blue", "deep green"))
-    (found,) = measure(lm, [asked], 4).choices
-    expected, tokens = choices(lm, chat.prompt_ids(lm.tokenizer, asked.prompt), asked.choices)
-    assert (found.answer, found.tokens) == (1, tokens) and len(set(tokens)) > 1
-    assert found.logprobs == pytest.approx(expected, abs=1e-3)
+    asked = [
+        row("blue", "Which colour?", choices=("red", "blue", "deep green")),
+        row("two", "How many of them are there altogether?", choices=("two", "three of the four or so")),
+    ]
+    for question, found in zip(asked, measure(lm, asked, batch_size).choices, strict=True):
+        expected, tokens = choices(lm, chat.prompt_ids(lm.tokenizer, question.prompt), question.choices)
+        assert (found.answer, found.tokens) == (question.choices.index(question.reference), tokens) and len(set(tokens)) > 1
+        assert found.logprobs == pytest.approx(expected, abs=1e-3)
 
 
 def test_replies_stay_with_their_requests(lm, monkeypatch):
