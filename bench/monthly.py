@@ -40,6 +40,7 @@ METRIC = "field_exact"
 COMMON = [
     *("data=complaint_months", "synthesis=none", "name=complaints", f"report.headline={METRIC}"),
     *("predict.shots=[0]", "predict.agreement_rows=0", "predict.likelihood_rows=0", "train.warmup_steps=5"),
+    "format.shots=0",  # examples for prompts, or the base would answer again where they are of other months
 ]
 
 

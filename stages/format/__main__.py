@@ -79,7 +79,7 @@ def main() -> None:
     fitted, audits = audit.fit(splits, tokenizer, p.format)
     audit.warn_of_long_answers(audits, p.predict.max_new_tokens)
     asked = Again(lambda: chain(fitted["valid"], fitted["test"]))
-    fields = schemas.schemas(fitted["train"])
+    fields = schemas.schemas(fitted["valid"]) | schemas.schemas(fitted["train"])  # a data set may have no training rows
     schemas.require(p.predict.constrain, fields, fitted["train"], asked)
     schemas.warn(p.predict.constrain, asked)
     audit.require_room(asked, shown(chats.examples(shots[: max(p.predict.shots)])), tokenizer, p.predict.max_new_tokens)

@@ -1,12 +1,14 @@
 """Chats of tasks, few-shot examples set apart, and train rows removed because they repeat a test row."""
 
+import json
 import re
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stages import figures, records
+from stages import figures, files, records
 from stages.errors import DataError
 from stages.figures.rows import Audit
 from stages.format import chats
@@ -71,6 +73,22 @@ def test_protected_rows_of_files_are_formatted_as_training_rows(tmp_path: Path, 
     counted = figures.read(Path("data/formatted/audit.json"), Audit).splits
     assert counted["protected"].rows == len(splits["protected"]) == 4
     assert counted["protected"].end_supervised == 1.0
+
+
+@pytest.mark.model
+def test_data_set_without_training_rows_has_a_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that of its validation rows. Without one its test rows were answered freely, those of other sets in JSON alone."""
+    monkeypatch.chdir(tmp_path)
+    months = [f"month_{number}" for number in range(1, 5)]
+    for month, split in product(months, ("train", "valid", "test")):
+        rows = [{"text": f"{split} {month} {i}", "record": {f"of_{month}": month}, "layout": f"{i}"} for i in range(4)]
+        lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+        files.write_text(tmp_path / f"data/own/complaint_months/{month}/{split}.jsonl", lines)
+    common = ["data=complaint_months", "synthesis=none", "report.headline=field_exact", "predict.shots=[0]", "format.shots=0"]
+    formatted(tmp_path, *common, "data.mix.rows={month_1: 0, month_2: 0, month_3: 0}")
+    assert {row.dataset for row in records.read(Path("data/formatted/train.jsonl"), Example)} == {"month_4"}
+    schemas = files.read_json(Path("data/formatted/schemas.json"))
+    assert {name: list(found["properties"]) for name, found in schemas.items()} == {month: [f"of_{month}"] for month in months}
 
 
 def test_example_keeps_fields_for_scores_and_lineage() -> None:
