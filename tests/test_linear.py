@@ -217,9 +217,8 @@ def test_long_chat_takes_time_in_proportion(tokenizer: Any, text: str) -> None:
         return time.process_time() - started
 
     seconds(100)
-    # Rendering all turns before each answer takes quadratic time, but little of it: on a slow machine, too, far less than the
-    # hundredfold that all of it would give. Other work on the machine only adds to it.
-    assert any(seconds(50_000) < 3 or seconds(50_000) < 30 * min(seconds(5_000) for _ in range(3)) for _ in range(3))
+    # Rendering all turns before each answer takes quadratic time, but little of it. Other work on the machine only adds to it.
+    assert any(seconds(50_000) < 3 for _ in range(3))
 
 
 @pytest.mark.parametrize("number", range(len(rules._rules()["statements"])))
