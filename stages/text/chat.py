@@ -238,7 +238,8 @@ def _extend(tokenizer: "PreTrainedTokenizerBase", sequence: Encoded, text: str, 
 def _ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     """Return ids of rendered text, in which a control token is one unless BREAK divides it."""
     try:
-        return [id for piece in text.split(BREAK) for id in tokenizer(piece, add_special_tokens=False)["input_ids"]]
+        pieces = tokenizer(text.split(BREAK), add_special_tokens=False)["input_ids"]  # one call: each takes time of its own
+        return [id for ids in pieces for id in ids]
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # of Rust; no Exception: a pattern in the tokenizer takes too long
             raise
