@@ -1,10 +1,13 @@
 """Whether a metric that the section `report` names can be measured: which metrics and slices the rows of a run have."""
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from stages.params.rows import RowsData
 from stages.params.sources import Data, Items
+
+if TYPE_CHECKING:
+    from stages.params.whole import Params
 
 CHOSEN = ("accuracy", "logprob_accuracy", "logprob_accuracy_norm")
 FIELD = "<field>_exact"  # one for each field of the references
@@ -30,6 +33,32 @@ class Kind(NamedTuple):
 
     metrics: tuple[str, ...]
     slices: tuple[str, ...] = ()
+
+
+def mistakes(p: "Params") -> list[str]:
+    """Return a line for the headline and for each metric of the gate that cannot be measured or judged.
+
+    These are what the parameters show; fetch looks at the rows themselves.
+    """
+    found = _unmeasured(p, p.report.headline)
+    lines = [f"report.headline = {p.report.headline}: {found}"] if found else []
+    for metric in p.report.gate or ():
+        if metric == p.report.headline:
+            found = "it is report.headline, which report.margin judges; leave it out"
+        elif metric == "bits_per_byte" and p.retention.texts < FEWEST:
+            found = f"retention.texts = {p.retention.texts}: of fewer than {FEWEST} texts no loss is significant; raise it"
+        elif metric not in RETENTION and (found := _unmeasured(p, metric)):
+            found += f"; general abilities have {', '.join(RETENTION)}"
+        else:
+            continue
+        lines.append(f"report.gate.{metric}: {found}")
+    return lines
+
+
+def _unmeasured(p: "Params", metric: str) -> str:
+    """Return why no row that is scored can have a metric or metric@slice, empty if one can."""
+    what = f"data.task = {p.data.task}" if p.data.kind == "rows" else f"data.kind = {p.data.kind}"
+    return mistake(metric, possible(p.data, p.predict.split), what)
 
 
 def mistake(named: str, kinds: Iterable[Kind], what: str) -> str:

@@ -84,7 +84,7 @@ class Params(Section):
             )
         if self.data.kind == "rows":
             mistakes += self._empty_splits(self.data)
-        mistakes += self._headline() + self._gate() + self._pairs() + self._feedback() + engine.mistakes(self)
+        mistakes += headline.mistakes(self) + self._pairs() + self._feedback() + engine.mistakes(self)
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
@@ -106,31 +106,6 @@ class Params(Section):
                 "predict.shots: examples are validation rows, but data.valid is 0; raise it or set predict.shots to [0]"
             )
         return mistakes
-
-    def _headline(self) -> list[str]:
-        """Return a line if no row that is scored can have the headline; fetch looks at the rows themselves."""
-        found = self._unmeasured(self.report.headline)
-        return [f"report.headline = {self.report.headline}: {found}"] if found else []
-
-    def _gate(self) -> list[str]:
-        """Return a line for each metric of the gate that cannot be measured or judged."""
-        texts, mistakes = self.retention.texts, []
-        for metric in self.report.gate or ():
-            if metric == self.report.headline:
-                found = "it is report.headline, which report.margin judges; leave it out"
-            elif metric == "bits_per_byte" and texts < headline.FEWEST:
-                found = f"retention.texts = {texts}: of fewer than {headline.FEWEST} texts no loss is significant; raise it"
-            elif metric not in headline.RETENTION and (found := self._unmeasured(metric)):
-                found += f"; general abilities have {', '.join(headline.RETENTION)}"
-            else:
-                continue
-            mistakes.append(f"report.gate.{metric}: {found}")
-        return mistakes
-
-    def _unmeasured(self, metric: str) -> str:
-        """Return why no row that is scored can have a metric or metric@slice, empty if one can."""
-        what = f"data.task = {self.data.task}" if self.data.kind == "rows" else f"data.kind = {self.data.kind}"
-        return headline.mistake(metric, headline.possible(self.data, self.predict.split), what)
 
     def _pairs(self) -> list[str]:
         """Return a line if the judge of pairs cannot answer."""
