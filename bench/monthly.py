@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 from arms import interval, items, keep, read, run, tuned
 from mixture import row
+from systems import gap
 
 from stages import files, records
-from stages.statistics import paired_difference
 
 MONTHS = {  # by month: the channels of its layouts, and the split of the default task that its test rows come from
     "month_1": ("test", ("letter", "email")),
@@ -142,18 +142,12 @@ def table() -> str:
         came = np.array([next(i for i, name in enumerate(months) if name in item.slices) for item in rows])
         earlier = came < len(months) - 1
         own = after[came, np.arange(len(rows))]
-        gap = paired_difference(
-            after[-1][earlier],
-            own[earlier],
-            np.array([item.source for item in rows])[earlier],
-            10_000,
-            np.random.default_rng(0),
-        )
+        lost = gap(after[-1][earlier], own[earlier], np.array([item.source for item in rows])[earlier])
         seconds = np.mean([[_seconds(_folder(number, seed, m), seed) for m in range(len(months))] for seed in seeds], axis=0)
         general = [read(_folder(number, seed, len(months) - 1), "metrics.json")["retention"]["tuned"] for seed in seeds]
         means = [f"{100 * after[-1][came == month].mean():.1f}" for month in range(len(months))]
         lines.append(
-            f"| {arm} | {len(seeds)} | {' | '.join(means)} | {100 * after[-1].mean():.1f} | {interval(gap, 100, 1)} | "
+            f"| {arm} | {len(seeds)} | {' | '.join(means)} | {100 * after[-1].mean():.1f} | {interval(lost, 100, 1)} | "
             f"{np.mean([each['bits_per_byte'] for each in general]):.3f} | {', '.join(f'{each:.0f}' for each in seconds)} |"
         )
     return "\n".join(lines)

@@ -63,11 +63,11 @@ def rate_interval(scores: Array, clusters: Array, confidence: float = 0.95) -> R
         bound = (alpha / 2) ** (1 / n)
         low, high = (bound, 1.0) if p == 1 else (0.0, 1 - bound)
     elif groups < 2:
-        low, high = _wilson(p, n, float(ndtri(1 - alpha / 2)))
+        low, high = wilson(p, n, float(ndtri(1 - alpha / 2)))
     else:
         variance = groups / (groups - 1) * float(np.sum(residuals**2)) / n**2
         effective = min(n, p * (1 - p) / variance) if variance > 0 else n
-        low, high = _wilson(p, effective, float(stdtrit(groups - 1, 1 - alpha / 2)))
+        low, high = wilson(p, effective, float(stdtrit(groups - 1, 1 - alpha / 2)))
     return Rate(p, low, high, n, groups)
 
 
@@ -155,7 +155,8 @@ def _sign_flip_p(sums: Array, resamples: int, generator: np.random.Generator) ->
     return (1 + hits) / (1 + resamples)
 
 
-def _wilson(p: float, n: float, z: float) -> tuple[float, float]:
+def wilson(p: float, n: float, z: float) -> tuple[float, float]:
+    """Return the interval of a rate p of n items, which may be an effective number, for a quantile z (Wilson 1927)."""
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * float(np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)))
     return max(0.0, centre - half), min(1.0, centre + half)

@@ -21,7 +21,7 @@ from stages.rating import filled, sheet
 from stages.rating.criteria import CRITERIA
 from stages.rating.filled import KEY, key_of
 from stages.records import Example, Prediction
-from stages.statistics import SIGNIFICANT, TIE, Array, _wilson
+from stages.statistics import SIGNIFICANT, TIE, Array, wilson
 from stages.terminal import visible
 
 DATA = Path("data")
@@ -191,7 +191,7 @@ def estimate(ratings: Array, weights: Array) -> dict[str, float]:
     if rows > 1 and np.abs(of_rows).max() > TIE * total:
         lowest, width = float(filled.SCALE[0]), float(filled.SCALE[-1]) - float(filled.SCALE[0])
         share, variance = (mean - lowest) / width, rows / (rows - 1) * float((of_rows**2).sum()) / (total * width) ** 2
-        low, high = _wilson(share, share * (1 - share) / variance, float(stdtrit(rows - 1, 1 - SIGNIFICANT / 2)))
+        low, high = wilson(share, share * (1 - share) / variance, float(stdtrit(rows - 1, 1 - SIGNIFICANT / 2)))
         numbers |= {"mean_lo": lowest + width * low, "mean_hi": lowest + width * high}
     return {**{name: round(number, 4) for name, number in numbers.items()}, "n": int(n.sum())}
 
