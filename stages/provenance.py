@@ -6,9 +6,8 @@ from importlib.metadata import version
 
 from stages import device
 from stages.figures.cost import Machine
+from stages.fingerprint import LIBRARIES
 from stages.params import Runtime
-
-PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 
 
 def machine(runtime: Runtime) -> Machine:
@@ -20,5 +19,5 @@ def machine(runtime: Runtime) -> Machine:
         cores=os.cpu_count(),
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
-        versions={name: version(name) for name in PACKAGES},
+        versions={name: version(name) for name in LIBRARIES},
     )

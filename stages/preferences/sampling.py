@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from rich.progress import track
 
-from stages import locks
+from stages import fingerprint, locks
 from stages.errors import DataError
 from stages.files import file_hash, write_text
 from stages.generation.decoding import Completion
@@ -71,11 +71,8 @@ def _key(example: Example) -> str:
 
 def identity(adapter: Path, manifest: Manifest, runtime: Runtime) -> str:
     """Return the hash of what decides a tuned model's samples besides the prompts: its files, its base, runtime and code."""
-    stages = Path(__file__).parents[1]
-    code = [path for name in CODE for path in (sorted((stages / name).glob("*.py")) or [stages / name])]
-    stored = [path for path in sorted(adapter.rglob("*")) if path.is_file()]
-    hashes = [file_hash(path) for path in [*stored, *code]]
-    return content_hash([manifest.model_dump(), runtime.model_dump(), hashes])
+    stored = [file_hash(path) for path in sorted(adapter.rglob("*")) if path.is_file()]
+    return content_hash([manifest.model_dump(), runtime.model_dump(), stored, fingerprint.code(*CODE)])
 
 
 def sampled(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from stages import fingerprint
 from stages.models import sources
 from stages.models.manifest import read_manifest
 from stages.params import LocalTeacher, Runtime
@@ -14,6 +15,8 @@ from stages.text import chat
 
 if TYPE_CHECKING:
     from stages.models.loading import LanguageModel
+
+CODE = ("generation", "models", "text", "teachers/local.py")  # which decides an answer
 
 
 class Local:
@@ -27,6 +30,7 @@ class Local:
         self.options, self.runtime = options, runtime
         self.manifest = sources.fetch(options.model) if options.model else read_manifest()
         self.identity = {"model": self.manifest.model_dump(), "runtime": runtime.model_dump()}
+        self.code = fingerprint.code(*CODE)
         self.loaded: LanguageModel | None = None
 
     def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]:

@@ -21,6 +21,7 @@ class Recording:
         if (seen := file_hash(path)) != options.sha256:
             raise DataError(f"teacher.sha256: {path} has sha256 {seen}, expected {options.sha256}")
         self.identity = {"recording": options.sha256}
+        self.code: Sequence[str] = ()
         self.recorded = recorded
 
     def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]:

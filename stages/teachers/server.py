@@ -53,6 +53,7 @@ class OpenAI:
 
     def __init__(self, options: OpenAITeacher, runtime: Runtime) -> None:
         self.options = options
+        self.code: Sequence[str] = ()  # that of the server is unknown
         self.identity: dict[str, Any] = {"model": options.model, "base_url": options.base_url.rstrip("/")}
         if options.omit:  # otherwise answers stored before this option was there keep their names
             self.identity["omit"] = sorted(set(options.omit))

@@ -114,9 +114,14 @@ def numbered(asks: Sequence[Ask]) -> list[Ask]:
 
 
 class Backend(Protocol):
-    """`identity` is what decides an answer besides the request; `usd` prices tokens in and out."""
+    """`identity` and `code` are what decides an answer besides the request; `usd` prices tokens in and out.
+
+    Answers that are computed here are those of this `code`; a server has none. It does not decide the seed, so that an edit
+    which changes no answer redraws none.
+    """
 
     identity: dict[str, Any]
+    code: Sequence[str]
 
     def waves(self, asks: Sequence[Ask]) -> Iterator[list[Unit]]: ...
 
@@ -175,8 +180,13 @@ class Teacher:
 
     def stored(self, unit: Unit) -> Path:
         """Return the path at which the answers to a unit are stored."""
-        key = {"teacher": self.backend.identity, "seed": self.seed, "asks": [ask.request for ask in unit]}
-        return Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "responses" / f"{content_hash(key)}.json"
+        asked = self._asked(unit)
+        name = content_hash([asked, *self.backend.code]) if self.backend.code else asked
+        return Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "responses" / f"{name}.json"
+
+    def _asked(self, unit: Unit) -> str:
+        """Return the hash of a unit and of who is asked."""
+        return content_hash({"teacher": self.backend.identity, "seed": self.seed, "asks": [ask.request for ask in unit]})
 
     def _stored(self, wave: Sequence[Unit]) -> list[list[Call]]:
         """Return the answers to a wave; whoever asks the same wave at the same time waits for them and pays nothing."""
@@ -196,7 +206,7 @@ class Teacher:
                 write_text(path, REPLIES.dump_json(replies).decode())
 
         if missing:
-            self.backend.ask(missing, [int(self.stored(unit).stem[:8], 16) for unit in missing], keep)
+            self.backend.ask(missing, [int(self._asked(unit)[:8], 16) for unit in missing], keep)
         self.asked += sum(map(len, missing))
 
     def _read(self, unit: Unit) -> list[Call]:

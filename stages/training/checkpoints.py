@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages import locks
+from stages import fingerprint, locks
 from stages.files import file_hash
 from stages.params import Params, Runtime
 from stages.records import content_hash
@@ -24,10 +24,9 @@ def folder(seed: int, p: Params, runtime: Runtime, files: list[Path], rooms: tup
 
     `rooms` are the folders whose code decides the result.
     """
-    stages = Path(__file__).parents[1]
-    code = [file_hash(path) for room in rooms for path in sorted((stages / room).glob("*.py"))]
-    fingerprint = content_hash([seed, p.model_dump(), runtime.model_dump(), [file_hash(path) for path in files], code])[:16]
-    return Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "checkpoints" / fingerprint
+    inputs = [file_hash(path) for path in files]
+    key = content_hash([seed, p.model_dump(), runtime.model_dump(), inputs, fingerprint.code(*rooms)])[:16]
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".tunetrail" / "checkpoints" / key
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from stages import fingerprint
 from stages.generation import sampling
 from stages.models import loading
 from stages.records import Message
@@ -62,6 +63,16 @@ def test_interrupted_teacher_asks_only_missing_requests(teacher, monkeypatch):
     shutil.rmtree(".tunetrail")
     again, asks = teacher()
     assert again.answer(asks) == resumed
+
+
+def test_answers_of_other_code_are_asked_again_with_the_same_seed(teacher, monkeypatch):
+    first, asks = teacher()
+    calls = first.answer(asks)
+    hashed = fingerprint.file_hash
+    monkeypatch.setattr(fingerprint, "file_hash", lambda path: "0" * 64 if path.name == "sampling.py" else hashed(path))
+    edited, asks = teacher()
+    assert edited.answer(asks) == calls
+    assert edited.asked == 6
 
 
 @pytest.mark.parametrize("changed", [f"{SAMPLING}.temperature=0.9", f"{SAMPLING}.top_p=0.5", "seed"])
