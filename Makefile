@@ -10,7 +10,8 @@
 # TORCH_INDEX      the index of torch, e.g. one with its CPU builds; by default, pip on Linux installs the build with CUDA
 PYTHON ?= python3
 TORCH_INDEX ?=
-PIP = .venv/bin/pip install --disable-pip-version-check --quiet
+# Without --no-compile pip compiles every module of every package, one by one. Python compiles those that it imports.
+PIP = .venv/bin/pip install --disable-pip-version-check --quiet --no-compile
 FROM_INDEX = $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)")
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
