@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +47,43 @@ def test_months_share_no_row_and_have_the_promised_numbers(monthly: Any) -> None
     assert len(texts) == len(set(texts))
 
 
-def test_table_counts_what_earlier_months_lose(monthly: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def _kept(monthly: Any, arm: int, after: int, score: Callable[[int, int], float]) -> None:
+    """Store the run of a month of an arm; `score` gives what one of its rows gets, by month and number."""
+    folder = monthly._folder(arm, "42", after)
+    rows = [
+        Item(
+            id=f"ex-{came}-{row}",
+            source=f"s{came}-{row}",
+            slices=[name],
+            scores={"tuned_42": {monthly.METRIC: score(came, row)}},
+        )
+        for came, name in enumerate(monthly.MONTHS)
+        for row in range(6)
+    ]
+    folder.mkdir(parents=True)
+    (folder / "items.jsonl").write_text("".join(f"{row.model_dump_json()}\n" for row in rows), encoding="utf-8")
+    (folder / "metrics.json").write_text('{"retention": {"tuned": {"bits_per_byte": 1.25}}}', encoding="utf-8")
+    (folder / "cost.json").write_text(json.dumps({"train_42": {"train_seconds": 100 + after}}), encoding="utf-8")
+
+
+def test_table_counts_what_earlier_months_lose(monthly: Any) -> None:
     """The rows of a month are right when it came, and those of the first month wrong after the last."""
-    months = list(monthly.MONTHS)
-    for after in range(len(months)):
-        folder = monthly.KEPT / ("first" if after == 0 else "arm0") / "42" / str(after)
-        rows = [
-            Item(
-                id=f"ex-{came}-{row}",
-                source=f"s{came}-{row}",
-                slices=[name],
-                scores={"tuned_42": {monthly.METRIC: float(came <= after and not (came == 0 and after == len(months) - 1))}},
-            )
-            for came, name in enumerate(months)
-            for row in range(5)
-        ]
-        folder.mkdir(parents=True)
-        (folder / "items.jsonl").write_text("".join(f"{row.model_dump_json()}\n" for row in rows), encoding="utf-8")
-        (folder / "metrics.json").write_text('{"retention": {"tuned": {"bits_per_byte": 1.25}}}', encoding="utf-8")
-        (folder / "cost.json").write_text(json.dumps({"train_42": {"train_seconds": 100 + after}}), encoding="utf-8")
+    last = len(monthly.MONTHS) - 1
+    for after in range(last + 1):
+        _kept(monthly, 0, after, lambda came, _, after=after: float(came <= after and not (came == 0 and after == last)))
     *_, line = monthly.table().splitlines()
-    assert line.startswith("| new rows alone | 1 | 0.0 | 100.0 | 100.0 | 100.0 | 75.0 | -33.3 [")
+    assert line.startswith("| new rows alone | 1 | 0.0 | 100.0 | 100.0 | 100.0 | 75.0 |  | -33.3 [")
     assert line.endswith("| 1.250 | 100, 101, 102, 103 |")
+
+
+def test_arm_from_the_base_is_compared_with_the_first(monthly: Any) -> None:
+    """It runs in the last month alone; there it is right in half of the rows more."""
+    arm = next(number for number, name in enumerate(monthly.ARMS) if name in monthly.FROM_BASE)
+    for number, right in ((0, 0.0), (arm, 0.5)):
+        for after in monthly._months(number):
+            _kept(monthly, number, after, lambda came, row, right=right: float(row % 2 == 1) * 2 * right)
+    first, line = monthly.table(Path("figure.svg")).splitlines()[2:]
+    assert first.startswith("| new rows alone | 1 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 |  | +0.0 [")
+    assert line.startswith("| all rows, from the base | 1 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | +50.0 [")
+    assert line.endswith(" | – | 1.250 | 103 |")
+    assert Path("figure.svg").read_text(encoding="utf-8").count("<circle") == 2 * len(monthly.MONTHS)
