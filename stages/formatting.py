@@ -20,6 +20,7 @@ METRICS = {
     "rouge_2": ("ROUGE-2", "pairs of neighbouring words in common, as F1"),
     "rouge_l": ("ROUGE-L", "longest common subsequence of words, as F1"),
     "rouge_lsum": ("ROUGE-Lsum", "longest common subsequences of words by sentence, as F1"),
+    "rouge_w": ("ROUGE-W", "longest common subsequence of words, where words in a row count more, as F1"),
     "rouge_s": ("ROUGE-S", "pairs of words in common, with any gap, as F1"),
     "sentence_bleu": ("BLEU of single answers", "words and phrases in common with the reference; the mean over answers"),
     "sentence_chrf": ("chrF of single answers", "character sequences in common with the reference; the mean over answers"),

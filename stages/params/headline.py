@@ -16,7 +16,7 @@ METRICS = {  # of an answer of each task, as stages/evaluate gives them
     "text": ("exact_match", "token_f1", "rouge_l", "answered"),
     "choice": CHOSEN,
     "classification": CHOSEN,
-    "summary": ("rouge_1", "rouge_2", "rouge_l", "rouge_lsum", "rouge_s"),
+    "summary": ("rouge_1", "rouge_2", "rouge_l", "rouge_lsum", "rouge_w", "rouge_s"),
     "translation": ("sentence_chrf", "sentence_bleu"),
 }
 DECLINED = ("declined",)  # instead of those of text, where the right answer is to decline

@@ -18,7 +18,7 @@ KINDS = {
     "text": ("Late.", {"exact_match", "token_f1", "rouge_l", "answered"}),
     "choice": ("yes", {"accuracy"}),
     "classification": ("yes", {"accuracy"}),
-    "summary": ("Late again.", {"rouge_1", "rouge_2", "rouge_l", "rouge_lsum", "rouge_s"}),
+    "summary": ("Late again.", {"rouge_1", "rouge_2", "rouge_l", "rouge_lsum", "rouge_w", "rouge_s"}),
     "translation": ("Zu spät.", {"sentence_chrf", "sentence_bleu"}),
 }
 

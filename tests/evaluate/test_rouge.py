@@ -33,13 +33,53 @@ def test_repeated_skip_bigrams_count_as_often_as_both_have_them() -> None:
     assert rouge.rouge_s(given, right) == pytest.approx((0.5833333333333334, 0.4666666666666667, 0.5185185185185186))
 
 
+def test_weighted_subsequences_are_those_of_the_paper() -> None:
+    """Lin 2004 (W04-1013), section 4, f(k) = k²: one answer has A B C D as a run, the other apart."""
+    expected = {"A B C D H I K": 0.571, "A H B K C I D": 0.286}
+    found = {text: rouge.rouge_w(text.split(), list("ABCDEFG"), weight=2) for text in expected}
+    assert {text: rates.f1 for text, rates in found.items()} == pytest.approx(expected, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "precision", "recall"),
+    [
+        ("police kill the gunman", "police killed the gunman", 0.67569287937115, 0.67569287937115),
+        ("the gunman police killed", "police killed the gunman", 0.5, 0.5),
+        ("the cat sat on the mat today", "yesterday the cat sat by the mat", 0.6389130208686157, 0.6389130208686157),
+        ("she brings some cookies to jerry", "baked cookies and she will bring jerry some", 0.29696623938, 0.222724679535),
+        ("the train was late again", "she wrote that the train was late", 0.8, 0.5714285714285714),
+    ],
+)
+def test_weighted_precision_is_that_of_rouge_metric(answer: str, reference: str, precision: float, recall: float) -> None:
+    """The precision of rouge-metric 1.0.1, as recall with the texts exchanged; its recall weights the length twice."""
+    found = rouge.rouge_w(tokens(answer), tokens(reference))
+    assert found[:2] == pytest.approx((precision, recall))
+
+
+def test_equal_words_extend_a_subsequence_at_any_weight() -> None:
+    """The table of rouge-metric 1.0.1 ends with 2, not with the 2**1.2 of the run a b; exchanged texts exchange the rates."""
+    rates = ((2 / 3**1.2) ** (1 / 1.2), (2 / 2**1.2) ** (1 / 1.2))
+    assert rouge.rouge_w(["a", "b", "b"], ["a", "b"])[:2] == pytest.approx(rates)
+    assert rouge.rouge_w(["a", "b"], ["a", "b", "b"])[:2] == pytest.approx(rates[::-1])
+
+
+def test_rounding_lifts_no_rate_above_one() -> None:
+    words = [str(number) for number in range(60)]
+    assert {rouge.rouge_w(words[:count], words).precision for count in range(1, 60)} == {1.0}
+
+
+def test_a_character_is_a_word_of_a_weighted_subsequence(item: Any) -> None:
+    scores, _ = rouge.score(*item("summary", "他没有收到耳机", "耳机没有收到"))
+    assert scores["rouge_w"] == pytest.approx(2 * 4 / (6 + 7))  # the run 没有收到
+
+
 SAME = ["耳机没有收到。", "Das Päckchen kam zu spät.", "荷物は届きました", "소포가 늦었다", SAMPLE]
 
 
 @pytest.mark.parametrize("text", SAME)
 def test_a_text_agrees_fully_with_itself_in_any_language(text: str, item: Any) -> None:
     scores, measures = rouge.score(*item("summary", text, text))
-    assert scores == pytest.approx(dict.fromkeys(("rouge_1", "rouge_2", "rouge_l", "rouge_lsum", "rouge_s"), 1.0))
+    assert scores == pytest.approx(dict.fromkeys(("rouge_1", "rouge_2", "rouge_l", "rouge_lsum", "rouge_w", "rouge_s"), 1.0))
     assert set(measures.values()) == {1.0}
 
 
@@ -49,7 +89,7 @@ def test_totals_are_the_means_of_precision_and_recall(item: Any) -> None:
     assert (found["rouge_1_precision"], found["rouge_1_recall"]) == (0.75, 0.75)
     assert found["rouge_2_recall"] == pytest.approx((1 / 3 + 1) / 2, abs=1e-6)
     assert found["rouge_s_precision"] == pytest.approx((1 + 1 / 6) / 2, abs=1e-6)
-    names = {f"rouge_{kind}_{rate}" for kind in ("1", "2", "l", "lsum", "s") for rate in ("precision", "recall")}
+    names = {f"rouge_{kind}_{rate}" for kind in ("1", "2", "l", "lsum", "w", "s") for rate in ("precision", "recall")}
     assert {name for name in found if name.startswith("rouge")} == names
 
 
