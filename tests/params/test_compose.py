@@ -48,6 +48,8 @@ WITH = {
     "data=complaint_tasks": ["synthesis=none", "report.headline=stop_rate"],
     "data=complaint_months": ["synthesis=none", "report.headline=stop_rate"],
     "data=several_tasks": ["synthesis=none", "report.headline=stop_rate"],
+    "data=style": ["synthesis=none", "report.headline=stop_rate"],
+    "data=style_silent": ["synthesis=none", "report.headline=stop_rate"],
     "data=mix": ["data=several_tasks", "synthesis=none", "report.headline=stop_rate"],
     "synthesis=self_qa": ["data=handbook", "report.headline=stop_rate"],
     "data=medical": ["synthesis=self_kg", "report.headline=stop_rate"],
