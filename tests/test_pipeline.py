@@ -175,6 +175,14 @@ def test_base_predictions_do_not_depend_on_training() -> None:
     assert deps == {"data/formatted/${predict.split}.jsonl", "data/formatted/shots.jsonl", "models/base.json", fields}
 
 
+def test_command_that_works_in_a_dependency_does_not_change_it() -> None:
+    """A killed judge leaves its lock next to what the report depends on; git ignores it, so a clone lacks it."""
+    left = [f"data/authored/assessments/mine/.judge.json.{ending}" for ending in ("lock", "7.part")]
+    command = [sys.executable, "-m", "dvc", "check-ignore", *left, "data/authored/assessments/mine/judge.json"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.splitlines() == left
+
+
 def test_every_stage_and_the_command_start_without_torch() -> None:
     modules = [".".join((code_folder(name) / "__main__").parts) for name in NAMES] + ["stages.cli"]
     program = (

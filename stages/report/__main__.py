@@ -15,6 +15,7 @@ from stages.pages import render
 from stages.records import Example, Score
 from stages.report import (
     alignment,
+    assessments,
     evidence,
     examples,
     feedback,
@@ -114,6 +115,7 @@ def main() -> None:
         "totals": totals,
         "chart": page.chart(found.training),
         "aligned_chart": page.aligned_chart(looks),
+        "assessments": assessments.read(p.name, found),
         "heard": heard if options.texts else feedback.without_slices(heard),
         "serving": serving,
         "prices": options,
