@@ -23,6 +23,7 @@ from kills import DOCTOR, REPRO, START, Clone
 
 LEARNED = "train.learning_rate=0.01"  # at smoke's own rate so little is learned that export refuses to round it
 CLI = [sys.executable, "-m", "stages.cli"]
+JUDGED = "data/authored/assessments/smoke/judge.json"
 TEXTS = [f"text {number}" for number in range(24)]
 KEPT = (
     "params.yaml",
@@ -57,10 +58,8 @@ def commands() -> list[Command]:
         Command("predict", [*CLI, "predict", *asked], ("answers.jsonl",)),
         Command("predict base", [*CLI, "predict", *asked, "--system", "base_1shot"], ("answers.jsonl",)),
         Command("export", [*CLI, "export", "--output", "exported"], ("exported/*",)),
-        Command("judge", [*CLI, "judge", "--rows", "4"], ("reports/smoke/judge.json",)),
-        Command(
-            "judge base", [*CLI, "judge", "--rows", "4", "--systems", "base_0shot,base_1shot"], ("reports/smoke/judge.json",)
-        ),
+        Command("judge", [*CLI, "judge", "--rows", "4"], (JUDGED,)),
+        Command("judge base", [*CLI, "judge", "--rows", "4", "--systems", "base_0shot,base_1shot"], (JUDGED,)),
         Command("rate", [*CLI, *rated, "base_0shot,tuned_42", "--rows", "3"], sheets),
         Command("rate base", [*CLI, *rated, "base_0shot,base_1shot", "--rows", "2"], sheets),
         Command("compose", [*CLI, "compose", "experiment=smoke", LEARNED], ("params.yaml",)),
@@ -89,7 +88,7 @@ class Shared(Clone):
 
     def clear(self, ran: list[Command]) -> None:
         """Remove what commands wrote besides the run, and restore the report that an experiment overwrote."""
-        for name in ("answers.jsonl", "exported", "sheets", "sheets.key.csv", "reports/smoke/judge.json"):
+        for name in ("answers.jsonl", "exported", "sheets", "sheets.key.csv", JUDGED):
             path = self.root / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         if any(command.name.startswith("experiment") for command in ran):

@@ -143,7 +143,8 @@ def parser() -> argparse.ArgumentParser:
     trace = _command(commands, "trace", "trace.show", "show the examples, passages, facts and requests behind a result")
     trace.add_argument("id", help="id of any record, e.g. from reports/<name>/items.jsonl; a unique beginning suffices")
 
-    judge = _command(commands, "judge", "judge.judge", "let the teacher compare the answers of two systems and rate each")
+    text = "let the teacher compare the answers of two systems and rate each, for the report"
+    judge = _command(commands, "judge", "judge.judge", text)
     judge.add_argument("--systems", **NAMES, help="two, separated by a comma; default: first seed, base with the most shots")
     judge.add_argument("--rows", type=COUNT, default=50, help="number of random rows of the split to judge (default 50)")
 

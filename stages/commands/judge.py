@@ -7,9 +7,9 @@ only if both verdicts agree. The report states how often they agreed and how oft
 import random
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import SupportsFloat, TypedDict
+from typing import SupportsFloat
 
 import numpy as np
 from rich.box import SIMPLE
@@ -19,10 +19,12 @@ from rich.table import Table
 from stages import files, formatting, locks, params, records
 from stages.commands import clone, outputs
 from stages.errors import DataError
+from stages.figures import assessments
+from stages.figures.assessments import Judge, Marks, Pairwise
 from stages.judging import verdicts
 from stages.rating.criteria import CRITERIA
 from stages.records import Call, Example, Prediction, aligned
-from stages.statistics import rate_interval
+from stages.statistics import Array, rate_interval
 from stages.teachers.answers import incomplete
 from stages.teachers.backends import backend
 from stages.teachers.teacher import Teacher
@@ -37,58 +39,49 @@ RUBRIC = Path(__file__).with_name("judge_rubric.jinja")
 GREEDY = verdicts.greedy(1024)  # with room for thoughts
 
 
-class Pairwise(TypedDict):
-    """The wins of each system; `win_rate` is the first system's share of them, with the interval of `rate_interval`.
-
-    `consistency` is the share of pairs whose two verdicts agree, among the pairs with two usable verdicts. `first_shown` is the
-    share of verdicts for the answer shown first, without ties (0.5 is fair). `longer_won` is the longer answer's share of wins.
-    """
-
-    wins: dict[str, int]
-    ties: int
-    inconsistent: int
-    unusable: int
-    win_rate: float | None
-    win_rate_lo: float | None
-    win_rate_hi: float | None
-    consistency: float | None
-    first_shown: float | None
-    longer_won: float | None
-
-
 def judge(systems: Sequence[str] | None, rows: int) -> None:
-    """Judge the given number of random rows of the split and write reports/<name>/judge.json."""
+    """Judge the given number of random rows of the split, and keep what was found for the report."""
     clone.refuse_running()
     with files.unchanged(params.PARAMS, DATA / "formatted", DATA / "predictions"):
-        p = params.read("name", "seed", "seeds", "predict.split", "predict.shots", "teacher", "synthesis.budget")
+        p = params.read("name", "seed", "seeds", "model", "predict.split", "predict.shots", "teacher", "synthesis.budget")
         pair = systems or [f"tuned_{p.seeds[0]}", f"base_{max(p.predict.shots)}shot"]
         split = DATA / "formatted" / f"{p.predict.split}.jsonl"
         outputs.require(split)
         examples = list(records.read(split, Example))
-        if len(pair) != 2 or rows < 1 or not examples:
+        if len(pair) != 2 or pair[0] == pair[1] or rows < 1 or not examples:
             raise DataError("judge: needs exactly two systems, e.g. --systems tuned_42,base_3shot, and at least one row")
-        predictions = [aligned(outputs.answers_of(system), examples) for system in pair]
+        answers = [outputs.answers_of(system) for system in pair]
+        predictions = [aligned(path, examples) for path in answers]
+        inputs = outputs.hashes(split, *answers)
         teacher = Teacher(backend(p.teacher, params.runtime()), p.synthesis.budget, p.seed)
     places = random.Random(p.seed).sample(range(len(examples)), min(rows, len(examples)))
     chosen = [examples[place] for place in places]
     first, second = ([answers[place] for place in places] for answers in predictions)
-    path = Path("reports") / p.name / "judge.json"
+    path = assessments.path_of(p.name, "judge")
     with locks.exclusive(path):
-        compared = pairwise(chosen, first, second, teacher)
-        ratings = {answers[0].system: rubric(chosen, answers, teacher) for answers in (first, second)}
-        judged = {
-            "split": p.predict.split,
-            "rows": len(chosen),
-            "teacher": p.teacher.model_dump(),
-            "pairwise": compared,
-            "rubric": ratings,
-            "cost": teacher.cost().model_dump(),
-        }
-        files.write_json(path, judged)
-    _show(compared, ratings, f"{len(chosen)} rows of the {p.predict.split} split")
-    if lost := incomplete(teacher.calls):
-        print(visible(f"warning: {lost}"), file=sys.stderr)
-    print(visible(f"written to {path}"))
+        found = Judge(
+            inputs=inputs,
+            judge=_name(p.teacher, p.model.name),
+            split=p.predict.split,
+            rows=len(chosen),
+            teacher=p.teacher.model_dump(),
+            pairwise=pairwise(chosen, first, second, teacher),
+            rubric={answers[0].system: rubric(chosen, answers, teacher) for answers in (first, second)},
+            cost=teacher.cost(),
+        )
+        _show(found)
+        if lost := incomplete(teacher.calls):
+            print(visible(f"warning: {lost}"), file=sys.stderr)
+        outputs.keep(path, found)
+
+
+def _name(teacher: params.Teacher, base: str) -> str:
+    """Return who judges: a model, by its name here or on its server, or a recording."""
+    if isinstance(teacher, params.ReplayTeacher):
+        return f"the recording {Path(teacher.path).name}"
+    if isinstance(teacher, params.LocalTeacher):
+        return teacher.model.name if teacher.model else base
+    return teacher.model
 
 
 def pairwise(
@@ -100,49 +93,60 @@ def pairwise(
     lengths = {row: (len(first[row].text), len(second[row].text)) for row in wins}
     longer_won = [(a > b) == wins[row] for row, (a, b) in lengths.items() if a != b]
     rate = rate_interval(np.array([*wins.values()]), np.array([examples[row].source for row in wins])) if wins else None
-    return {
-        "wins": {first[0].system: sum(wins.values()), second[0].system: len(wins) - sum(wins.values())},
-        "ties": len(agreed) - len(wins),
-        "inconsistent": len(usable) - len(agreed),
-        "unusable": len(examples) - len(usable),
-        "win_rate": _rounded(rate.mean if rate else None),
-        "win_rate_lo": _rounded(rate.low if rate else None),
-        "win_rate_hi": _rounded(rate.high if rate else None),
-        "consistency": _share([row in agreed for row in usable]),
-        "first_shown": _share(found.for_first_shown),
-        "longer_won": _share(longer_won),
-    }
+    return Pairwise(
+        wins={first[0].system: sum(wins.values()), second[0].system: len(wins) - sum(wins.values())},
+        ties=len(agreed) - len(wins),
+        inconsistent=len(usable) - len(agreed),
+        unusable=len(examples) - len(usable),
+        win_rate=_rounded(rate.mean if rate else None),
+        win_rate_lo=_rounded(rate.low if rate else None),
+        win_rate_hi=_rounded(rate.high if rate else None),
+        consistency=_share([row in agreed for row in usable]),
+        first_shown=_share(found.for_first_shown),
+        longer_won=_share(longer_won),
+    )
 
 
-def rubric(examples: Sequence[Example], answers: Sequence[Prediction], teacher: Teacher) -> dict[str, float | None]:
-    """Return the mean of each criterion, 1 to 5, over the answers that were rated in all of them."""
+def rubric(examples: Sequence[Example], answers: Sequence[Prediction], teacher: Teacher) -> dict[str, Marks]:
+    """Return the mean of each criterion over the answers that were rated in all of them, and its interval by source."""
     asks = [verdicts.asked(RUBRIC, example, [answer.text], GREEDY) for example, answer in zip(examples, answers, strict=True)]
-    rated = [marks for call in teacher.answer(asks) if (marks := _marks(call))]
-    means = {name: _rounded(np.mean([marks[name] for marks in rated])) for name in CRITERIA if rated}
-    return {**means, "n": len(rated), "unusable": len(examples) - len(rated)}
+    calls = zip(examples, teacher.answer(asks), strict=True)
+    rated = [(example.source, marks) for example, call in calls if (marks := _marks(call))]
+    sources = np.array([source for source, _ in rated])
+    return {name: _mean(np.array([marks[name] for _, marks in rated]), sources) for name in CRITERIA}
 
 
-def _show(compared: Pairwise, ratings: Mapping[str, Mapping[str, float | None]], rows: str) -> None:
+def _mean(marks: Array, sources: Array) -> Marks:
+    if not len(marks):
+        return Marks(n=0)
+    rate = rate_interval((marks - 1) / 4, sources)
+    mean, low, high = (round(1 + 4 * share, 4) for share in (rate.mean, rate.low, rate.high))
+    return Marks(n=rate.n, mean=mean, mean_lo=low, mean_hi=high)
+
+
+def _show(found: Judge) -> None:
     """Print the wins, the judge's biases, and a table of the ratings."""
 
     def percent(share: float | None) -> str:
         return "–" if share is None else f"{formatting.percent(share)} %"
 
-    wins = ", ".join(f"{system} won {count}" for system, count in compared["wins"].items())
-    others = ", ".join(f"{compared[outcome]} {outcome}" for outcome in ("ties", "inconsistent", "unusable"))
-    interval = f"{percent(compared['win_rate_lo'])} to {percent(compared['win_rate_hi'])}"
+    compared = found.pairwise
+    wins = ", ".join(f"{system} won {count}" for system, count in compared.wins.items())
+    others = f"{compared.ties} ties, {compared.inconsistent} inconsistent, {compared.unusable} unusable"
+    interval = f"{percent(compared.win_rate_lo)} to {percent(compared.win_rate_hi)}"
     console = Console(markup=False, emoji=False, highlight=False)
     for line in (
-        f"{rows}, each pair in both orders: {wins}, {others}",
-        f"win rate of {next(iter(compared['wins']))}: {percent(compared['win_rate'])}, 95 % interval {interval}",
-        f"verdicts that agree in both orders: {percent(compared['consistency'])}; for the answer shown first (50 % is fair): "
-        f"{percent(compared['first_shown'])}; wins of the longer answer: {percent(compared['longer_won'])}",
+        f"{found.rows} rows of the {found.split} split, each pair in both orders: {wins}, {others}",
+        f"win rate of {next(iter(compared.wins))}: {percent(compared.win_rate)}, 95 % interval {interval}",
+        f"verdicts that agree in both orders: {percent(compared.consistency)}; for the answer shown first (50 % is fair): "
+        f"{percent(compared.first_shown)}; wins of the longer answer: {percent(compared.longer_won)}",
     ):
         console.print(visible(line), soft_wrap=True)
     grid = Table("mean mark, 1 to 5", *CRITERIA, "rated", "unusable", box=SIMPLE)
-    for system, means in ratings.items():
-        marks = (formatting.figure(means.get(criterion)) for criterion in CRITERIA)
-        grid.add_row(visible(system), *marks, str(means["n"]), str(means["unusable"]))
+    for system, marks in found.rubric.items():
+        rated = max(mark.n for mark in marks.values())
+        means = (formatting.figure(marks[criterion].mean) for criterion in CRITERIA)
+        grid.add_row(visible(system), *means, str(rated), str(found.rows - rated))
     console.print(grid)
 
 

@@ -1,10 +1,15 @@
-"""Outputs of the pipeline that a command reads; a fresh clone does not have them."""
+"""Outputs of the pipeline that a command reads, which a fresh clone does not have; and what it keeps for the report."""
 
+import sys
 from pathlib import Path
 
+from stages import figures
+from stages.commands import clone
 from stages.errors import DataError
+from stages.figures.assessments import Assessment
 from stages.files import file_hash, read_yaml
 from stages.systems import is_aligned
+from stages.terminal import visible
 
 PREDICTIONS = Path("data/predictions")
 
@@ -36,6 +41,18 @@ def answers_of(system: str) -> Path:
         choice = f", or choose one of these systems: {', '.join(known)}" if known else ""
         raise DataError(f"{path}: {remedy}{choice}")
     return path
+
+
+def hashes(*paths: Path) -> dict[str, str]:
+    """Return the md5 of files by their paths, as dvc.lock and the report have them."""
+    return {path.as_posix(): file_hash(path, "md5") for path in paths}
+
+
+def keep(path: Path, found: Assessment) -> None:
+    """Write what the next report shows; raise DataError while DVC runs, whose report would miss it and count as current."""
+    clone.refuse_running()
+    figures.write(path, found)
+    print(visible(f"{path}: written; `dvc repro` adds it to the report"), file=sys.stderr)
 
 
 def _size(path: Path) -> int:

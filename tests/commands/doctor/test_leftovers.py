@@ -23,7 +23,7 @@ LEFT = {
     "file that DVC was copying": (f"data/predictions/.{'aB-_' * 5}ab.tmp", "x", "warning"),
     "damaged manifest": ("models/base.json", '{"model": {', "error"),
     "lock of a command": (".answers.jsonl.lock", "1 tunetrail predict", "warning"),
-    "lock next to a report": ("reports/smoke/.judge.json.lock", "7 tunetrail judge", "warning"),
+    "lock next to a report": ("reports/smoke/.page.md.lock", "7 tunetrail compare", "warning"),
     "start of an experiment": (".tunetrail/before", None, "error"),
     "half-kept adapter": (f"adapters/.mine.{DEAD}.part", None, "warning"),
     "half-fetched weights": (f"../cache/.tiny-{'0a' * 8}.a_b1c2d3", None, "warning"),
