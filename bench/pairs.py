@@ -52,7 +52,7 @@ def commands() -> list[Command]:
     """Return the commands to pair; those with one output differ in what they would write there."""
     asked = ["--input", "texts.txt", "--output", "answers.jsonl"]
     rated = ["rate", "export", "--raters", "ann,ben", "--output", "sheets", "--systems"]
-    sheets = ("sheets/ann.csv", "sheets/ben.csv", "sheets.key.csv")
+    sheets = ("sheets/ann.csv", "sheets/ben.csv", "sheets.key.csv", "sheets.inputs.json")
     experiment = ["bash", ".ci/experiment.sh", "smoke", LEARNED]
     return [
         Command("predict", [*CLI, "predict", *asked], ("answers.jsonl",)),
@@ -88,7 +88,7 @@ class Shared(Clone):
 
     def clear(self, ran: list[Command]) -> None:
         """Remove what commands wrote besides the run, and restore the report that an experiment overwrote."""
-        for name in ("answers.jsonl", "exported", "sheets", "sheets.key.csv", JUDGED):
+        for name in ("answers.jsonl", "exported", "sheets", "sheets.key.csv", "sheets.inputs.json", JUDGED):
             path = self.root / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         if any(command.name.startswith("experiment") for command in ran):

@@ -181,9 +181,9 @@ def parser() -> argparse.ArgumentParser:
     text = "random (default); disagreement, errors: rows whose headline scores differ between systems, or are low, are likelier"
     sheets.add_argument("--pick", choices=("random", "disagreement", "errors"), default="random", help=text)
     sheets.add_argument("--output", **FOLDER, required=True, dest="folder", help="where the sheets go")
-    filled = _command(rate, "import", "rate.read_back", "show means per system and the raters' agreement from filled sheets")
+    text = "show means per system and the raters' agreement from filled sheets, and keep them for the report"
+    filled = _command(rate, "import", "rate.read_back", text)
     filled.add_argument("folder", type=Path, help="with the filled sheets")
-    filled.add_argument("--output", type=Path, metavar="FILE", help="also write JSON")
 
     rollout = _group(commands, "rollout", "replace a model by a new one phase by phase, and notice harm in time")
     planned = _command(rollout, "plan", "rollout.write", "show how many outcomes and days each phase needs, and its bound")

@@ -1,21 +1,23 @@
 """`tunetrail rate`: people rate answers without knowing which system wrote them.
 
 `export` writes a sheet per rater: the same rows in different orders. Only the key maps rows to systems. `import` computes
-means per system, weighted if edge cases were picked, and the agreement of the raters.
+means per system, weighted if edge cases were picked, and the agreement of the raters, and keeps them for the report.
 """
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 from stages import files, locks, params, records
 from stages.commands import clone, outputs, picking
 from stages.errors import DataError
+from stages.figures import assessments
+from stages.figures.assessments import Marks, Md5, Ratings
 from stages.preferences.records import Sample
 from stages.rating import filled, sheet
 from stages.rating.criteria import CRITERIA
@@ -25,18 +27,9 @@ from stages.statistics import SIGNIFICANT, TIE, Array, wilson
 from stages.terminal import visible
 
 DATA = Path("data")
+INPUTS = TypeAdapter(dict[str, Md5])
+Sheets = Mapping[str, Mapping[str, Mapping[str, int]]]  # by rater, row and criterion
 COLUMNS = ("row", "question", "reference", "answer", *CRITERIA, "comment")
-
-
-class RatingSummary(TypedDict):
-    """By system and criterion: mean, its 95 % interval, standard deviation and number of ratings. By criterion: Krippendorff's
-    alpha. `pick` is how rows were picked; `notes` explain it, and which rows the numbers are about."""
-
-    pick: str
-    notes: list[str]
-    raters: list[str]
-    systems: dict[str, dict[str, dict[str, float]]]
-    krippendorff_alpha: dict[str, float | None]
 
 
 def export(
@@ -50,8 +43,8 @@ def export(
     """Write <folder>/<rater>.csv for each rater, and the key next to the folder; raise DataError if one of them exists.
 
     With another `pick` than random, rows that have it are likelier, and the key has the probability of each row.
-    With `samples`, the seed of a tuned model, its samples of training prompts are rated instead of the systems' answers. They
-    are stored next to the key, since the next run may replace them.
+    The hashes of what is rated are stored next to the key. With `samples`, the seed of a tuned model, its samples of training
+    prompts are rated instead of the systems' answers. They are stored there, since the next run may replace them.
     """
     if wrong := [rater for rater in raters if Path(rater).name != rater or rater in ("", "..")]:
         raise DataError(f"--raters: {wrong[0]!r} names no file; use a name without slashes for each rater")
@@ -76,6 +69,7 @@ def export(
         examples = [example for example in examples if names[example.id]]
         if lacking := [(system, e.id) for e in examples for system in names[e.id] if (system, e.id) not in answers]:
             raise DataError("data/predictions/{}.jsonl: no answer to {}; run `dvc repro`".format(*lacking[0]))
+        inputs = outputs.hashes(DATA / "formatted" / f"{split}.jsonl", *map(outputs.answers_of, systems))
         scores = None if pick == "random" else picking.headline_scores(p.report.headline, systems, examples, answers)
     generator = np.random.default_rng(p.seed)
     chances: dict[str, tuple[str, ...]] = {}  # cells of the key, by example
@@ -102,6 +96,8 @@ def export(
         sheet.write(key, columns, ([n, e.id, system, *chances.get(e.id, ())] for n, (e, system) in rows.items()))
         if sampled:
             records.write(filled.samples_of(key), [sample for example in chosen for sample in sampled[example.id]])
+        else:
+            files.write_json(_inputs_of(key), inputs)
     if len(chosen) < count:
         why = f"the {split} split has no more" if samples is None else "no other sampled prompt has two different texts"
         print(f"warning: {len(chosen)} rows instead of {count}: {why}", file=sys.stderr)
@@ -121,15 +117,24 @@ def _two_of_each(path: Path) -> dict[str, list[Sample]]:
     return found
 
 
-def read_back(folder: Path, output: Path | None) -> None:
-    """Print, and store in `output`, means per system and agreement per criterion from the filled sheets of a folder.
+def _inputs_of(key: Path) -> Path:
+    """Return the file next to a key with the hashes of the rows and answers that are rated."""
+    return key.with_name(key.name.removesuffix(".key.csv") + ".inputs.json")
+
+
+def read_back(folder: Path) -> None:
+    """Keep means per system and agreement per criterion from the filled sheets of a folder for the report, and print them.
 
     Report on stderr, per rater, how many rows of the key the sheet lacks and how many have no rating.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name the one that `tunetrail rate export` wrote")
-    keyed = list(sheet.read(key_of(folder), KEY))
+    key = key_of(folder)
+    keyed = list(sheet.read(key, KEY))
+    if filled.samples_of(key).is_file():
+        raise DataError(f"{folder}: holds ratings of samples, not of systems; name {key.parent} in preference.sheets")
     systems = {row["row"]: row["system"] for _, row in keyed}
+    inputs = _inputs(_inputs_of(key), systems.values())
     pick, weights = picking.weights(keyed)
     if links := files.links_out(folder):
         raise DataError(f"{links[0]}: a link that leads out of {folder} or nowhere; put a copy of the sheet there")
@@ -143,31 +148,63 @@ def read_back(folder: Path, output: Path | None) -> None:
             print(
                 visible(f"{rater}: of {len(systems)} rows {missing} are missing and {unfilled} have no rating"), file=sys.stderr
             )
-    summary = summarize(ratings, systems, pick, weights)
-    if output:
-        with locks.exclusive(output):
-            files.write_json(output, summary)
-    print(visible(json.dumps(summary, ensure_ascii=False, indent=2)))
+    if not any(given for rows in ratings.values() for given in rows.values()):
+        raise DataError(f"{folder}: contains no ratings; fill in the sheets")
+    read = {"key": key, **{f"sheet {number}": path for number, path in enumerate(sheets, start=1)}}
+    found = Ratings(
+        inputs=inputs | {name: files.file_hash(path, "md5") for name, path in read.items()},
+        raters=len(sheets),
+        rows=len({row["example"] for _, row in keyed}),
+        pick=pick,
+        notes=_notes(pick),
+        systems=by_system(ratings, systems, weights),
+        krippendorff_alpha={criterion: _agreement(_table(ratings, systems, criterion)) for criterion in CRITERIA},
+    )
+    path = assessments.path_of(params.read("name").name, "ratings")
+    with locks.exclusive(path):
+        outputs.keep(path, found)
+    print(visible(json.dumps(found.model_dump(exclude_unset=True), ensure_ascii=False, indent=2)))
 
 
-def summarize(
-    ratings: dict[str, dict[str, dict[str, int]]], systems: dict[str, str], pick: str, weights: dict[str, float]
-) -> RatingSummary:
-    """Summarise ratings[rater][row][criterion], with the system and the weight of each row; alpha is that of all rows."""
+def _inputs(path: Path, systems: Collection[str]) -> dict[str, str]:
+    """Return the hashes of the rows and answers that were rated, as `export` wrote them."""
+    try:
+        inputs = INPUTS.validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        inputs = {}
+    if lacking := [file for file in assessments.answers_of(systems) if file not in inputs]:
+        raise DataError(f"{path}: has no hash of {lacking[0]}, which was rated; put back the file that `rate export` wrote")
+    return inputs
+
+
+def _notes(pick: str) -> list[str]:
     notes = [f"rows: {picking.PICKS[pick]}"]
     if pick != "random":
         notes.append("mean, interval and sd: of the whole split, each row weighs 1 / its probability")
-    notes.append("krippendorff_alpha: of the rated rows, which count equally")
-    summary: RatingSummary = {"pick": pick, "notes": notes, "raters": list(ratings), "systems": {}, "krippendorff_alpha": {}}
+    return [*notes, "krippendorff_alpha: of the rated rows, which count equally"]
+
+
+def by_system(ratings: Sheets, systems: Mapping[str, str], weights: Mapping[str, float]) -> dict[str, dict[str, Marks]]:
+    """Summarise ratings by system and criterion, with the system and the weight of each row."""
     names, by_row = np.array(list(systems.values())), np.array([weights[row] for row in systems])
-    for criterion in CRITERIA:
-        table = np.array([[rows.get(row, {}).get(criterion, np.nan) for row in systems] for rows in ratings.values()])
-        alpha = krippendorff_alpha(table)
-        summary["krippendorff_alpha"][criterion] = None if alpha is None else round(alpha, 4)
-        for system in np.unique(names):
-            of_system = names == system
-            summary["systems"].setdefault(str(system), {})[criterion] = estimate(table[:, of_system], by_row[of_system])
-    return summary
+    tables = {criterion: _table(ratings, systems, criterion) for criterion in CRITERIA}
+    return {
+        str(system): {
+            criterion: Marks.model_validate(estimate(table[:, names == system], by_row[names == system]))
+            for criterion, table in tables.items()
+        }
+        for system in np.unique(names)
+    }
+
+
+def _table(ratings: Sheets, rows: Iterable[str], criterion: str) -> Array:
+    """Return the ratings of shape (raters, rows), NaN where one is missing."""
+    return np.array([[given.get(row, {}).get(criterion, np.nan) for row in rows] for given in ratings.values()])
+
+
+def _agreement(ratings: Array) -> float | None:
+    alpha = krippendorff_alpha(ratings)
+    return None if alpha is None else round(alpha, 4)
 
 
 def estimate(ratings: Array, weights: Array) -> dict[str, float]:

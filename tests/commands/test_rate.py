@@ -1,6 +1,7 @@
 """`tunetrail rate`: blind sheets for several raters, and the summary of filled sheets."""
 
 import csv
+import hashlib
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ from stages.rating.criteria import CRITERIA
 from stages.records import Example, Message, Prediction
 
 NAN = float("nan")
+KEPT = Path("data/authored/assessments/smoke/ratings.json")
 # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section E: four observers, twelve units, 41 of 48 values.
 WORKED = np.array(
     [
@@ -51,6 +53,10 @@ def folder(tmp_path, monkeypatch):
         records.write(tmp_path / f"data/predictions/{system}.jsonl", answers)
     compose.compose(["experiment=smoke"], tmp_path / "params.yaml")
     return tmp_path / "ratings"
+
+
+def md5(path) -> str:
+    return hashlib.md5(Path(path).read_bytes()).hexdigest()
 
 
 def run(monkeypatch, *arguments) -> None:
@@ -104,9 +110,9 @@ def test_filled_sheets_give_means_per_system_and_agreement(folder, monkeypatch):
     export(monkeypatch, folder)
     for rater in ("ann", "ben"):
         fill(folder / f"{rater}.csv", lambda row: 5 if "tuned" in row["answer"] else 2)
-    run(monkeypatch, "import", folder, "--output", "ratings.json")
-    summary = json.loads(folder.with_name("ratings.json").read_text(encoding="utf-8"))
-    assert summary["raters"] == ["ann", "ben"]
+    run(monkeypatch, "import", folder)
+    summary = files.read_json(KEPT)
+    assert (summary["raters"], summary["rows"]) == (2, 4)
     assert summary["systems"]["tuned_42"]["accuracy"] == {"mean": 5.0, "sd": 0.0, "n": 8}
     assert summary["systems"]["base_0shot"]["fluency"] == {"mean": 2.0, "sd": 0.0, "n": 8}
     assert summary["krippendorff_alpha"] == {"relevance": 1.0, "accuracy": 1.0, "fluency": 1.0}
@@ -135,7 +141,7 @@ def test_tabs_and_numbers_like_5_0_are_read_empty_rows_skipped(folder, monkeypat
     run(monkeypatch, "import", folder)
     printed = capsys.readouterr()
     assert json.loads(printed.out)["systems"]["tuned_42"]["accuracy"] == {"mean": 5.0, "sd": 0.0, "n": 8}
-    assert printed.err == ""
+    assert printed.err == f"{KEPT}: written; `dvc repro` adds it to the report\n"
 
 
 def test_missing_and_unfilled_rows_are_reported_per_rater(folder, monkeypatch, capsys):
@@ -146,7 +152,7 @@ def test_missing_and_unfilled_rows_are_reported_per_rater(folder, monkeypatch, c
     lines[6] += '"an open quote'  # after the comma of the empty comment
     (folder / "ben.csv").write_text("\n".join(lines), encoding="utf-8")
     run(monkeypatch, "import", folder)
-    assert capsys.readouterr().err.splitlines() == [
+    assert capsys.readouterr().err.splitlines()[:-1] == [
         "ann: of 8 rows 0 are missing and 1 have no rating",
         "ben: of 8 rows 2 are missing and 0 have no rating",
     ]
@@ -192,9 +198,8 @@ def test_folder_can_be_the_current_directory(folder, monkeypatch, capsys):
         run(monkeypatch, "import", ".")
     export(monkeypatch, folder)
     monkeypatch.chdir(folder)
-    capsys.readouterr()
-    run(monkeypatch, "import", ".")
-    assert json.loads(capsys.readouterr().out)["raters"] == ["ann", "ben"]
+    with pytest.raises(SystemExit, match=r"^error: \.: contains no ratings; fill in the sheets$"):
+        run(monkeypatch, "import", ".")
 
 
 def test_cell_that_is_too_long_is_refused_in_one_line(folder, monkeypatch):
@@ -214,7 +219,7 @@ def test_a_rating_outside_the_scale_is_named_by_sheet_and_line(folder, monkeypat
     export(monkeypatch, folder)
     fill(folder / "ann.csv", lambda row: rating if row["row"] == "3" else 1)
     with pytest.raises(DataError, match=rf"ann\.csv:\d+: row 3: relevance = '{rating}': must be a whole number from 1 to 5"):
-        rate.read_back(folder, None)
+        rate.read_back(folder)
 
 
 @pytest.mark.parametrize(("change", "message"), [("99", "not in the key"), ("2", "in the sheet twice")])
@@ -223,7 +228,7 @@ def test_rows_that_do_not_belong_to_the_sheet_are_refused(folder, monkeypatch, c
     path = folder / "ann.csv"
     path.write_text(path.read_text(encoding="utf-8-sig").replace("\n3,", f"\n{change},"), encoding="utf-8")
     with pytest.raises(DataError, match=message):
-        rate.read_back(folder, None)
+        rate.read_back(folder)
 
 
 def test_alpha_agrees_with_the_published_worked_example():
@@ -245,7 +250,7 @@ def test_sheet_that_is_a_link_out_of_the_folder_is_refused(folder, monkeypatch, 
     with pytest.raises(
         DataError, match=r"ben\.csv: a link that leads out of .*ratings or nowhere; put a copy of the sheet there"
     ):
-        rate.read_back(folder, None)
+        rate.read_back(folder)
 
 
 @pytest.mark.parametrize("rater", ["../b", "x/y", "/b", "..", ""])
@@ -279,16 +284,46 @@ def test_export_from_outputs_of_a_running_dvc_is_refused(folder, monkeypatch):
     assert not folder.exists()
 
 
-def test_second_import_to_one_file_stops(folder, monkeypatch):
+def test_second_import_for_one_experiment_stops(folder, monkeypatch):
     export(monkeypatch, folder)
+    fill(folder / "ann.csv", lambda row: 4)
     monkeypatch.setattr(locks, "TRIES", 1)
-    with locks.take(folder.parent / "out.json"), pytest.raises(SystemExit, match=r"out\.json: process .* works on it"):
-        run(monkeypatch, "import", folder, "--output", folder.parent / "out.json")
+    with locks.take(KEPT), pytest.raises(SystemExit, match=r"smoke/ratings\.json: process .* works on it"):
+        run(monkeypatch, "import", folder)
+
+
+def test_ratings_keep_the_hashes_of_what_was_exported(folder, monkeypatch):
+    export(monkeypatch, folder)
+    read = ["data/formatted/test.jsonl", "data/predictions/base_0shot.jsonl", "data/predictions/tuned_42.jsonl"]
+    rated = {file: md5(file) for file in read}
+    fill(folder / "ann.csv", lambda row: 4)
+    Path(read[2]).unlink()  # the next training replaces the answers before the sheets are filled in
+    run(monkeypatch, "import", folder)
+    sheets = {"key": folder.with_name("ratings.key.csv"), "sheet 1": folder / "ann.csv", "sheet 2": folder / "ben.csv"}
+    assert files.read_json(KEPT)["inputs"] == rated | {name: md5(path) for name, path in sheets.items()}
+
+
+def test_raters_are_counted_and_not_named(folder, monkeypatch, capsys):
+    export(monkeypatch, folder)
+    fill(folder / "ann.csv", lambda row: 4)
+    capsys.readouterr()
+    run(monkeypatch, "import", folder)
+    assert "ann" not in KEPT.read_text(encoding="utf-8") and "ann" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"data/predictions/tuned_42.jsonl": "x"}', "{}", '{"a": 1}'])
+def test_sheets_without_hashes_of_their_answers_are_refused(folder, monkeypatch, content):
+    export(monkeypatch, folder)
+    hashes = folder.with_name("ratings.inputs.json")
+    hashes.unlink() if content is None else hashes.write_text(content)
+    with pytest.raises(DataError, match=r"ratings\.inputs\.json: has no hash of data/predictions/\w+\.jsonl, which was rated"):
+        rate.read_back(folder)
+    assert not KEPT.exists()
 
 
 def test_folder_that_is_not_there_is_named(folder):
     with pytest.raises(DataError, match=r"^raitngs: no such folder; name the one that"):
-        rate.read_back(Path("raitngs"), None)
+        rate.read_back(Path("raitngs"))
 
 
 def test_two_samples_of_each_training_prompt_are_rated(folder, monkeypatch, capsys):
@@ -309,6 +344,8 @@ def test_two_samples_of_each_training_prompt_are_rated(folder, monkeypatch, caps
     assert [sample.text for sample in rated] == ["same", "other"] * 3
     assert {row["answer"] for row in read(folder / "ann.csv")} == {"same", "other"}
     assert {row["system"] for row in read(folder.parent / "ratings.key.csv")} == {sample.id for sample in rated}
+    with pytest.raises(DataError, match=r"ratings: holds ratings of samples, not of systems; name .* in preference\.sheets$"):
+        rate.read_back(folder)
     assert examples[0].id not in {sample.example for sample in rated}
     capsys.readouterr()
     rate.export([], ["ann"], 6, folder.with_name("all"), samples=42)

@@ -107,9 +107,9 @@ def test_scripted_raters_recover_the_order_of_systems(folder, monkeypatch, capsy
     weights = {row["row"]: 1 / float(row.get("probability", 1)) for row in export(folder, pick)}
     rated_by_scripts(folder)
     capsys.readouterr()
-    run(monkeypatch, "import", folder, "--output", "ratings.json")
+    run(monkeypatch, "import", folder)
     printed = json.loads(capsys.readouterr().out)
-    assert printed == files.read_json(Path("ratings.json"))
+    assert printed == files.read_json(Path("data/authored/assessments/smoke/ratings.json"))
     means = {system: found["accuracy"]["mean"] for system, found in printed["systems"].items()}
     assert sorted(means, key=means.__getitem__) == list(RIGHT)
     for system, right in RIGHT.items():
@@ -143,7 +143,7 @@ def test_import_prints_how_rows_were_picked_and_what_is_weighted(folder, capsys)
         export(folder, pick)
         rated_by_scripts(folder)
         capsys.readouterr()
-        rate.read_back(folder, None)
+        rate.read_back(folder)
         printed = json.loads(capsys.readouterr().out)
         assert printed["pick"] == pick
         *first, last = printed["notes"]
@@ -156,9 +156,9 @@ def test_import_prints_how_rows_were_picked_and_what_is_weighted(folder, capsys)
 def test_agreement_does_not_depend_on_the_weights(folder, capsys):
     export(folder, "errors")
     rated_by_scripts(folder)
-    rate.read_back(folder, None)
+    rate.read_back(folder)
     rewrite(key(folder), [{name: row[name] for name in ("row", "example", "system")} for row in read(key(folder))])
-    rate.read_back(folder, None)
+    rate.read_back(folder)
     *_, weighted, plain = capsys.readouterr().out.split("\n{")
     weighted, plain = (json.loads("{" + text) for text in (weighted, plain))
     assert weighted["krippendorff_alpha"] == plain["krippendorff_alpha"]
@@ -247,4 +247,4 @@ def test_edited_or_missing_weight_is_refused(folder, column, value):
     rewrite(key(folder), keyed)
     number, line = (keyed[0]["row"], 2) if value is None else (keyed[6]["row"], 8)
     with pytest.raises(DataError, match=rf"ratings\.key\.csv:{line}: the probability of row {number} is missing or was edited"):
-        rate.read_back(folder, None)
+        rate.read_back(folder)
