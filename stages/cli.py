@@ -223,9 +223,9 @@ def parser() -> argparse.ArgumentParser:
     harness.add_argument("--chat", action="store_true", dest="as_chat", help="render prompts with the model's chat template")
     text = "for results; exported tasks are read from here"
     harness.add_argument("--output", **FOLDER, required=True, dest="folder", help=text)
-    results = _command(benchmark, "import", "benchmark.results.table", "show results of lm-eval and HELM in one table")
+    text = "show results of lm-eval and HELM in one table, and keep them for the report"
+    results = _command(benchmark, "import", "benchmark.results.table", text)
     results.add_argument("paths", nargs="+", type=Path, metavar="FILE", help="JSON of lm-eval, or stats.json of HELM")
-    results.add_argument("--output", type=Path, metavar="FILE", help="also write JSON")
     return top
 
 

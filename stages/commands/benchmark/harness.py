@@ -128,8 +128,8 @@ def run(
 ) -> None:
     """Run tasks of the harness, or exported tasks in `folder`, and write <folder>/<system>.json for each system.
 
-    `shots` replaces a task's own number of examples. `limit` takes only its first rows. `as_chat` renders prompts with the
-    model's chat template; exported prompts are rendered already.
+    Each file has the hashes of what was measured, as `inputs`. `shots` replaces a task's own number of examples. `limit` takes
+    only its first rows. `as_chat` renders prompts with the model's chat template; exported prompts are rendered already.
     """
     try:
         from lm_eval import simple_evaluate
@@ -139,6 +139,8 @@ def run(
         raise DataError("lm-eval is not installed; pip install -e '.[lm-eval]'") from None
 
     clone.refuse_running()
+    for system in systems:
+        _answers(system)
     p, runtime = params.read("model", "predict.batch_size", "evaluate.allow_code"), params.runtime()
     if (found := programs(folder)) and not p.evaluate.allow_code:
         raise DataError(
@@ -152,8 +154,9 @@ def run(
         )
     for system in systems:
         with locks.exclusive(folder / f"{system}.json"):
-            with files.unchanged(params.PARAMS, MANIFEST, adapter_of(system)):
+            with files.unchanged(params.PARAMS, MANIFEST, adapter_of(system), *_answers(system)):
                 lm = open_system(runtime, system)
+                inputs = inputs_of(system)
             harness = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=p.predict.batch_size, add_bos_token=False)
             harness.apply_chat_template = without_control_tokens(harness.apply_chat_template, lm.tokenizer)
             try:
@@ -163,7 +166,20 @@ def run(
             except OSError as error:
                 raise DataError(f"--tasks {','.join(tasks)}: cannot download their data: {reason(error)}") from None
             evaluation.pop("samples", None)
-            text = json.dumps(
-                {**evaluation, "model_name": f"{p.model.name} {system}"}, default=str, ensure_ascii=False, indent=2
-            )
+            named = {**evaluation, "model_name": f"{p.model.name} {system}", "inputs": inputs}
+            text = json.dumps(named, default=str, ensure_ascii=False, indent=2)
             files.write_text(folder / f"{system}.json", text + "\n")
+
+
+def inputs_of(system: str) -> dict[str, str]:
+    """Return the md5 of what decides a system: the base's manifest and the adapter.
+
+    That of its answers to the split is added, which the report has too: by it, the report knows whether the system is the same.
+    """
+    adapter = [path for path in sorted(adapter_of(system).glob("*")) if path.is_file()]
+    return outputs.hashes(MANIFEST, *adapter, *_answers(system))
+
+
+def _answers(system: str) -> list[Path]:
+    """Return the file with the answers of a tuned system; the base answers with examples, so it has none of its own."""
+    return [] if system == "base" else [outputs.answers_of(system)]

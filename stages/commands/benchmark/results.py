@@ -1,48 +1,45 @@
-"""`tunetrail benchmark import`: JSON results of lm-evaluation-harness and HELM in one table."""
+"""`tunetrail benchmark import`: JSON results of lm-evaluation-harness and HELM in one table, kept for the report."""
 
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, ConfigDict, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import TypeAdapter, ValidationError
 
-from stages import files, locks
+from stages import files, locks, params
+from stages.commands import outputs
 from stages.errors import DataError
+from stages.figures import assessments
+from stages.figures.assessments import Benchmarks, Md5, Result
+from stages.models.manifest import MANIFEST
 from stages.pages import markdown
-from stages.terminal import visible
 
 # The statistics of HELM that do not measure quality: requests, tokens, seconds, how generation ended.
 HELM_COUNTS = re.compile(
     r"(num|max_num|estimated|finish_reason|training|inference|logprob)_|batch_size|max_prob|predicted_index|prompt_trunc|logprob"
 )
 
-Printable = Annotated[str, AfterValidator(visible)]
+INPUTS = TypeAdapter(dict[str, Md5])
 
 
-@dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
-class Result:
-    """One finite number; `stderr` and `n` are None if the harness reports none."""
-
-    harness: str
-    model: Printable
-    task: Printable
-    metric: Printable
-    value: float
-    stderr: float | None
-    n: int | None
-
-
-def table(paths: Sequence[Path], output: Path | None) -> None:
-    """Print the results in all files as a Markdown table, and store them as JSON in `output`."""
-    results = [result for path in paths for result in read(path)]
-    if output:
-        with locks.exclusive(output):
-            files.write_json(output, [asdict(result) for result in results])
+def table(paths: Sequence[Path]) -> None:
+    """Keep the results in all files for the report, in place of an earlier import, and print them as a Markdown table."""
+    results, inputs, unrecorded = list[Result](), dict[str, str](), list[str]()
+    for path in paths:
+        of_file, measured = read(path), inputs_of(path)
+        if others := [file for file, md5 in measured.items() if inputs.get(file, md5) != md5]:
+            why = f"another {others[0]} was measured than for the files before it"
+            raise DataError(f"{path}: {why}; run `tunetrail benchmark run` again for all systems")
+        results, inputs = results + of_file, inputs | measured
+        unrecorded += [result.model for result in of_file if not measured]
+    read_files = {f"results {number}": files.file_hash(path, "md5") for number, path in enumerate(paths, start=1)}
+    found = Benchmarks(inputs=inputs | read_files, results=results, unrecorded=list(dict.fromkeys(unrecorded)))
+    kept = assessments.path_of(params.read("name").name, "benchmarks")
+    with locks.exclusive(kept):
+        outputs.keep(kept, found)
     print("| task | metric | model | value | standard error | n | harness |\n|---|---|---|---:|---:|---:|---|")
     for row in sorted(results, key=lambda row: (row.task, row.metric, row.model)):
         error, n = "–" if row.stderr is None else f"{row.stderr:.4g}", "–" if row.n is None else f"{row.n:,}"
@@ -61,6 +58,20 @@ def read(path: Path) -> list[Result]:
         with _shape(path, "stats.json of a HELM run"):
             return list(_helm(content, model, task))
     raise DataError(f"{path}: neither results of lm-eval (an object with the key results) nor stats.json of a HELM run")
+
+
+def inputs_of(path: Path) -> dict[str, str]:
+    """Return the hashes of what `tunetrail benchmark run` measured; a file that another program wrote has none."""
+    content = files.read_json(path)
+    if not isinstance(content, dict) or "inputs" not in content:
+        return {}
+    try:
+        found = INPUTS.validate_python(content["inputs"])
+    except ValidationError:
+        found = {}
+    if str(MANIFEST) not in found:
+        raise DataError(f"{path}: inputs: no hash of {MANIFEST}; run `tunetrail benchmark run` again, or remove this key")
+    return found
 
 
 @contextmanager

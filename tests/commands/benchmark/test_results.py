@@ -1,12 +1,16 @@
 """`tunetrail benchmark import`: files as lm-evaluation-harness 0.4 and HELM 0.5 write them."""
 
+import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
 from stages import locks
 from stages.commands.benchmark import results
 from stages.errors import DataError
+from stages.figures.assessments import Benchmarks
+from stages.params import PARAMS, compose
 from tests.fixtures.markup import ATTACKS, effects
 
 LM_EVAL = {
@@ -26,6 +30,17 @@ HELM_STATS = [
     {"name": {"name": "num_prompt_tokens", "split": "test"}, "count": 1, "sum": 300.0, "mean": 300.0},
     {"name": {"name": "exact_match@5", "split": "test"}, "count": 0, "sum": 0},
 ]
+
+
+KEPT = Path("data/authored/assessments/smoke/benchmarks.json")
+MEASURED = {"models/base.json": "a" * 32, "data/predictions/tuned_42.jsonl": "b" * 32}
+
+
+@pytest.fixture(autouse=True)
+def experiment(tmp_path, monkeypatch):
+    """Make the current folder one of the experiment smoke."""
+    monkeypatch.chdir(tmp_path)
+    compose.compose(["experiment=smoke"], PARAMS)
 
 
 @pytest.fixture
@@ -52,8 +67,12 @@ def test_helm_gives_quality_metrics_of_the_test_split_only(files):
     assert {(r.task, r.model, r.harness) for r in results.read(files[1])} == {("mmlu:subject=anatomy", "openai/gpt2", "helm")}
 
 
-def test_one_table_shows_both_harnesses(files, tmp_path, capsys):
-    results.table(files, tmp_path / "table.json")
+def kept() -> Benchmarks:
+    return Benchmarks.model_validate_json(KEPT.read_bytes())
+
+
+def test_one_table_shows_both_harnesses(files, capsys):
+    results.table(files)
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:] == [
         "| gsm8k | exact_match (strict-match) | tiny tuned_42 | 0.1000 | – | – | lm-eval |",
@@ -61,7 +80,7 @@ def test_one_table_shows_both_harnesses(files, tmp_path, capsys):
         "| mmlu:subject=anatomy | exact_match (dialect, worst) | openai/gpt2 | 0.2000 | – | – | helm |",
         "| rte | acc | tiny tuned_42 | 0.5400 | 0.03 | 14,042 | lm-eval |",
     ]
-    assert len(json.loads((tmp_path / "table.json").read_text())) == 4
+    assert len(kept().results) == 4
 
 
 @pytest.mark.parametrize(
@@ -101,7 +120,7 @@ def test_helm_run_of_another_structure_is_refused_by_name(files, name, content):
 def test_names_from_a_results_file_cannot_mark_up_the_table(tmp_path, capsys, attack):
     path = tmp_path / "results.json"
     path.write_text(json.dumps({"model_name": attack, "results": {attack: {f"{attack.replace(',', '')},none": 0.5}}}))
-    results.table([path], None)
+    results.table([path])
     table = capsys.readouterr().out
     assert effects(table) == ([], []) and len(table.splitlines()) == 3 and "\x1b" not in table
 
@@ -121,11 +140,11 @@ def test_names_from_a_results_file_cannot_mark_up_the_table(tmp_path, capsys, at
     ],
 )
 def test_number_or_name_of_another_kind_is_refused(text, wrong, tmp_path):
-    path, output = tmp_path / "foreign.json", tmp_path / "table.json"
+    path = tmp_path / "foreign.json"
     path.write_text(text)
     with pytest.raises(DataError) as refused:
-        results.table([path], output)
-    assert str(refused.value).startswith(f"{path}: {wrong}") and not output.exists()
+        results.table([path])
+    assert str(refused.value).startswith(f"{path}: {wrong}") and not KEPT.exists()
 
 
 @pytest.mark.parametrize(
@@ -147,16 +166,42 @@ def test_standard_error_that_is_no_number_is_left_out(tmp_path):
     assert [result.stderr for result in results.read(path)] == [None]
 
 
-def test_second_import_to_one_file_stops(files, tmp_path, monkeypatch):
+def test_second_import_for_one_experiment_stops(files, monkeypatch):
     monkeypatch.setattr(locks, "TRIES", 1)
-    with locks.take(tmp_path / "table.json"), pytest.raises(DataError, match=r"table\.json: process .* works on it"):
-        results.table(files, tmp_path / "table.json")
+    with locks.take(KEPT), pytest.raises(DataError, match=r"smoke/benchmarks\.json: process .* works on it"):
+        results.table(files)
+
+
+def test_what_was_measured_is_kept_by_hash(files):
+    files[0].write_text(json.dumps({**LM_EVAL, "inputs": MEASURED}))
+    results.table(files)
+    read = {f"results {number}": hashlib.md5(path.read_bytes()).hexdigest() for number, path in enumerate(files, start=1)}
+    assert kept().inputs == MEASURED | read
+    assert kept().unrecorded == ["openai/gpt2"]  # HELM does not hash what it measures
+
+
+def test_systems_measured_on_two_bases_are_refused(files, tmp_path):
+    files[0].write_text(json.dumps({**LM_EVAL, "inputs": MEASURED}))
+    later = tmp_path / "later.json"
+    later.write_text(json.dumps({**LM_EVAL, "inputs": {"models/base.json": "c" * 32}}))
+    with pytest.raises(
+        DataError, match=r"later\.json: another models/base\.json was measured than for the files before it; run"
+    ):
+        results.table([files[0], later])
+    assert not KEPT.exists()
+
+
+@pytest.mark.parametrize("inputs", [[], "x", {}, {"models/base.json": "\n"}, {"models/base.json": {}}, {"a\nb": 1}, {"a": "b"}])
+def test_inputs_that_are_no_hashes_are_refused(files, inputs):
+    files[0].write_text(json.dumps({**LM_EVAL, "inputs": inputs}))
+    with pytest.raises(DataError, match=r"^\S+results\.json: inputs: no hash of models/base\.json; run .* again, or remove"):
+        results.table(files)
 
 
 @pytest.mark.parametrize("sign", ["\ud800", "\x1b[2J", "\x00", "\u202e"])
 def test_names_are_written_so_that_anything_can_show_them(sign, tmp_path):
-    path, output = tmp_path / "foreign.json", tmp_path / "table.json"
+    path = tmp_path / "foreign.json"
     path.write_text(json.dumps({"results": {f"t{sign}": {f"a{sign},none": 0.5}}, "model_name": f"m{sign}"}))
-    results.table([path], output)
-    (row,) = json.loads(output.read_text())
-    assert all(sign not in row[name] and "\\" in row[name] for name in ("task", "metric", "model"))
+    results.table([path])
+    (row,) = kept().results
+    assert all(sign not in name and "\\" in name for name in (row.task, row.metric, row.model))
