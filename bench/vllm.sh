@@ -62,7 +62,7 @@ keep transformers "${answers[@]}"
 tunetrail export --output "$kept/tuned_42"
 
 tunetrail compose engine=openai engine.models.base=base "engine.server.base_url=$url/v1" engine.server.concurrency=64 \
-    engine.server.timeout_seconds=600 "${plain[@]}"
+    engine.server.timeout_seconds=3600 "${plain[@]}"
 serve tuned_42 "$kept/tuned_42"
 measure predict_served_tuned
 stop
@@ -72,7 +72,7 @@ dvc repro
 keep vllm "${answers[@]}" data/agreement/{base_0shot,tuned_42}.json
 
 tunetrail compose teacher=openai teacher.model=base "teacher.base_url=$url/v1" teacher.concurrency=64 \
-    teacher.timeout_seconds=600
+    teacher.timeout_seconds=3600
 measure synthesize@self_instruct
 keep vllm "${texts[@]}"
 stop
