@@ -173,7 +173,8 @@ def table(figure: Path | None = None) -> str:
     if figure:
         labels = {name: f"rows of {name.replace('_', ' ')}" for name in months}
         title = f"{METRIC} after the last month, by the month of the test rows, with 95 % intervals"
-        files.write_text(figure, drawing.intervals(rates, labels, COLORS, title, width=180))
+        shown = {series: color for series, color in COLORS.items() if (months[0], series) in rates}
+        files.write_text(figure, drawing.intervals(rates, labels, shown, title, width=180))
     return "\n".join(lines)
 
 
