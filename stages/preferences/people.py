@@ -5,7 +5,7 @@ samples. FOLDER, with one or more of these exports, is preference.sheets.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -29,13 +29,7 @@ def made(folder: Path, examples: Sequence[Example], margin: float) -> tuple[Made
     Ratings from 1 to 5 are scaled to 0 to 1, so `margin` has the unit of the task's scores.
     """
     by_id = {example.id: example for example in examples}
-    answers: dict[str, Sample] = {}
-    ratings: Ratings = defaultdict(dict)
-    keys = sorted(folder.glob("*.key.csv"))
-    if not keys:
-        raise DataError(f"{folder}: contains no key (*.key.csv); {EXPORT} --output {folder}/NAME")
-    for key in keys:
-        _read(key, by_id, answers, ratings)
+    answers, ratings = read(folder, by_id)
     marks = {id: {rater: _mark(verdict) for rater, verdict in given.items()} for id, given in ratings.items()}
     groups: dict[str, list[Sample]] = defaultdict(list)
     for id in marks:
@@ -46,17 +40,32 @@ def made(folder: Path, examples: Sequence[Example], margin: float) -> tuple[Made
     return found, _rated(marks, groups), [answers[id] for id in marks]
 
 
+def read(folder: Path, known: Container[str] | None) -> tuple[dict[str, Sample], Ratings]:
+    """Return the answers that were rated by id, and their ratings; raise DataError for a damaged or unfilled sheet.
+
+    `known` are the training rows; None where they are not made yet: then any row may have been rated.
+    """
+    answers: dict[str, Sample] = {}
+    ratings: Ratings = defaultdict(dict)
+    keys = sorted(folder.glob("*.key.csv"))
+    if not keys:
+        raise DataError(f"{folder}: contains no key (*.key.csv); {EXPORT} --output {folder}/NAME")
+    for key in keys:
+        _read(key, known, answers, ratings)
+    return answers, ratings
+
+
 def _mark(verdict: Verdict) -> float:
     return (sum(verdict.scores.values()) / len(verdict.scores) - 1) / 4
 
 
-def _read(key: Path, examples: dict[str, Example], answers: dict[str, Sample], ratings: Ratings) -> None:
+def _read(key: Path, known: Container[str] | None, answers: dict[str, Sample], ratings: Ratings) -> None:
     """Add the answers and ratings of one export; a sheet may repeat a rater's ratings elsewhere, but not change them."""
     folder = key.with_name(key.name.removesuffix(".key.csv"))
     rows: dict[str, str] = {}
     keyed = list(sheet.read(key, filled.KEY))
     for where, row in keyed:
-        if row["example"] not in examples:
+        if known is not None and row["example"] not in known:
             raise DataError(
                 f"{where}: {row['example']} is not a row of the training split. If the data changed since the export, go back "
                 "to the earlier data, or export again and have the sheets filled in. Training on answers to test rows would "

@@ -88,6 +88,8 @@ def _require_start(train: params.Train, whole: bool) -> None:
         if stored.holds(params.NOTHING):
             raise DataError(f"{params.NOTHING}: holds a model, but the name means to start from nothing; give it another name")
         return
+    if (folder / REWARD_CARD).is_file():
+        raise DataError(f"train.start_from = {start_from}: is a reward model, which writes no text; name another adapter")
     wanted = "config.json" if whole else "adapter_config.json"
     if not (folder / wanted).is_file():
         what = "a whole model" if whole else "an adapter; to train an adapter on a whole model, use model=path"
@@ -111,11 +113,18 @@ def _require_reward_model(align: params.Align) -> None:
 
 
 def _require_pairs(preference: params.Preference) -> None:
-    """Raise DataError for a row of preference.file that holds no pair; without this it is found out after `train`."""
+    """Raise DataError for a row of preference.file without a pair, or a sheet that is not filled in.
+
+    Without this it is found out after `train`.
+    """
     if "file" in preference.sources:
         from stages.preferences import file  # slow, and only needed here
 
         file.made(Path(preference.file), [])
+    if "people" in preference.sources:
+        from stages.preferences import people
+
+        people.read(Path(preference.sheets), None)
 
 
 def _require_kept(names: list[str]) -> None:

@@ -56,6 +56,14 @@ def test_better_rated_answer_is_chosen(export) -> None:
     assert (rated.raters, rated.answers, rated.ratings, rated.conflicts) == (2, 2, 4, 0)
 
 
+def test_sheets_are_read_before_the_training_rows_are_made(export) -> None:
+    answers, ratings = people.read(export([row(1)], ["ann"], lambda rater, sample: 4), None)
+    assert len(answers) == len(ratings) == 2
+    unfilled = export([row(1)], ["ben"], lambda rater, sample: "", "two")
+    with pytest.raises(DataError, match=r"ben\.csv:\d: row \d has no rating of relevance and accuracy and fluency; fill it in"):
+        people.read(unfilled, None)
+
+
 def test_pair_leads_to_the_rows_of_the_sheets(export, tmp_path) -> None:
     folder = export([row(1)], ["ann", "ben"], lambda rater, sample: 4 if sample.text == "good" else 3)
     found, _, answers = people.made(folder, [row(1)], 0.25)

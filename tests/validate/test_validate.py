@@ -58,6 +58,12 @@ def test_row_that_is_no_pair_is_refused(tmp_path: Path) -> None:
         _require_pairs(params.check(compose.composed(*named)).preference)
 
 
+def test_folder_without_sheets_is_refused(tmp_path: Path) -> None:
+    named = ["experiment=smoke", "preference=people", f"preference.sheets={tmp_path}", "align=dpo"]
+    with pytest.raises(DataError, match=r"contains no key \(\*\.key\.csv\); write sheets with `tunetrail rate export"):
+        _require_pairs(params.check(compose.composed(*named)).preference)
+
+
 def starting(folder: Path) -> params.Train:
     return params.check(with_changes({"train.start_from": str(folder)})).train
 
@@ -70,6 +76,15 @@ def test_adapter_of_loftq_is_refused(tmp_path: Path) -> None:
         json.dumps({"peft_type": "LORA", "r": 8, "loftq_config": {"type": "nf4", "double_quant": True}}), encoding="utf-8"
     )
     with pytest.raises(DataError, match=r"train\.start_from = .* was trained with lora\.init=loftq"):
+        _require_start(starting(tmp_path), whole=False)
+
+
+def test_training_does_not_start_from_a_reward_model(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8}), encoding="utf-8")
+    (tmp_path / "reward_model.json").touch()
+    with pytest.raises(
+        DataError, match=r"train\.start_from = .*: is a reward model, which writes no text; name another adapter"
+    ):
         _require_start(starting(tmp_path), whole=False)
 
 
