@@ -41,8 +41,9 @@ def answering(model: PreTrainedModel) -> Iterator[None]:
 
 
 def validation(examples: Sequence[Example], count: int) -> list[Example]:
-    """Return the first rows whose answer is plain text, as samples are."""
-    return [example for example in examples if not sampling.no_prompt(example)][:count]
+    """Return rows whose answer is plain text, as samples are, drawn by their ids: the first may all be of one kind."""
+    rows = [example for example in examples if not sampling.no_prompt(example)]
+    return sorted(rows, key=lambda example: example.id)[:count]
 
 
 def at_answers(

@@ -15,6 +15,7 @@ from stages.models.manifest import MANIFEST
 from stages.preferences.records import Pair, Sample
 from tests.fixtures.aligning import Killed, align, align_killed, cost, figures
 from tests.fixtures.training import contents, saved
+from tests.preferences.conftest import row
 
 pytestmark = pytest.mark.model
 
@@ -64,6 +65,14 @@ def test_resumed_run_equals_uninterrupted(finished, prepared, tmp_path) -> None:
     killed = align_killed(prepared(tmp_path / "killed", *DPO))
     assert contents(killed / "models/42/aligned") == contents(finished / "models/42/aligned")
     assert figures(killed) == figures(finished)
+
+
+def test_looks_take_rows_whatever_their_order() -> None:
+    """Rows of a kind stand together in the split, so the first ones may all be of one kind."""
+    from stages.align import looks
+
+    rows = [row(n) for n in range(8)]
+    assert looks.validation(rows, 3) == looks.validation(rows[::-1], 3) != rows[:3]
 
 
 def test_early_stopping_keeps_the_best_look(prepared, monkeypatch, tmp_path) -> None:
