@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 from arms import interval
+from systems import gap
 
 from stages import files, records
 from stages.commands.compare.command import CACHE
 from stages.evaluate import answering
 from stages.records import Example, Prediction
-from stages.statistics import Array, paired_difference, rate_interval
+from stages.statistics import Array, rate_interval
 from stages.text import style
 from stages.text.words import tokens
 
@@ -127,17 +128,15 @@ def tables(found: dict[str, dict[str, Scores]], topics: dict[str, str]) -> list[
         values = {name: np.array([rows[text][metric] for text in asked]) for name, rows in found.items()}
         label = f"{metric} ({len(asked)})" if len(asked) < len(questions) else metric
         rates.append(f"| {label} | {' | '.join(rate(each, clusters) for each in values.values())} |")
-        gaps.append(f"| {label} | {' | '.join(gap(values[one], values[other], clusters) for one, other in PAIRS)} |")
+        gaps.append(
+            f"| {label} | {' | '.join(interval(gap(values[one], values[other], clusters), 100, 1) for one, other in PAIRS)} |"
+        )
     return ["\n".join(rates), "\n".join(gaps)]
 
 
 def rate(values: Array, clusters: Array) -> str:
     found = rate_interval(values, clusters)
     return f"{100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
-
-
-def gap(one: Array, other: Array, clusters: Array) -> str:
-    return interval(paired_difference(one, other, clusters, 10_000, np.random.default_rng(0)), 100, 1)
 
 
 if __name__ == "__main__":
