@@ -120,7 +120,8 @@ def test_harness_run_offline_agrees_with_the_evaluate_stage(workspace, weights, 
     pytest.importorskip("lm_eval", reason="the extra lm-eval is not installed: nothing is run in the harness")
     examples = workspace(*choices)
     model = loading.load_base(weights, "cpu")
-    given = predict(LanguageModel(model, tokenizer), examples, [], "base", batch_size=1, max_new_tokens=6, likelihood_rows=0)
+    system = LanguageModel(model, tokenizer)
+    given = predict(system, examples, {"": []}, "base", batch_size=1, max_new_tokens=6, likelihood_rows=0)
     scores = [score(example, prediction)[0] for example, prediction in zip(examples, given, strict=True)]
     harness.export(0, FOLDER)
     harness.run(["tunetrail_smoke_test_0shot"], ["base"], None, None, False, FOLDER)
@@ -130,6 +131,51 @@ def test_harness_run_offline_agrees_with_the_evaluate_stage(workspace, weights, 
     ours = {theirs: sum(row[name] for row in scores) / len(scores) for theirs, name in names.items()}
     assert {name: results_by_metric[name].value for name in names} == pytest.approx(ours, abs=1e-6)
     assert {(result.n, result.model) for result in results_by_metric.values()} == {(5, "random-tiny base")}
+
+
+MMLU = """task: mmlu_local
+dataset_path: json
+dataset_kwargs: {data_files: {test: ROWS}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{question.strip()}}\\nA. {{choices[0]}}\\nB. {{choices[1]}}\\nC. {{choices[2]}}\\nD. {{choices[3]}}\\nAnswer:"
+doc_to_choice: ["A", "B", "C", "D"]
+doc_to_target: answer
+metric_list: [{metric: acc}]
+"""
+SST2 = """task: sst2_local
+dataset_path: json
+dataset_kwargs: {data_files: {validation: ROWS}}
+validation_split: validation
+output_type: multiple_choice
+doc_to_text: "{{sentence}}\\nQuestion: Is this sentence positive or negative?\\nAnswer:"
+doc_to_choice: ["negative", "positive"]
+doc_to_target: label
+metric_list: [{metric: acc}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "row"),
+    [
+        ("mmlu_local", MMLU, {"question": "Which is a fruit?", "subject": "food", "choices": list("wxyz"), "answer": 2}),
+        ("sst2_local", SST2, {"sentence": "a warm and funny film", "label": 1, "idx": 0}),
+    ],
+    ids=["MMLU", "GLUE"],
+)
+def test_local_rows_in_the_format_of_a_benchmark_are_scored(workspace, task, text, row):
+    pytest.importorskip("lm_eval", reason="the extra lm-eval is not installed: nothing is run in the harness")
+    workspace()
+    path = FOLDER / "rows.jsonl"
+    files.write_text(path, json.dumps(row) + "\n" + json.dumps(row) + "\n")
+    files.write_text(FOLDER / f"{task}.yaml", text.replace("ROWS", str(path.resolve())))
+    with pytest.raises(DataError, match="can run Python code"):
+        harness.run([task], ["base"], None, None, False, FOLDER)
+    params = Path("params.yaml")
+    params.write_text(params.read_text(encoding="utf-8").replace("allow_code: false", "allow_code: true"), encoding="utf-8")
+    harness.run([task], ["base"], None, None, False, FOLDER)
+    (result,) = [result for result in results.read(FOLDER / "base.json") if result.metric == "acc"]
+    assert (result.n, result.value in (0.0, 1.0)) == (2, True)
 
 
 def test_unknown_task_is_named(workspace):
