@@ -80,6 +80,15 @@ def test_verdicts_of_a_judge_are_shown_with_its_biases(inputs: Any, run: Any) ->
     assert "| tuned 42 | 4.12 (3.50–4.50, n 8) | – (n 0) | 5.00 (n 8) |" in text
 
 
+def test_judge_without_a_usable_verdict_has_no_shares(inputs: Any, run: Any) -> None:
+    nothing = dict.fromkeys(("ties", "inconsistent"), 0) | dict.fromkeys(("win_rate", "win_rate_lo", "win_rate_hi"))
+    nothing |= dict.fromkeys(("consistency", "first_shown", "longer_won"))
+    keep(inputs, "judge", pairwise={"wins": {"tuned_42": 0, "base_3shot": 0}, "unusable": 10, **nothing})
+    for shown in texts(run(inputs)):
+        assert "No pair has a verdict in both orders that can be read: this judge did not compare these answers." in shown
+        assert "Of the pairs with a winner" not in shown and "Biases of the judge" not in shown
+
+
 def test_ratings_of_people_are_shown_with_their_agreement(inputs: Any, run: Any) -> None:
     keep(inputs, "ratings")
     page, text = texts(run(inputs))
