@@ -31,7 +31,7 @@ def main() -> None:
         checkpoint.store_rounds(given.unfinished, len(aligned.rounds), rounds)
         found = results.alignment(p.align.method, aligned, saved["trainable_parameters"])
         figures.write(FIGURES / f"{seed}.json", found)
-        seconds = aligned.earlier_seconds + time.monotonic() - started
+        seconds = aligned.fitted.earlier_seconds + time.monotonic() - started
         cost = results.cost(aligned.fitted, seconds, provenance.machine(runtime))
         figures.write(COST / f"align_{seed}.json", cost)
         print(f"seed {seed}: {results.summary(found)}, {cost.seconds} s")

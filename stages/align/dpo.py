@@ -40,15 +40,7 @@ def align(job: Job) -> Aligned:
 
     finished = rounds.run(job, lm, tuned, pairs, fit)
     right = looks.right(lm, held_out, job.options.precision)
-    return Aligned(
-        lm,
-        finished.fitted,
-        finished.pairs,
-        right,
-        held_out,
-        finished.rounds,
-        earlier_seconds=finished.earlier_seconds,
-    )
+    return Aligned(lm, finished.fitted, finished.pairs, right, held_out, finished.rounds)
 
 
 def trainer(lm: LanguageModel, pairs: Sequence[Pair], options: Dpo, runtime: Runtime, seed: int, unfinished: Path) -> Trainer:

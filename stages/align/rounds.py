@@ -32,15 +32,11 @@ Fit = Callable[[Sequence[Pair], Path], Fitted]
 
 @dataclass(frozen=True)
 class Rounds:
-    """All rounds as one run: steps are counted through, and `pairs` are those of all rounds.
-
-    `earlier_seconds` is the time of rounds that an earlier run had finished.
-    """
+    """All rounds as one run: steps are counted through, and `pairs` are those of all rounds."""
 
     fitted: Fitted
     pairs: int
     rounds: list[AlignmentRound]
-    earlier_seconds: float = 0.0
 
 
 def run(job: Job, lm: LanguageModel, tuned: weights.Weights, first: Sequence[Pair], fit: Fit) -> Rounds:
@@ -60,13 +56,16 @@ def run(job: Job, lm: LanguageModel, tuned: weights.Weights, first: Sequence[Pai
             weights.store(weights.trained(lm.model), place / WEIGHTS)
             steps = sum(before.steps for before, _ in done) + fitted.steps
             counted = AlignmentRound(pairs=len(pairs), last_step=steps, score=score)
-            found = {"fitted": asdict(fitted), "round": counted.model_dump(), "seconds": time.monotonic() - started}
+            seconds = fitted.earlier_seconds + time.monotonic() - started
+            found = {"fitted": asdict(fitted), "round": counted.model_dump(), "seconds": seconds}
+            earlier += fitted.earlier_seconds
             write_json(place / FIGURES, found)  # last: it ends the round
         for path in place.glob("checkpoint-*"):
             checkpoints.clear(path)
         done.append(_kept(place))
         weights.put(lm.model, weights.stored(place / WEIGHTS))
-    return replace(_joined(done), earlier_seconds=earlier)
+    joined = _joined(done)
+    return replace(joined, fitted=replace(joined.fitted, earlier_seconds=earlier))
 
 
 def _later(job: Job, lm: LanguageModel, tuned: weights.Weights, number: int, place: Path) -> tuple[list[Pair], float | None]:
@@ -132,6 +131,7 @@ def _joined(done: Sequence[tuple[Fitted, AlignmentRound]]) -> Rounds:
             log=[*whole.log, *later],
             looks=[*earlier, *seen],
             seconds=round(whole.seconds + fitted.seconds, 1),
+            resumed_at_step=before + fitted.resumed_at_step if fitted.resumed_at_step else whole.resumed_at_step,
             memory=max(whole.memory, fitted.memory, key=lambda used: used["memory_peak_gib"]),
         )
     return Rounds(whole, sum(each.pairs for each in counted), counted)

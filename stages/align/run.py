@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerState
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from stages import device
 from stages.align import trainers, weights
@@ -24,17 +24,22 @@ from stages.training.arguments import prepare_tracker
 from stages.training.run import is_over
 
 BEST = "best.safetensors"
+CLOCK = "elapsed"
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A finished run: `log` holds TRL's numbers by step, `looks` those of looks; `kept_step` is that of the weights."""
+    """A finished run: `log` holds TRL's numbers by step, `looks` those of looks; `kept_step` is that of the weights.
+
+    `earlier_seconds` passed before a kill, up to the checkpoint that the run continued from; `seconds` holds them too.
+    """
 
     steps: int
     kept_step: int
     log: list[dict[str, Any]]
     looks: list[dict[str, Any]]
     seconds: float
+    earlier_seconds: float
     resumed_at_step: int
     micro_batch_size: int
     memory: dict[str, float]
@@ -46,8 +51,7 @@ class Aligned:
 
     `right` is what looks.preferred finds for each of the pairs `held_out`; of a reward model, whether the chosen answer has
     the higher score.
-    `further` are JSON files that are stored with the model. `earlier_seconds` are those of rounds that an earlier run had
-    finished.
+    `further` are JSON files that are stored with the model.
     """
 
     lm: LanguageModel
@@ -57,7 +61,19 @@ class Aligned:
     held_out: Sequence[Pair] = ()
     rounds: list[AlignmentRound] = field(default_factory=list)
     further: dict[str, Any] = field(default_factory=dict)
-    earlier_seconds: float = 0.0
+
+
+class Clock(TrainerCallback):
+    """Writes the seconds of the run into each entry of its log, which checkpoints hold."""
+
+    def __init__(self, earlier: float) -> None:
+        self.begin = time.monotonic() - earlier
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.begin
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        state.log_history[-1][CLOCK] = round(self.seconds(), 1)
 
 
 def watch(look: Look, job: Job, held_out: Sequence[Pair] = (), unfinished: Path | None = None) -> Watch:
@@ -78,14 +94,16 @@ def fit(worker: Any, watch: Watch, unfinished: Path, name: str = "") -> Fitted:
     worker.add_callback(watch)
     checkpoint = checkpoints.newest(unfinished)
     already = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else TrainerState()
-    memory, started = device.Memory(device.kind(worker.runtime)), time.monotonic()
+    earlier = next((entry[CLOCK] for entry in reversed(already.log_history) if CLOCK in entry), 0.0)
+    memory, clock = device.Memory(device.kind(worker.runtime)), Clock(earlier)
+    worker.add_callback(clock)
     if checkpoint and is_over(already):  # killed while its result was stored; train() would make one more step
         worker.state = already
         worker._load_from_checkpoint(checkpoint)
     else:
         with _tracked(options, name or unfinished.name):
             worker.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds = time.monotonic() - started
+    seconds = clock.seconds()
     trainers.release(model)
     log, looks = _entries(worker.state.log_history)
     best = _best(looks, watch.score) if options.early_stopping_patience else None
@@ -97,6 +115,7 @@ def fit(worker: Any, watch: Watch, unfinished: Path, name: str = "") -> Fitted:
         log=log,
         looks=looks,
         seconds=round(seconds, 1),
+        earlier_seconds=earlier,
         resumed_at_step=already.global_step,
         micro_batch_size=worker.runtime.rows(options.batch_size),
         memory=memory.figures(),

@@ -80,8 +80,9 @@ class Alignment(Figures):
 
 
 class AlignmentCost(Figures):
-    """Time and memory of one run, with its looks and all its rounds; a resumed round counts from the resume.
+    """Time and memory of one run, with its looks and all its rounds.
 
+    After a kill, the seconds hold those up to the checkpoint that the run continued from, and memory is that of its last part.
     `train_seconds` leaves out what happens before the first step and after the last.
     """
 

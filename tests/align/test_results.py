@@ -46,7 +46,7 @@ def test_pairs_of_one_prompt_widen_the_interval() -> None:
 
 def test_next_round_begins_with_the_kept_weights() -> None:
     """With early stopping the second round starts from the best look of the first, not from its last."""
-    shared = {"log": [], "seconds": 1.0, "resumed_at_step": 0, "micro_batch_size": 1}
+    shared = {"log": [], "seconds": 1.0, "earlier_seconds": 0.0, "resumed_at_step": 0, "micro_batch_size": 1}
     seen = [{"step": 0, "task": 0.5}, {"step": 2, "task": 0.7}, {"step": 4, "task": 0.1}]
     first = Fitted(steps=4, kept_step=2, looks=seen, memory={"memory_peak_gib": 2.0}, **shared)
     seen = [{"step": 0, "task": 0.7}, {"step": 4, "task": 0.2}]
