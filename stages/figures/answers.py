@@ -19,4 +19,5 @@ class PredictionCost(Figures):
     prompt_tokens: int
     new_tokens: int
     new_tokens_per_second: float
+    memory_peak_gib: float | None = None
     machine: Machine

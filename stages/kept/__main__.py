@@ -17,7 +17,7 @@ FORMATTED, PREDICTIONS, COST = map(Path, ("data/formatted", "data/predictions", 
 
 def main() -> None:
     name, started = sys.argv[1], time.monotonic()
-    from stages import provenance
+    from stages import device, provenance
     from stages.models.tuned import open_tuned
     from stages.predict import answers
 
@@ -26,6 +26,7 @@ def main() -> None:
     )
     runtime, (system,) = params.runtime(), kept([name])
     examples = list(records.read(FORMATTED / f"{p.predict.split}.jsonl", Example))
+    memory = device.Memory(device.kind(runtime))
     predictions = answers.predict(
         open_tuned(runtime, ADAPTERS / name),
         examples,
@@ -38,7 +39,8 @@ def main() -> None:
         copied=p.predict.constrain == "copied",
     )
     records.write(PREDICTIONS / f"{system}.jsonl", predictions)
-    cost = answers.cost(predictions, time.monotonic() - started, provenance.machine(runtime))
+    seconds, peak = time.monotonic() - started, memory.figures()["memory_peak_gib"]
+    cost = answers.cost(predictions, seconds, peak, provenance.machine(runtime))
     figures.write(COST / f"predict_{system}.json", cost)
     print(f"{system}: {cost.rows} answers in {cost.seconds} s, {cost.new_tokens_per_second} tokens/s")
 

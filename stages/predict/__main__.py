@@ -23,7 +23,7 @@ def main() -> None:
         records.write(PREDICTIONS / f"{system}.jsonl", [])
         files.write_json(COST / f"predict_{system}.json", {})
         return
-    from stages import provenance
+    from stages import device, provenance
     from stages.models.stored import adapter_of
     from stages.models.tuned import open_system, open_tuned
     from stages.predict import answers
@@ -35,6 +35,7 @@ def main() -> None:
     examples = list(records.read(FORMATTED / f"{p.predict.split}.jsonl", Example))
     if passage:
         examples = answers.with_passages(examples, list(records.read(FORMATTED / "passages.jsonl", Example)))
+    memory = device.Memory(device.kind(runtime))
     lm = open_system(runtime, system.removesuffix(systems.PASSAGE))
 
     predictions = answers.predict(
@@ -51,13 +52,13 @@ def main() -> None:
     if passage:
         predictions = answers.to_the_question(predictions, examples)
     records.write(PREDICTIONS / f"{system}.jsonl", predictions)
-    seconds = time.monotonic() - started
+    seconds, peak = time.monotonic() - started, memory.figures()["memory_peak_gib"]
     if tuned:
         a = params.read("quantization", "predict.agreement_rows")
         quantized = open_tuned(runtime, adapter_of(system), a.quantization, merge=False)
         agreed = answers.agreement(quantized, examples[: a.predict.agreement_rows], predictions, a.quantization.type)
         figures.write(AGREEMENT / f"{system}.json", agreed)
-    cost = answers.cost(predictions, seconds, provenance.machine(runtime))
+    cost = answers.cost(predictions, seconds, peak, provenance.machine(runtime))
     figures.write(COST / f"predict_{system}.json", cost)
     print(f"{system}: {cost.rows} answers in {cost.seconds} s, {cost.new_tokens_per_second} tokens/s")
 

@@ -162,7 +162,7 @@ def agreement(
     )
 
 
-def cost(predictions: Sequence[Prediction], seconds: float, machine: Machine) -> PredictionCost:
+def cost(predictions: Sequence[Prediction], seconds: float, memory_peak_gib: float, machine: Machine) -> PredictionCost:
     new = sum(prediction.new_tokens for prediction in predictions)
     return PredictionCost(
         seconds=round(seconds, 1),
@@ -170,5 +170,6 @@ def cost(predictions: Sequence[Prediction], seconds: float, machine: Machine) ->
         prompt_tokens=sum(prediction.prompt_tokens for prediction in predictions),
         new_tokens=new,
         new_tokens_per_second=round(new / seconds, 1),
+        memory_peak_gib=memory_peak_gib,
         machine=machine,
     )

@@ -1,5 +1,6 @@
 """predict_kept: a kept adapter answers the split as the tuned model does, and is scored as a system of its own."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_kept_adapter_answers_and_is_scored_like_the_tuned_one(room, adapter, ro
     kept, tuned = answered("kept_one-shot"), answered("tuned_42")
     assert [(row.system, row.text) for row in kept] == [("kept_one-shot", row.text) for row in tuned]
     assert [row.reference_logprob for row in kept] == [row.reference_logprob for row in tuned]
-    assert Path("data/cost/predict_kept_one-shot.json").is_file()
+    assert json.loads(Path("data/cost/predict_kept_one-shot.json").read_text(encoding="utf-8"))["memory_peak_gib"] > 0
     compose.compose(["experiment=smoke", "quantization=none", *settings, "predict.kept=[one-shot]"], PARAMS)
     evaluate.main()
     scores = {(score.system, score.example): score.scores for score in records.read(Path("data/scores.jsonl"), Score)}

@@ -291,6 +291,7 @@ class Inputs:
             "prompt_tokens": 41000,
             "new_tokens": 12000,
             "new_tokens_per_second": 126.0,
+            "memory_peak_gib": 1.25,
             "machine": MACHINE,
         }
 
