@@ -16,7 +16,7 @@ from arms import interval
 from systems import gap
 
 from stages import files, records
-from stages.commands.compare.command import CACHE
+from stages.commands.compare.command import place
 from stages.evaluate import answering
 from stages.records import Example, Prediction
 from stages.statistics import Array, rate_interval
@@ -74,7 +74,7 @@ def stored(experiment: str, output: str) -> Path:
     lock = Path("reports") / experiment / "dvc.lock"
     stages = files.read_yaml(lock.read_bytes(), str(lock))["stages"].values() if lock.is_file() else ()
     md5 = next((out["md5"] for stage in stages for out in stage.get("outs", []) if out["path"] == output), "")
-    path = CACHE / md5[:2] / md5[2:]
+    path = place(md5)
     if not md5 or not path.is_file():
         raise SystemExit(f"error: {output} of {experiment}: not in DVC's cache; run `make experiment NAME={experiment}`")
     return path

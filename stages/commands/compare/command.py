@@ -20,7 +20,6 @@ from stages.statistics import rows_needed
 from stages.systems import ALIGNED
 
 HERE = Path(__file__).parent
-CACHE = Path(".dvc/cache/files/md5")
 FORMATTED, PREDICTIONS = "data/formatted", "data/predictions"
 SHOWN = 5  # fixed and broken rows on the page, each
 YARDSTICK = ("report.headline", "report.margin", "report.resamples", "seed")
@@ -159,11 +158,22 @@ def _cached(shape: type[S], side: Side, path: str) -> list[S]:
     A branch may bring a link as a file of the cache: only content with this very hash is read.
     """
     md5 = side.outputs()[path].md5 if path in side.outputs() else ""
-    file = CACHE / md5[:2] / md5[2:]
+    file = place(md5)
     if not md5 or not file.is_file() or files.file_hash(file, "md5") != md5:
         return []
     rows = enumerate(files.lines(file), start=1)
     return [checked(shape, line.encode(), f"{side.name}: {path}:{number}") for number, line in rows]
+
+
+def place(md5: str) -> Path:
+    """Return where DVC's cache keeps the content with this md5; `dvc cache dir` may have moved the cache."""
+    from dvc.config import Config, ConfigError
+
+    try:
+        folder = Config(".dvc")["cache"].get("dir", ".dvc/cache")
+    except ConfigError as error:
+        raise DataError(f".dvc: {one_line(str(error))}; `tunetrail doctor` names the file") from None
+    return Path(folder) / "files/md5" / md5[:2] / md5[2:]
 
 
 def _totals(side: Side) -> Mapping[str, float | str]:

@@ -1,6 +1,7 @@
 """`tunetrail compare` as a reviewer uses it: on the commits of a small repository, from git alone."""
 
 import json
+import os
 
 import pytest
 from markdown_it import MarkdownIt
@@ -225,6 +226,12 @@ def test_a_clone_without_cache_lacks_only_the_texts(repository, compare, tmp_pat
 
     clone = repository.clone(tmp_path / "clone")
     assert not (clone.root / ".dvc/cache").exists()
+    shared = os.path.relpath(repository.root / ".dvc/cache", clone.root / ".dvc")
+    clone.write(".dvc/config.local", f"[cache]\n    dir = {shared}\n")
+    assert compare(clone, "--base", base, "--head", head) == here  # a shared cache
+    clone.write(".dvc/config.local", "[cache]\n    nonsense = 1\n")
+    assert ".dvc: config file error: extra keys not allowed" in refusal(compare, clone, "--base", base, "--head", head)
+    (clone.root / ".dvc/config.local").unlink()
     there = compare(clone, "--base", base, "--head", head)
     assert "base       wrong" not in there and "texts not shown" in there
     assert "`data/formatted/train.jsonl`: 30 B → 45 B (rows are not in git and not in the cache)" in there
