@@ -25,6 +25,7 @@ from arms import interval
 from systems import gap
 
 from stages import params
+from stages.errors import reason
 from stages.figures.retention import Retained
 from stages.records import Example, Message
 from stages.report import retention
@@ -53,7 +54,18 @@ def main() -> None:
 
 
 def read(package: Path) -> dict[str, list[Example]]:
-    """Return the drawn items of each task; exit with a line if the package lacks one."""
+    """Return the drawn items of each task; exit with a line if the package lacks one, or holds something else."""
+    try:
+        found = _found(package)
+    except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"{type(error).__name__}: {reason(error)}"
+        sys.exit(f"error: {package}: cannot be read ({why}); use the source package of bigbench 1.0.0")
+    if missing := [task for task in TASKS if task not in found]:
+        sys.exit(f"error: {package}: no {missing[0]}; use the source package of bigbench 1.0.0")
+    return {task: found[task] for task in TASKS}
+
+
+def _found(package: Path) -> dict[str, list[Example]]:
     wanted = {f"bigbench/benchmark_tasks/{task}/task.json": task for task in TASKS}
     found: dict[str, list[Example]] = {}
     with tarfile.open(package) as archive:
@@ -61,9 +73,7 @@ def read(package: Path) -> dict[str, list[Example]]:
             task = wanted.get(member.name.partition("/")[2])
             if task and member.isfile() and member.size <= LARGEST and (file := archive.extractfile(member)):
                 found[task] = drawn(task, json.load(file))
-    if missing := [task for task in TASKS if task not in found]:
-        sys.exit(f"error: {package}: no {missing[0]}; use the source package of bigbench 1.0.0")
-    return {task: found[task] for task in TASKS}
+    return found
 
 
 def drawn(task: str, content: Mapping[str, Any]) -> list[Example]:

@@ -48,6 +48,21 @@ def test_package_without_a_task_is_refused_by_its_name(bigbench: Any, tmp_path: 
         bigbench.read(one)
 
 
+@pytest.mark.parametrize("examples", [[{"input": "?"}], [{"input": "?", "target_scores": ["yes"]}], "?", None])
+def test_damaged_task_is_refused_in_one_line(bigbench: Any, tmp_path: Path, examples: Any) -> None:
+    with pytest.raises(SystemExit, match=r"^error: .*one\.tar\.gz: cannot be read \(\w+: .+\); use the source package"):
+        bigbench.read(packed(tmp_path / "one.tar.gz", {bigbench.TASKS[0]: {"examples": examples}}))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no archive"])
+def test_file_that_is_no_package_is_refused_in_one_line(bigbench: Any, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "one.tar.gz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SystemExit, match="cannot be read"):
+        bigbench.read(path)
+
+
 def test_items_with_no_or_two_right_options_are_left_out(bigbench: Any) -> None:
     rows = [item("one", a=0, b=1, c=0), item("two", a=1, b=1), item("none", a=0, b=0), item("half", a=0.5, b=0.2)]
     drawn = bigbench.drawn("task", {"examples": [*rows, rows[0]]})
