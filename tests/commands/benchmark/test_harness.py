@@ -156,18 +156,19 @@ metric_list: [{metric: acc}]
 
 
 @pytest.mark.parametrize(
-    ("task", "text", "row"),
+    ("task", "text", "row", "right", "options"),
     [
-        ("mmlu_local", MMLU, {"question": "Which is a fruit?", "subject": "food", "choices": list("wxyz"), "answer": 2}),
-        ("sst2_local", SST2, {"sentence": "a warm and funny film", "label": 1, "idx": 0}),
+        ("mmlu_local", MMLU, {"question": "Which is a fruit?", "subject": "food", "choices": list("wxyz")}, "answer", 4),
+        ("sst2_local", SST2, {"sentence": "a warm and funny film", "idx": 0}, "label", 2),
     ],
     ids=["MMLU", "GLUE"],
 )
-def test_local_rows_in_the_format_of_a_benchmark_are_scored(workspace, task, text, row):
+def test_local_rows_in_the_format_of_a_benchmark_are_scored(workspace, task, text, row, right, options):
+    """The same row once with each option as the right one: the model picks one of them, so one row is right."""
     pytest.importorskip("lm_eval", reason="the extra lm-eval is not installed: nothing is run in the harness")
     workspace()
     path = FOLDER / "rows.jsonl"
-    files.write_text(path, json.dumps(row) + "\n" + json.dumps(row) + "\n")
+    files.write_text(path, "".join(json.dumps(row | {right: number}) + "\n" for number in range(options)))
     files.write_text(FOLDER / f"{task}.yaml", text.replace("ROWS", str(path.resolve())))
     with pytest.raises(DataError, match="can run Python code"):
         harness.run([task], ["base"], None, None, False, FOLDER)
@@ -175,7 +176,7 @@ def test_local_rows_in_the_format_of_a_benchmark_are_scored(workspace, task, tex
     params.write_text(params.read_text(encoding="utf-8").replace("allow_code: false", "allow_code: true"), encoding="utf-8")
     harness.run([task], ["base"], None, None, False, FOLDER)
     (result,) = [result for result in results.read(FOLDER / "base.json") if result.metric == "acc"]
-    assert (result.n, result.value in (0.0, 1.0)) == (2, True)
+    assert (result.n, result.value) == (options, 1 / options)
 
 
 def test_unknown_task_is_named(workspace):
