@@ -1,6 +1,7 @@
 """General abilities of a model."""
 
 from stages.figures import Figures
+from stages.figures.cost import Machine
 
 
 class Text(Figures):
@@ -32,3 +33,11 @@ class Retained(Figures):
     choices: list[ScoredChoice]
     harm: list[Reply]
     harmless: list[Reply]
+
+
+class RetentionCost(Figures):
+    """Time and memory of one measurement, with loading the model."""
+
+    seconds: float
+    memory_peak_gib: float
+    machine: Machine

@@ -72,5 +72,8 @@ class Funnel(Figures):
 
 
 class SynthesisCost(TeacherCost):
+    """Time and memory of one method. A teacher on another machine is not in its memory, nor are earlier reports."""
+
     seconds: float
+    memory_peak_gib: float | None = None
     machine: Machine

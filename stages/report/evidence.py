@@ -11,7 +11,7 @@ from stages.figures.answers import Agreement, PredictionCost
 from stages.figures.cost import Machine
 from stages.figures.engine import Engine
 from stages.figures.preferences import Preferences, PreferencesCost
-from stages.figures.retention import Retained
+from stages.figures.retention import Retained, RetentionCost
 from stages.figures.rows import Audit, Recognised
 from stages.figures.synthesis import Funnel, SynthesisCost
 from stages.figures.training import Training, TrainingCost
@@ -20,7 +20,7 @@ from stages.params.results import Report
 from stages.records import Example, Prediction
 
 Number = int | float | str  # a text says how others were computed
-Cost = SynthesisCost | TrainingCost | PredictionCost | PreferencesCost | AlignmentCost
+Cost = SynthesisCost | TrainingCost | PredictionCost | PreferencesCost | AlignmentCost | RetentionCost
 
 
 class Totals(BaseModel):

@@ -11,7 +11,7 @@ from stages.figures.alignment import Alignment, AlignmentCost
 from stages.figures.answers import Agreement, PredictionCost
 from stages.figures.engine import Engine, ServedCost
 from stages.figures.preferences import Preferences, PreferencesCost
-from stages.figures.retention import Retained
+from stages.figures.retention import Retained, RetentionCost
 from stages.figures.rows import Audit, recognised
 from stages.figures.synthesis import Funnel, SynthesisCost
 from stages.figures.training import Training, TrainingCost
@@ -28,6 +28,7 @@ COSTS: dict[str, type[evidence.Cost]] = {
     "pairs": PreferencesCost,
     "align": AlignmentCost,
     "predict": PredictionCost,
+    "retention": RetentionCost,
 }
 DATA, COLUMNS = Path("data"), Path("data/raw/columns.json")
 AUDITS = DATA / "authored" / "audits"
@@ -57,15 +58,20 @@ class Wanted(NamedTuple):
         """Return the steps whose cost is reported, in the order of dvc.yaml."""
         by_seed = {"pretrain": self.pretrained, "train": True, "pairs": self.paired, "align": self.align}
         trained = [f"{stage}_{seed}" for stage, wanted in by_seed.items() if wanted for seed in self.tuned]
-        return [*(f"synthesize_{m}" for m in self.methods), *trained, *(f"predict_{system}" for system in self.systems)]
+        measured = [*(f"predict_{system}" for system in self.systems), *(f"retention_{system}" for system in self.measured)]
+        return [*(f"synthesize_{m}" for m in self.methods), *trained, *measured]
+
+    @property
+    def measured(self) -> list[str]:
+        """Return the systems whose general abilities are measured."""
+        return ["base", *self.tuned.values(), *self.aligned.values()]
 
 
 def read(name: str, split: str, wanted: Wanted) -> Evidence:
     """Read exactly the files that the parameters name; others in the same folders come from other parameters."""
     names, seeds = wanted.systems, list(wanted.tuned)
     predictions = {system: DATA / "predictions" / f"{system}.jsonl" for system in names}
-    measured = ("base", *wanted.tuned.values(), *wanted.aligned.values())
-    kept = {system: DATA / "retention" / f"{system}.json" for system in measured}
+    kept = {system: DATA / "retention" / f"{system}.json" for system in wanted.measured}
     agreement = {seed: DATA / "agreement" / f"{system}.json" for seed, system in wanted.tuned.items() if not wanted.served}
     of_engine = {system: DATA / "agreement" / f"{system}.json" for system in names if wanted.served}
     funnels = {method: DATA / "synthetic" / method / "funnel.json" for method in wanted.methods}
@@ -126,7 +132,8 @@ def _only_engine(engines: dict[str, Engine]) -> Engine | None:
 
 def warn_of_leftovers(read: list[Path], seeds: list[int]) -> None:
     """Print a warning for each file of other seeds, shots or methods next to the files that are read; it is not an error."""
-    after = {f"{stage}_{seed}" for stage in ("pretrain", "pairs", "align", "aligned", "predict_aligned") for seed in seeds}
+    of_aligned = ("predict_aligned", "retention_aligned")
+    after = {f"{stage}_{seed}" for stage in ("pretrain", "pairs", "align", "aligned", *of_aligned) for seed in seeds}
     for folder in dict.fromkeys(path.parent for path in read):
         for path in sorted(folder.glob("[!.]*")):
             if path not in read and path.stem not in {*ALWAYS, *after} and not path.stem.endswith(systems.PASSAGE):

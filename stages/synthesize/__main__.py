@@ -17,10 +17,11 @@ SYNTHETIC, COST = Path("data/synthetic"), Path("data/cost")
 
 
 def main() -> None:
-    from stages import provenance
+    from stages import device, provenance
 
     method, started = sys.argv[1], time.monotonic()
     p, runtime = params.read("seed", "data", "teacher", "synthesis.budget", f"synthesis.{method}"), params.runtime()
+    memory = device.Memory(device.kind(runtime))
     teacher = Teacher(backend(p.teacher, runtime), p.synthesis.budget, p.seed)
     made = METHODS[method](read_inputs(p.data), teacher, getattr(p.synthesis, method), p.seed) if method in METHODS else Made()
 
@@ -33,7 +34,8 @@ def main() -> None:
     warning = losses.warning(method, made, teacher.calls) if method in METHODS else ""
     figures.write(folder / "funnel.json", funnel(method, made, len(teacher.calls), teacher.spent, warning))
     seconds, machine = round(time.monotonic() - started, 1), provenance.machine(runtime)
-    cost = SynthesisCost(**teacher.cost().model_dump(), seconds=seconds, machine=machine)
+    peak = memory.figures()["memory_peak_gib"]
+    cost = SynthesisCost(**teacher.cost().model_dump(), seconds=seconds, memory_peak_gib=peak, machine=machine)
     figures.write(COST / f"synthesize_{method}.json", cost)
     print(f"{method}: {len(teacher.calls)} calls, {len(made.kept)} kept, {len(made.rejected)} rejected, {len(made.tasks)} rows")
     if teacher.refused:

@@ -183,6 +183,7 @@ class Inputs:
         self.json("data/totals.json", {**ratios, "confusion": [], "reliability": []})
         for seed in self.params.seeds:
             self.json(f"data/retention/aligned_{seed}.json", self.retention(tuned=True))
+            self.json(f"data/cost/retention_aligned_{seed}.json", self.retention_cost())
             self.json(f"data/pairs/{seed}/funnel.json", self.preferences())
             self.json(f"data/alignment/{seed}.json", self.alignment(task, pairs))
             self.json(f"data/cost/pairs_{seed}.json", self.pairs_cost())
@@ -235,9 +236,9 @@ class Inputs:
         return {"seconds": 250.0, "memory_peak_gib": 2.25, "machine": MACHINE}
 
     def write_retention(self, base: Any, tuned: Any) -> None:
-        self.json("data/retention/base.json", base)
-        for seed in self.params.seeds:
-            self.json(f"data/retention/tuned_{seed}.json", tuned)
+        for system, measured in {"base": base, **{f"tuned_{seed}": tuned for seed in self.params.seeds}}.items():
+            self.json(f"data/retention/{system}.json", measured)
+            self.json(f"data/cost/retention_{system}.json", self.retention_cost())
 
     def write_base(self, **changed: str) -> None:
         model = self.model()
@@ -294,6 +295,10 @@ class Inputs:
             "memory_peak_gib": 1.25,
             "machine": MACHINE,
         }
+
+    @staticmethod
+    def retention_cost() -> Any:
+        return {"seconds": 41.7, "memory_peak_gib": 0.75, "machine": MACHINE}
 
     @staticmethod
     def training_cost() -> Any:

@@ -54,7 +54,9 @@ def test_resumed_training_names_its_step(inputs: Any, run: Any) -> None:
     assert "after a resume at step 10" in (folder / "report.md").read_text()
 
 
-def test_predictions_show_their_peak_memory(inputs: Any, run: Any) -> None:
+def test_measurements_show_their_peak_memory(inputs: Any, run: Any) -> None:
     folder = run(inputs)
-    assert "- Predict tuned 42: 1 min 35 s, peak memory 1.250 GiB." in (folder / "report.md").read_text().replace("\u202f", " ")
+    text = (folder / "report.md").read_text().replace("\u202f", " ")
+    assert "- Predict tuned 42: 1 min 35 s, peak memory 1.250 GiB." in text
+    assert "- Retention tuned 42: 41.7 s, peak memory 0.750 GiB." in text
     assert "1.250 GiB" in html(folder).replace("&#8239;", " ").replace("\u202f", " ")
