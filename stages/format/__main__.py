@@ -81,7 +81,7 @@ def main() -> None:
     asked = Again(lambda: chain(fitted["valid"], fitted["test"]))
     fields = schemas.schemas(fitted["valid"]) | schemas.schemas(fitted["train"])  # a data set may have no training rows
     schemas.require(p.predict.constrain, fields, fitted["train"], asked)
-    schemas.warn(p.predict.constrain, asked)
+    schemas.warn(p.predict.constrain, fields, asked)
     audit.require_room(asked, shown(chats.examples(shots[: max(p.predict.shots)])), tokenizer, p.predict.max_new_tokens)
 
     passages = [

@@ -8,8 +8,11 @@ from typing import Any
 
 from stages.errors import DataError
 from stages.records import Example
+from stages.terminal import visible
 from stages.text import copied
+from stages.text.forms import FORMS, NAMES, has_form
 
+ENOUGH = 60  # texts of a field before a form is taken as its own: 5 % of others would be seen with a probability of 95 %
 TYPES = {str: "string", bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
 
 
@@ -20,21 +23,31 @@ class Fields:
         self.rows = 0
         self.seen = Counter[str]()
         self.types = defaultdict[str, set[str]](set)
+        self.texts = Counter[str]()
+        self.forms = defaultdict[str, set[str]](lambda: set(FORMS))
 
     def add(self, record: dict[str, Any]) -> None:
         self.rows += 1
         self.seen.update(record.keys())
         for key, value in record.items():
             self.types[key] |= {TYPES[type(value)]} if value is not None else set()
+            if isinstance(value, str):
+                self.texts[key] += 1
+                self.forms[key] = {name for name in self.forms[key] if has_form(value, FORMS[name])}
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of objects with these fields; those that all references have are required.
 
-        A field may be null, or have a value of a type that it has in some reference.
+        A field may be null, or have a value of a type that it has in some reference. If all texts of a field are e-mail
+        addresses, dates or URLs, it has that form as its pattern, for copied texts.
         """
-        fields = {key: {"type": [*sorted(types or {"string"}), "null"]} for key, types in self.types.items()}
+        fields = {key: {"type": [*sorted(types or {"string"}), "null"]} | self._form(key) for key, types in self.types.items()}
         required = [key for key in fields if self.seen[key] == self.rows]
         return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}
+
+    def _form(self, key: str) -> dict[str, Any]:
+        found = [name for name in FORMS if name in self.forms[key]] if self.texts[key] >= ENOUGH else []
+        return {"pattern": FORMS[found[0]]} if found else {}
 
 
 def schemas(examples: Iterable[Example]) -> dict[str, dict[str, Any]]:
@@ -71,14 +84,27 @@ def require(constrain: str, found: dict[str, dict[str, Any]], trained: Iterable[
         )
 
 
-def warn(constrain: str, asked: Iterable[Example]) -> None:
-    """Print a warning if texts are to be copied and a right answer to `asked` cannot be such a copy."""
-    if constrain == "copied" and (lost := sum(_not_copied(e) is not None for e in asked if e.kind == "extraction")):
-        print(
-            f"warning: predict.constrain = copied: {lost} answers of the validation and test rows have a text that is not in "
-            "their prompt word for word, so no system can give them",
-            file=sys.stderr,
-        )
+def warn(constrain: str, found: Mapping[str, dict[str, Any]], asked: Iterable[Example]) -> None:
+    """Where texts are to be copied, print which fields have a form, and warn if a right answer to `asked` cannot be given."""
+    if constrain != "copied":
+        return
+    for key, field in ((key, field) for schema in found.values() for key, field in schema["properties"].items()):
+        if "pattern" in field:
+            print(f"{visible(key)}: all training answers have {NAMES[field['pattern']]} or null, so only such parts are copied")
+    extracted = [example for example in asked if example.kind == "extraction"]
+    reasons = {
+        "is not in their prompt word for word": sum(_not_copied(example) is not None for example in extracted),
+        "has another form than in all training answers": sum(
+            _of_another_form(example, found.get(example.dataset, {})) is not None for example in extracted
+        ),
+    }
+    for reason, lost in reasons.items():
+        if lost:
+            print(
+                f"warning: predict.constrain = copied: {lost} answers of the validation and test rows have a text that "
+                f"{reason}, so no system can give them",
+                file=sys.stderr,
+            )
 
 
 def lacking(example: Example, schema: Mapping[str, Any], copied: bool) -> str:
@@ -89,7 +115,18 @@ def lacking(example: Example, schema: Mapping[str, Any], copied: bool) -> str:
         return "other fields than the training rows have"
     if any((TYPES[type(value)] if value is not None else "null") not in types[key]["type"] for key, value in record.items()):
         return "a value of another type than the training rows have"
+    if copied and _of_another_form(example, schema) is not None:
+        return "a text of another form than the training rows have"
     return "a text that is not in the prompt word for word" if copied and _not_copied(example) is not None else ""
+
+
+def _of_another_form(example: Example, schema: Mapping[str, Any]) -> str | None:
+    """Return the first field whose text lacks the form that the schema asks for."""
+    patterns = {key: field["pattern"] for key, field in schema.get("properties", {}).items() if "pattern" in field}
+    fields = json.loads(example.reference) if patterns else {}
+    return next(
+        (key for key in patterns if isinstance(fields.get(key), str) and not has_form(fields[key], patterns[key])), None
+    )
 
 
 def _not_copied(example: Example) -> str | None:

@@ -24,6 +24,7 @@ from stages.generation import copying
 from stages.generation.decoding import Choose
 from stages.models.loading import LanguageModel
 from stages.text.copied import pieces
+from stages.text.forms import parts
 
 # What closes an open object soonest, in this order; null only in the place of a value.
 CLOSING = ("null", '"', "}", "]", ",", ":")
@@ -52,7 +53,13 @@ class JsonOnly:
 
     @cached_property
     def of_schema(self) -> str:
-        return LLMatcher.grammar_from_json_schema({**self.schema, "x-guidance": copying.WHITE_SPACE})
+        """The grammar without patterns: where texts are not copied, an object cut in an e-mail address could not be closed."""
+        fields = {
+            name: {key: value for key, value in field.items() if key != "pattern"}
+            for name, field in self.schema.get("properties", {}).items()
+        }
+        schema = self.schema | ({"properties": fields} if fields else {})
+        return LLMatcher.grammar_from_json_schema({**schema, "x-guidance": copying.WHITE_SPACE})
 
     @cached_property
     def shortest(self) -> int:
@@ -60,9 +67,14 @@ class JsonOnly:
         return len(self.ending(LLMatcher(self.tokenizer, self.grammar("")), [], self.limit))
 
     def _window(self, texts: Sequence[str]) -> int:
-        """Return how many tokens before the limit an object can need to be closed in time: a word or name is ended first."""
+        """Return how many tokens before the limit an object can need to be closed in time.
+
+        A word, a name, or a text of a form is ended first.
+        """
         names = [json.dumps(name, ensure_ascii=False) for name in self.schema.get("properties", {})]
-        words = [max(pieces(text), key=len, default="") for text in texts] if self.copied else []
+        patterns = [field["pattern"] for field in self.schema.get("properties", {}).values() if "pattern" in field]
+        runs = ([*pieces(text), *(run for pattern in patterns for run in parts(text, pattern))] for text in texts)
+        words = [max(each, key=len, default="") for each in runs] if self.copied else []
         return self.shortest + max(len(self.tokenizer.greedy_tokenize(text)) for text in ["", *names, *words]) + WORD
 
     @cached_property
@@ -82,8 +94,9 @@ class JsonOnly:
     def _next(self, matcher: LLMatcher, written: list[int]) -> int:
         before_value = re.search(r'(?<!\\)":[ \n]*$', self.tokenizer.decode_str(written))
         for text, token in self.closing.items():
-            if (before_value or text != "null") and matcher.validate_tokens([token]):
-                return token
+            if (before_value or text != "null") and (valid := matcher.validate_tokens([token, token])):
+                formed = before_value and text == '"' and valid == 1  # a text that must have a form is not empty
+                return int(self.tokenizer.greedy_tokenize("null")[0]) if formed else token
         allowed = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
         return int(np.unpackbits(allowed, bitorder="little").argmax())
 

@@ -16,7 +16,8 @@ def grammar(schema: dict[str, Any], origin: str) -> str:
 
     The object has the schema's properties in their order, of which `required` ones are always there. A string among them is a
     run of pieces of `origin`, with its white space or with single spaces. It does not begin or end in a space: a model that
-    forgets to escape a quotation mark would end the text before it. Strings in lists and objects are free.
+    forgets to escape a quotation mark would end the text before it. Where a property has a pattern, it is such a run with this
+    form; without any, the property has no string. Strings in lists and objects are free.
     """
     properties, required = schema["properties"], set(schema["required"])
     rules = [
@@ -32,15 +33,22 @@ def grammar(schema: dict[str, Any], origin: str) -> str:
         rules += [
             f"first_{place}: {member}" + (f" | first_{after}" if optional else ""),
             f'more_{place}: ws "," ws {member}' + (f" | more_{after}" if optional else ""),
-            f"value_{place}: {_value(field['type'])}",
+            f"value_{place}: {_value(field['type'], f'FORMED_{place}' if 'pattern' in field else 'copied')}",
         ]
+        if "pattern" in field:  # with its quotation marks one terminal: none may be opened that no text can close
+            form = f"/{field['pattern'].removeprefix('^').removesuffix('$').replace('/', chr(92) + '/')}/"
+            rules += [
+                f'FORMED_{place}: "\\"" (AS_IT_IS_{place} | SPACED_{place}) "\\""',
+                f"AS_IT_IS_{place}: {_run_of(origin)} & {form}",
+                f"SPACED_{place}: {_run_of(spaced(origin))} & {form}",
+            ]
     return "\n".join([*rules, f'first_{len(properties)}: ""', f'more_{len(properties)}: ""'])
 
 
-def _value(types: list[str]) -> str:
+def _value(types: list[str], text: str) -> str:
     others = [name for name in types if name != "string"]
     return " | ".join(
-        ["copied"] * ("string" in types) + [f"%json {json.dumps({'type': others, 'x-guidance': WHITE_SPACE})}"] * bool(others)
+        [text] * ("string" in types) + [f"%json {json.dumps({'type': others, 'x-guidance': WHITE_SPACE})}"] * bool(others)
     )
 
 

@@ -1,9 +1,11 @@
 """The schema of an extraction task: its fields, their types, and where answers cannot be kept to it."""
 
+import json
+
 import pytest
 
 from stages.errors import DataError
-from stages.format.schemas import require, schemas, warn
+from stages.format.schemas import ENOUGH, lacking, require, schemas, warn
 from stages.records import Example, Message
 
 
@@ -55,9 +57,9 @@ def test_json_is_refused_where_no_answer_can_be_an_object(row, message):
 
 def test_answers_that_no_copy_can_give_are_counted(capsys):
     rows = [example('{"a": "text"}'), example('{"a": "Text"}'), example("Text", "text")]
-    warn("json", rows)
+    warn("json", schemas(rows), rows)
     assert not capsys.readouterr().err
-    warn("copied", rows)
+    warn("copied", schemas(rows), rows)
     assert capsys.readouterr().err.startswith("warning: predict.constrain = copied: 1 answers of the validation and test rows")
 
 
@@ -67,3 +69,44 @@ def test_copying_is_refused_where_a_training_answer_has_other_words():
     require("copied", schemas(rows), rows[:2], rows)
     with pytest.raises(DataError, match=f'^predict.constrain = copied: 1 of 3 .* such as "a" of {rows[2].id}; set it to json$'):
         require("copied", schemas(rows), rows, rows)
+
+
+FORMS = {
+    "e-mail addresses": (
+        ["ann@example.com", "jürgen.o'neil+x@müller-söhne.co.uk"],
+        ["ann", "a@b", "ann@example.com,", "ann @example.com"],
+    ),
+    "dates": (["2024-02-29", "1999-12-31"], ["29.02.2024", "2024-02-29T10:00", "2024-2-29"]),
+    "URLs": (["https://example.org", "http://a.b/c?d=e#f"], ["example.org", "https://example.org or so", "ftp://example.org"]),
+}
+
+
+@pytest.mark.parametrize(("forms", "others"), FORMS.values(), ids=FORMS)
+def test_form_of_all_texts_of_a_field_is_in_the_schema(forms, others):
+    def field(texts):
+        return schemas(example(json.dumps({"a": text})) for text in [None, *texts])[""]["properties"]["a"]
+
+    whole = (forms * ENOUGH)[:ENOUGH]
+    pattern = field(whole)["pattern"]
+    assert field(whole)["type"] == ["string", "null"]
+    assert "pattern" not in field(whole[1:])  # too few to know
+    for other in others:
+        assert "pattern" not in field([*whole, other])
+        row, schema = example(json.dumps({"a": other})), {"properties": {"a": field(whole)}, "required": ["a"]}
+        assert lacking(row, schema, copied=False) == ""
+        assert lacking(row, schema, copied=True) == "a text of another form than the training rows have"
+    assert pattern.startswith("^") and pattern.endswith("$")
+
+
+def test_answers_of_another_form_are_counted(capsys):
+    found = schemas(example(json.dumps({"to\x1b": f"{number}@text.com"})) for number in range(ENOUGH))
+    rows = [Example(**example('{"to\\u001b": "text"}').model_dump()), example('{"to\\u001b": null}')]
+    warn("json", found, rows)
+    assert capsys.readouterr() == ("", "")
+    warn("copied", found, rows)
+    printed = capsys.readouterr()
+    assert printed.out == "to\\x1b: all training answers have an e-mail address or null, so only such parts are copied\n"
+    assert printed.err == (
+        "warning: predict.constrain = copied: 1 answers of the validation and test rows have a text that has another form than "
+        "in all training answers, so no system can give them\n"
+    )

@@ -8,6 +8,7 @@ import pytest
 from stages.generation import constraint
 from stages.models.loading import LanguageModel
 from stages.text.copied import is_copy
+from stages.text.forms import FORMS
 
 pytestmark = pytest.mark.model
 
@@ -69,6 +70,45 @@ def test_long_words_and_names_are_ended_in_time(kept_to, tuned_fp32, tokenizer, 
         for limit in range(20, 140, 12):
             given = decode(kept_to(schema, limit, True), tokenizer, lambda step, logits=preferred: logits[[step]], [word])
             assert json.loads(given[0])
+
+
+FORMED = SCHEMA | {
+    "properties": {"to": {"type": ["string", "null"], "pattern": FORMS["an e-mail address"]}},
+    "required": ["to"],
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "copies"),
+    [
+        ("Write to jo.änn@exämple.de/bo@x.org,\n or a@b.", {"jo.änn@exämple.de", "änn@exämple.de", "bo@x.org"}),
+        ("I have no mailbox @home.", set()),
+        ("", set()),
+    ],
+)
+def test_copy_of_a_field_has_its_form_or_is_null(kept_to, tuned_fp32, tokenizer, source, copies):
+    import torch
+
+    draw, width = torch.Generator().manual_seed(0), tuned_fp32.get_output_embeddings().weight.shape[0]
+    against = torch.zeros(width).index_fill(0, torch.tensor(tokenizer.encode("null")), -9.0)
+    kept, found = kept_to(FORMED, 90, True), set()
+    for _ in range(4):
+        texts = decode(kept, tokenizer, lambda _: torch.randn(8, width, generator=draw) + against, [source] * 8)
+        found |= {json.loads(text)["to"] for text in texts}
+    assert found - {None} == copies
+    assert copies or found == {None}
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_text_of_a_form_is_ended_in_time(kept_to, tuned_fp32, tokenizer, copied):
+    import torch
+
+    address, width = "0123456789abcdef." * 3 + "@example.org", tuned_fp32.get_output_embeddings().weight.shape[0]
+    ids = torch.tensor(tokenizer.encode('{"to": "' + address[:2]))
+    preferred = torch.nn.functional.one_hot(torch.cat([ids, torch.zeros(300, dtype=torch.long)]), width).float()
+    for limit in range(20, 200, 12):
+        text = decode(kept_to(FORMED, limit, copied), tokenizer, lambda step: preferred[[step]], [address])[0]
+        assert json.loads(text)["to"] in (None, address, *[address[17 * n :] for n in range(3)]) or not copied
 
 
 def test_a_limit_below_the_shortest_object_is_warned_of(kept_to, capsys):
