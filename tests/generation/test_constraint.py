@@ -99,6 +99,24 @@ def test_copy_of_a_field_has_its_form_or_is_null(kept_to, tuned_fp32, tokenizer,
     assert copies or found == {None}
 
 
+@pytest.mark.parametrize(
+    ("form", "source", "copies"),
+    [
+        ("a date", "From 2024-02-29 to 2024-03-01, not 1.4.2024.", {"2024-02-29", "2024-03-01"}),
+        ("a URL", "See https://a.org/b?c=d and http://x.de but not ftp://y.", {"https://a.org/b?c=d", "http://x.de"}),
+    ],
+)
+def test_each_form_can_be_copied(kept_to, tokenizer, form, source, copies):
+    schema = FORMED | {"properties": {"to": {"type": ["string", "null"], "pattern": FORMS[form]}}}
+    matcher = partial(constraint.LLMatcher, kept_to(schema, 90, True).tokenizer, kept_to(schema, 90, True).grammar(source))
+    for text in copies:
+        whole = tokenizer.encode(json.dumps({"to": text}))
+        assert matcher().validate_tokens(whole) == len(whole)
+    for text in ("1.4.2024", "See", "ftp://y", ""):
+        whole = tokenizer.encode(json.dumps({"to": text}))
+        assert matcher().validate_tokens(whole) < len(whole)
+
+
 @pytest.mark.parametrize("copied", [False, True])
 def test_text_of_a_form_is_ended_in_time(kept_to, tuned_fp32, tokenizer, copied):
     import torch
