@@ -1,4 +1,4 @@
-"""Warn of a method that kept nothing or got few whole replies: the true reason, and what to change."""
+"""Warn of a method that kept nothing, got few whole replies or lacks rows: the true reason, and what to change."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from stages.terminal import visible
 
 
 def warning(method: str, made: Made, calls: Sequence[Call]) -> str:
-    """Return why a method kept nothing, or that most replies are not whole; "" otherwise. It quotes no text."""
+    """Return why a method kept nothing, that most replies are not whole or which rows lack; else "". It quotes no text."""
     lost = [reason for call in calls if (reason := unfinished(call))]
     most = 2 * len(lost) > len(calls)
     sentences = []
@@ -24,7 +24,7 @@ def warning(method: str, made: Made, calls: Sequence[Call]) -> str:
         sentences += [f"{incomplete(calls)}.", _remedy(method, Counter(lost).most_common(1)[0][0])]
     if not made.kept and not most:
         sentences.append(_thrown(method, made))
-    return " ".join(filter(None, sentences))
+    return " ".join(filter(None, [*sentences, made.lacking]))
 
 
 def _remedy(method: str, reason: str) -> str:

@@ -27,7 +27,8 @@ class Inputs:
 class Made:
     """The candidates `kept` and `rejected` by the `filters`, named in order, and the `tasks` made of those kept.
 
-    `passages` are the parts of documents that the candidates were made from; `figures` are for the report.
+    `passages` are the parts of documents that the candidates were made from; `figures` are for the report, and so is
+    `lacking`: which rows are much fewer than asked for, or "".
     """
 
     filters: Sequence[str] = ()
@@ -36,6 +37,7 @@ class Made:
     tasks: list[Task] = field(default_factory=list)
     passages: list[Document] = field(default_factory=list)
     figures: MethodFigures = field(default_factory=MethodFigures)
+    lacking: str = ""
 
 
 def funnel(method: str, made: Made, calls: int, spent: str, warning: str = "") -> Funnel:

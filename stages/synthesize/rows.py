@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, tee, zip_longest
 from typing import TypeVar
 
-from stages.params import DocumentsData, SelfQa
+from stages.params import DocumentsData, SelfQa, Shares
 from stages.records import UNANSWERABLE, Document, Task
 from stages.slices import OUT_OF_DOMAIN
 from stages.synthesize import rules
@@ -69,6 +69,18 @@ def tasks(
         *(_outside(question, data) for question in outside),
         *islice(wrong, round(total * shares.wrong_passage)),
     ]
+
+
+def lacking(made: Sequence[Task], shares: Shares) -> str:
+    """Return a sentence if the rows hold less than half of the unanswerable questions that `shares` asks for, else ""."""
+    wanted = round(shares.unanswerable * len(made))
+    found = sum(UNANSWERABLE in task.slices and not task.input for task in made)
+    if 2 * found >= wanted:
+        return ""
+    return (
+        f"self_qa made {found} of {wanted} questions that no document answers, because the documents have too few subjects or "
+        "headings to exchange: the model will answer what they do not say. Put headings into them, or split them by subject."
+    )
 
 
 def _outside(question: Document, data: DocumentsData, passage: Document | None = None) -> Task:

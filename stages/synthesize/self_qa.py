@@ -57,6 +57,7 @@ def run(inputs: Inputs, teacher: Teacher, options: SelfQa, seed: int) -> Made:
         tasks=tasks,
         passages=passages,
         figures=_figures(inputs.documents, passages, kept) | _by_form(tasks),
+        lacking=rows.lacking(tasks, options.shares),
     )
 
 

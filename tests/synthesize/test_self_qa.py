@@ -209,6 +209,14 @@ def test_shares_are_those_of_all_rows() -> None:
     assert all(task.system == DATA.system for task in made.tasks)
 
 
+def test_missing_questions_to_decline_are_named() -> None:
+    shares = Shares(with_passage=0.0, unanswerable=0.5, wrong_passage=0.0, out_of_domain=0.0)
+    assert run([document(GOLD), document(SILVER)], shares=shares).lacking == ""
+    made = run([document(GOLD)], shares=shares)
+    asked = sum(task.output == DECLINE for task in made.tasks)
+    assert made.lacking.startswith(f"self_qa made {asked} of {round(len(made.tasks) / 2)} questions that no document answers")
+
+
 def test_out_of_domain_questions_are_declined() -> None:
     others = [Document(text=f"Who is number {number}?", kind="question", source="others.txt") for number in range(99)]
     made = run(many(40), seeds=others)
