@@ -1,14 +1,13 @@
 """Run a trainer of alignment: resume after a kill, keep the best look where early stopping asks for it."""
 
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerState
 
 from stages import device
 from stages.align import trainers, weights
@@ -22,9 +21,9 @@ from stages.preferences.records import Pair
 from stages.training import checkpoints
 from stages.training.arguments import prepare_tracker
 from stages.training.run import is_over
+from stages.training.watching import Clock, Divergence
 
 BEST = "best.safetensors"
-CLOCK = "elapsed"
 
 
 @dataclass(frozen=True)
@@ -63,19 +62,6 @@ class Aligned:
     further: dict[str, Any] = field(default_factory=dict)
 
 
-class Clock(TrainerCallback):
-    """Writes the seconds of the run into each entry of its log, which checkpoints hold."""
-
-    def __init__(self, earlier: float) -> None:
-        self.begin = time.monotonic() - earlier
-
-    def seconds(self) -> float:
-        return time.monotonic() - self.begin
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        state.log_history[-1][CLOCK] = round(self.seconds(), 1)
-
-
 def watch(look: Look, job: Job, held_out: Sequence[Pair] = (), unfinished: Path | None = None) -> Watch:
     """Return what looks while the model is trained: the score of the task decides, and held-out pairs where it has no rows."""
     options, score = job.options, "task" if job.valid else "pair_accuracy"
@@ -94,9 +80,9 @@ def fit(worker: Any, watch: Watch, unfinished: Path, name: str = "") -> Fitted:
     worker.add_callback(watch)
     checkpoint = checkpoints.newest(unfinished)
     already = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else TrainerState()
-    earlier = next((entry[CLOCK] for entry in reversed(already.log_history) if CLOCK in entry), 0.0)
-    memory, clock = device.Memory(device.kind(worker.runtime)), Clock(earlier)
+    memory, clock = device.Memory(device.kind(worker.runtime)), Clock(already)
     worker.add_callback(clock)
+    worker.add_callback(Divergence(options.section))
     if checkpoint and is_over(already):  # killed while its result was stored; train() would make one more step
         worker.state = already
         worker._load_from_checkpoint(checkpoint)
@@ -115,7 +101,7 @@ def fit(worker: Any, watch: Watch, unfinished: Path, name: str = "") -> Fitted:
         log=log,
         looks=looks,
         seconds=round(seconds, 1),
-        earlier_seconds=earlier,
+        earlier_seconds=clock.earlier,
         resumed_at_step=already.global_step,
         micro_batch_size=worker.runtime.rows(options.batch_size),
         memory=memory.figures(),

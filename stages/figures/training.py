@@ -31,10 +31,10 @@ class Training(Figures):
 
 
 class TrainingCost(Figures):
-    """Time and memory of one run; after a resume, of its last part. A CPU has only the first two numbers of memory.
+    """Time and memory of one run. A CPU has only the first two numbers of memory.
 
-    Memory is that of the first of the `processes`, and tokens are those of all. Earlier reports lack `micro_batch_size` and
-    `processes`.
+    After a resume, time is that of all parts, without what was repeated, and memory that of the last. Memory is that of the
+    first of the `processes`, and tokens are those of all. Earlier reports lack `micro_batch_size` and `processes`.
     """
 
     seconds: float

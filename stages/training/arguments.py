@@ -57,6 +57,7 @@ def shared(options: Optimization, runtime: Runtime, seed: int, unfinished: Path)
         "pad_to_multiple_of": WIDTHS if on_cpu else None,
         "activation_checkpointing": options.gradient_checkpointing,
         "logging_steps": options.logging_steps,
+        "logging_nan_inf_filter": False,  # the run ends there (watching.py)
         "save_steps": options.save_steps,
         "save_total_limit": 2,  # if a kill damages one, the other remains
         "dataloader_pin_memory": not on_cpu,

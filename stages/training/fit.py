@@ -29,7 +29,7 @@ def fit(opened: Opened, unfinished: Path, folder: Path, started: float) -> tuple
         validation=result.validation,
     )
     cost = TrainingCost(
-        seconds=round(time.monotonic() - started, 1),
+        seconds=round(result.earlier_seconds + time.monotonic() - started, 1),
         train_seconds=result.train_seconds,
         tokens_per_second=result.tokens_per_second,
         resumed_at_step=result.resumed_at_step,

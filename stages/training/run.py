@@ -1,6 +1,5 @@
 """Run the training: resume after a kill, and log nothing that depends on the machine."""
 
-import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import ceil
@@ -21,6 +20,7 @@ from stages.text.chat import IGNORE
 from stages.training import checkpoints, padding_free, processes
 from stages.training.arguments import arguments, prepare_tracker
 from stages.training.trainer import DecoderTrainer, EncoderDecoderTrainer, Penalty, callbacks, peft_type
+from stages.training.watching import Clock, Divergence
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,15 @@ class Rows:
 class Run:
     """A finished run: steps and losses, which repeat exactly on one machine, and its time and memory.
 
-    After a resume, time and memory are those of its last part. `memory` has the keys of figures.TrainingCost.
+    `earlier_seconds` passed before a kill, up to the checkpoint that the run continued from; `train_seconds` holds them too.
+    After a resume, memory is that of the last part. `memory` has the keys of figures.TrainingCost.
     """
 
     steps: int
     log: list[TrainingLoss]
     validation: list[Loss]
     train_seconds: float
+    earlier_seconds: float
     tokens_per_second: float
     resumed_at_step: int
     memory: dict[str, float]
@@ -63,8 +65,9 @@ def train(
     with worker.accelerator.main_process_first():  # it removes damaged ones
         checkpoint = checkpoints.newest(unfinished)
     already = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else TrainerState()
-    memory = device.Memory(device.kind(runtime))
-    started = time.monotonic()
+    memory, clock = device.Memory(device.kind(runtime)), Clock(already)
+    worker.add_callback(clock)
+    worker.add_callback(Divergence(options.section))
     with own_casts(lm.model):
         if checkpoint and is_over(already):  # killed while its result was stored; train() would make one more step
             worker.state = already
@@ -73,7 +76,7 @@ def train(
         else:
             worker.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     worker.accelerator.wait_for_everyone()  # the first process will remove the checkpoints, which others may still read
-    seconds = time.monotonic() - started
+    seconds = clock.seconds()
     entries = worker.state.log_history  # transformers' own `train_loss` is wrong after a resume
     return Run(
         steps=worker.state.global_step,
@@ -84,7 +87,8 @@ def train(
         ],
         validation=[Loss(step=entry["step"], loss=round(entry["eval_loss"], 6)) for entry in entries if "eval_loss" in entry],
         train_seconds=round(seconds, 1),
-        tokens_per_second=round((worker.state.num_input_tokens_seen - already.num_input_tokens_seen) / seconds, 1),
+        earlier_seconds=clock.earlier,
+        tokens_per_second=round(worker.state.num_input_tokens_seen / seconds, 1),
         resumed_at_step=already.global_step,
         memory=memory.figures(),
     )

@@ -50,8 +50,8 @@ def test_gpu_memory_is_shown_in_gib_with_its_shares(inputs: Any, run: Any) -> No
 def test_resumed_training_names_its_step(inputs: Any, run: Any) -> None:
     inputs.json("data/cost/train_42.json", {**inputs.training_cost(), "resumed_at_step": 10})
     folder = run(inputs)
-    assert "resumed at step 10: time since then" in html(folder)
-    assert "after a resume at step 10" in (folder / "report.md").read_text()
+    assert "resumed at step 10</th>" in html(folder)
+    assert ", resumed at step 10;" in (folder / "report.md").read_text()
 
 
 def test_measurements_show_their_peak_memory(inputs: Any, run: Any) -> None:

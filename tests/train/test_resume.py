@@ -1,5 +1,6 @@
 """Interrupted training: resumed runs equal uninterrupted ones, and checkpoints belong to one configuration."""
 
+import json
 import shutil
 import signal
 from pathlib import Path
@@ -10,7 +11,7 @@ from stages import locks
 from stages.errors import DataError
 from stages.params import compose
 from stages.training import checkpoints
-from tests.fixtures.training import SIX_STEPS, contents, resumed_at, saved, train, training
+from tests.fixtures.training import SIX_STEPS, contents, cost, resumed_at, saved, train, training
 
 pytestmark = pytest.mark.model
 
@@ -52,7 +53,13 @@ def test_killed_run_leaves_checkpoints_and_no_output(runs):
 
 
 def test_resumed_run_equals_uninterrupted(runs, tmp_path):
-    root = train(shutil.copytree(runs.killed, tmp_path / "again"))
+    root = shutil.copytree(runs.killed, tmp_path / "again")
+    (path,) = root.glob(".tunetrail/checkpoints/*/checkpoint-4/trainer_state.json")
+    state = json.loads(path.read_text(encoding="utf-8"))
+    state["log_history"][-1]["elapsed"] += 1000
+    path.write_text(json.dumps(state), encoding="utf-8")
+    train(root)
+    assert 1000 < cost(root)["train_seconds"] <= cost(root)["seconds"] < 1000 + cost(runs.finished)["seconds"] + 60
     assert (resumed_at(root), resumed_at(runs.finished)) == (4, 0)
     assert [entry["step"] for entry in training(root)["log"]] == [1, 2, 3, 4, 5, 6]
     assert [entry["step"] for entry in training(root)["validation"]] == [2, 4, 6]
