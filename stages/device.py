@@ -31,6 +31,22 @@ def name(runtime: Runtime) -> str:
     return torch.cuda.get_device_name() if kind(runtime) == "cuda" else platform.processor() or platform.machine()
 
 
+def computed(device: str, precision: str) -> str:
+    """Return the precision in which a device, such as cpu or cuda:0, computes if it is asked for `precision`.
+
+    A processor without instructions for products of 16 bits, such as one with AVX2 alone, computes in fp32: in bf16 the same
+    product takes some hundred times as long (docs/performance.md). Weights stay the same numbers; the rest is rounded less.
+    """
+    return precision if device != "cpu" or multiplies(precision) else "fp32"
+
+
+def multiplies(precision: str) -> bool:
+    """Return whether torch has fast products in this precision on this processor."""
+    if precision == "fp32":
+        return True
+    return torch.backends.mkldnn.is_available() and bool(getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported")())
+
+
 def prepare(runtime: Runtime) -> None:
     """Fix the thread count and, on a GPU, choose deterministic kernels; call this before anything is computed."""
     os.environ.setdefault("FLASH_ATTENTION_DETERMINISTIC", "1")

@@ -12,12 +12,14 @@ from stages.params import Runtime
 
 def machine(runtime: Runtime) -> Machine:
     """Return device, threads and library versions of this process."""
+    used = device.computed(device.kind(runtime), "bf16")
     return Machine(
         device=device.kind(runtime),
         device_name=device.name(runtime),
         threads=runtime.threads,
         cores=os.cpu_count(),
         python=platform.python_version(),
+        computes_in=None if used == "bf16" else used,
         platform=f"{platform.system()} {platform.machine()}",
         versions={name: version(name) for name in LIBRARIES},
     )

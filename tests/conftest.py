@@ -34,6 +34,16 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module")
+def in_bf16() -> Iterator[None]:
+    """Let models compute in bf16 and fp16 also on a processor that is slow in them, as the numbers of a test need it."""
+    from stages import device
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "multiplies", lambda precision: True)
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _without_sync() -> Iterator[None]:
     """Leave files to the system's cache: only a power failure would show the difference, and a disk takes milliseconds."""

@@ -16,25 +16,28 @@ from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from stages import device
+from stages.models.precision import DTYPES
 from stages.training import kernels
 
 
 @contextmanager
 def merged(model: PreTrainedModel) -> Iterator[int]:
-    """Let a model in bf16 compute with the sums of frozen weights and adapter in the block; yield the number of such layers.
+    """Let a model compute with the sums of frozen weights and adapter in the block; yield the number of such layers.
 
-    Weights must not change in the block. Nothing changes in another precision, if the sums take more than a quarter of all
-    memory, or for layers such as DoRA's. What is free at the moment must not decide: rounding would change with it.
+    The sums are rounded to bf16. Weights must not change in the block. Nothing changes for a base in fp32, if the sums take
+    more than a quarter of all memory, or for layers such as DoRA's. What is free at the moment must not decide: rounding would
+    change with it.
     """
-    layers = kernels.plain_lora(model) if model.dtype == torch.bfloat16 else []
-    needed = sum(layer.in_features * layer.out_features for layer in layers) * torch.bfloat16.itemsize
+    layers = kernels.plain_lora(model) if model.config.dtype == kernels.BF16 else []
+    dtype = DTYPES[device.computed(model.device.type, "bf16")]
+    needed = sum(layer.in_features * layer.out_features for layer in layers) * dtype.itemsize
     if 4 * needed > _memory(model.device.type):
         layers = []
     with ExitStack() as stack, torch.no_grad():
         for layer in layers:
-            whole = kernels.in_bf16(layer.get_base_layer().weight)
-            whole = (whole.float() + layer.get_delta_weight(kernels.ADAPTER).float()).to(whole.dtype)
-            kernels.change(stack, layer, Merged, whole=whole)
+            frozen = kernels.whole(layer.get_base_layer().weight, torch.float32)
+            whole = (frozen + layer.get_delta_weight(kernels.ADAPTER).float()).to(kernels.BF16)
+            kernels.change(stack, layer, Merged, whole=whole.to(dtype))
         yield len(layers)
 
 

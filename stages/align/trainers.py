@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
 
 from stages.align import weights
+from stages.models.precision import autocast
 from stages.params import Alignment, Runtime
 from stages.text.chat import IGNORE
 from stages.training import kernels, trainer
@@ -83,7 +84,7 @@ def _forward(base: PreTrainedModel, precision: str, temperature: float) -> Any:
 
     @wraps(stock)
     def forward(*args: Any, **inputs: Any) -> Any:
-        with torch.autocast(base.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(base.device.type, precision):
             if not inputs.get("fused_lm_head") or base.device.type != "cpu":
                 return stock(*args, **inputs)
             labels = inputs.pop("labels")

@@ -10,6 +10,7 @@ class Machine(Figures):
     cores: int | None
     python: str
     platform: str
+    computes_in: str | None = None  # what it computes in place of bf16
     versions: dict[str, str]
 
 

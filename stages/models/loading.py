@@ -11,6 +11,7 @@ from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenize
 from stages import device
 from stages.models import pretrained
 from stages.models.manifest import Manifest, read_manifest
+from stages.models.precision import DTYPES, ready
 from stages.models.sources import ensure
 from stages.models.tokenizer import load_tokenizer
 from stages.params import Quantization, Runtime
@@ -60,12 +61,22 @@ def load_base(
 ) -> PreTrainedModel:
     """Return the base model on its device, in 4 or 8 bits if `quantization` asks for them, otherwise in `precision`.
 
+    Where the device computes in another precision, the rest of the weights is in that one.
+    """
+    return ready(loaded(folder, device, quantization, precision, attention), device, precision)
+
+
+def loaded(
+    folder: Path, device: str, quantization: Quantization | None = None, precision: str = "bf16", attention: str = "sdpa"
+) -> PreTrainedModel:
+    """Return the base model as `load_base` does, but always in `precision`.
+
     `attention` is the faster one for training if it is `auto`: eager on a CPU, sdpa on a GPU, where padding_free.py replaces it
     if it can.
     """
     if attention == "auto":
         attention = "eager" if device == "cpu" else "sdpa"
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    dtype = DTYPES[precision]
     bits = None
     if quantization and quantization.type == "int8":
         bits = BitsAndBytesConfig(load_in_8bit=True)

@@ -41,7 +41,7 @@ def trained(config: PretrainedConfig, tokens: int, *, precision: str, checkpoint
     layers = text.num_hidden_layers + (getattr(text, "num_decoder_layers", 0) if config.is_encoder_decoder else 0)
     kept = layers * 2 * text.hidden_size + layer if checkpointing else layers * layer
     logits = 8 * min(text.vocab_size, PART) if in_parts else 16 * text.vocab_size
-    return int(tokens * (kept + logits) * (1 if precision == "bf16" else 2))
+    return int(tokens * (kept + logits) * (2 if precision == "fp32" else 1))
 
 
 def _decoder(config: PretrainedConfig) -> tuple[Any, int]:

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from stages.errors import DataError
-from stages.models.loading import LanguageModel, load_base, open_base, open_model
+from stages.models.loading import LanguageModel, load_base, loaded, open_base, open_model
 from stages.models.manifest import parameters
+from stages.models.precision import ready
 from stages.models.stored import adapter_config, adapter_of
 from stages.params import Quantization, Runtime
 
@@ -31,8 +32,9 @@ def load_tuned(
 ) -> PreTrainedModel:
     """Return the tuned model: the bf16 base with the adapter merged, or the base (quantized if requested) with it separate.
 
-    A trained prompt has no weights to merge and stays separate. LoftQ's adapter compensates for the rounding of a 4-bit
-    base, so in bf16 it is applied to that base's rounded weights.
+    The sums are rounded to bf16 on every machine, whatever it computes in. A trained prompt has no weights to merge and stays
+    separate. LoftQ's adapter compensates for the rounding of a 4-bit base, so in bf16 it is applied to that base's rounded
+    weights.
     """
     if not adapter.is_dir():
         raise DataError(f"{adapter}: no such adapter; train one with `dvc repro` first")
@@ -46,16 +48,17 @@ def load_tuned(
         raise DataError(f"{adapter}: a reward model, which scores answers and writes none; name an adapter of train or align")
     loftq = stored.get("loftq_config")
     if loftq and (quantization is None or quantization.type == "none"):
-        base = load_base(folder, device, Quantization(**loftq)).dequantize()
+        base = loaded(folder, device, Quantization(**loftq)).dequantize()
     else:
-        base = load_base(folder, device, quantization)
+        base = loaded(folder, device, quantization)
     tuned = with_adapter(base, adapter)
     if tuned.active_peft_config.peft_type == "ADALORA":  # PEFT recreates its matrices while loading, rounded to bf16
         exact = load_file(adapter / "adapter_model.safetensors", device=device)
         for name, weight in tuned.named_parameters():
             weight.data = exact.get(name.replace(".default", ""), weight.data)
     if merge and not tuned.active_peft_config.is_prompt_learning:
-        return tuned.merge_and_unload()
+        return ready(tuned.merge_and_unload(), device)
+    ready(tuned, device)
     for name, weight in tuned.named_parameters():
         if "ia3_l" in name:  # a factor in fp32 would make the keys of a bf16 base fp32, which attention rejects
             weight.data = weight.data.to(base.dtype)

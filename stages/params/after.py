@@ -95,6 +95,7 @@ class Alignment(Optimization):
     """
 
     section: ClassVar[str] = "align"
+    precision: Literal["bf16", "fp32"]
     reward_model: Text
     eval_steps: Positive
     early_stopping_patience: Positive | None

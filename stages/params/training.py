@@ -158,7 +158,7 @@ class Optimization(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     max_grad_norm: Annotated[float, Field(gt=0)]
     optim: Literal["adamw_torch", "adamw_8bit", "adafactor", "sgd"]
-    precision: Literal["bf16", "fp32"]
+    precision: Literal["bf16", "fp16", "fp32"]
     gradient_checkpointing: bool
     attn_implementation: Literal["auto", "eager", "sdpa"]
     logging_steps: Positive

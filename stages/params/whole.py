@@ -203,6 +203,10 @@ class Params(Section):
                 f"replay.ewc_lambda with lora.bias = {self.lora.bias}: the penalty does not cover biases; use lora.bias=none",
             ),
             (
+                self.replay.ewc_lambda and train.precision == "fp16",
+                "replay.ewc_lambda with train.precision = fp16: the squares of small gradients would be 0; use bf16",
+            ),
+            (
                 self.data.kind == "mix" and self.data.mix.protect and not self.replay.ewc_lambda,
                 "data.mix.protect with replay.ewc_lambda = 0: only EWC protects rows; set replay.ewc_lambda, e.g. to 1, or "
                 "data.mix.protect to null",
@@ -230,6 +234,11 @@ class Params(Section):
                 runtime.launcher == "deepspeed" and self.adapter.type == "adalora",
                 "runtime.launcher = deepspeed with adapter.type = adalora: it needs all gradients in each process; use "
                 "launcher=ddp",
+            ),
+            (
+                fit.precision == "fp16" and (runtime.launcher == "deepspeed" or self.adapter.type == "adalora"),
+                f"{name}.precision = fp16 with adapter.type = {self.adapter.type} and runtime.launcher = {runtime.launcher}: "
+                "adalora and deepspeed would read gradients before they are scaled back; use bf16",
             ),
             (
                 fit.lr_scheduler_type == "constant" and fit.warmup_steps,

@@ -1,8 +1,8 @@
-"""Fewer steps of autograd for training a decoder in bf16: LoRA's products, attention, rotary embeddings, norms.
+"""Fewer steps of autograd for training a decoder: LoRA's products, attention, rotary embeddings, norms.
 
 Half of a training step on a CPU goes into casts, copies and small products around the large ones, and on a GPU a step of a
-small model is mostly the start of such kernels. Each function here computes what the libraries compute, up to the rounding of
-bf16, in fewer passes over memory. docs/performance.md has what each gains. What a model does differently keeps the libraries'
+small model is mostly the start of such kernels. Each function here computes what the libraries compute, up to rounding,
+in fewer passes over memory. docs/performance.md has what each gains. What a model does differently keeps the libraries'
 code.
 """
 
@@ -22,15 +22,17 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.models.llama import modeling_llama
 
-from stages.device import free_memory
+from stages.device import computed, free_memory
+from stages.models.precision import DTYPES
 from stages.training import padding_free
 
 ADAPTER = "default"  # PEFT's name
 ATTENTION = "grouped_eager"
 BF16 = torch.bfloat16
-# Weights in 4 bits are kept in bf16 too if four times their size fits this share of the free memory: a CPU dequantizes slowly,
+# Weights in 4 bits are kept whole too if four times their size fits this share of the free memory: a CPU dequantizes slowly,
 # and on a GPU it takes three kernels per weight, which a small model feels.
 SHARE = {"cpu": 1.0, "cuda": 0.125}
+FUSED = {"cpu": (torch.bfloat16, torch.float32), "cuda": (torch.bfloat16,)}
 
 
 @contextmanager
@@ -42,17 +44,19 @@ def fused(model: PreTrainedModel, precision: str, *, joined: bool = False) -> It
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     used: set[str] = set()
     with ExitStack() as stack:
-        if model.device.type not in SHARE or precision != "bf16":
+        kind = model.device.type
+        dtype = DTYPES[computed(kind, precision)]
+        if kind not in SHARE or dtype not in FUSED[kind]:
             yield used
             return
-        for layer, weight in _to_fuse(model):
-            change(stack, layer, FusedLora, kept=weight)
+        for layer, weight in _to_fuse(model, dtype):
+            change(stack, layer, FusedLora, kept=weight, dtype=dtype)
             used.add("lora")
         if rotary := _usual_rotary(base):
             stack.callback(setattr, rotary, "apply_rotary_pos_emb", rotary.apply_rotary_pos_emb)
             rotary.apply_rotary_pos_emb = rotate
             used.add("rotary")
-        if model.device.type == "cuda":
+        if kind == "cuda":
             for norm in _usual_norms(base):
                 change(stack, norm, FusedNorm)
                 used.add("norm")
@@ -85,8 +89,8 @@ def plain_lora(model: PreTrainedModel) -> list[Any]:
     ]
 
 
-def _to_fuse(model: PreTrainedModel) -> list[tuple[Any, Tensor | None]]:
-    """Return plain layers without dropout, each with its frozen weights in bf16.
+def _to_fuse(model: PreTrainedModel, dtype: torch.dtype) -> list[tuple[Any, Tensor | None]]:
+    """Return plain layers without dropout, each with its frozen weights in `dtype`.
 
     Weights in 4 bits are dequantized once, not twice per step. If memory is too small for that, a CPU keeps the libraries'
     code, and a GPU gets None in place of the weights: it dequantizes them in each pass.
@@ -94,26 +98,26 @@ def _to_fuse(model: PreTrainedModel) -> list[tuple[Any, Tensor | None]]:
     layers = [layer for layer in plain_lora(model) if isinstance(layer.lora_dropout[ADAPTER], torch.nn.Identity)]
     packed = sum(layer.in_features * layer.out_features for layer in layers if type(layer) is not lora.Linear)
     kind = model.device.type
-    if 4 * BF16.itemsize * packed > SHARE[kind] * free_memory(kind):
+    if 4 * dtype.itemsize * packed > SHARE[kind] * free_memory(kind):
         return [(layer, None) for layer in layers] if kind == "cuda" else []
-    return [(layer, in_bf16(layer.get_base_layer().weight)) for layer in layers]
+    return [(layer, whole(layer.get_base_layer().weight, dtype)) for layer in layers]
 
 
-def in_bf16(weight: Tensor) -> Tensor:
+def whole(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """Return frozen weights as they are computed with, (outputs, inputs); those in 4 bits are dequantized."""
     state = getattr(weight, "quant_state", None)
-    whole = weight if state is None else bitsandbytes.functional.dequantize_4bit(weight.data, state)
-    return whole.detach().to(BF16).contiguous()
+    full = weight if state is None else bitsandbytes.functional.dequantize_4bit(weight.data, state)
+    return full.detach().to(dtype).contiguous()
 
 
 class FusedLora:
-    """LoRA's layer computed as one function; `kept` are its frozen weights in bf16, or None."""
+    """LoRA's layer computed as one function in `dtype`; `kept` are its frozen weights in it, or None."""
 
     def forward(self: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
         (name,) = self.active_adapters  # TRL switches to another one that holds a reference
         down, up, base = self.lora_A[name].weight, self.lora_B[name].weight, self.get_base_layer()
         weight = base.weight if self.kept is None else self.kept
-        out: Tensor = LoraProduct.apply(x, weight, down, up, self.scaling[name])
+        out: Tensor = LoraProduct.apply(x, weight, down, up, self.scaling[name], self.dtype)
         return out if base.bias is None else out + base.bias.to(out.dtype)
 
 
@@ -121,24 +125,24 @@ class LoraProduct(Function):
     """x·Wᵀ + s·(x·Aᵀ)·Bᵀ (Hu et al. 2021, arXiv 2106.09685) with W frozen; the second product is added in place."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
-        """`x` (…, inputs), `weight` (outputs, inputs) in bf16 or 4 bits, `down` A (rank, inputs), `up` B (outputs, rank)."""
-        flat, down, up = x.reshape(-1, x.shape[-1]).to(BF16), down.to(BF16), (up * scaling).to(BF16)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, down: Tensor, up: Tensor, scaling: float, dtype: torch.dtype) -> Tensor:
+        """`x` (…, inputs), `weight` (outputs, inputs) whole or in 4 bits, `down` A (rank, inputs), `up` B (outputs, rank)."""
+        flat, down, up = x.reshape(-1, x.shape[-1]).to(dtype), down.to(dtype), (up * scaling).to(dtype)
         inner = flat @ down.T
         ctx.save_for_backward(flat, inner, weight, down, up)
         ctx.scaling, ctx.dtype = scaling, x.dtype
-        return (flat @ in_bf16(weight).T).addmm_(inner, up.T).view(*x.shape[:-1], -1)
+        return (flat @ whole(weight, dtype).T).addmm_(inner, up.T).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         flat, inner, weight, down, up = ctx.saved_tensors
-        rows = grad.shape[:-1]
-        grad = grad.reshape(-1, grad.shape[-1]).to(BF16)
+        rows, dtype = grad.shape[:-1], flat.dtype
+        grad = grad.reshape(-1, grad.shape[-1]).to(dtype)
         by_rank = grad @ up
         back = None
         if ctx.needs_input_grad[0]:
-            back = (grad @ in_bf16(weight)).addmm_(by_rank, down).view(*rows, -1).to(ctx.dtype)
-        return back, None, (by_rank.T @ flat).float(), (grad.T @ inner).float() * ctx.scaling, None
+            back = (grad @ whole(weight, dtype)).addmm_(by_rank, down).view(*rows, -1).to(ctx.dtype)
+        return back, None, (by_rank.T @ flat).float(), (grad.T @ inner).float() * ctx.scaling, None, None
 
 
 def rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Open what a training needs: the model with the weights to train, tokenised rows, and a penalty on the loss."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from stages import records
+from stages import device, records
 from stages.models.loading import LanguageModel, load_base, open_model
 from stages.models.manifest import MANIFEST, Manifest
 from stages.params import WHOLE, Fit, Params, Runtime
@@ -60,10 +61,11 @@ def _base(p: Params, options: Fit, runtime: Runtime, manifest: Manifest, start: 
     group.join(runtime)
     whole = start if p.adapter.type in WHOLE else None
 
-    def load(folder: Path, device: str) -> PreTrainedModel:
+    def load(folder: Path, kind: str) -> PreTrainedModel:
         if whole:
             adapt.check_start(whole, folder)
-        place = group.own_device(device)
+        place = group.own_device(kind)
+        _say_precision(place, options)
         return load_base(whole or folder, place, p.quantization, options.precision, options.attn_implementation)
 
     opened = open_model(runtime, load, manifest)
@@ -71,8 +73,23 @@ def _base(p: Params, options: Fit, runtime: Runtime, manifest: Manifest, start: 
     return opened
 
 
+def _say_precision(place: str, options: Fit) -> None:
+    if device.computed(place, options.precision) != options.precision:
+        print(
+            f"{options.section}.precision = {options.precision}: this processor has no fast products in it, so the model "
+            "computes in fp32",
+            file=sys.stderr,
+        )
+
+
 def _adapted(base: LanguageModel, p: Params, options: Fit, rows: Rows, seed: int, start: Path | None = None) -> LanguageModel:
     steps = run.steps(len(rows.train), options)
+    if steps <= options.warmup_steps:
+        print(
+            f"warning: {options.section}.warmup_steps = {options.warmup_steps} in a run of {steps} steps: the learning rate "
+            f"only rises and never reaches {options.learning_rate:g}; lower warmup_steps, or train longer",
+            file=sys.stderr,
+        )
     return LanguageModel(adapt.attach(base.model, p.adapter, p.lora, seed, steps=steps, start_from=start), base.tokenizer)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from stages.errors import DataError
+from stages.models.precision import autocast
 from stages.text.chat import IGNORE
 
 
@@ -75,7 +76,7 @@ def _fisher(
     model.eval()
     for row in rows:
         ids, labels = (torch.tensor([row[key]], device=model.device) for key in ("input_ids", "labels"))
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(model.device.type, precision):
             loss = model(input_ids=ids, labels=labels).loss
         model.zero_grad()
         (loss * (labels != IGNORE).sum()).backward()

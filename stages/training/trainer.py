@@ -19,9 +19,11 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTTrainer
 
 from stages.device import strictly_deterministic
+from stages.models.precision import autocast
 from stages.params import Fit
 from stages.text.chat import IGNORE
 from stages.training import kernels, padding_free, sharing
+from stages.training.scaling import Scaled
 
 Penalty = Callable[[], Tensor]
 TRAINED = "trained.safetensors"  # in a checkpoint: the trained weights of any kind of adapter
@@ -57,7 +59,7 @@ class TrainedWeights:
         self.accelerator.wait_for_everyone()
 
 
-class ResponseLoss(TrainedWeights):
+class ResponseLoss(TrainedWeights, Scaled):
     """Cross-entropy of supervised tokens, averaged over the global batch; no other token gets logits.
 
     With `prompt_loss_weight` w, w times the sum over prompt tokens is added to the sum over answer tokens. Both are divided
@@ -80,7 +82,7 @@ class ResponseLoss(TrainedWeights):
         wanted = labels != IGNORE if prompts is None else (labels != IGNORE) | (prompts != IGNORE)
         if not self.model.config.is_encoder_decoder:
             wanted[:, 0] = False  # no token is before it
-        with torch.autocast(labels.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):
+        with autocast(labels.device.type, self.options.precision):
             loss, of_prompts = self.sums(model, inputs, labels, prompts, wanted)
         if prompts is not None:
             loss = loss + weight * of_prompts

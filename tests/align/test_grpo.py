@@ -15,7 +15,7 @@ from tests.fixtures.tiny_model import chat_row
 from tests.fixtures.training import contents, weights_of
 from tests.preferences.conftest import row
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("in_bf16")]
 
 if TYPE_CHECKING:
     from stages.models.loading import LanguageModel

@@ -3,6 +3,7 @@
 import pytest
 
 from stages.models import loading
+from stages.models.precision import autocast
 from stages.training import adapt
 from tests.fixtures.training import stirred
 
@@ -28,13 +29,13 @@ def test_merged_weights_predict_the_same_up_to_bf16(model, quantization):
 
     tuned, ids = model(f"quantization={quantization}"), torch.arange(3, 60)[None]
     before = [(type(module), *vars(module)) for module in tuned.modules()]
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), fused(tuned, "bf16"):
+    with torch.inference_mode(), autocast("cpu", "bf16"), fused(tuned, "bf16"):
         expected = tuned(input_ids=ids).logits
         with merged(tuned) as layers:
             assert layers == 14  # seven matrices in each of two layers
             given = tuned(input_ids=ids).logits
         assert torch.equal(tuned(input_ids=ids).logits, expected) and not torch.equal(given, expected)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), tuned.disable_adapter():
+    with torch.inference_mode(), autocast("cpu", "bf16"), tuned.disable_adapter():
         without = tuned(input_ids=ids).logits
     assert [(type(module), *vars(module)) for module in tuned.modules()] == before
     assert (given - expected).norm() < 0.05 * (expected - without).norm()

@@ -27,6 +27,7 @@ VERIFIER = "preference.sources=[verifier]"
         ),
         (["align=reward", VERIFIER, "preference.held_out=0.0"], "a reward model is judged by held-out pairs"),
         (["align=dpo", VERIFIER, "align.precision=fp32"], "the reference was measured in bf16"),
+        (["align=dpo", VERIFIER, "align.precision=fp16"], "align.precision = 'fp16': input should be"),
         (["align=dpo", VERIFIER, "align.loss_weights=[0.0, 1.0]"], "with these weights compares no answers"),
         (["align=dpo", VERIFIER, "align.loss_type=[sigmoid, sigmoid]"], "loss_type names sigmoid twice"),
         (

@@ -34,6 +34,8 @@ class Model:
     def modules(self):
         return []
 
+    parameters = buffers = modules
+
     def get_output_embeddings(self):
         return None
 

@@ -95,6 +95,12 @@ def processes(number: int) -> dict[str, Any]:
             {"adapter": ADALORA, "runtime.micro_batch_size": 2, **processes(2), "runtime.launcher": "deepspeed"},
             ["runtime.launcher = deepspeed with adapter.type = adalora"],
         ),
+        ({"adapter": ADALORA, "train.precision": "fp16"}, ["train.precision = fp16 with adapter.type = adalora"]),
+        (
+            {"train.precision": "fp16", **processes(2), "runtime.launcher": "deepspeed"},
+            ["train.precision = fp16", "runtime.launcher = deepspeed"],
+        ),
+        ({"train.precision": "fp16", "replay.ewc_lambda": 1.0}, ["replay.ewc_lambda with train.precision = fp16"]),
         ({"runtime.processes": 2}, ["runtime: launcher = none with processes = 2: use launcher=ddp, or processes=1"]),
         ({"runtime.launcher": "ddp"}, ["runtime: launcher = ddp with processes = 1: use launcher=none, or processes=2"]),
         ({"seeds": [42, 42]}, ["seeds must not repeat"]),

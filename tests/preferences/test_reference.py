@@ -2,6 +2,7 @@
 
 import torch
 
+from stages.models.precision import autocast
 from stages.preferences import reference
 from stages.preferences.made import Made
 from stages.preferences.records import Pair, Vote
@@ -15,7 +16,7 @@ PROMPT = (Message(role="user", content="Where?"),)
 def direct(lm, answer: Answer) -> tuple[float, int]:
     """Return the sum over an answer's tokens from one pass over the whole row, and their number."""
     prompt, ids = chat.prompt_ids(lm.tokenizer, answer.prompt), reference.answer_ids(lm.tokenizer, answer)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), autocast("cpu", "bf16"):
         logits = lm.model(input_ids=torch.tensor([prompt + ids])).logits[0].float()
     likely = logits.log_softmax(-1)[len(prompt) - 1 : -1]
     return float(likely.gather(1, torch.tensor(ids)[:, None]).sum()), len(ids)

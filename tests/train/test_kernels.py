@@ -6,7 +6,7 @@ from stages.models import loading
 from stages.training import adapt, dataset
 from tests.fixtures.training import stirred, worker_on
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("in_bf16")]
 
 
 @pytest.fixture
@@ -62,7 +62,8 @@ def test_everything_is_put_back(model):
 @pytest.mark.parametrize(
     ("overrides", "attention", "used"),
     [
-        (["quantization=none", "train.precision=fp32"], "eager", set()),
+        (["quantization=none", "train.precision=fp16"], "eager", set()),
+        (["quantization=none", "train.precision=fp32"], "eager", {"lora", "rotary", "attention"}),
         (["quantization=none"], "sdpa", {"lora", "rotary"}),
         (["quantization=int8"], "eager", {"rotary", "attention"}),
         (["quantization=none", "lora.dropout=0.1"], "eager", {"rotary", "attention"}),

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from stages import device
 from stages.errors import DataError
 from stages.models import loading
 from stages.models.loading import LanguageModel
+from stages.models.precision import DTYPES
 from stages.models.tuned import load_tuned
 from stages.params import compose
 from stages.text import chat
@@ -91,7 +93,7 @@ def test_full_tuning_trains_every_weight_and_loads_again(furnish, manifest, weig
     stored = contents(folder)
     assert [name for name, content in stored.items() if str(root).encode() in content or str(weights).encode() in content] == []
     base, tuned = loading.load_base(weights, "cpu"), load_tuned(weights, folder, "cpu")
-    assert tuned.dtype == torch.bfloat16
+    assert tuned.dtype == DTYPES[device.computed("cpu", "bf16")]
     before = dict(base.named_parameters())
     unchanged = [name for name, weight in tuned.named_parameters() if torch.equal(weight, before[name])]
     assert [name for name in unchanged if "norm" not in name] == []  # a norm's weights are 1, where bf16 is coarse

@@ -13,6 +13,7 @@ from rich.console import Console
 from stages import device
 from stages.errors import DataError
 from stages.models.manifest import read_manifest
+from stages.models.precision import DTYPES
 from stages.params import Alignment, Optimization, Params, divisor
 from stages.systems import ALIGNED, ANSWERING, TUNED
 
@@ -101,8 +102,8 @@ class Need:
 
 def plan(p: Params, console: Console) -> list[Need]:
     """Return the needs of trainings, pairs, align and every system; raise DataError where a probe fails or nothing fits."""
-    free = device.free_memory(device.kind(p.runtime))
-    size = 2 * read_manifest().parameters
+    kind = device.kind(p.runtime)
+    free, size = device.free_memory(kind), itemsize(kind) * read_manifest().parameters
     if size > free:
         raise DataError(
             f"the weights take {size / 2**30:.1f} GiB, and {free / 2**30:.1f} are free; choose a smaller model or machine"
@@ -112,6 +113,11 @@ def plan(p: Params, console: Console) -> list[Need]:
         with console.status(f"{what}: a short trial run measures memory and time"):
             needs.append(_need(p, what, runs, free))
     return needs
+
+
+def itemsize(kind: str) -> int:
+    """Return the bytes of a weight of a model that answers."""
+    return DTYPES[device.computed(kind, "bf16")].itemsize
 
 
 def _jobs(p: Params) -> dict[str, int]:

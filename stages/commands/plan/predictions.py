@@ -4,7 +4,7 @@ from pathlib import Path
 
 from stages import device, records
 from stages.commands.plan import measures
-from stages.commands.plan.machine import Probe
+from stages.commands.plan.machine import Probe, itemsize
 from stages.generation.decoding import greedy
 from stages.models.loading import open_base
 from stages.models.manifest import read_manifest
@@ -58,7 +58,7 @@ def predictions(p: Params, system: str, size: int) -> Probe:
 def _second(p: Params) -> int:
     """Return the bytes of the model that the agreement is measured with: its file, which is mapped while read, and its weights.
 
-    A whole model is stored in fp32. Weights count in bf16, in which some are before they are quantized.
+    A whole model is stored in fp32. Weights count as if none were quantized: some are not yet when the peak is reached.
     """
-    stored, held = 4 if p.adapter.type in WHOLE else 2, 2
+    stored, held = 4 if p.adapter.type in WHOLE else 2, itemsize(device.kind(p.runtime))
     return (stored + held) * read_manifest().parameters
