@@ -6,7 +6,6 @@ For the check every form of the model reads the reference answers of the evaluat
 its own, so each difference is one between the models.
 """
 
-import json
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -15,6 +14,8 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from stages import locks, params, systems
 from stages.commands import clone, outputs
@@ -113,6 +114,7 @@ def _export(p: Params, runtime: Runtime, adapter: Path, split: Path, card: Path,
     if own:
         outputs.require_of_run(card)
     _store(merged, copies, check, output, partial(write_gguf, gguf, merged, examples) if gguf else None)
+    print("\n".join(sentences(check, output)))
 
 
 def compare(forms: dict[str, LanguageModel], examples: Sequence[Example]) -> Check:
@@ -150,14 +152,14 @@ def _store(
     output: Path,
     to_gguf: Callable[[Path, Path], dict[str, Any]] | None = None,
 ) -> None:
-    """Store the model with its end tokens and chat template, so that a server needs nothing else; print the check.
+    """Store the model with its end tokens and chat template, so that a server needs nothing else.
 
     `copies`: files to copy, by their new name. `to_gguf` replaces the stored model by files that it writes, and returns what
     they hold.
     """
     if missing := [path for path in copies.values() if not path.is_file()]:
         raise DataError(f"{missing[0]}: no such file; the report writes the model card, run `dvc repro` first")
-    model, tokenizer = merged.model, merged.tokenizer
+    model, tokenizer = merged.model.to(torch.bfloat16), merged.tokenizer  # exact: its weights are rounded to bf16
     model.generation_config.eos_token_id = merged.stop_ids
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     template = str(tokenizer.chat_template)
@@ -174,4 +176,17 @@ def _store(
         for name, path in copies.items():
             shutil.copyfile(path, folder / name)
         write_json(folder / "export.json", found)
-    print(json.dumps(found, indent=2))
+
+
+def sentences(check: Check, output: Path) -> list[str]:
+    """Return what the terminal shows of a check; export.json holds all numbers."""
+    ends = ", ".join(f"{name} {100 * rate:.1f} %" for name, rate in check.stop_rate.items())
+    return [
+        f"{output}: stored; {check.rows} reference answers were read by each form of the model",
+        f"merging and rounding to bf16 loses {100 * check.merge_error:.1f} % of what was learned, at most "
+        f"{100 * check.tolerance:g} % is allowed",
+        f"merged model and adapter have the same most likely token at {100 * check.top1_agreement['adapter/merged']:.1f} % of "
+        "the positions",
+        f"answers that end where the reference does: {ends}",
+        f"all numbers: {output / 'export.json'}",
+    ]
