@@ -36,7 +36,7 @@ def tasks(
     rows without a passage.
     """
     shares = options.shares
-    plain = 1 - shares.with_passage - shares.unanswerable - shares.wrong_passage - (shares.out_of_domain if others else 0)
+    plain = _plain(shares, bool(others))
     chosen = _in_turns(kept)[: None if options.rows is None else round(plain * options.rows)]
     total = len(chosen) / plain
 
@@ -71,10 +71,17 @@ def tasks(
     ]
 
 
+def _plain(shares: Shares, others: bool) -> float:
+    """Return the share of the rows that are answered without a passage; `others` are questions about other things."""
+    return 1 - shares.with_passage - shares.unanswerable - shares.wrong_passage - (shares.out_of_domain if others else 0)
+
+
 def lacking(made: Sequence[Task], shares: Shares) -> str:
     """Return a sentence if the rows hold less than half of the unanswerable questions that `shares` asks for, else ""."""
-    wanted = round(shares.unanswerable * len(made))
-    found = sum(UNANSWERABLE in task.slices and not task.input for task in made)
+    without = [task for task in made if not task.input]
+    found, outside = (sum(sort in task.slices for task in without) for sort in (UNANSWERABLE, OUT_OF_DOMAIN))
+    total = (len(without) - found - outside) / _plain(shares, bool(outside))
+    wanted = round(total * shares.unanswerable)
     if 2 * found >= wanted:
         return ""
     return (

@@ -210,11 +210,14 @@ def test_shares_are_those_of_all_rows() -> None:
 
 
 def test_missing_questions_to_decline_are_named() -> None:
-    shares = Shares(with_passage=0.0, unanswerable=0.5, wrong_passage=0.0, out_of_domain=0.0)
-    assert run([document(GOLD), document(SILVER)], shares=shares).lacking == ""
-    made = run([document(GOLD)], shares=shares)
+    few, many_of_them = (
+        Shares(with_passage=0.0, unanswerable=share, wrong_passage=0.0, out_of_domain=0.0) for share in (0.2, 0.8)
+    )
+    assert run([document(GOLD)], shares=few).lacking == ""
+    made = run([document(GOLD)], shares=many_of_them)
     asked = sum(task.output == DECLINE for task in made.tasks)
-    assert made.lacking.startswith(f"self_qa made {asked} of {round(len(made.tasks) / 2)} questions that no document answers")
+    wanted = 4 * (len(made.tasks) - asked)
+    assert made.lacking.startswith(f"self_qa made {asked} of {wanted} questions that no document answers")
 
 
 def test_out_of_domain_questions_are_declined() -> None:
