@@ -36,6 +36,9 @@ class Exchange:
                 for weight in layer.get_base_layer().parameters():
                     if weight not in self._original:
                         self._original[weight] = weight.detach().clone()
+                    weight.data = weight.data.to(torch.bfloat16)  # exact; sums are rounded as load_tuned rounds them
             tuned.merge_and_unload()
+            for weight, value in self._original.items():
+                weight.data = weight.data.to(value.dtype)
         self._merged = adapter
         return self.lm

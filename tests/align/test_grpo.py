@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stages import files
+from stages import device, files
 from stages.errors import DataError
 from stages.params import Grpo, Quantization, Runtime, compose
 from stages.text import chat
@@ -15,7 +15,7 @@ from tests.fixtures.tiny_model import chat_row
 from tests.fixtures.training import contents, weights_of
 from tests.preferences.conftest import row
 
-pytestmark = [pytest.mark.model, pytest.mark.usefixtures("in_bf16")]
+pytestmark = pytest.mark.model
 
 if TYPE_CHECKING:
     from stages.models.loading import LanguageModel
@@ -91,7 +91,8 @@ def test_run_starts_at_no_kl_and_logs_its_rewards(finished) -> None:
     assert first["kl"] == found["looks"][0]["kl"] == 0 < second["kl"]
     assert first["reward"] == pytest.approx(first["rewards"]["task"] + 0.5 * first["rewards"]["length"], abs=1e-5)
     assert first["entropy"] > 0
-    assert (first["no_signal"], first["clipped"], second["clipped"]) == (0.5, 0.75, 0.75)
+    sampled = (first["no_signal"], first["clipped"], second["clipped"])
+    assert sampled == ((0.5, 0.75, 0.75) if device.multiplies("bf16") else (0.0, 1.0, 0.75))  # in fp32 other answers are drawn
     assert sorted(contents(finished / "models/42/aligned")) == ["adapter_config.json", "adapter_model.safetensors"]
 
 

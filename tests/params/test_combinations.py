@@ -97,7 +97,7 @@ def processes(number: int) -> dict[str, Any]:
         ),
         ({"adapter": ADALORA, "train.precision": "fp16"}, ["train.precision = fp16 with adapter.type = adalora"]),
         (
-            {"train.precision": "fp16", **processes(2), "runtime.launcher": "deepspeed"},
+            {"train.precision": "fp16", "runtime.micro_batch_size": 2, **processes(2), "runtime.launcher": "deepspeed"},
             ["train.precision = fp16", "runtime.launcher = deepspeed"],
         ),
         ({"train.precision": "fp16", "replay.ewc_lambda": 1.0}, ["replay.ewc_lambda with train.precision = fp16"]),

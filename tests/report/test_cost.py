@@ -51,7 +51,7 @@ def test_resumed_training_names_its_step(inputs: Any, run: Any) -> None:
     inputs.json("data/cost/train_42.json", {**inputs.training_cost(), "resumed_at_step": 10})
     folder = run(inputs)
     assert "resumed at step 10</th>" in html(folder)
-    assert ", resumed at step 10;" in (folder / "report.md").read_text()
+    assert " s, resumed at step 10, peak memory" in (folder / "report.md").read_text().replace("\u202f", " ")
 
 
 def test_measurements_show_their_peak_memory(inputs: Any, run: Any) -> None:
