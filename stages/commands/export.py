@@ -159,7 +159,9 @@ def _store(
     """
     if missing := [path for path in copies.values() if not path.is_file()]:
         raise DataError(f"{missing[0]}: no such file; the report writes the model card, run `dvc repro` first")
-    model, tokenizer = merged.model.to(torch.bfloat16), merged.tokenizer  # exact: its weights are rounded to bf16
+    model, tokenizer = merged.model, merged.tokenizer
+    if model.dtype == torch.float32:  # computed in, on a processor that is slow in bf16; its weights are rounded to bf16
+        model = model.to(torch.bfloat16)
     model.generation_config.eos_token_id = merged.stop_ids
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     template = str(tokenizer.chat_template)
