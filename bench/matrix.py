@@ -146,9 +146,11 @@ def _row(number: int) -> Example:
 def _logits(model: Any) -> Any:
     import torch
 
+    from stages.models.precision import autocast
+
     ids = torch.arange(3, 60)[None]
     decoder = {"decoder_input_ids": ids[:, :9]} if model.config.is_encoder_decoder else {}
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), autocast("cpu", "bf16"):
         return model(input_ids=ids, **decoder).logits[:, -9:].float()  # the positions after a trained prompt
 
 

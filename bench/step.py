@@ -65,12 +65,12 @@ def run(name: str, steps: int) -> dict[str, Any]:
 
     stock = name in ("sft", "trainer")
     if name == "plain":
-        kernels.fused = lambda *_: nullcontext(set())
+        kernels.fused = lambda *_, **__: nullcontext(set())
     with tempfile.TemporaryDirectory() as folder:
         options = arguments(p.train, runtime, 0, Path(folder), validate=False)
         options.save_strategy, options.logging_steps = "no", 1
         options.train_sampling_strategy = "sequential"
-        options.bf16 = stock and p.train.precision == "bf16"
+        options.bf16 = stock and device.computed(device.kind(runtime), p.train.precision) == "bf16"
         options.pad_to_multiple_of = None if stock else options.pad_to_multiple_of
         given = {"model": model, "train_dataset": rows, "processing_class": tokenizer, "callbacks": [Clock()]}
         if name == "trainer":
