@@ -19,10 +19,11 @@ from stages.models.sources import cache, folder_of
 from stages.params import Model, Params
 
 TRACKERS = ("swanlab", "tensorboard")
-# Peak memory of the default run in bytes per parameter of its base (5.0 GiB by 134.5 M), most of it activations.
-BYTES_PER_PARAMETER = 41
+# Peak memory of the default run in bytes per parameter of its base (5.0 and 8.1 GiB by 134.5 M), most of it activations, by the
+# bytes of a weight: 2, and 4 in fp32.
+BYTES_PER_PARAMETER = {2: 41, 4: 65}
 SIZE = re.compile(r"(?<![a-z\d.])(\d+(?:\.\d+)?)([mb])(?![a-z\d])", re.IGNORECASE)  # in a model's name: 135M, 0.6B
-WEIGHTS, OPTIMISER = 2, 16  # of these, bytes of a bf16 weight; bytes more if all weights are trained (fp32, gradient, Adam)
+WEIGHTS, OPTIMISER = 2, 16  # bytes of a stored weight; bytes more if all weights are trained (fp32, gradient, Adam)
 
 
 def parameters(root: Path, manifest: Manifest | None) -> Iterator[Finding]:
@@ -87,7 +88,8 @@ def _room(root: Path, p: Params, model: Model, size: int) -> Iterator[Finding]:
 
     Disk: in the cache, weights not fetched yet, and as much for the file that they are made from; in the clone, two
     checkpoints of what is trained with its optimizer (three times its fp32 size), and per seed the output with DVC's copy.
-    Memory: weights, and the rest of BYTES_PER_PARAMETER by rows in a micro-batch.
+    Memory: weights, and the rest of BYTES_PER_PARAMETER by rows in a micro-batch. torch, which takes seconds to load, tells
+    whether this processor computes in fp32; it is asked only if that matters.
     """
     whole = p.adapter.type in params.WHOLE
     trained = 4 * size * (1 if whole else 0.05)
@@ -100,11 +102,25 @@ def _room(root: Path, p: Params, model: Model, size: int) -> Iterator[Finding]:
         if (free := shutil.disk_usage(place).free) < disk:
             yield Finding("warning", str(place), _short("disk", free, disk), "make room")
     if p.runtime.device != "cuda":
-        activations = (BYTES_PER_PARAMETER - WEIGHTS) * p.runtime.rows(p.train.batch_size // p.runtime.processes) / 4
-        memory = p.runtime.processes * size * (WEIGHTS + activations + whole * OPTIMISER)
-        if (available := psutil.virtual_memory().available) < memory:
+        needs = {width: _memory(p, size, width) for width in BYTES_PER_PARAMETER}
+        available = psutil.virtual_memory().available
+        memory = needs[4] if available < needs[4] and _in_fp32(p.train.precision) else needs[2]
+        if available < memory:
             remedy = "lower runtime.micro_batch_size or set train.gradient_checkpointing=true"
             yield Finding("warning", "memory", _short("memory", available, memory), remedy)
+
+
+def _memory(p: Params, size: int, width: int) -> float:
+    """Return the bytes that a run takes whose weights have `width` bytes."""
+    rows = p.runtime.rows(p.train.batch_size // p.runtime.processes)
+    activations = (BYTES_PER_PARAMETER[width] - width) * rows / 4
+    return p.runtime.processes * size * (width + activations + (p.adapter.type in params.WHOLE) * OPTIMISER)
+
+
+def _in_fp32(precision: str) -> bool:
+    from stages import device
+
+    return device.computed("cpu", precision) == "fp32"
 
 
 def _short(what: str, free: float, needed: float) -> str:

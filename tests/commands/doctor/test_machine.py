@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,6 +59,16 @@ def test_missing_room_and_keys_are_warned_of(root, capsys, monkeypatch, manifest
     compose.compose(["teacher=openai", "teacher.model=m", "teacher.api_key_env=A_KEY"], params.PARAMS)
     report = "\n".join(printed(capsys))
     assert all(text in report for text in ("GiB of disk", "GiB of memory", "teacher.api_key_env = A_KEY"))
+
+
+@pytest.mark.parametrize(("fast", "warned"), [(True, False), (False, True)])
+def test_more_memory_is_needed_where_a_processor_is_slow_in_bf16(root, capsys, monkeypatch, fast, warned) -> None:
+    """A model of a billion parameters needs 38.2 GiB in bf16, 60.5 in fp32."""
+    monkeypatch.setattr(machine, "_size", lambda name: 10**9)
+    monkeypatch.setattr(machine, "_in_fp32", lambda precision: not fast)
+    monkeypatch.setattr(machine.psutil, "virtual_memory", lambda: SimpleNamespace(available=50 * 2**30))
+    lines = [line for line in printed(capsys) if "GiB of memory" in line]
+    assert bool(lines) == warned and all("needs about 60.5 (estimate)" in line for line in lines)
 
 
 def test_room_is_estimated_before_the_model_is_fetched(root, capsys, monkeypatch) -> None:
