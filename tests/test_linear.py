@@ -226,14 +226,20 @@ def test_turn_of_a_long_chat_is_tokenised_once(tokenizer: Any, text: str, monkey
     An answer is read twice: its end is looked at alone.
     """
     turns = [Message(role="assistant" if i % 2 else "user", content=text) for i in range(1_724)]
-    read, ids = [], chat._ids
+    read, rendered, ids, render = [], [], chat._ids, chat._rendered
 
     def counted(tokenizer: Any, text: str) -> list[int]:
         read.append(len(text))
         return ids(tokenizer, text)
 
+    def observed(tokenizer: Any, turns: Any, *how: Any, **named: Any) -> str:
+        rendered.append(len(turns))
+        return render(tokenizer, turns, *how, **named)
+
     monkeypatch.setattr(chat, "_ids", counted)
+    monkeypatch.setattr(chat, "_rendered", observed)
     chat.encode(tokenizer, turns)
+    assert rendered == list(range(1, len(turns) + 1))  # once before each answer, once after it
     assert sum(read) < 2 * len(chat.render(tokenizer, turns, answer_next=False))
 
 
